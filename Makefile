@@ -1,0 +1,39 @@
+# Everything a developer or operator does often. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PROTOS := $(sort $(wildcard proto/passerelle/*/*.proto proto/passerelle/*/*/*.proto))
+
+.DEFAULT_GOAL := help
+.PHONY: help install proto up demo test check bench clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(INSTALLED): pyproject.toml requirements-dev.lock
+	$(PYTHON) deploy/install.py --venv $(VENV)
+	@touch $@
+
+install: $(INSTALLED)  ## Make .venv with the command .venv/bin/passerelle
+
+proto: $(INSTALLED)  ## Generate stubs, descriptor set and OpenAPI document into proto/gen
+	$(BIN)/python proto/generate.py
+
+up: $(INSTALLED)  ## Serve the embedded default on http://127.0.0.1:8000 (PASSERELLE_PORT changes it)
+	@$(BIN)/passerelle up
+
+demo: $(INSTALLED)  ## Live the main job once: stage, submit, follow, read
+	@$(BIN)/python deploy/demo.py
+
+test: $(INSTALLED)  ## Run all tests with the real things this machine has; PASSERELLE_TEST_STRICT=1 refuses to skip any
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## Format, lint and types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: $(INSTALLED)  ## Measure against bare asyncssh on the same server, as ratios
+	$(BIN)/python -m bench
+
+clean:  ## Remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,240 @@
+"""The Scheduler port: what a batch system offers, and the values it speaks in.
+
+Times are seconds since the epoch (`int`) or durations in seconds (`int`); None where the scheduler does not tell.
+Text in the scheduler's own words is kept as it is. What a scheduler lacks raises `Unsupported`.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class State(enum.Enum):
+    """Where a job stands; the plugins map their scheduler's words to it by a table."""
+
+    UNSPECIFIED = "unspecified"
+    PENDING = "pending"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a job in this state is over."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A job's or step's state: ours, the scheduler's word and reason, exit code and signal (0: none)."""
+
+    state: State
+    word: str
+    reason: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a job or step ran: `start` and `end` since the epoch, the others are durations; all in seconds."""
+
+    elapsed: int | None = None
+    start: int | None = None
+    end: int | None = None
+    suspended: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a job, such as `77.batch`."""
+
+    id: str
+    name: str
+    status: Status
+    time: Times
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a job, or one task of a job array. `nodes` is in the scheduler's own list format."""
+
+    id: str
+    name: str
+    status: Status
+    time: Times
+    steps: tuple[Step, ...] = ()
+    account: str | None = None
+    node_count: int = 0
+    cluster: str = ""
+    group: str | None = None
+    nodes: str = ""
+    partition: str = ""
+    kill_request_user: str | None = None
+    user: str | None = None
+    working_directory: str = ""
+    priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobMetadata:
+    """A job's script and the absolute paths of its standard streams; None where not to be had."""
+
+    job_id: str
+    script: str | None
+    standard_input: str | None
+    standard_output: str | None
+    standard_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDescription:
+    """What to run. Exactly one of `script` (text) and `script_path` is set; `time_limit` is in seconds."""
+
+    working_directory: str
+    name: str | None = None
+    account: str | None = None
+    reservation: str | None = None
+    partition: str | None = None
+    constraints: str | None = None
+    standard_input: str | None = None
+    standard_output: str | None = None
+    standard_error: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    time_limit: int | None = None
+    script: str | None = field(default=None, repr=False)
+    script_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list: of `user` (None: everybody's), `account`, `name`; ended ones up to `window` seconds back."""
+
+    user: str | None = None
+    account: str | None = None
+    name: str | None = None
+    window: int = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One compute node; memory in MiB, `cores` per socket, `threads` per core, `states` in upper case."""
+
+    name: str
+    states: tuple[str, ...]
+    cpus: int
+    partitions: tuple[str, ...] = ()
+    sockets: int | None = None
+    cores: int | None = None
+    threads: int | None = None
+    cpu_load: float | None = None
+    free_memory: int | None = None
+    memory: int | None = None
+    allocated_cpus: int | None = None
+    idle_cpus: int | None = None
+    features: str | None = None
+    address: str | None = None
+    hostname: str | None = None
+    weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition (queue); `state` in the scheduler's own word, such as `UP`."""
+
+    name: str
+    state: str
+    cpus: int | None = None
+    node_count: int | None = None
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """One reservation; `state` is `active` or `inactive`, times since the epoch in seconds."""
+
+    name: str
+    nodes: str
+    start: int
+    end: int
+    features: str | None = None
+    state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PosixName:
+    """A user or group: numeric id in decimal, and name."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account jobs may be charged to."""
+
+    name: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """The caller on the system; `accounts` is None where the scheduler keeps none."""
+
+    user: PosixName
+    group: PosixName
+    groups: tuple[PosixName, ...]
+    accounts: tuple[Account, ...] | None = None
+
+
+class Scheduler(Protocol):
+    """The port. Handlers know only this; every call acts as the current caller."""
+
+    async def submit(self, job: JobDescription) -> str:
+        """Submit and return the job's id; InvalidArgument or Forbidden when the scheduler refuses it."""
+        ...
+
+    async def jobs(self, wanted: JobFilter) -> Sequence[Job]:
+        """The wanted jobs, oldest id first."""
+        ...
+
+    async def job(self, job_id: str) -> Sequence[Job]:
+        """The job, with all tasks of an array; NotFound when the scheduler does not know it (any more)."""
+        ...
+
+    async def metadata(self, job_id: str) -> JobMetadata:
+        """The job's script and standard streams; NotFound as `job`."""
+        ...
+
+    async def attach(self, job_id: str, command: str) -> None:
+        """Run a command line inside a running job's allocation, to its end."""
+        ...
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job; NotFound, or Forbidden for somebody else's."""
+        ...
+
+    async def nodes(self) -> Sequence[Node]:
+        """All nodes, by name."""
+        ...
+
+    async def partitions(self) -> Sequence[Partition]:
+        """All partitions, hidden ones too."""
+        ...
+
+    async def reservations(self) -> Sequence[Reservation]:
+        """All reservations."""
+        ...
+
+    async def user_info(self) -> UserInfo:
+        """The caller on the system."""
+        ...
+
+    async def ping(self) -> str:
+        """One line from the scheduler that shows it is there; BackendUnavailable when it is not."""
+        ...

@@ -1,0 +1,1 @@
+"""Envoy, the directory of systems, and the `passerelle` command."""

@@ -1,0 +1,1 @@
+"""What every service stands on: errors, interceptors, configuration, SSH, and the gRPC server."""

@@ -1,0 +1,53 @@
+"""Who is calling, and in which request, for the length of one RPC."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The principal of the RPC being served: its account name on the systems, and its access token."""
+
+    username: str
+    token: str = field(repr=False)
+
+
+_caller: ContextVar[Caller] = ContextVar("caller")  # no default: a missing caller is a bug
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+@contextmanager
+def bind(caller: Caller) -> Iterator[None]:
+    """Make `caller` the current one inside the block."""
+    reset = _caller.set(caller)
+    try:
+        yield
+    finally:
+        _caller.reset(reset)
+
+
+def current() -> Caller:
+    """The caller of the RPC being served; LookupError outside of one."""
+    return _caller.get()
+
+
+def known() -> Caller | None:
+    """The caller, or None before it has been authenticated."""
+    return _caller.get(None)
+
+
+@contextmanager
+def bind_request(request_id: str) -> Iterator[None]:
+    """Make `request_id` the one that log lines carry inside the block."""
+    reset = _request_id.set(request_id)
+    try:
+        yield
+    finally:
+        _request_id.reset(reset)
+
+
+def request_id() -> str:
+    """The request id of the RPC being served; empty outside of one."""
+    return _request_id.get()

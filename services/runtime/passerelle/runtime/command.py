@@ -1,0 +1,78 @@
+"""A command for a system, as data: argv and stdin in, a parsed value out; quoting in exactly one place."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from passerelle.runtime.errors import ApiError, BackendError, Forbidden, NotFound
+
+T = TypeVar("T")
+
+# What GNU tools say on stderr (LC_ALL=C), and the error it means. First match wins.
+_STDERR: tuple[tuple[str, type[ApiError]], ...] = (
+    ("No such file or directory", NotFound),
+    ("Permission denied", Forbidden),
+    ("Operation not permitted", Forbidden),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What an ended command left: exit status (-1 when a signal ended it), and both streams as text."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def error_of(output: Output) -> ApiError:
+    """The error that a failed command means to the caller, in the system's own words."""
+    words = output.stderr.strip()
+    for text, error in _STDERR:
+        if text in words:
+            return error(words)
+    return BackendError(words or f"The remote command failed with exit status {output.status}.")
+
+
+@dataclass(frozen=True)
+class Command(Generic[T]):
+    """One program run. `argv` is never a string: it is quoted here and nowhere else.
+
+    `parse` turns stdout into the result. `failure` turns the output of a failed run into the error to raise.
+    `repeatable` says that running it twice does no harm, so that it may be tried again when the connection is lost.
+    `accepts` are the exit statuses that mean success.
+    """
+
+    argv: tuple[str, ...]
+    parse: Callable[[str], T]
+    stdin: str = field(default="", repr=False)
+    failure: Callable[[Output], ApiError] = error_of
+    repeatable: bool = True
+    accepts: tuple[int, ...] = (0,)
+
+    @property
+    def line(self) -> str:
+        """The line for the remote shell, every word quoted.
+
+        In the C locale: UTF-8 ones make GNU tools print curly quotes.
+        """
+        return shlex.join(("env", "LC_ALL=C", *self.argv))
+
+    def result(self, output: Output) -> T:
+        """The parsed value of an ended run; raises what `failure` makes of a failed one."""
+        if output.status not in self.accepts:
+            raise self.failure(output)
+        return self.parse(output.stdout)
+
+
+class Shell(Protocol):
+    """Runs commands on one system, as the current caller."""
+
+    async def run(self, command: Command[T]) -> T:
+        """Run it to its end and return the parsed result.
+
+        Raises ConnectionFailed, Overloaded or DeadlineExceeded for the way there, and what `command.failure` makes.
+        Cancelling the call ends the remote process.
+        """
+        ...

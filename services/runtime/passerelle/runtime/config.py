@@ -1,0 +1,307 @@
+"""Reading and checking the one configuration file, once, at start.
+
+A site file has the sections `systems` and `services` (below), and one section for each installed service, which that
+service declares itself (entry points `passerelle.sections`). The whole file is checked whoever reads it.
+"""
+
+import os
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Self, cast
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+)
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the text names the file, the line, the key and what would be right."""
+
+
+class Section(BaseModel):
+    """Base of every configuration section: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _read_secret(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("secret_file:"):
+        return Path(value.removeprefix("secret_file:")).expanduser().read_text().strip()
+    if value.startswith("env:"):
+        name = value.removeprefix("env:")
+        if name not in os.environ:
+            raise ValueError(f"the environment variable {name} is not set")
+        return os.environ[name]
+    return value
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
+"""A secret: `secret_file:/path`, `env:NAME`, or (for trying things out) the text itself. Never printed."""
+
+
+class Plugin(Section):
+    """A plugin's name, and the options that only the plugin understands."""
+
+    type: str = Field(description="The plugin's registered name.")
+    options: dict[str, Any] = Field(default={}, description="The plugin's own options.")
+
+
+class Timeouts(Section):
+    """How long the steps of an SSH session may take, in seconds."""
+
+    connection: float = Field(default=5, gt=0, description="TCP connection and key exchange, s.")
+    login: float = Field(default=5, gt=0, description="Authentication, s.")
+    command: float = Field(default=5, gt=0, description="One command or file operation, s.")
+    idle: float = Field(default=60, gt=0, description="An unused connection closes after this, s.")
+    keep_alive: float = Field(default=5, ge=0, description="Interval of keep-alive probes, s.")
+
+
+class Ssh(Section):
+    """How to reach a system's login node."""
+
+    host: str = Field(description="Host name or address of the login node.")
+    port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
+    proxy_host: str | None = Field(default=None, description="Jump host; none when unset.")
+    proxy_port: int = Field(default=22, ge=1, le=65535, description="SSH port of the jump host.")
+    host_keys: tuple[str, ...] = Field(
+        default=(),
+        description="Accepted host keys (of the jump host too), as `ssh-ed25519 AAAA…`, "
+        "or `@cert-authority ssh-ed25519 AAAA…` for hosts with certificates.",
+    )
+    known_hosts: Path | None = Field(
+        default=None, description="An OpenSSH known_hosts file, instead of `host_keys`."
+    )
+    insecure_accept_any_host_key: bool = Field(
+        default=False,
+        description="DANGEROUS: connect without knowing the host's key. For throw-away test systems only.",
+    )
+    max_connections: int = Field(
+        default=100, ge=1, description="Connections to this system per service, over all users."
+    )
+    max_channels: int = Field(
+        default=8,
+        ge=1,
+        description="Commands at once per user; more wait in line. Keep it, plus two, "
+        "at most the server's MaxSessions (10 by default).",
+    )
+    max_waiting: int = Field(
+        default=512,
+        ge=1,
+        description="Calls of one user that may wait for a channel; more are answered 429.",
+    )
+    timeout: Timeouts = Timeouts()
+
+
+class Scheduler(Plugin):
+    """The system's scheduler."""
+
+    version: str = Field(default="", description="Its version, shown to users.")
+    timeout: float = Field(default=10, gt=0, description="One scheduler command, s.")
+
+
+class Filesystem(Section):
+    """A filesystem that requests may use."""
+
+    path: str = Field(description="The absolute path of its root.")
+    data_type: str = Field(
+        pattern="^(users|store|archive|apps|scratch|project)$",
+        description="One of users, store, archive, apps, scratch, project.",
+    )
+    default_work_dir: bool = Field(
+        default=False, description="Whether transfer jobs keep their working files here."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        if not path.startswith("/"):
+            raise ValueError("a filesystem's path must be absolute")
+        return os.path.normpath(path)
+
+
+class ServiceAccount(Section):
+    """An OAuth client whose tokens the health checks use."""
+
+    token_url: str = Field(description="The token endpoint.")
+    client_id: str = Field(description="The client's id.")
+    client_secret: Secret = Field(description="The client's secret.")
+    auth_method: str = Field(
+        default="client_secret_basic",
+        pattern="^client_secret_(basic|post)$",
+        description="How the secret is sent: client_secret_basic or client_secret_post.",
+    )
+
+
+class Probing(Section):
+    """Background health checks of a system."""
+
+    service_account: ServiceAccount | None = Field(
+        default=None, description="Whose token to use; without one, nothing is checked."
+    )
+    interval: float = Field(default=30, gt=0, description="Seconds between two rounds.")
+    timeout: float = Field(default=10, gt=0, description="One check, s.")
+    failures: int = Field(
+        default=3, ge=1, description="How many checks in a row must fail before it is unhealthy."
+    )
+
+
+class DataOperation(Section):
+    """Limits and settings of file operations."""
+
+    max_ops_file_size: int = Field(
+        default=5242880, ge=1, description="Largest file of ops/upload, download and view, bytes."
+    )
+    datatransfer_jobs_directives: tuple[str, ...] = Field(
+        default=(), description="Lines for transfer jobs' scripts; `{account}` is replaced."
+    )
+
+
+class System(Section):
+    """One HPC system."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="The name by which requests address it: lower case.",
+    )
+    ssh: Ssh
+    scheduler: Scheduler
+    filesystems: tuple[Filesystem, ...] = Field(
+        default=(),
+        description="What paths may point into; with none, every path is accepted.",
+    )
+    probing: Probing = Probing()
+    data_operation: DataOperation = DataOperation()
+
+
+class Endpoint(Section):
+    """Where one service is."""
+
+    address: str = Field(description="host:port where the other services and Envoy reach it.")
+    listen: str | None = Field(
+        default=None, description="host:port to bind, when it differs from `address`."
+    )
+    metrics: str | None = Field(
+        default=None, description="host:port for Prometheus metrics over HTTP; none when unset."
+    )
+
+    @property
+    def bind(self) -> str:
+        """host:port to listen on."""
+        return self.listen or self.address
+
+
+class Services(Section):
+    """Where the services are, and the secret they show each other. `passerelle up` fills in what is missing."""
+
+    auth: Endpoint | None = None
+    compute: Endpoint | None = None
+    storage: Endpoint | None = None
+    gateway: Endpoint | None = None
+    secret: Secret | None = Field(
+        default=None,
+        description="Shared by all services of this deployment; at least 32 characters.",
+    )
+    request_timeout: float = Field(
+        default=60, gt=0, description="Longest time for one call that is no stream, s."
+    )
+    auth_cache: float = Field(
+        default=5,
+        ge=0,
+        le=60,
+        description="How long a service trusts auth's answer about a token, s.",
+    )
+
+
+class SiteBase(Section):
+    """The sections that every service reads."""
+
+    systems: tuple[System, ...] = Field(default=(), description="The HPC systems.")
+    services: Services = Services()
+
+    @field_validator("systems")
+    @classmethod
+    def _unique(cls, systems: tuple[System, ...]) -> tuple[System, ...]:
+        names = [system.name for system in systems]
+        if len(set(names)) != len(names):
+            raise ValueError("two systems have the same name")
+        return systems
+
+    def system(self, name: str) -> System | None:
+        """The system of that name, or None."""
+        return next((system for system in self.systems if system.name == name), None)
+
+    @classmethod
+    def parse(cls, text: str, source: str = "<text>") -> Self:
+        """A site from YAML text; ConfigError names `source`, the line and the key."""
+        try:
+            data = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{source}: not valid YAML: {error}") from None
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, text, source)) from None
+        except OSError as error:
+            raise ConfigError(f"{source}: {error.filename}: {error.strerror}") from None
+
+
+@cache
+def site_model() -> type[SiteBase]:
+    """The model of the whole file: the shared sections and one for each installed service."""
+    sections: dict[str, Any] = {
+        entry.name: (entry.load(), Field(default_factory=entry.load()))
+        for entry in entry_points(group="passerelle.sections")
+    }
+    return cast(type[SiteBase], create_model("Site", __base__=SiteBase, **sections))
+
+
+def load(path: Path) -> SiteBase:
+    """Read, check and return the site file; ConfigError tells what is wrong with it."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    return site_model().parse(text, str(path))
+
+
+def _explain(error: ValidationError, text: str, source: str) -> str:
+    tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in item["loc"])
+        hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{source}:{_line(tree, item['loc'])}: {key}: {hint}")
+    return "\n".join(lines)
+
+
+def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """The line of the deepest part of `location` that the file has, counted from 1."""
+    line = 1
+    for part in location:
+        found = _child(node, part)
+        if found is None:
+            break
+        line, node = found
+    return line
+
+
+def _child(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == part:
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        value = node.value[part]
+        return value.start_mark.line + 1, value
+    return None

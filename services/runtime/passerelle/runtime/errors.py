@@ -1,0 +1,259 @@
+"""Every error a caller may see, with the gRPC code, reason and HTTP status it travels as.
+
+ApiError                  INTERNAL             500
+├── InvalidArgument       INVALID_ARGUMENT     400  names the fields that are wrong
+├── FailedPrecondition    FAILED_PRECONDITION  400  the request is well-formed, but the system is not in a state for it
+├── Unauthenticated       UNAUTHENTICATED      401
+├── Forbidden             PERMISSION_DENIED    403
+├── NotFound              NOT_FOUND            404
+├── AlreadyExists         ALREADY_EXISTS       409
+├── TooLarge              OUT_OF_RANGE         413
+├── Overloaded            RESOURCE_EXHAUSTED   429  carries Retry-After
+├── Unsupported           UNIMPLEMENTED        501
+├── BackendError          UNKNOWN              502  a system answered, but with a failure
+├── BackendUnavailable    UNAVAILABLE          503
+│   └── ConnectionFailed  UNAVAILABLE          503  no SSH connection to the system
+└── DeadlineExceeded      DEADLINE_EXCEEDED    504
+
+Codes follow google.rpc.Code; the JSON form is AIP-193's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+DOMAIN = "passerelle.dev"
+
+_MAX_DETAIL = (
+    4000  # characters: Envoy answers 503 when a message and its body near 60 KiB of headers
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a request that is wrong.
+
+    `location` is `body`, `query` or `path`; `name` is the field's name as callers write it, or None for the whole.
+    """
+
+    location: str
+    name: str | None
+    message: str
+
+
+class ApiError(Exception):
+    """Base of every error shown to callers; `detail` is safe to show, `metadata` too."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    reason: ClassVar[str] = "INTERNAL"
+    http: ClassVar[int] = 500
+    retry_after: int | None = None
+    """Seconds after which trying again makes sense; None where it does not."""
+
+    def __init__(self, detail: str, **metadata: str) -> None:
+        detail = detail if len(detail) <= _MAX_DETAIL else detail[:_MAX_DETAIL] + "…"
+        super().__init__(detail)
+        self.detail = detail
+        self.metadata = {name: value[:_MAX_DETAIL] for name, value in metadata.items()}
+
+    def proto(self) -> status_pb2.Status:
+        """The `google.rpc.Status`: canonical code, message, and a machine-readable ErrorInfo."""
+        info = error_details_pb2.ErrorInfo(
+            reason=self.reason, domain=DOMAIN, metadata=self.metadata
+        )
+        packed = [_pack(info), *(_pack(detail) for detail in self._details())]
+        return status_pb2.Status(code=self.code.value[0], message=self.detail, details=packed)
+
+    def status(self) -> grpc.Status:
+        """The same, as grpc.aio's `abort_with_status` wants it."""
+        return rpc_status.to_status(self.proto())
+
+    def json(self) -> dict[str, Any]:
+        """The same, as the JSON body of the native REST surface (AIP-193)."""
+        info = {"reason": self.reason, "domain": DOMAIN, "metadata": self.metadata}
+        return {
+            "error": {
+                "code": self.http,
+                "status": self.code.name,
+                "message": self.detail,
+                "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", **info}],
+            }
+        }
+
+    def _details(self) -> list[Any]:
+        return []
+
+
+class InvalidArgument(ApiError):
+    """The request is wrong; `fields` says where."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_ARGUMENT"
+    http = 400
+
+    def __init__(self, detail: str, fields: tuple[Field, ...] = (), **metadata: str) -> None:
+        super().__init__(detail, **metadata)
+        self.fields = fields
+
+    def json(self) -> dict[str, Any]:
+        """As the base, with a BadRequest detail that lists the fields."""
+        body = super().json()
+        if self.fields:
+            violations = [
+                {"field": f.name or f.location, "description": f.message} for f in self.fields
+            ]
+            kind = "type.googleapis.com/google.rpc.BadRequest"
+            body["error"]["details"].append({"@type": kind, "fieldViolations": violations})
+        return body
+
+    def _details(self) -> list[Any]:
+        violation = error_details_pb2.BadRequest.FieldViolation
+        found = [violation(field=f.name or f.location, description=f.message) for f in self.fields]
+        return [error_details_pb2.BadRequest(field_violations=found)] if found else []
+
+
+class FailedPrecondition(ApiError):
+    """The request is well-formed, but what it names is not in a state for it."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "FAILED_PRECONDITION"
+    http = 400
+
+
+class Unauthenticated(ApiError):
+    """No access token, or one that is not valid."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+    http = 401
+
+
+class Forbidden(ApiError):
+    """The caller is known, but may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "FORBIDDEN"
+    http = 403
+
+
+class NotFound(ApiError):
+    """What the request names does not exist."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+    http = 404
+
+
+class AlreadyExists(ApiError):
+    """What the request would make is there already."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "ALREADY_EXISTS"
+    http = 409
+
+
+class TooLarge(ApiError):
+    """More bytes than this method moves."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "TOO_LARGE"
+    http = 413
+
+
+class Overloaded(ApiError):
+    """A bounded queue is full; nothing was done."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
+    http = 429
+    retry_after = 1
+
+
+class Unsupported(ApiError):
+    """The system behind cannot do this."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "UNSUPPORTED_BY_BACKEND"
+    http = 501
+
+
+class BackendError(ApiError):
+    """A system answered, but with a failure; the detail carries its own words."""
+
+    code = grpc.StatusCode.UNKNOWN
+    reason = "BACKEND_ERROR"
+    http = 502
+
+
+class BackendUnavailable(ApiError):
+    """A system or service cannot be reached now."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "BACKEND_UNAVAILABLE"
+    http = 503
+    retry_after = 5
+
+
+class ConnectionFailed(BackendUnavailable):
+    """No SSH connection to the system could be had, or it was lost."""
+
+    reason = "CONNECTION_FAILED"
+
+
+class DeadlineExceeded(ApiError):
+    """It took longer than allowed; what was running was stopped."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+    http = 504
+
+
+_CLASSES: Mapping[str, type[ApiError]] = {
+    cls.reason: cls
+    for cls in (
+        InvalidArgument,
+        FailedPrecondition,
+        Unauthenticated,
+        Forbidden,
+        NotFound,
+        AlreadyExists,
+        TooLarge,
+        Overloaded,
+        Unsupported,
+        BackendError,
+        BackendUnavailable,
+        ConnectionFailed,
+        DeadlineExceeded,
+    )
+}
+
+
+def from_rpc(error: grpc.aio.AioRpcError, service: str) -> ApiError:
+    """The error that another of our services answered with, to be raised again; `service` names it for people."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(f"The {service} service did not answer in time.")
+    info = _error_info(error)
+    if info is None:
+        return BackendUnavailable(f"The {service} service cannot be reached.")
+    found = _CLASSES.get(info.reason, ApiError)
+    return found(error.details() or "Internal error.", **dict(info.metadata))
+
+
+def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it reads code, details and trailers only
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info
+    return None
+
+
+def _pack(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

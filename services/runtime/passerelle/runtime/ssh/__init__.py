@@ -1,0 +1,1 @@
+"""Pooled SSH: few connections per user and system, channels queued below the server's MaxSessions."""

@@ -1,0 +1,166 @@
+"""One user's connection to one system: commands queued below MaxSessions, and one long-lived SFTP session.
+
+Measured on OpenSSH 9.2: the server frees a session slot some milliseconds after the client saw the channel
+close, so that even a queue below MaxSessions now and then meets a refused channel; it is asked for again after a pause.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncssh
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.config import Ssh
+from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded
+
+log = logging.getLogger(__name__)
+
+_REFUSED_PAUSE = 0.005  # seconds
+_REFUSED_ATTEMPTS = 40
+_KILL_GRACE = 0.5  # seconds between TERM and KILL for a remote process that was given up
+
+LOST = (asyncssh.ConnectionLost, asyncssh.DisconnectError, BrokenPipeError, ConnectionError)
+"""What asyncssh raises when the connection under a channel goes away."""
+
+
+class Connection:
+    """An open SSH connection. `expires` is when its credential ends, in seconds since the epoch, or None."""
+
+    def __init__(
+        self, system: str, settings: Ssh, ssh: asyncssh.SSHClientConnection, expires: float | None
+    ) -> None:
+        self.system = system
+        self.expires = expires
+        self.used = time.monotonic()
+        self._settings = settings
+        self._ssh = ssh
+        self._channels = asyncio.Semaphore(settings.max_channels)
+        self._waiting = 0
+        self._busy = 0
+        self._sftp: asyncssh.SFTPClient | None = None
+        self._sftp_lock = asyncio.Lock()
+        self._lost = asyncio.create_task(ssh.wait_closed())
+
+    @property
+    def open(self) -> bool:
+        """Whether it can still be used."""
+        return not self._lost.done()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody uses it now."""
+        return self._busy == 0
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[None]:
+        """Keep the connection from being closed as idle inside the block."""
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self.used = time.monotonic()
+
+    async def run(self, line: str, stdin: str, limit: float) -> Output:
+        """Run one command line to its end, within `limit` seconds counted from its start.
+
+        Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer (the remote process is ended
+        then, as it is on cancellation), ConnectionFailed when the connection is lost.
+        """
+        async with self._channel_slot():
+            process = await self.start(line)
+            try:
+                async with asyncio.timeout(limit):
+                    stdout, stderr = await process.communicate(stdin)
+            except TimeoutError:
+                raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+            except LOST:
+                raise self._failed() from None
+            finally:
+                await _end(process)
+            if process.exit_status is None:
+                raise self._failed()
+            return Output(process.exit_status, str(stdout), str(stderr))
+
+    async def start(self, line: str, **options: Any) -> "asyncssh.SSHClientProcess[Any]":
+        """Start a process on a channel of its own, asking again when the server has no session slot free yet.
+
+        Long-lived processes take their channel for as long as they live, beside those that `run` counts.
+        """
+        options.setdefault("encoding", "utf-8")
+        options.setdefault("errors", "replace")
+        for _ in range(_REFUSED_ATTEMPTS):
+            try:
+                return await self._ssh.create_process(line, **options)
+            except asyncssh.ChannelOpenError:
+                if not self.open:
+                    raise self._failed() from None
+                await asyncio.sleep(_REFUSED_PAUSE)
+            except LOST:
+                raise self._failed() from None
+        raise Overloaded(f"System {self.system} has no SSH session free.", system=self.system)
+
+    async def sftp(self) -> asyncssh.SFTPClient:
+        """The connection's one SFTP session, opened when first asked for."""
+        async with self._sftp_lock:
+            if self._sftp is None:
+                try:
+                    self._sftp = await self._ssh.start_sftp_client()
+                except (*LOST, asyncssh.Error):
+                    raise self._failed() from None
+            return self._sftp
+
+    def drop_sftp(self) -> None:
+        """Forget the SFTP session, so that the next call opens a new one."""
+        if self._sftp is not None:
+            self._sftp.exit()
+        self._sftp = None
+
+    async def close(self) -> None:
+        """Close it, ending what runs on it."""
+        self._ssh.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await asyncio.shield(self._lost)
+
+    @asynccontextmanager
+    async def _channel_slot(self) -> AsyncIterator[None]:
+        if self._waiting >= self._settings.max_waiting:
+            raise Overloaded(
+                f"Too many calls of this user wait for system {self.system}.", system=self.system
+            )
+        self._waiting += 1
+        try:
+            await self._channels.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._channels.release()
+
+    def _failed(self) -> ConnectionFailed:
+        return ConnectionFailed(
+            f"The SSH connection to system {self.system} was lost.", system=self.system
+        )
+
+
+async def _end(process: "asyncssh.SSHClientProcess[Any]") -> None:
+    """Make sure that an abandoned remote process ends: TERM, a moment later KILL, then close the channel."""
+    if process.exit_status is None and process.exit_signal is None and not process.is_closing():
+        with suppress(OSError, asyncssh.Error):
+            process.terminate()
+            loop = asyncio.get_running_loop()
+            loop.call_later(_KILL_GRACE, _kill, process)
+            return
+    process.close()
+
+
+def _kill(process: "asyncssh.SSHClientProcess[Any]") -> None:
+    with suppress(OSError, asyncssh.Error):
+        process.kill()
+    process.close()

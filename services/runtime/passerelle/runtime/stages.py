@@ -1,0 +1,140 @@
+"""The stages around every RPC, outermost first: observe, map errors, authenticate and authorise."""
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import grpc
+
+from passerelle.runtime import caller, firecrest
+from passerelle.runtime.access import system_of
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated
+from passerelle.runtime.interceptors import Rpc, Stage
+from passerelle.runtime.observe import REQUESTS, SECONDS
+from passerelle.v1.access_pb2 import Access
+
+log = logging.getLogger(__name__)
+
+SERVICE_SECRET = "x-passerelle-service"  # noqa: S105  # the name of a metadata key, no secret
+REST_SURFACE = "x-passerelle-rest"
+"""Set by Envoy on requests that it transcodes, so that errors carry their JSON body; clients cannot set it."""
+
+
+class Authority(Protocol):
+    """Decides who a token stands for, and whether that principal may do what an RPC demands."""
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        """The caller; raises Unauthenticated or Forbidden."""
+        ...
+
+
+@asynccontextmanager
+async def observe(rpc: Rpc) -> AsyncIterator[None]:
+    """Bind the request id, count, time and log."""
+    start = time.perf_counter()
+    code = "OK"
+    with caller.bind_request(rpc.metadata.get("x-request-id", "")):
+        try:
+            yield
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except BaseException:
+            code = _code_name(rpc.context)
+            raise
+        finally:
+            elapsed = time.perf_counter() - start
+            REQUESTS.labels(rpc.method, code).inc()
+            SECONDS.labels(rpc.method).observe(elapsed)
+            extra = {"method": rpc.method, "code": code, "seconds": round(elapsed, 4)}
+            if rpc.user:
+                extra["user"] = rpc.user
+            log.log(logging.DEBUG if code == "OK" else logging.INFO, "answered", extra=extra)
+
+
+def _code_name(context: Any) -> str:
+    code = context.code()
+    return code.name if isinstance(code, grpc.StatusCode) else grpc.StatusCode(code).name
+
+
+@asynccontextmanager
+async def map_errors(rpc: Rpc) -> AsyncIterator[None]:
+    """The only place where an exception becomes a wire status."""
+    try:
+        yield
+    except ApiError as error:
+        await _abort(rpc, error)
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        log.exception("unhandled error in %s", rpc.method)
+        await _abort(rpc, ApiError("Internal error."))
+
+
+async def _abort(rpc: Rpc, error: ApiError) -> None:
+    trailers = list(error.status().trailing_metadata or ())
+    if rpc.metadata.get(REST_SURFACE):
+        trailers += _rest_trailers(rpc, error)
+    if error.retry_after is not None:
+        trailers.append(("retry-after", str(error.retry_after)))
+    await rpc.context.abort(error.code, error.detail, tuple(trailers))
+
+
+def _rest_trailers(rpc: Rpc, error: ApiError) -> list[tuple[str, str]]:
+    """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
+    if rpc.is_firecrest:
+        status, body = firecrest.status_of(error), firecrest.body_of(error, rpc.user)
+    else:
+        status, body = error.http, error.json()
+    trailers = [("x-http-code", str(status)), ("x-error-body", _ascii(body))]
+    if status == 401:
+        trailers.append(("www-authenticate", "Bearer"))
+    if rpc.is_firecrest and rpc.user:
+        trailers.append(("f7t-authusername", rpc.user))
+    return trailers
+
+
+def _ascii(body: dict[str, Any]) -> str:
+    """JSON that may stand in a header: everything beyond ASCII escaped, which orjson does not do."""
+    return json.dumps(body, separators=(",", ":"))
+
+
+def authorise(authority: Authority, service_secret: str) -> Stage:
+    """The stage that demands what the RPC's `access` option says, and binds the caller."""
+
+    @asynccontextmanager
+    async def stage(rpc: Rpc) -> AsyncIterator[None]:
+        match rpc.demand.audience:
+            case Access.PUBLIC:
+                yield
+            case Access.INTERNAL:
+                _demand_secret(rpc, service_secret)
+                yield
+            case _:
+                found = await authority.caller(
+                    _bearer(rpc), demand=rpc.demand, system=system_of(rpc.request)
+                )
+                rpc.user = found.username
+                with caller.bind(found):
+                    yield
+
+    return stage
+
+
+def _demand_secret(rpc: Rpc, service_secret: str) -> None:
+    shown = rpc.metadata.get(SERVICE_SECRET, "")
+    if not hmac.compare_digest(shown.encode(), service_secret.encode()):
+        raise Forbidden("This method is for Passerelle's own services.")
+
+
+def _bearer(rpc: Rpc) -> str:
+    scheme, _, token = rpc.metadata.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("Not authenticated")
+    return token.strip()
