@@ -8,7 +8,7 @@ import os
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self, TypeVar, cast
 
 import yaml
 from pydantic import (
@@ -264,6 +264,18 @@ def site_model() -> type[SiteBase]:
         for entry in entry_points(group="passerelle.sections")
     }
     return cast(type[SiteBase], create_model("Site", __base__=SiteBase, **sections))
+
+
+S = TypeVar("S", bound=Section)
+
+
+def section(site: SiteBase, kind: type[S]) -> S:
+    """The section of `site` that `kind` describes: how a service finds its own part of the file."""
+    for name in type(site).model_fields:
+        found = getattr(site, name)
+        if isinstance(found, kind):
+            return found
+    raise LookupError(f"the site has no section of kind {kind.__name__}")
 
 
 def load(path: Path) -> SiteBase:

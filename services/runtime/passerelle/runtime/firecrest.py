@@ -1,7 +1,7 @@
 """What the FirecREST v2 profile's adapters share: replies, error bodies, lenient parsing.
 
 The rules are those of the FirecREST v2 contract (snapshot 2.5.7-OPEN, recorded on real systems);
-`docs/firecrest-profile.md` tells where we differ on purpose. The adapters themselves stand beside each service's `server.py`.
+`docs/firecrest-profile.md` tells where we differ on purpose. The adapters stand beside each service's `server.py`.
 """
 
 import posixpath

@@ -1,0 +1,29 @@
+"""One service of a site, with everything every service has around its own RPCs."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from passerelle.runtime.config import Endpoint, SiteBase
+from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.observe import serving_metrics
+from passerelle.runtime.serve import Register, serving
+from passerelle.runtime.stages import Authority, authorise, map_errors, observe
+
+
+@asynccontextmanager
+async def running_service(
+    site: SiteBase, name: str, register: Register, services: Sequence[str], authority: Authority
+) -> AsyncIterator[int]:
+    """Serve `services` (full proto names, added by `register`) at the address of the site's service `name`.
+
+    Yields the bound port. Raises LookupError when the site gives the service no address or no secret.
+    """
+    endpoint: Endpoint | None = getattr(site.services, name)
+    secret = site.services.secret
+    if endpoint is None or secret is None:
+        raise LookupError(f"services.{name}.address and services.secret must be configured")
+    stages = [observe, map_errors, authorise(authority, secret.get_secret_value())]
+    pipeline = Pipeline(stages, timeout=site.services.request_timeout)
+    with serving_metrics(endpoint.metrics):
+        async with serving(register, services, [pipeline], endpoint.bind) as port:
+            yield port

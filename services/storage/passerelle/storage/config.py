@@ -1,0 +1,14 @@
+"""The `storage` section of the configuration file."""
+
+from pydantic import Field
+
+from passerelle.runtime.config import Section
+
+
+class StorageSection(Section):
+    """How the storage service works with files."""
+
+    remote_helper: bool = Field(
+        default=True,
+        description="Keep a small Python process per user on each system for what SFTP cannot do or does slowly.",
+    )
