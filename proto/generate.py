@@ -12,6 +12,7 @@ import google.api
 from grpc_tools import protoc
 
 HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
 
 
 def generate(out: Path) -> None:
@@ -30,6 +31,10 @@ def generate(out: Path) -> None:
             f"--descriptor_set_out={descriptors}",
             "--include_imports",
             "--include_source_info",
+            *(
+                f"--plugin={name}={BIN / name}"
+                for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+            ),
             *protos,
         ]
     )

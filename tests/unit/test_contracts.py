@@ -1,0 +1,135 @@
+"""The contracts: every RPC says who may call it, every name is explained, and the generated code is fresh."""
+
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2
+
+from passerelle.firecrest.v2 import compute_pb2 as firecrest_compute_pb2
+from passerelle.firecrest.v2 import filesystem_pb2, status_pb2
+from passerelle.runtime.access import demands, system_of
+from passerelle.v1 import (  # loading them fills the pool that `demands` reads
+    access_pb2,
+    auth_pb2,
+    compute_pb2,
+    storage_pb2,
+    systems_pb2,
+)
+
+REPO = Path(__file__).parents[2]
+CONTRACTS = (
+    auth_pb2,
+    compute_pb2,
+    storage_pb2,
+    systems_pb2,
+    firecrest_compute_pb2,
+    filesystem_pb2,
+    status_pb2,
+)
+SERVICES = [s for file in CONTRACTS for s in file.DESCRIPTOR.services_by_name.values()]
+METHODS = [
+    f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods
+]
+
+
+def test_every_contract_is_looked_at() -> None:
+    found = {path.name for path in (REPO / "proto/passerelle").rglob("*.proto")}
+    looked_at = {Path(file.DESCRIPTOR.name).name for file in CONTRACTS} | {"access.proto"}
+    assert found == looked_at
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_rpc_declares_access(method: str) -> None:
+    demand = demands(method)
+    assert demand.audience != access_pb2.Access.AUDIENCE_UNSPECIFIED
+    if demand.audience != access_pb2.Access.USER:
+        assert not demand.scope
+        assert not demand.relation
+
+
+def test_an_undeclared_rpc_is_found() -> None:
+    assert health_pb2.DESCRIPTOR  # loaded, so that the pool knows the service
+    with pytest.raises(LookupError, match="declares no access"):
+        demands("/grpc.health.v1.Health/Check")
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.full_name)
+def test_every_service_says_which_process_serves_it(service: object) -> None:
+    options = service.GetOptions()  # type: ignore[attr-defined]
+    assert options.Extensions[access_pb2.served_by] in {"auth", "compute", "storage", "gateway"}
+
+
+def test_a_request_that_names_a_system_demands_a_relation() -> None:
+    for service in SERVICES:
+        for method in service.methods:
+            demand = demands(f"/{service.full_name}/{method.name}")
+            if demand.audience == access_pb2.Access.USER:
+                names_system = "system" in method.input_type.fields_by_name
+                assert bool(demand.relation) == names_system, method.full_name
+
+
+def test_the_system_is_read_from_the_message() -> None:
+    assert system_of(compute_pb2.GetJobRequest(system="daint")) == "daint"
+    assert system_of(auth_pb2.WhoAmIRequest()) == ""
+
+
+def test_every_name_is_explained() -> None:
+    packed = (files("passerelle.v1") / "descriptors.pb").read_bytes()
+    everything = descriptor_pb2.FileDescriptorSet.FromString(packed)
+    unexplained = [
+        f"{file.name}: {name}"
+        for file in everything.file
+        if file.name.startswith("passerelle/")
+        for name in _unexplained(file)
+    ]
+    assert not unexplained
+
+
+def _unexplained(file: descriptor_pb2.FileDescriptorProto) -> list[str]:
+    commented = {
+        tuple(item.path) for item in file.source_code_info.location if item.leading_comments.strip()
+    }
+    missing = []
+
+    def check(path: tuple[int, ...], name: str) -> None:
+        if path not in commented:
+            missing.append(name)
+
+    def message(path: tuple[int, ...], proto: descriptor_pb2.DescriptorProto) -> None:
+        if proto.options.map_entry:
+            return
+        check(path, proto.name)
+        for index, field in enumerate(proto.field):
+            check((*path, 2, index), f"{proto.name}.{field.name}")
+        for index, nested in enumerate(proto.nested_type):
+            message((*path, 3, index), nested)
+        for index, enum in enumerate(proto.enum_type):
+            check((*path, 4, index), f"{proto.name}.{enum.name}")
+            for number, value in enumerate(enum.value):
+                check((*path, 4, index, 2, number), f"{proto.name}.{value.name}")
+
+    for index, proto in enumerate(file.message_type):
+        message((4, index), proto)
+    for index, service in enumerate(file.service):
+        check((6, index), service.name)
+        for number, method in enumerate(service.method):
+            check((6, index, 2, number), f"{service.name}.{method.name}")
+    return missing
+
+
+def test_generated_code_is_fresh(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, REPO / "proto/generate.py", tmp_path], check=True)
+    committed = REPO / "proto/gen"
+    fresh = {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
+    there = {
+        p.relative_to(committed)
+        for p in committed.rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+    assert fresh == there
+    stale = [str(p) for p in fresh if (tmp_path / p).read_bytes() != (committed / p).read_bytes()]
+    assert not stale, f"run `make proto`: {stale}"
