@@ -6,7 +6,7 @@ fail() { echo "cluster: $*" >&2; exit 1; }
 alive() {
   local pid
   [ -s "$1" ] || return 1
-  pid=$(cat "$1")
+  pid=$(cat "$1" 2>/dev/null)
   [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || return 1
   grep -q '^State:.Z' "/proc/$pid/status" && return 1
   grep -qaF "$LAB/" "/proc/$pid/cmdline" "/proc/$pid/environ" 2>/dev/null
@@ -30,7 +30,7 @@ port_open() { (exec 3<>"/dev/tcp/${2:-127.0.0.1}/$1") 2>/dev/null; }
 stop() {
   local pid tries=200
   if alive "$1" "$2"; then
-    pid=$(cat "$1")
+    pid=$(cat "$1" 2>/dev/null)
     kill "$pid"
     while alive "$1" "$2" && [ $tries -gt 0 ]; do sleep 0.05; tries=$((tries - 1)); done
     if alive "$1" "$2"; then kill -9 "$pid"; echo "stopped $2 ($pid) by force"; else echo "stopped $2 ($pid)"; fi

@@ -1,0 +1,102 @@
+"""A real Slurm and OpenSSH for the tests, started by the recipe in `deploy/cluster`.
+
+Where it cannot run (not Debian, not root) the tests that ask for it are skipped with the reason; with
+PASSERELLE_TEST_STRICT=1 they fail. PASSERELLE_TEST_CLUSTER=DIRECTORY uses a cluster that already runs there.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[1] / "deploy" / "cluster"
+CANNOT_RUN_HERE = 77
+START_SECONDS = 900  # with the packages to install, on a slow mirror
+
+
+class CannotRunHere(Exception):
+    """This machine cannot run the recipe; the text says why."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a running cluster is and who may use it."""
+
+    directory: Path
+    name: str
+    """Slurm's ClusterName."""
+    host: str
+    ssh_port: int
+    known_hosts: Path
+    ca_key: Path
+    """The private key whose certificates sshd accepts; a certificate's principal is the user."""
+    slurm_conf: Path
+    users: tuple[str, ...] = ("alice", "bob")
+
+    @classmethod
+    def at(cls, directory: Path) -> "Cluster":
+        """The cluster that `up` described in `directory`/cluster.env."""
+        lines = (directory / "cluster.env").read_text().splitlines()
+        env = dict(line.split("=", 1) for line in lines)
+        return cls(
+            directory=directory,
+            name=env["NAME"],
+            host=env["SSH_HOST"],
+            ssh_port=int(env["SSH_PORT"]),
+            known_hosts=Path(env["KNOWN_HOSTS"]),
+            ca_key=Path(env["USER_CA"]),
+            slurm_conf=Path(env["SLURM_CONF"]),
+        )
+
+
+@contextmanager
+def running_cluster(*options: str) -> Iterator[Cluster]:
+    """A cluster of its own, stopped and removed at the end; `options` go to `up`.
+
+    Raises CannotRunHere where the recipe says so, RuntimeError with its last words where it fails.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="passerelle-cluster-"))
+    try:
+        _run("up", str(directory), *options)
+        yield Cluster.at(directory)
+    finally:
+        if (directory / "cluster.env").exists():
+            _run("down", str(directory))
+        shutil.rmtree(directory)
+
+
+def _run(program: str, *arguments: str) -> None:
+    done = subprocess.run(
+        (str(RECIPE / program), *arguments),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    last_words = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
+    if done.returncode == CANNOT_RUN_HERE:
+        raise CannotRunHere(last_words)
+    if done.returncode:
+        raise RuntimeError(f"deploy/cluster/{program} failed: {last_words}")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The one real cluster of this test run."""
+    if directory := os.environ.get("PASSERELLE_TEST_CLUSTER"):
+        yield Cluster.at(Path(directory))
+        return
+    try:
+        with running_cluster() as running:
+            yield running
+    except CannotRunHere as reason:
+        if os.environ.get("PASSERELLE_TEST_STRICT") == "1":
+            pytest.fail(f"a real cluster is demanded: {reason}")
+        pytest.skip(str(reason))
