@@ -29,9 +29,16 @@ from grpc_status import rpc_status
 
 DOMAIN = "passerelle.dev"
 
-_MAX_DETAIL = (
-    4000  # characters: Envoy answers 503 when a message and its body near 60 KiB of headers
-)
+# Characters. A JSON body travels in one header, where each may take six bytes, and Envoy takes 60 KiB of headers;
+# gRPC clients take 8 KiB of metadata, in which a message stands twice.
+_MAX_DETAIL = 6000
+_MAX_GRPC_DETAIL = 1000
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text` in at most `limit` characters: the middle goes, because systems say what is wrong at the end."""
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,9 @@ class ApiError(Exception):
     """Seconds after which trying again makes sense; None where it does not."""
 
     def __init__(self, detail: str, **metadata: str) -> None:
-        detail = detail if len(detail) <= _MAX_DETAIL else detail[:_MAX_DETAIL] + "…"
         super().__init__(detail)
-        self.detail = detail
-        self.metadata = {name: value[:_MAX_DETAIL] for name, value in metadata.items()}
+        self.detail = shortened(detail, _MAX_DETAIL)
+        self.metadata = {key: shortened(value, _MAX_GRPC_DETAIL) for key, value in metadata.items()}
 
     def proto(self) -> status_pb2.Status:
         """The `google.rpc.Status`: canonical code, message, and a machine-readable ErrorInfo."""
@@ -67,7 +73,8 @@ class ApiError(Exception):
             reason=self.reason, domain=DOMAIN, metadata=self.metadata
         )
         packed = [_pack(info), *(_pack(detail) for detail in self._details())]
-        return status_pb2.Status(code=self.code.value[0], message=self.detail, details=packed)
+        message = shortened(self.detail, _MAX_GRPC_DETAIL)
+        return status_pb2.Status(code=self.code.value[0], message=message, details=packed)
 
     def status(self) -> grpc.Status:
         """The same, as grpc.aio's `abort_with_status` wants it."""

@@ -14,7 +14,7 @@ import grpc
 from passerelle.runtime import caller, firecrest
 from passerelle.runtime.access import system_of
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated
+from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
 from passerelle.runtime.interceptors import Rpc, Stage
 from passerelle.runtime.observe import REQUESTS, SECONDS
 from passerelle.v1.access_pb2 import Access
@@ -72,18 +72,22 @@ async def map_errors(rpc: Rpc) -> AsyncIterator[None]:
         await _abort(rpc, error)
     except grpc.aio.AbortError:
         raise
+    except NotImplementedError:  # what the generated servicers raise for a method that nobody wrote
+        await _abort(rpc, Unsupported(f"{rpc.method} is not implemented."))
     except Exception:
         log.exception("unhandled error in %s", rpc.method)
         await _abort(rpc, ApiError("Internal error."))
 
 
 async def _abort(rpc: Rpc, error: ApiError) -> None:
-    trailers = list(error.status().trailing_metadata or ())
-    if rpc.metadata.get(REST_SURFACE):
+    status = error.status()
+    rest = rpc.metadata.get(REST_SURFACE)
+    trailers: list[tuple[str, Any]] = list(() if rest else status.trailing_metadata or ())
+    if rest:
         trailers += _rest_trailers(rpc, error)
     if error.retry_after is not None:
         trailers.append(("retry-after", str(error.retry_after)))
-    await rpc.context.abort(error.code, error.detail, tuple(trailers))
+    await rpc.context.abort(status.code, status.details, tuple(trailers))
 
 
 def _rest_trailers(rpc: Rpc, error: ApiError) -> list[tuple[str, str]]:

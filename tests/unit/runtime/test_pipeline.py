@@ -1,0 +1,282 @@
+"""The stages around every RPC, over a real gRPC channel: unary, server-streaming and client-streaming alike."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from passerelle.firecrest.v2 import compute_pb2 as f7t
+from passerelle.firecrest.v2 import compute_pb2_grpc as f7t_grpc
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
+from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.serve import serving
+from passerelle.runtime.stages import REST_SURFACE, SERVICE_SECRET, authorise, map_errors, observe
+from passerelle.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    compute_pb2,
+    compute_pb2_grpc,
+    storage_pb2,
+    storage_pb2_grpc,
+)
+from passerelle.v1.access_pb2 import Access
+
+ALICE = (("authorization", "Bearer alice"),)
+REST = (*ALICE, (REST_SURFACE, "1"))
+
+
+class Authority:
+    """Takes the token for the user name; nobody may read the system `secret`."""
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        if token == "expired":
+            raise Unauthenticated("Access token expired")
+        if system == "secret":
+            raise Forbidden(f"No relation {demand.relation} on {system}.")
+        return Caller(token, token)
+
+
+class Compute(compute_pb2_grpc.ComputeServiceServicer):
+    started: asyncio.Event
+    cancelled: asyncio.Event
+
+    async def GetJob(self, request: compute_pb2.GetJobRequest, context: Any) -> Any:
+        match request.job_id:
+            case "none":
+                raise NotFound("No job none.", job="none")
+            case "bug":
+                raise ZeroDivisionError("secret details")
+            case "full":
+                raise Overloaded("Too many calls.")
+            case "slow":
+                self.started.set()
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    self.cancelled.set()
+                    raise
+        job = compute_pb2.Job(job_id=request.job_id, user=caller.current().username)
+        return compute_pb2.GetJobResponse(jobs=[job])
+
+
+class Storage(storage_pb2_grpc.StorageServiceServicer):
+    async def ReadFile(self, request: storage_pb2.ReadFileRequest, context: Any) -> Any:
+        yield HttpBody(data=caller.current().username.encode())
+        if request.path == "/vanishes":
+            raise NotFound("gone")
+
+    async def WriteFile(self, request: AsyncIterator[Any], context: Any) -> Any:
+        size = 0
+        async for message in request:
+            size += len(message.content.data)
+        return storage_pb2.WriteFileResponse(path=caller.current().username, size=size)
+
+
+class Profile(f7t_grpc.ComputeServiceServicer):
+    async def GetJob(self, request: f7t.JobRequest, context: Any) -> Any:
+        raise NotFound("Job nöt found.")
+
+
+class Internal(auth_pb2_grpc.AccessServiceServicer):
+    async def Authorize(self, request: auth_pb2.AuthorizeRequest, context: Any) -> Any:
+        return auth_pb2.Principal(username="internal")
+
+
+@pytest.fixture
+def compute() -> Compute:
+    found = Compute()  # type: ignore[abstract]  # as a service that lacks methods would be
+    found.started = asyncio.Event()
+    found.cancelled = asyncio.Event()
+    return found
+
+
+@pytest.fixture
+async def channel(compute: Compute) -> AsyncIterator[grpc.aio.Channel]:
+    def register(server: grpc.aio.Server) -> None:
+        compute_pb2_grpc.add_ComputeServiceServicer_to_server(compute, server)
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(Storage(), server)  # type: ignore[abstract]
+        f7t_grpc.add_ComputeServiceServicer_to_server(Profile(), server)  # type: ignore[abstract]
+        auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
+
+    stages = [observe, map_errors, authorise(Authority(), "s3cret")]
+    names = ["passerelle.v1.ComputeService"]
+    async with (
+        serving(register, names, [Pipeline(stages, timeout=0.3)], drain=0) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
+    ):
+        yield opened
+
+
+async def failure(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+def trailers_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    found: Any = error.trailing_metadata()
+    return {key: str(value) for key, value in found}
+
+
+def get_job(
+    channel: grpc.aio.Channel, job_id: str, metadata: Any = ALICE, system: str = "daint"
+) -> Any:
+    stub = compute_pb2_grpc.ComputeServiceStub(channel)
+    request = compute_pb2.GetJobRequest(system=system, job_id=job_id)
+    return stub.GetJob(request, metadata=metadata, timeout=5)
+
+
+async def test_the_caller_is_bound(channel: grpc.aio.Channel) -> None:
+    assert (await get_job(channel, "7")).jobs[0].user == "alice"
+
+
+async def test_an_error_carries_its_reason(channel: grpc.aio.Channel) -> None:
+    error = await failure(get_job(channel, "none"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "No job none.")
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.reason, dict(info.metadata)) == ("NOT_FOUND", {"job": "none"})
+    assert "x-error-body" not in trailers_of(error)
+
+
+async def test_a_bug_is_not_shown(
+    channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = await failure(get_job(channel, "bug"))
+    assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "Internal error.")
+    assert "secret details" in caplog.text
+
+
+async def test_overload_says_when_to_come_back(channel: grpc.aio.Channel) -> None:
+    error = await failure(get_job(channel, "full"))
+    assert trailers_of(error)["retry-after"] == "1"
+
+
+async def test_a_slow_call_is_ended(channel: grpc.aio.Channel, compute: Compute) -> None:
+    error = await failure(get_job(channel, "slow"))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert compute.cancelled.is_set()
+
+
+async def test_a_client_that_goes_away_ends_the_call(
+    channel: grpc.aio.Channel, compute: Compute
+) -> None:
+    call = get_job(channel, "slow")
+    await asyncio.wait_for(compute.started.wait(), 5)
+    call.cancel()
+    await asyncio.wait_for(compute.cancelled.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ((), "Not authenticated"),
+        ((("authorization", "Basic YTpi"),), "Not authenticated"),
+        ((("authorization", "Bearer "),), "Not authenticated"),
+        ((("authorization", "Bearer expired"),), "Access token expired"),
+    ],
+)
+async def test_without_a_good_token_nothing_runs(
+    channel: grpc.aio.Channel, metadata: Any, said: str
+) -> None:
+    error = await failure(get_job(channel, "7", metadata))
+    assert (error.code(), error.details()) == (grpc.StatusCode.UNAUTHENTICATED, said)
+
+
+async def test_the_scheme_may_be_written_small(channel: grpc.aio.Channel) -> None:
+    assert await get_job(channel, "7", (("authorization", "bearer alice"),))
+
+
+async def test_the_system_of_the_message_counts(channel: grpc.aio.Channel) -> None:
+    error = await failure(get_job(channel, "7", system="secret"))
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_streams_have_the_same_stages(channel: grpc.aio.Channel) -> None:
+    stub = storage_pb2_grpc.StorageServiceStub(channel)
+    read = stub.ReadFile(storage_pb2.ReadFileRequest(system="daint"), metadata=ALICE)
+    assert [m.data async for m in read] == [b"alice"]
+    denied = stub.ReadFile(storage_pb2.ReadFileRequest(system="secret"), metadata=ALICE)
+    assert (await failure(denied.read())).code() is grpc.StatusCode.PERMISSION_DENIED
+    broken = stub.ReadFile(
+        storage_pb2.ReadFileRequest(system="a", path="/vanishes"), metadata=ALICE
+    )
+    await broken.read()
+    assert (await failure(broken.read())).code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_request_stream_is_judged_by_its_first_message(channel: grpc.aio.Channel) -> None:
+    stub = storage_pb2_grpc.StorageServiceStub(channel)
+
+    async def pieces(system: str) -> AsyncIterator[storage_pb2.WriteFileRequest]:
+        yield storage_pb2.WriteFileRequest(system=system, content=HttpBody(data=b"ab"))
+        yield storage_pb2.WriteFileRequest(content=HttpBody(data=b"cd"))
+
+    reply = await stub.WriteFile(pieces("daint"), metadata=ALICE)
+    assert (reply.path, reply.size) == ("alice", 4)
+    error = await failure(stub.WriteFile(pieces("secret"), metadata=ALICE))
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_empty_request_stream_is_no_crash(channel: grpc.aio.Channel) -> None:
+    async def nothing() -> AsyncIterator[storage_pb2.WriteFileRequest]:
+        return
+        yield
+
+    stub = storage_pb2_grpc.StorageServiceStub(channel)
+    assert (await stub.WriteFile(nothing(), metadata=ALICE)).size == 0
+
+
+async def test_rest_errors_carry_status_and_body(channel: grpc.aio.Channel) -> None:
+    error = await failure(get_job(channel, "none", REST))
+    trailers = trailers_of(error)
+    assert trailers["x-http-code"] == "404"
+    assert json.loads(trailers["x-error-body"])["error"]["status"] == "NOT_FOUND"
+
+
+async def test_the_profile_has_its_own_body(channel: grpc.aio.Channel) -> None:
+    stub = f7t_grpc.ComputeServiceStub(channel)
+    request = f7t.JobRequest(system="daint", job_id="1")
+    trailers = trailers_of(await failure(stub.GetJob(request, metadata=REST)))
+    body = json.loads(trailers["x-error-body"])
+    assert (body["message"], body["user"]) == ("Job nöt found.", "alice")
+    assert trailers["f7t-authusername"] == "alice"
+
+
+async def test_a_401_says_which_scheme(channel: grpc.aio.Channel) -> None:
+    error = await failure(get_job(channel, "7", ((REST_SURFACE, "1"),)))
+    assert trailers_of(error)["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("shown", [(), ((SERVICE_SECRET, "wrong"),), ALICE])
+async def test_internal_methods_want_the_service_secret(
+    channel: grpc.aio.Channel, shown: Any
+) -> None:
+    stub = auth_pb2_grpc.AccessServiceStub(channel)
+    error = await failure(stub.Authorize(auth_pb2.AuthorizeRequest(), metadata=shown))
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+    good = await stub.Authorize(auth_pb2.AuthorizeRequest(), metadata=((SERVICE_SECRET, "s3cret"),))
+    assert good.username == "internal"
+
+
+async def test_health_answers_without_a_token(channel: grpc.aio.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    reply = await stub.Check(health_pb2.HealthCheckRequest(service="passerelle.v1.ComputeService"))
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_an_unimplemented_method_says_so(channel: grpc.aio.Channel) -> None:
+    stub = compute_pb2_grpc.ComputeServiceStub(channel)
+    error = await failure(stub.CancelJob(compute_pb2.CancelJobRequest(system="a"), metadata=ALICE))
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
