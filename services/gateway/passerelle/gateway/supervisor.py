@@ -1,0 +1,167 @@
+"""Child processes kept alive: started together, started again when they end, stopped in order and within bounds."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+EXIT_CONFIG = os.EX_CONFIG
+"""The exit status by which a child says that its configuration is wrong, so that starting it again is no use."""
+
+_SOUND_SECONDS = 10.0  # a child that lived this long was well, and is started again at once
+_FIRST_PAUSE = 0.2  # seconds; doubled for every short life in a row
+_LONGEST_PAUSE = 30.0
+_FALSE_STARTS = 3  # short lives in a row, before everything ran once, after which it will never run
+
+
+@dataclass(frozen=True)
+class Child:
+    """One process to keep alive.
+
+    `address` (host:port) accepts connections once it works. Children of a lower `stop_order` are stopped first, and get
+    `grace` seconds between SIGTERM and SIGKILL.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    address: str
+    stop_order: int = 0
+    grace: float = 5.0
+
+
+class CannotRun(Exception):
+    """A child will not run, however often it is started; `child` is which, and the text says why."""
+
+    def __init__(self, child: Child, reason: str) -> None:
+        super().__init__(f"{child.name} cannot run: {reason}")
+        self.child = child
+
+
+class Supervisor:
+    """Keeps `children` alive.
+
+    `environment` is added to our own for them; their output is appended to `log_of(child)`, or goes to our stderr when
+    that is None; what happens to them is told to `tell`.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        environment: Mapping[str, str],
+        log_of: Callable[[Child], Path | None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.settled = False
+        """Set when everything has worked once: from then on, a dying child is always started again."""
+        self._children = children
+        self._environment = {**os.environ, **environment}
+        self._log_of = log_of
+        self._tell = tell
+        self._running: dict[Child, asyncio.subprocess.Process] = {}
+
+    async def run(self, until: Coroutine[Any, Any, None]) -> None:
+        """Keep the children alive until `until` ends, then stop them all.
+
+        Raises CannotRun when a child will not run, and whatever `until` raises. Must be called in the main thread:
+        children die with the thread that started them.
+        """
+        end = asyncio.create_task(until)
+        keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+        try:
+            done, _ = await asyncio.wait([end, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (end, *keepers):
+                task.cancel()
+            await asyncio.gather(end, *keepers, return_exceptions=True)
+            await self._stop()
+
+    def process_ids(self) -> dict[str, int]:
+        """The process ids of the children that run now, by name."""
+        return {child.name: process.pid for child, process in self._running.items()}
+
+    def kill(self) -> None:
+        """End every child at once, without grace."""
+        for process in self._running.values():
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    async def _keep(self, child: Child) -> None:
+        short_lives = 0
+        while True:
+            started = time.monotonic()
+            status = await self._live(child)
+            short = time.monotonic() - started < _SOUND_SECONDS
+            short_lives = short_lives + 1 if short else 0
+            self._demand_hope(child, status, short_lives)
+            pause = min(_FIRST_PAUSE * 2 ** (short_lives - 2), _LONGEST_PAUSE)
+            if short_lives < 2:
+                pause = 0.0
+            self._tell(f"{child.name} ended ({_ending(status)}); starting it again{_in(pause)}")
+            await asyncio.sleep(pause)
+
+    async def _live(self, child: Child) -> int:
+        """One life of a child; returns its exit status, negative for a signal."""
+        path = self._log_of(child)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if path else None
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *child.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log if log is not None else 2,
+                stderr=log if log is not None else 2,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for us alone: we stop the children in order
+            )
+        except OSError as error:
+            raise CannotRun(child, f"{child.argv[0]}: {error.strerror}") from None
+        finally:
+            if log is not None:
+                os.close(log)
+        self._running[child] = process
+        status = await process.wait()
+        del self._running[child]
+        return status
+
+    def _demand_hope(self, child: Child, status: int, short_lives: int) -> None:
+        if status == EXIT_CONFIG:
+            raise CannotRun(child, "its configuration is wrong")
+        if not self.settled and short_lives >= _FALSE_STARTS:
+            raise CannotRun(child, f"it ended {short_lives} times in a row ({_ending(status)})")
+
+    async def _stop(self) -> None:
+        order = sorted(self._running, key=lambda child: child.stop_order)
+        for _, children in groupby(order, key=lambda child: child.stop_order):
+            await asyncio.gather(*(self._end(child) for child in children))
+
+    async def _end(self, child: Child) -> None:
+        process = self._running[child]
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(child.grace):
+                await process.wait()
+        except TimeoutError:
+            self._tell(f"{child.name} does not end within {child.grace:.0f} s; killing it")
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        del self._running[child]
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"signal {-status}, {signal.strsignal(-status)}"
+    return f"exit status {status}"
+
+
+def _in(pause: float) -> str:
+    return f" in {pause:.1f} s" if pause else ""
