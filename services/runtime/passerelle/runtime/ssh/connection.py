@@ -7,7 +7,7 @@ close, so that even a queue below MaxSessions now and then meets a refused chann
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -28,22 +28,30 @@ LOST = (asyncssh.ConnectionLost, asyncssh.DisconnectError, BrokenPipeError, Conn
 
 
 class Connection:
-    """An open SSH connection. `expires` is when its credential ends, in seconds since the epoch, or None."""
+    """An open SSH connection: the last of `route`, which begins with the jump host if there is one.
+
+    `expires` is when its credential ends, in seconds since the epoch, or None.
+    """
 
     def __init__(
-        self, system: str, settings: Ssh, ssh: asyncssh.SSHClientConnection, expires: float | None
+        self,
+        system: str,
+        settings: Ssh,
+        route: Sequence[asyncssh.SSHClientConnection],
+        expires: float | None,
     ) -> None:
         self.system = system
         self.expires = expires
         self.used = time.monotonic()
         self._settings = settings
-        self._ssh = ssh
+        self._ssh = route[-1]
+        self._route = route
         self._channels = asyncio.Semaphore(settings.max_channels)
         self._waiting = 0
         self._busy = 0
         self._sftp: asyncssh.SFTPClient | None = None
         self._sftp_lock = asyncio.Lock()
-        self._lost = asyncio.create_task(ssh.wait_closed())
+        self._lost = asyncio.create_task(self._wait_closed())
 
     @property
     def open(self) -> bool:
@@ -122,10 +130,17 @@ class Connection:
 
     async def close(self) -> None:
         """Close it, ending what runs on it."""
-        self._ssh.close()
+        for hop in reversed(self._route):
+            hop.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await asyncio.shield(self._lost)
+
+    async def _wait_closed(self) -> None:
+        await self._ssh.wait_closed()
+        for hop in reversed(self._route[:-1]):
+            hop.close()
+            await hop.wait_closed()
 
     @asynccontextmanager
     async def _channel_slot(self) -> AsyncIterator[None]:

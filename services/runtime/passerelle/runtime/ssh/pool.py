@@ -14,7 +14,7 @@ from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.command import Command, T
 from passerelle.runtime.config import Ssh, System
 from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded
-from passerelle.runtime.ssh.connection import LOST, Connection
+from passerelle.runtime.ssh.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ _CIPHERS = (
     "aes256-ctr",
     "aes128-ctr",
 )
-_SWEEP_SECONDS = 5.0
 _EXPIRY_MARGIN = 5.0  # seconds before a credential's end at which its connection takes no new calls
 
 
@@ -41,8 +40,15 @@ class CredentialSource(Protocol):
 class SshPool:
     """Connections of all users to all systems of one service."""
 
-    def __init__(self, systems: Mapping[str, System], credentials: CredentialSource) -> None:
+    def __init__(
+        self,
+        systems: Mapping[str, System],
+        credentials: CredentialSource,
+        *,
+        sweep_seconds: float = 5.0,
+    ) -> None:
         self._systems = systems
+        self._sweep_seconds = sweep_seconds
         self._credentials = credentials
         # One key pair a process; only the public half leaves it, to be certified for each user.
         self._key = asyncssh.generate_private_key("ssh-ed25519")
@@ -81,8 +87,8 @@ class SshPool:
         system = self._systems[key[0]]
         await self._make_room(system)
         credential = await self._credentials.ssh_credential(system.name, self._public_key)
-        ssh = await _connect(system, credential, self._key)
-        connection = Connection(system.name, system.ssh, ssh, credential.expires)
+        route = await _connect(system, credential, self._key)
+        connection = Connection(system.name, system.ssh, route, credential.expires)
         replaced, self._open[key] = self._open.get(key), connection
         if replaced and replaced.open:  # its credential ends soon; calls in flight may finish
             self._retired.append(replaced)
@@ -99,7 +105,7 @@ class SshPool:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
+            await asyncio.sleep(self._sweep_seconds)
             for key, found in list(self._open.items()):
                 limit = self._systems[key[0]].ssh.timeout.idle
                 if not found.open or (found.idle and time.monotonic() - found.used > limit):
@@ -136,23 +142,38 @@ class SystemShell:
 
 async def _connect(
     system: System, credential: SshCredential, key: asyncssh.SSHKey
-) -> asyncssh.SSHClientConnection:
+) -> tuple[asyncssh.SSHClientConnection, ...]:
+    """The connections to the system: through the jump host, if there is one, which comes first."""
     settings = system.ssh
+    hops = [(settings.host, settings.port)]
+    if settings.proxy_host is not None:
+        hops.insert(0, (settings.proxy_host, settings.proxy_port))
+    route: list[asyncssh.SSHClientConnection] = []
     try:
-        if settings.proxy_host is None:
-            return await _open(settings, settings.host, settings.port, credential, key)
-        hop = await _open(settings, settings.proxy_host, settings.proxy_port, credential, key)
-        return await _open(settings, settings.host, settings.port, credential, key, hop)
-    except TimeoutError:
-        raise DeadlineExceeded(f"Connecting to system {system.name} took too long.") from None
-    except asyncssh.HostKeyNotVerifiable:
-        log.error("the host key of system %s is not among the configured ones", system.name)
-        raise _failed(system, "its host key is not the configured one") from None
-    except asyncssh.PermissionDenied:
-        raise _failed(system, "the login was refused") from None
-    except (*LOST, OSError, asyncssh.Error) as error:
-        log.warning("cannot connect to system %s: %s", system.name, error)
-        raise _failed(system, "its login node does not answer") from None
+        for host, port in hops:
+            tunnel = route[-1] if route else None
+            route.append(await _open(settings, host, port, credential, key, tunnel))
+    except BaseException as error:
+        for opened in route:
+            opened.close()
+        raise _explained(system, error) from None
+    return tuple(route)
+
+
+def _explained(system: System, error: BaseException) -> BaseException:
+    """What a failed connection means to the caller."""
+    match error:
+        case TimeoutError():
+            return DeadlineExceeded(f"Connecting to system {system.name} took too long.")
+        case asyncssh.HostKeyNotVerifiable():
+            log.error("the host key of system %s is not among the configured ones", system.name)
+            return _failed(system, "its host key is not the configured one")
+        case asyncssh.PermissionDenied():
+            return _failed(system, "the login was refused")
+        case OSError() | asyncssh.Error():
+            log.warning("cannot connect to system %s: %s", system.name, error)
+            return _failed(system, "its login node does not answer")
+    return error
 
 
 async def _open(
@@ -161,7 +182,7 @@ async def _open(
     port: int,
     credential: SshCredential,
     key: asyncssh.SSHKey,
-    tunnel: asyncssh.SSHClientConnection | None = None,
+    tunnel: asyncssh.SSHClientConnection | None,
 ) -> asyncssh.SSHClientConnection:
     return await asyncssh.connect(
         host,

@@ -1,0 +1,108 @@
+"""A small real SSH server on loopback for tests: asyncssh, in this process, one authorised key for any user name."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncssh
+
+from passerelle.runtime.auth_client import SshCredential
+
+
+@dataclass
+class Server:
+    """A running server: its port, its host key's public line, how often it was logged in to, and its connections."""
+
+    port: int = 0
+    host_key: str = ""
+    logins: int = 0
+    connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+
+    def drop_all(self) -> None:
+        """Cut every connection, as a failing network would."""
+        for connection in self.connections:
+            connection.abort()
+        self.connections.clear()
+
+
+class Keys:
+    """Static credentials for every user: a fake at the port of the SSH pool."""
+
+    def __init__(self, username: str = "alice", expires: float | None = None) -> None:
+        self.key = asyncssh.generate_private_key("ssh-ed25519")
+        self.username = username
+        self.expires = expires
+        self.asked = 0
+
+    async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
+        """The one key, for whoever asks."""
+        self.asked += 1
+        private = self.key.export_private_key().decode()
+        return SshCredential(self.username, "", private, self.expires)
+
+
+@asynccontextmanager
+async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
+    """Serve commands and SFTP inside the block."""
+    server = Server()
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    public = authorised.export_public_key().decode()
+
+    class Login(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            server.connections.append(conn)
+
+        def auth_completed(self) -> None:
+            server.logins += 1
+
+        def connection_requested(self, *_: Any) -> bool:
+            return True  # so that it can be a jump host
+
+    acceptor = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=Login,
+        server_host_keys=[host_key],
+        authorized_client_keys=asyncssh.import_authorized_keys(public),
+        process_factory=_run,
+        sftp_factory=True,
+        encoding=None,
+    )
+    server.port = acceptor.get_port()
+    server.host_key = host_key.export_public_key().decode().strip()
+    async with acceptor:
+        yield server
+        for connection in server.connections:
+            connection.close()
+            await connection.wait_closed()
+
+
+async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
+    child = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-c",
+        process.command or "true",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        await process.redirect(child.stdin, child.stdout, child.stderr)
+        waiting: asyncio.Task[Any] = asyncio.create_task(child.wait())
+        closing = asyncio.create_task(process.wait_closed())
+        await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
+        if waiting.done():
+            await process.stdout.drain()
+            process.exit(child.returncode or 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()
+        process.close()
+        await process.wait_closed()  # this also runs asyncssh's clean-up of the redirected streams

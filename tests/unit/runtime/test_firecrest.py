@@ -1,0 +1,124 @@
+"""What the profile's adapters share: paths, bodies and queries read as FirecREST reads them."""
+
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from passerelle.firecrest.v2 import filesystem_pb2
+from passerelle.runtime import firecrest
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.runtime.firecrest import SOURCE_PATH, Model, checked_path, read_body, read_query
+
+SYSTEM = System.model_validate(
+    {
+        "name": "cluster",
+        "ssh": {"host": "h"},
+        "scheduler": {"type": "slurm"},
+        "filesystems": [{"path": "/home", "data_type": "users"}],
+    }
+)
+
+
+class MakeDirectory(Model):
+    path: str = Field(validation_alias=SOURCE_PATH)
+    parent: bool = False
+
+
+class List(Model):
+    show_hidden: bool = False
+
+
+def body(text: str, kind: str = "application/json") -> HttpBody:
+    return HttpBody(content_type=kind, data=text.encode())
+
+
+@pytest.mark.parametrize("name", ["sourcePath", "source_path", "path"])
+def test_a_path_has_three_spellings(name: str) -> None:
+    assert read_body(MakeDirectory, body(f'{{"{name}": "/x", "more": 1}}')).path == "/x"
+
+
+@pytest.mark.parametrize("yes", ['"true"', '"yes"', '"on"', "1", '"1"', "true", '"t"'])
+def test_booleans_are_read_leniently(yes: str) -> None:
+    assert read_body(MakeDirectory, body(f'{{"path": "/x", "parent": {yes}}}')).parent
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("", (None, "Field required")),
+        ("[1]", (None, "Input should be a valid dictionary or object to extract fields from")),
+        ("{}", ("sourcePath", "Field required")),
+        ('{"path": 5}', ("path", "Input should be a valid string")),
+        (
+            '{"path": "/x", "parent": "maybe"}',
+            ("parent", "Input should be a valid boolean, unable to interpret input"),
+        ),
+        ("{", ("1", "JSON decode error")),
+    ],
+)
+def test_a_wrong_body_names_the_field(text: str, field: tuple[str | None, str]) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        read_body(MakeDirectory, body(text))
+    found = caught.value.fields[0]
+    assert (found.location, found.name, found.message) == ("body", *field)
+
+
+def test_a_body_of_another_type_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="valid dictionary"):
+        read_body(MakeDirectory, body('{"path": "/x"}', "text/plain"))
+
+
+def test_a_query_is_read_by_its_json_names() -> None:
+    request = filesystem_pb2.ListRequest(system="cluster", path="/x", show_hidden="True")
+    assert read_query(List, request).show_hidden
+    with pytest.raises(InvalidArgument) as caught:
+        read_query(List, filesystem_pb2.ListRequest(show_hidden="x"))
+    assert (caught.value.fields[0].location, caught.value.fields[0].name) == ("query", "showHidden")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (None, "Unable to decode request"),
+        ("", r"The provided path \(\) is not an absolute path."),
+        ("golden/x", r"The provided path \(golden/x\) is not an absolute path."),
+        (
+            "/etc/passwd",
+            r"The provided path \(/etc/passwd\) does not match any of the defined filesystem",
+        ),
+        ("/home/../etc/passwd", r"\(/etc/passwd\)"),
+        ("/homer/x", "does not match"),
+        ("/home/a\0b", "NUL"),
+    ],
+)
+def test_a_path_that_may_not_be_is_refused(path: str | None, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        checked_path(SYSTEM, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "normal"),
+    [("/home", "/home"), ("/home/alice/", "/home/alice"), ("//home/a//b/./c", "/home/a/b/c")],
+)
+def test_a_good_path_is_normalised(path: str, normal: str) -> None:
+    assert checked_path(SYSTEM, path) == normal
+
+
+@given(
+    st.lists(st.sampled_from(["..", ".", "home", "alice", "etc", "", " ", "'", "-rf"]), max_size=8)
+)
+def test_no_path_leaves_the_filesystem(parts: list[str]) -> None:
+    try:
+        found = checked_path(SYSTEM, "/" + "/".join(parts))
+    except InvalidArgument:
+        return
+    assert found == "/home" or found.startswith("/home/")
+    assert ".." not in found.split("/")
+
+
+def test_every_key_is_printed() -> None:
+    reply = firecrest.json_reply({"a": None, "b": 0, "c": [], "d": False})
+    assert reply.data == b'{"a":null,"b":0,"c":[],"d":false}'

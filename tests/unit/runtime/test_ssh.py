@@ -1,0 +1,248 @@
+"""The SSH pool against a real SSH server on loopback."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.command import Command
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import (
+    BackendError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    Forbidden,
+    NotFound,
+    Overloaded,
+)
+from passerelle.runtime.ssh.pool import SshPool, SystemShell
+from tests.sshd import Keys, Server, serving_ssh
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+async def server(keys: Keys) -> AsyncIterator[Server]:
+    async with serving_ssh(keys.key) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+async def alice() -> AsyncIterator[None]:
+    with caller.bind(Caller("alice", "token")):
+        yield
+
+
+def system_for(server: Server, **ssh: Any) -> System:
+    """A system whose login node is `server`."""
+    settings = {"host": "127.0.0.1", "port": server.port, "host_keys": [server.host_key], **ssh}
+    return System.model_validate({"name": "lab", "ssh": settings, "scheduler": {"type": "local"}})
+
+
+@pytest.fixture
+async def shell(server: Server, keys: Keys) -> AsyncIterator[SystemShell]:
+    system = system_for(server)
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        yield SystemShell(pool, system, timeout=5)
+
+
+def echo(*words: str) -> Command[str]:
+    return Command(("printf", "%s|", *words), str)
+
+
+async def test_words_arrive_as_they_are(shell: SystemShell) -> None:
+    nasty = ["a b", "it's", '"q"', "$HOME", "`id`", "new\nline", "", "-n", "ü", "*", "\\"]
+    assert await shell.run(echo(*nasty)) == "".join(f"{word}|" for word in nasty)
+
+
+async def test_stdin_is_sent_whole_and_ended(shell: SystemShell) -> None:
+    text = "ü" * 500_000
+    assert await shell.run(Command(("wc", "-c"), int, stdin=text)) == 1_000_000
+
+
+async def test_one_connection_serves_many_calls(shell: SystemShell, server: Server) -> None:
+    answers = await asyncio.gather(*(shell.run(echo(str(i))) for i in range(100)))
+    assert answers == [f"{i}|" for i in range(100)]
+    assert server.logins == 1
+
+
+async def test_users_do_not_share_a_connection(shell: SystemShell, server: Server) -> None:
+    await shell.run(echo("a"))
+    with caller.bind(Caller("bob", "other")):
+        await shell.run(echo("b"))
+    assert server.logins == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        (("cat", "/no/such"), NotFound),
+        (("sh", "-c", "echo 'x: Permission denied' >&2; exit 1"), Forbidden),
+        (("sh", "-c", "echo odd >&2; exit 3"), BackendError),
+    ],
+)
+async def test_a_failed_command_keeps_its_words(
+    shell: SystemShell, argv: tuple[str, ...], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await shell.run(Command(argv, str))
+
+
+async def test_a_slow_command_is_ended(server: Server, keys: Keys, tmp_path: Path) -> None:
+    system = system_for(server)
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        shell = SystemShell(pool, system, timeout=0.3)
+        with pytest.raises(DeadlineExceeded):
+            await shell.run(_beacon(tmp_path))
+        await _stops(tmp_path / "beacon")
+
+
+async def test_cancelling_reaches_the_remote_process(shell: SystemShell, tmp_path: Path) -> None:
+    task = asyncio.create_task(shell.run(_beacon(tmp_path)))
+    while not (tmp_path / "beacon").exists():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _stops(tmp_path / "beacon")
+
+
+def _beacon(folder: Path) -> Command[str]:
+    """A command that goes on touching a file for as long as it lives."""
+    loop = f"while :; do date +%s%N > {folder}/beacon; sleep 0.05; done"
+    return Command(("sh", "-c", loop), str)
+
+
+async def _stops(beacon: Path) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            before = beacon.read_text()
+            await asyncio.sleep(0.4)
+            if beacon.read_text() == before:
+                return
+
+
+async def test_a_lost_connection_is_reopened_for_a_repeatable_command(
+    shell: SystemShell, server: Server
+) -> None:
+    await shell.run(echo("a"))
+    server.drop_all()
+    assert await shell.run(echo("b")) == "b|"
+    assert server.logins == 2
+
+
+async def test_a_command_that_may_not_be_doubled_is_not(
+    shell: SystemShell, server: Server, tmp_path: Path
+) -> None:
+    count = Command(("sh", "-c", f"echo x >> {tmp_path}/runs; sleep 60"), str, repeatable=False)
+    task = asyncio.create_task(shell.run(count))
+    while not (tmp_path / "runs").exists():
+        await asyncio.sleep(0.01)
+    server.drop_all()
+    with pytest.raises(ConnectionFailed):
+        await task
+    assert (tmp_path / "runs").read_text() == "x\n"
+
+
+async def test_an_unknown_host_key_is_refused(server: Server, keys: Keys) -> None:
+    async with serving_ssh(keys.key) as other:
+        system = system_for(server, host_keys=[other.host_key])
+        async with SshPool({"lab": system}, keys).sweeping() as pool:
+            with pytest.raises(ConnectionFailed, match="host key"):
+                await SystemShell(pool, system, timeout=5).run(echo("x"))
+    assert server.logins == 0
+
+
+async def test_no_host_key_configured_means_none_is_accepted(server: Server, keys: Keys) -> None:
+    system = system_for(server, host_keys=[])
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        with pytest.raises(ConnectionFailed, match="host key"):
+            await SystemShell(pool, system, timeout=5).run(echo("x"))
+
+
+async def test_a_refused_login_says_so(server: Server) -> None:
+    system = system_for(server)
+    async with SshPool({"lab": system}, Keys()).sweeping() as pool:
+        with pytest.raises(ConnectionFailed, match="login was refused"):
+            await SystemShell(pool, system, timeout=5).run(echo("x"))
+
+
+async def test_a_closed_port_says_so(server: Server, keys: Keys) -> None:
+    system = system_for(server, port=1)
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        with pytest.raises(ConnectionFailed, match="does not answer"):
+            await SystemShell(pool, system, timeout=5).run(echo("x"))
+
+
+async def test_a_full_queue_says_when_to_come_back(server: Server, keys: Keys) -> None:
+    system = system_for(server, max_channels=1, max_waiting=2)
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        shell = SystemShell(pool, system, timeout=5)
+        slow = [asyncio.create_task(shell.run(Command(("sleep", "0.5"), str))) for _ in range(5)]
+        ended = await asyncio.gather(*slow, return_exceptions=True)
+        refused = [error for error in ended if isinstance(error, Overloaded)]
+        assert 1 <= len(refused) <= 3
+        assert refused[0].retry_after
+        assert await shell.run(echo("next")) == "next|"
+
+
+async def test_an_idle_connection_is_closed(server: Server, keys: Keys) -> None:
+    system = system_for(server, timeout={"idle": 0.2})
+    pool = SshPool({"lab": system}, keys, sweep_seconds=0.1)
+    async with pool.sweeping():
+        connection = await pool.connection("lab")
+        async with asyncio.timeout(10):
+            while connection.open:
+                await asyncio.sleep(0.05)
+        assert await SystemShell(pool, system, timeout=5).run(echo("x")) == "x|"
+    assert server.logins == 2
+
+
+async def test_a_credential_near_its_end_is_replaced(server: Server) -> None:
+    keys = Keys(expires=time.time() + 2)
+    async with serving_ssh(keys.key) as found:
+        system = system_for(found)
+        async with SshPool({"lab": system}, keys).sweeping() as pool:
+            await pool.connection("lab")
+            await pool.connection("lab")
+    assert keys.asked == 2
+
+
+async def test_more_users_than_connections_push_idle_ones_out(server: Server, keys: Keys) -> None:
+    system = system_for(server, max_connections=2)
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        shell = SystemShell(pool, system, timeout=5)
+        for user in ("a", "b", "c", "d"):
+            with caller.bind(Caller(user, user)):
+                assert await shell.run(echo(user)) == f"{user}|"
+
+
+async def test_a_jump_host_is_gone_through(server: Server, keys: Keys) -> None:
+    async with serving_ssh(keys.key) as hop:
+        system = system_for(
+            server,
+            proxy_host="127.0.0.1",
+            proxy_port=hop.port,
+            host_keys=[server.host_key, hop.host_key],
+        )
+        async with SshPool({"lab": system}, keys).sweeping() as pool:
+            assert await SystemShell(pool, system, timeout=5).run(echo("far")) == "far|"
+    assert (hop.logins, server.logins) == (1, 1)
+
+
+async def test_the_sftp_session_is_one(server: Server, keys: Keys, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("abc")
+    system = system_for(server)
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        connection = await pool.connection("lab")
+        first, second = await asyncio.gather(connection.sftp(), connection.sftp())
+        assert first is second
+        assert (await first.stat(str(tmp_path / "f"))).size == 3
