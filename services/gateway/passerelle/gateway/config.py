@@ -1,8 +1,18 @@
 """The `gateway` section of the configuration file."""
 
-from pydantic import Field
+from ipaddress import ip_address
+from pathlib import Path
+
+from pydantic import Field, field_validator
 
 from passerelle.runtime.config import Section
+
+
+class Tls(Section):
+    """The public port's certificate. Without one, it speaks plain HTTP."""
+
+    cert: Path = Field(description="The certificate chain, PEM.")
+    key: Path = Field(description="Its private key, PEM.")
 
 
 class GatewaySection(Section):
@@ -11,8 +21,34 @@ class GatewaySection(Section):
     listen: str = Field(
         default="127.0.0.1:8000", description="host:port of the public REST and gRPC port."
     )
+    tls: Tls | None = Field(default=None, description="Certificate and key of the public port.")
     max_body: int = Field(
         default=8 << 20,
         ge=1024,
         description="Largest request body that is no stream of file content, bytes.",
     )
+    max_requests: int = Field(
+        default=2048,
+        ge=1,
+        description="Requests at once to one service; more are answered 429.",
+    )
+    max_connections: int = Field(
+        default=10_000, ge=1, description="Client connections at once; more are refused."
+    )
+    idle_timeout: float = Field(
+        default=300, gt=0, description="A stream on which nothing moves is ended after this, s."
+    )
+    access_log: bool = Field(
+        default=True, description="Log one JSON line per request to stderr, without query values."
+    )
+    admin: str | None = Field(
+        default=None,
+        description="host:port of Envoy's admin interface and statistics; only loopback is accepted.",
+    )
+
+    @field_validator("admin")
+    @classmethod
+    def _loopback(cls, admin: str | None) -> str | None:
+        if admin is not None and not ip_address(admin.rpartition(":")[0].strip("[]")).is_loopback:
+            raise ValueError("the admin interface can stop the gateway: only loopback is accepted")
+        return admin

@@ -1,0 +1,131 @@
+"""The methods of the contracts, read from the descriptor set: what Envoy routes, and to whom."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from google.api import annotations_pb2
+from google.api.http_pb2 import HttpRule
+from google.protobuf.descriptor_pb2 import (
+    FileDescriptorSet,
+    MethodDescriptorProto,
+    ServiceDescriptorProto,
+)
+
+from passerelle.runtime import firecrest
+from passerelle.v1 import access_pb2
+
+_VARIABLE = re.compile(r"\{([^}=]+)(?:=[^}]*)?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One way to call a method over REST: an HTTP verb and a path template of `google.api.http`."""
+
+    verb: str
+    template: str
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The request fields that the path carries."""
+        return tuple(_VARIABLE.findall(self.template))
+
+    @property
+    def regex(self) -> str:
+        """What its paths look like; a variable is one segment."""
+        parts = _VARIABLE.split(self.template)
+        return "[^/]+".join(re.escape(literal) for literal in parts[::2])
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC: `service` is its full name, `served_by` the process that serves it."""
+
+    service: str
+    name: str
+    served_by: str
+    public: bool
+    bindings: tuple[Binding, ...]
+    client_streaming: bool
+    server_streaming: bool
+
+    @property
+    def path(self) -> str:
+        """Its path over gRPC."""
+        return f"/{self.service}/{self.name}"
+
+    @property
+    def is_firecrest(self) -> bool:
+        """Whether it belongs to the FirecREST profile."""
+        return self.service.startswith(f"{firecrest.PACKAGE}.")
+
+    @property
+    def streams(self) -> bool:
+        """Whether either side sends a stream."""
+        return self.client_streaming or self.server_streaming
+
+
+@cache
+def descriptors() -> FileDescriptorSet:
+    """The descriptor set of all contracts, as installed."""
+    return FileDescriptorSet.FromString(
+        files("passerelle.v1").joinpath("descriptors.pb").read_bytes()
+    )
+
+
+def transcodable() -> bytes:
+    """The descriptor set as Envoy's transcoder takes it: without comments, and no path template ends in a slash.
+
+    It refuses such templates, and takes paths with and without the slash for those that do not.
+    """
+    trimmed = FileDescriptorSet()
+    trimmed.CopyFrom(descriptors())
+    for file in trimmed.file:
+        file.ClearField("source_code_info")
+        for method in (method for service in file.service for method in service.method):
+            if method.options.HasExtension(annotations_pb2.http):
+                _trim(method.options.Extensions[annotations_pb2.http])
+    return trimmed.SerializeToString(deterministic=True)
+
+
+def _trim(rule: HttpRule) -> None:
+    verb = rule.WhichOneof("pattern")
+    if verb is not None:
+        setattr(rule, verb, getattr(rule, verb).rstrip("/"))
+    for more in rule.additional_bindings:
+        _trim(more)
+
+
+@cache
+def methods() -> tuple[Method, ...]:
+    """Every RPC of our own contracts, in the order of the files."""
+    return tuple(
+        _method(f"{file.package}.{service.name}", service, method)
+        for file in descriptors().file
+        if file.package.startswith("passerelle.")
+        for service in file.service
+        for method in service.method
+    )
+
+
+def _method(name: str, service: ServiceDescriptorProto, method: MethodDescriptorProto) -> Method:
+    access = method.options.Extensions[access_pb2.access]
+    return Method(
+        service=name,
+        name=method.name,
+        served_by=service.options.Extensions[access_pb2.served_by],
+        public=access.audience in (access_pb2.Access.PUBLIC, access_pb2.Access.USER),
+        bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
+        client_streaming=method.client_streaming,
+        server_streaming=method.server_streaming,
+    )
+
+
+def _bindings(rule: HttpRule) -> Iterator[Binding]:
+    verb = rule.WhichOneof("pattern")
+    if verb is not None:
+        yield Binding(verb.upper(), getattr(rule, verb))
+    for more in rule.additional_bindings:
+        yield from _bindings(more)

@@ -1,0 +1,77 @@
+-- Runs in Envoy around every request. It speaks up to the services about the surface that was called, and turns the
+-- metadata that our services answer with (runtime/stages.py) into HTTP: status and error body. Listed before the transcoder, so on the
+-- way back it sees what the transcoder made. Edits of headers come before the body is touched: Envoy forbids them after.
+
+local INTERNAL = {
+  "x-http-code", "x-error-body", "x-content-length",
+  "grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding",
+}
+
+-- First path segments of the FirecREST profile, which takes its whole path in any case.
+local PROFILE = { status = true, compute = true, filesystem = true }
+
+local function lower_case_profile_path(headers)
+  local path = headers:get(":path")
+  local query = path:find("?", 1, true)
+  local bare = query and path:sub(1, query - 1) or path
+  if not bare:find("%u") then return end
+  local first = bare:match("^/(%a+)/")
+  if first and PROFILE[first:lower()] then
+    headers:replace(":path", bare:lower() .. (query and path:sub(query) or ""))
+  end
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local kind = headers:get("content-type")
+  if kind and kind:sub(1, 16) == "application/grpc" then return end
+  lower_case_profile_path(headers)
+  headers:replace("x-passerelle-rest", "1")
+end
+
+local function json_string(text)
+  return '"' .. text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end) .. '"'
+end
+
+local function percent_decoded(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- The body of an error that did not pass our own interceptors, such as an unknown method.
+local function bare_error(handle, status, message)
+  local text = json_string(percent_decoded(message or ""))
+  if handle:metadata():get("surface") == "native" then
+    return '{"error":{"code":' .. status .. ',"status":"UNKNOWN","message":' .. text .. ',"details":[]}}'
+  end
+  return '{"errorType":"error","message":' .. text .. ',"causedBy":null,"data":null,"user":null}'
+end
+
+local function replace_body(handle, text)
+  local body = handle:body(true)
+  if body then body:setBytes(text) end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local kind, status = headers:get("content-type"), headers:get(":status")
+  -- gRPC errors travel with status 200; a transcoded error keeps the content type, but has its own status.
+  if status == "200" and kind and kind:sub(1, 16) == "application/grpc" then return end
+  local code, body = headers:get("x-http-code"), headers:get("x-error-body")
+  local grpc_status, length = headers:get("grpc-status"), headers:get("x-content-length")
+  if grpc_status and grpc_status ~= "0" and not body then
+    body = bare_error(handle, code or status, headers:get("grpc-message"))
+  end
+  for _, name in ipairs(INTERNAL) do headers:remove(name) end
+  if code then headers:replace(":status", code) end
+  if body then
+    headers:replace("content-type", "application/json")
+    replace_body(handle, body)
+  elseif code == "204" then
+    headers:remove("content-type")
+    headers:remove("content-length")
+    replace_body(handle, "")
+  elseif length then
+    -- The transcoder drops the length of a stream that knows its own.
+    headers:replace("content-length", length)
+  end
+end

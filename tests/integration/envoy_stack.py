@@ -1,0 +1,207 @@
+"""Real Envoy before a real gRPC server with our own pipeline; below it, services that show what they were asked."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.empty_pb2 import Empty
+
+from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
+from passerelle.gateway import envoy
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.config import SiteBase, site_model
+from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
+from passerelle.runtime.firecrest import json_reply
+from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.serve import serving
+from passerelle.runtime.stages import authorise, map_errors, observe
+from passerelle.v1 import compute_pb2, storage_pb2
+from passerelle.v1 import compute_pb2_grpc as native_compute
+from passerelle.v1 import storage_pb2_grpc as native_storage
+from passerelle.v1.access_pb2 import Access
+
+SECRET = "s" * 32
+TOKEN = {"Authorization": "Bearer alice"}
+MAX_BODY = 64 << 10
+
+
+class Tokens:
+    """An authority for which the token is the name, and that knows one forbidden system."""
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        if token != "alice":
+            raise Unauthenticated("Access token is invalid.")
+        if system == "secret":
+            raise Forbidden("Not yours.")
+        return Caller(token, token)
+
+
+class Profile(
+    compute_pb2_grpc.ComputeServiceServicer,
+    filesystem_pb2_grpc.FilesystemServiceServicer,
+    status_pb2_grpc.StatusServiceServicer,
+):
+    """FirecREST methods that show what arrived."""
+
+    async def GetSystems(self, request: Any, context: Any) -> HttpBody:
+        metadata = dict(context.invocation_metadata())
+        return json_reply({"systems": [], "metadata": metadata})
+
+    async def GetLiveness(self, request: Any, context: Any) -> HttpBody:
+        return json_reply({"alive": None})
+
+    async def SubmitJob(self, request: Any, context: Any) -> HttpBody:
+        await context.send_initial_metadata((("x-http-code", "201"),))
+        return json_reply({"system": request.system, "body": request.body.data.decode()})
+
+    async def CancelJob(self, request: Any, context: Any) -> HttpBody:
+        await context.send_initial_metadata((("x-http-code", "204"),))
+        return HttpBody()
+
+    async def GetJob(self, request: Any, context: Any) -> HttpBody:
+        if request.job_id == "slow":
+            await asyncio.sleep(30)
+        if request.job_id == "busy":
+            raise Overloaded("Too many.")
+        raise NotFound("Job not found.")
+
+    async def Stat(self, request: Any, context: Any) -> HttpBody:
+        return json_reply({"system": request.system, "path": request.path})
+
+    async def Download(self, request: Any, context: Any) -> HttpBody:
+        return HttpBody(content_type="application/octet-stream", data=request.path.encode())
+
+    async def Upload(self, requests: Any, context: Any) -> HttpBody:
+        size = 0
+        async for request in requests:
+            size += len(request.content.data)
+        await context.send_initial_metadata((("x-http-code", "204"), ("x-size", str(size))))
+        return HttpBody()
+
+
+class Native(native_compute.ComputeServiceServicer, native_storage.StorageServiceServicer):
+    """Native methods that show what arrived."""
+
+    async def SubmitJob(self, request: Any, context: Any) -> Any:
+        return compute_pb2.SubmitJobResponse(job_id=f"{request.system}/{request.job.name}")
+
+    async def GetJob(self, request: Any, context: Any) -> Any:
+        raise NotFound(f"No job {request.job_id} — «ü\n».", job=request.job_id)
+
+    async def CancelJob(self, request: Any, context: Any) -> Any:
+        return Empty()
+
+    async def GetUserInfo(self, request: Any, context: Any) -> Any:
+        name = compute_pb2.UserInfo.PosixName(id=request.system, name=caller.current().username)
+        return compute_pb2.UserInfo(user=name)
+
+    async def ReadFile(self, request: Any, context: Any) -> Any:
+        size = 3 << 20
+        await context.send_initial_metadata((("x-content-length", str(size)),))
+        for _ in range(3):
+            yield HttpBody(content_type="application/octet-stream", data=b"x" * (1 << 20))
+
+    async def WriteFile(self, requests: Any, context: Any) -> Any:
+        size, path = 0, ""
+        async for request in requests:
+            path = path or request.path
+            size += len(request.content.data)
+        return storage_pb2.WriteFileResponse(path=path, size=size)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where Envoy listens."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def site(listen: int, services: int, **gateway: Any) -> SiteBase:
+    """A site whose services share one port, but for auth, which nobody serves."""
+    there = {"address": f"127.0.0.1:{services}"}
+    dead = {"address": f"127.0.0.1:{free_port()}"}
+    section = {
+        "listen": f"127.0.0.1:{listen}",
+        "max_body": MAX_BODY,
+        "access_log": False,
+        **gateway,
+    }
+    return site_model().model_validate(
+        {
+            "services": {
+                "auth": dead,
+                "compute": there,
+                "storage": there,
+                "gateway": there,
+                "request_timeout": 1,
+            },
+            "gateway": section,
+        }
+    )
+
+
+@asynccontextmanager
+async def services() -> AsyncIterator[int]:
+    """All services at one port, inside the pipeline that every real service has."""
+    stages = [observe, map_errors, authorise(Tokens(), SECRET)]
+    async with serving(_register, [], [Pipeline(stages, timeout=60)], drain=0) as port:
+        yield port
+
+
+def _register(server: grpc.aio.Server) -> None:
+    profile, native = Profile(), Native()  # type: ignore[abstract]  # what is not here is UNIMPLEMENTED
+    compute_pb2_grpc.add_ComputeServiceServicer_to_server(profile, server)
+    filesystem_pb2_grpc.add_FilesystemServiceServicer_to_server(profile, server)
+    status_pb2_grpc.add_StatusServiceServicer_to_server(profile, server)
+    native_compute.add_ComputeServiceServicer_to_server(native, server)
+    native_storage.add_StorageServiceServicer_to_server(native, server)
+
+
+@asynccontextmanager
+async def running_envoy(config: SiteBase, listen: int, directory: Path) -> AsyncIterator[Stack]:
+    """Envoy with the site's rendered configuration, until the block ends."""
+    file = directory / "envoy.json"
+    envoy.write(config, file)
+    with (directory / "envoy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*envoy.command(file), stderr=log)
+        try:
+            await _listening(process, listen, directory / "envoy.log")
+            yield Stack(listen)
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def _listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            assert process.returncode is None, log.read_text()
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
