@@ -1,7 +1,7 @@
 """Prints a Passerelle configuration for a cluster that `deploy/cluster/up` started.
 
     deploy/cluster/up /var/tmp/lab
-    python deploy/cluster/site.py /var/tmp/lab > site.yaml
+    python deploy/cluster/configuration.py /var/tmp/lab > site.yaml
     passerelle up --config site.yaml
 
 The system is called `cluster`; the development issuer has a client for each of alice and bob, whose secrets are made anew
