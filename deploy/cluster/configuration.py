@@ -4,8 +4,8 @@
     python deploy/cluster/configuration.py /var/tmp/lab > site.yaml
     passerelle up --config site.yaml
 
-The system is called `cluster`; the development issuer has a client for each of alice and bob, whose secrets are made anew
-for each directory and kept in it.
+The system is called `cluster`; the development issuer has a client for each of alice and bob, whose secrets are made
+anew for each directory and kept in it.
 """
 
 import secrets

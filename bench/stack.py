@@ -1,0 +1,116 @@
+"""What is measured: a real sshd (with a real Slurm where this machine can have one), and `passerelle up` in front of it."""
+
+import json
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tests.cluster import Cluster, running_cluster
+
+REPO = Path(__file__).parents[1]
+PASSERELLE = Path(sys.executable).parent / "passerelle"
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running gateway with the system `cluster`; `token` is alice's, `pid` that of `passerelle up`."""
+
+    base_url: str
+    token: str
+    cluster: Cluster
+    pid: int
+
+
+@contextmanager
+def running_stack(cluster_directory: Path | None) -> Iterator[Stack]:
+    """The gateway before a cluster with sshd's own MaxSessions 10: an already running one, or one of its own."""
+    if cluster_directory is not None:
+        with _gateway(Cluster.at(cluster_directory)) as stack:
+            yield stack
+        return
+    with running_cluster() as cluster, _gateway(cluster) as stack:
+        yield stack
+
+
+@contextmanager
+def _gateway(cluster: Cluster) -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="passerelle-bench-") as folder:
+        config = Path(folder) / "site.yaml"
+        config.write_text(
+            _output(sys.executable, REPO / "deploy/cluster/configuration.py", cluster.directory)
+        )
+        listen = yaml.safe_load(config.read_text())["gateway"]["listen"]
+        up = subprocess.Popen(
+            (PASSERELLE, "up", "--config", config), stdout=subprocess.PIPE, text=True
+        )
+        try:
+            _wait_ready(up)
+            token = _output(PASSERELLE, "token", "--config", config, "--client", "alice").strip()
+            yield Stack(f"http://{listen}", token, cluster, up.pid)
+        finally:
+            up.terminate()
+            up.wait(30)
+
+
+def _output(*argv: object) -> str:
+    return subprocess.run(
+        [str(word) for word in argv], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def _wait_ready(up: "subprocess.Popen[str]") -> None:
+    output = up.stdout or sys.stdin
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end:
+        if select.select([output], [], [], 0.5)[0]:
+            line = output.readline()
+            if line.startswith("READY"):
+                return
+            if not line and up.poll() is not None:
+                break
+    raise RuntimeError("passerelle up did not become ready; it told why above")
+
+
+def resident_mib(pid: int) -> float:
+    """Proportional set size of a process and all its descendants, in MiB (proc(5), smaps_rollup)."""
+    total, waiting = 0, [pid]
+    while waiting:
+        current = waiting.pop()
+        try:
+            rollup = Path(f"/proc/{current}/smaps_rollup").read_text()
+            total += sum(
+                int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
+            )
+            for task in Path(f"/proc/{current}/task").iterdir():
+                waiting += [int(child) for child in (task / "children").read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total / 1024
+
+
+def submit_job(stack: Stack) -> str:
+    """The id of a job to ask about."""
+    script = "#!/bin/sh\n#SBATCH --time=1\ntrue\n"
+    job = {
+        "name": "bench",
+        "workingDirectory": "/home/alice",
+        "script": script,
+        "standardOutput": "/dev/null",
+    }
+    call = urllib.request.Request(  # noqa: S310  # http to loopback
+        f"{stack.base_url}/compute/cluster/jobs",
+        data=json.dumps({"job": job}).encode(),
+        headers={"Authorization": f"Bearer {stack.token}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(call) as reply:  # noqa: S310
+        return str(json.load(reply)["jobId"])
