@@ -1,16 +1,16 @@
-"""What is measured: a real sshd (with a real Slurm where this machine can have one), and `passerelle up` in front of it."""
+"""What is measured: a real sshd and Slurm, and `passerelle up` in front of them."""
 
 import json
-import select
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import yaml
 
@@ -69,16 +69,13 @@ def _output(*argv: object) -> str:
 
 
 def _wait_ready(up: "subprocess.Popen[str]") -> None:
-    output = up.stdout or sys.stdin
-    end = time.monotonic() + READY_SECONDS
-    while time.monotonic() < end:
-        if select.select([output], [], [], 0.5)[0]:
-            line = output.readline()
-            if line.startswith("READY"):
-                return
-            if not line and up.poll() is not None:
-                break
-    raise RuntimeError("passerelle up did not become ready; it told why above")
+    watchdog = threading.Timer(READY_SECONDS, up.terminate)
+    watchdog.start()
+    try:
+        if not any(line.startswith("READY") for line in cast(IO[str], up.stdout)):
+            raise RuntimeError("passerelle up did not become ready; it told why above")
+    finally:
+        watchdog.cancel()
 
 
 def resident_mib(pid: int) -> float:
