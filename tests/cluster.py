@@ -87,14 +87,21 @@ def _run(program: str, *arguments: str) -> None:
         raise RuntimeError(f"deploy/cluster/{program} failed: {last_words}")
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The one real cluster of this test run."""
+@contextmanager
+def shared_cluster() -> Iterator[Cluster]:
+    """The cluster that PASSERELLE_TEST_CLUSTER names, else one of its own."""
     if directory := os.environ.get("PASSERELLE_TEST_CLUSTER"):
         yield Cluster.at(Path(directory))
         return
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The one real cluster of this test run."""
     try:
-        with running_cluster() as running:
+        with shared_cluster() as running:
             yield running
     except CannotRunHere as reason:
         if os.environ.get("PASSERELLE_TEST_STRICT") == "1":
