@@ -1,33 +1,85 @@
 """The `auth` section of the configuration file."""
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.config import Plugin, Section
+
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+"""Signatures by a private key (RFC 7518, RFC 8037). `none` and HMAC are not among them, on purpose."""
 
 
 class Issuer(Section):
     """An OIDC issuer whose access tokens are accepted."""
 
-    issuer: str = Field(
-        description="The issuer identifier: the tokens' `iss`, and the base of discovery."
+    issuer: str | None = Field(
+        default=None,
+        description="The issuer identifier: the tokens' `iss`, and the base of discovery.",
+    )
+    any_issuer: bool = Field(
+        default=False,
+        description="Accept any `iss` in tokens signed by the keys at `jwks_uri`, instead of naming the issuer. "
+        "For configurations taken over from FirecREST, which names none; name the issuer when you can.",
     )
     jwks_uri: str | None = Field(
         default=None,
+        pattern="^(https?|file)://",
         description="Where its keys are (https://, http:// or file://), instead of discovery.",
     )
     audience: tuple[str, ...] = Field(
         default=(), description="Accepted values of `aud`; with none, `aud` is not checked."
     )
-    algorithms: tuple[str, ...] = Field(
-        default=("RS256", "ES256", "EdDSA", "PS256"), description="Accepted signature algorithms."
+    algorithms: tuple[Algorithm, ...] = Field(
+        default=("RS256", "ES256", "EdDSA", "PS256"),
+        min_length=1,
+        description="Accepted signature algorithms.",
     )
     username_claim: str = Field(
         default="preferred_username",
         description="The claim that holds the account name on the systems.",
     )
+    allow_root: bool = Field(
+        default=False, description="Whether its tokens may stand for the account root."
+    )
     min_token_life: int = Field(
         default=30, ge=0, description="Tokens with less life left are refused, s."
     )
+    clock_skew: int = Field(
+        default=5,
+        ge=0,
+        le=300,
+        description="How far its clock may run ahead of ours, for `nbf` and `iat`, s.",
+    )
+    refresh: float = Field(default=300, gt=0, description="Its keys are read anew this often, s.")
+    cooldown: float = Field(
+        default=10,
+        ge=0,
+        description="Tokens signed by an unknown key make us read the keys at most this often, s.",
+    )
+    grace: float = Field(
+        default=86400,
+        ge=0,
+        description="How long its known keys are used after `refresh` when it cannot be reached, s.",
+    )
+    timeout: float = Field(default=5, gt=0, description="Reading its keys, with discovery, s.")
+
+    @field_validator("issuer")
+    @classmethod
+    def _url(cls, issuer: str | None) -> str | None:
+        if issuer is not None and not issuer.startswith(("https://", "http://")):
+            raise ValueError("an issuer identifier is an https:// or http:// URL")
+        return issuer
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if (self.issuer is None) is not self.any_issuer:
+            raise ValueError("give either `issuer` or `any_issuer: true`")
+        if self.any_issuer and self.jwks_uri is None:
+            raise ValueError("`any_issuer` needs `jwks_uri`")
+        return self
 
 
 class AuthSection(Section):
@@ -46,3 +98,11 @@ class AuthSection(Section):
         default=None,
         description="Where SSH credentials come from (entry points `passerelle.credentials`).",
     )
+
+    @field_validator("issuers")
+    @classmethod
+    def _unique(cls, issuers: tuple[Issuer, ...]) -> tuple[Issuer, ...]:
+        names = [issuer.issuer for issuer in issuers if issuer.issuer is not None]
+        if len(set(names)) != len(names):
+            raise ValueError("two issuers have the same identifier")
+        return issuers

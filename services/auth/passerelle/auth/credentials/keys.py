@@ -1,0 +1,72 @@
+"""Static keys: one private key per user, given by the site, with or without a certificate."""
+
+from collections.abc import Mapping
+
+import asyncssh
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+from pydantic import Field
+
+from passerelle.auth.credentials import Credential
+from passerelle.auth.principal import Principal
+from passerelle.runtime.config import ConfigError, Secret, Section
+from passerelle.runtime.errors import Forbidden
+
+_FOREVER = 2**64 - 1  # OpenSSH's valid_before of a certificate without an end
+
+
+class UserKey(Section):
+    """One user's key; each part may be `secret_file:/path`, `env:NAME` or the text."""
+
+    private_key: Secret = Field(description="The private key.")
+    public_cert: Secret | None = Field(default=None, description="Its OpenSSH certificate, if any.")
+    passphrase: Secret | None = Field(default=None, description="The private key's passphrase.")
+
+
+class StaticKeys:
+    """Hands out the configured keys. They are read and decrypted once, at start."""
+
+    class Options(Section):
+        """The keys."""
+
+        users: Mapping[str, UserKey] = Field(description="The users' keys, by account name.")
+
+    def __init__(self, options: Options) -> None:
+        self._credentials = {name: _read(name, key) for name, key in options.users.items()}
+
+    async def issue(self, principal: Principal, *, system: str, public_key: str) -> Credential:
+        """See `Credentials.issue`: the same key for every system."""
+        found = self._credentials.get(principal.username)
+        if found is None:
+            # FirecREST's words, which its profile shows.
+            raise Forbidden(f"No SSH credentials found for user:{principal.username}")
+        return found
+
+
+def _read(username: str, given: UserKey) -> Credential:
+    phrase = given.passphrase.get_secret_value() if given.passphrase else None
+    try:
+        key = asyncssh.import_private_key(given.private_key.get_secret_value(), phrase)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise ConfigError(f"the private key of user {username} cannot be read: {error}") from None
+    text = given.public_cert.get_secret_value() if given.public_cert else ""
+    certificate = _certificate(username, text, key) if text else None
+    ends = certificate is not None and certificate.valid_before != _FOREVER
+    return Credential(
+        username=username,
+        certificate=text,
+        private_key=key.export_private_key().decode(),
+        expires=certificate.valid_before if certificate and ends else None,
+        serial=certificate.serial if certificate else None,
+        fingerprint=key.get_fingerprint(),
+    )
+
+
+def _certificate(username: str, text: str, key: asyncssh.SSHKey) -> SSHCertificate:
+    try:
+        found = load_ssh_public_identity(text.encode())
+        certified = asyncssh.import_certificate(text).key
+    except (ValueError, asyncssh.KeyImportError) as error:
+        raise ConfigError(f"the certificate of user {username} cannot be read: {error}") from None
+    if not isinstance(found, SSHCertificate) or certified != key.convert_to_public():
+        raise ConfigError(f"the certificate of user {username} is not for the private key")
+    return found

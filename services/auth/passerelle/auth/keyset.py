@@ -1,0 +1,132 @@
+"""One issuer's public keys: kept fresh in the background, and usable for a while when the issuer is away."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from passerelle.runtime.errors import BackendUnavailable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key, its id (None when it has none), and the JWS algorithms it may verify."""
+
+    kid: str | None
+    algorithms: frozenset[str]
+    public: Any
+
+
+class SourceFailed(Exception):
+    """The keys could not be read; the text says why, for the log."""
+
+
+class KeySource(Protocol):
+    """Where an issuer publishes its keys."""
+
+    name: str
+    """What to call it in messages."""
+
+    async def keys(self) -> tuple[Key, ...]:
+        """The keys that are valid now, at least one; raises SourceFailed."""
+        ...
+
+
+class KeySet:
+    """The keys of one source.
+
+    They are read every `refresh` seconds. A key that is not among them makes us read again, at most every `cooldown`
+    seconds whatever callers send, so that forged key ids cannot cause a storm. When the source is away, the last keys
+    serve for `grace` seconds beyond their refresh. A successful reading replaces all keys: what is withdrawn is gone.
+    """
+
+    def __init__(
+        self,
+        source: KeySource,
+        *,
+        refresh: float,
+        cooldown: float,
+        grace: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._refresh = refresh
+        self._cooldown = cooldown
+        self._life = refresh + grace
+        self._clock = clock
+        self._keys: tuple[Key, ...] = ()
+        self._read_at = -float("inf")
+        self._forced_at = -float("inf")
+        self._reading: asyncio.Task[None] | None = None
+
+    async def find(self, kid: str | None, algorithm: str) -> Key | None:
+        """The key that a token's header means, or None; BackendUnavailable when no keys are known at all.
+
+        A token without key id is verified only when exactly one key comes into question.
+        """
+        if self._usable and (found := self._match(kid, algorithm)):
+            return found
+        await self._read_again()
+        if not self._usable:
+            raise BackendUnavailable(
+                f"The identity provider {self._source.name} cannot be reached, and its keys are not known."
+            )
+        return self._match(kid, algorithm)
+
+    @asynccontextmanager
+    async def kept_fresh(self) -> AsyncIterator["KeySet"]:
+        """Read the keys now and again inside the block; never waits for the source."""
+        keeper = asyncio.create_task(self._keep())
+        try:
+            yield self
+        finally:
+            tasks = [task for task in (keeper, self._reading) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def _usable(self) -> bool:
+        return self._clock() - self._read_at < self._life
+
+    def _match(self, kid: str | None, algorithm: str) -> Key | None:
+        fitting = [key for key in self._keys if algorithm in key.algorithms]
+        if kid is None:
+            return fitting[0] if len(fitting) == 1 else None
+        return next((key for key in fitting if key.kid == kid), None)
+
+    async def _read_again(self) -> None:
+        if self._reading is None:
+            if self._clock() - self._forced_at < self._cooldown:
+                return
+            self._forced_at = self._clock()
+        await self._read_once()
+
+    async def _read_once(self) -> None:
+        """Read the keys, together with everybody who wants that now."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(self._forget_reading)
+        await asyncio.shield(self._reading)
+
+    def _forget_reading(self, _: "asyncio.Task[None]") -> None:
+        self._reading = None
+
+    async def _read(self) -> None:
+        try:
+            self._keys = await self._source.keys()
+        except SourceFailed as error:
+            log.warning("cannot read the keys of %s: %s", self._source.name, error)
+        else:
+            self._read_at = self._clock()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._read_once()
+            fresh = self._clock() - self._read_at < self._refresh
+            await asyncio.sleep(self._refresh if fresh else min(self._refresh, self._cooldown or 1))

@@ -1,0 +1,38 @@
+"""Logging in to the systems: checks who asks, issues, and leaves a line in the audit log."""
+
+import logging
+from collections.abc import Collection
+
+from passerelle.auth.credentials import Credential, Credentials
+from passerelle.auth.tokens import Tokens
+from passerelle.runtime.errors import FailedPrecondition, NotFound
+
+log = logging.getLogger(__name__)
+
+
+class Logins:
+    """Issues SSH credentials for the bearers of valid tokens, on the site's systems."""
+
+    def __init__(
+        self, tokens: Tokens, credentials: Credentials | None, systems: Collection[str]
+    ) -> None:
+        self._tokens = tokens
+        self._credentials = credentials
+        self._systems = systems
+
+    async def credential(self, token: str, *, system: str, public_key: str) -> Credential:
+        """A way for the token's principal to log in to `system`.
+
+        Raises what `Tokens.principal` and `Credentials.issue` do, NotFound for an unknown system, FailedPrecondition at
+        a site that issues no credentials.
+        """
+        principal = await self._tokens.principal(token)
+        if system not in self._systems:
+            raise NotFound(f"System {system} not found.", system=system)
+        if self._credentials is None:
+            raise FailedPrecondition("This site issues no SSH credentials.")
+        issued = await self._credentials.issue(principal, system=system, public_key=public_key)
+        audit = {"user": issued.username, "system": system, "expires": issued.expires}
+        key = {"serial": issued.serial, "fingerprint": issued.fingerprint}
+        log.info("issued an SSH credential", extra=audit | key)
+        return issued

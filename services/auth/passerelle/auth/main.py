@@ -1,0 +1,83 @@
+"""The auth service: the one place where its parts are put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import grpc
+from pydantic import ValidationError
+
+from passerelle.auth.config import AuthSection, Issuer
+from passerelle.auth.credentials import Credentials
+from passerelle.auth.jwks import PublishedKeys
+from passerelle.auth.keyset import KeySet
+from passerelle.auth.logins import Logins
+from passerelle.auth.policy import Policy
+from passerelle.auth.server import AccessService, AuthService
+from passerelle.auth.tokens import Tokens, TrustedIssuer
+from passerelle.runtime.config import ConfigError, Plugin, SiteBase, section
+from passerelle.runtime.plugins import load
+from passerelle.runtime.service import running_service
+from passerelle.v1 import auth_pb2_grpc as pb_grpc
+
+_SERVICES = ("passerelle.v1.AuthService", "passerelle.v1.AccessService")
+
+
+@asynccontextmanager
+async def running(site: SiteBase) -> AsyncIterator[int]:
+    """The auth service of a site, inside the block; yields its port.
+
+    Raises ConfigError for plugins that cannot work. Does not wait for the identity providers.
+    """
+    settings = section(site, AuthSection)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        keys = {issuer: _keys(http, issuer) for issuer in settings.issuers}
+        for found in keys.values():
+            await stack.enter_async_context(found.kept_fresh())
+        tokens = Tokens([TrustedIssuer(issuer, found) for issuer, found in keys.items()])
+        authorizer = _plugin("authorizer", "passerelle.authorizers", settings.authorizer)
+        policy = Policy(tokens, authorizer, enforce_scopes=settings.enforce_scopes)
+        logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
+
+        def register(server: grpc.aio.Server) -> None:
+            pb_grpc.add_AuthServiceServicer_to_server(AuthService(tokens), server)
+            pb_grpc.add_AccessServiceServicer_to_server(AccessService(policy, logins), server)
+
+        service = running_service(site, "auth", register, _SERVICES, policy)
+        yield await stack.enter_async_context(service)
+
+
+def _keys(http: aiohttp.ClientSession, issuer: Issuer) -> KeySet:
+    return KeySet(
+        PublishedKeys(http, issuer),
+        refresh=issuer.refresh,
+        cooldown=issuer.cooldown,
+        grace=issuer.grace,
+    )
+
+
+def _credentials(settings: AuthSection) -> Credentials | None:
+    if settings.ssh_credentials is None:
+        return None
+    made: Credentials = _plugin(
+        "ssh_credentials", "passerelle.credentials", settings.ssh_credentials
+    )
+    return made
+
+
+def _plugin(setting: str, group: str, chosen: Plugin) -> Any:
+    """The plugin, made with its options; ConfigError names the setting that is wrong."""
+    where = f"auth.{setting}"
+    try:
+        made = load(group, chosen.type)
+        return made(made.Options.model_validate(chosen.options))
+    except LookupError as error:
+        raise ConfigError(f"{where}.type: {error}") from None
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)
+        lines = [f"{where}.options.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong]
+        raise ConfigError("\n".join(lines)) from None
+    except OSError as error:
+        raise ConfigError(f"{where}.options: {error.filename}: {error.strerror}") from None

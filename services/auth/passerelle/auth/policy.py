@@ -1,0 +1,36 @@
+"""Whether the bearer of a token may do what an RPC demands. The auth service authorises its own calls with it, too."""
+
+from passerelle.auth.authorizers import Authorizer
+from passerelle.auth.principal import Principal
+from passerelle.auth.tokens import Tokens
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.errors import Forbidden
+from passerelle.v1.access_pb2 import Access
+
+
+class Policy:
+    """The order of decisions: a valid token, then the scope (where scopes are enforced), then the relation."""
+
+    def __init__(self, tokens: Tokens, authorizer: Authorizer, *, enforce_scopes: bool) -> None:
+        self._tokens = tokens
+        self._authorizer = authorizer
+        self._enforce_scopes = enforce_scopes
+
+    async def principal(self, token: str, *, scope: str, relation: str, system: str) -> Principal:
+        """Who the token stands for; raises what `Tokens.principal` does, and Forbidden when it may not."""
+        principal = await self._tokens.principal(token)
+        if scope and self._enforce_scopes and scope not in principal.scopes:
+            raise Forbidden(f"The access token lacks the scope {scope}.", scope=scope)
+        if relation and not await self._authorizer.allowed(
+            principal, relation=relation, system=system
+        ):
+            where = f" on system {system}" if system else ""
+            raise Forbidden(f"User {principal.username} may not do that{where}.", relation=relation)
+        return principal
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        """See `runtime.stages.Authority`."""
+        found = await self.principal(
+            token, scope=demand.scope, relation=demand.relation, system=system
+        )
+        return Caller(found.username, token)

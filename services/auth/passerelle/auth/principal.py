@@ -1,0 +1,17 @@
+"""Who an access token stands for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller: the account name on the systems, where it comes from, and until when (seconds since the epoch).
+
+    `subject` is empty when the token has none.
+    """
+
+    username: str
+    issuer: str
+    subject: str
+    scopes: frozenset[str]
+    expires: int
