@@ -2,10 +2,14 @@
 
 The rules are those of the FirecREST v2 contract (snapshot 2.5.7-OPEN, recorded on real systems);
 `docs/firecrest-profile.md` tells where we differ on purpose. The adapters stand beside each service's `server.py`.
+
+Each adapter tells `proto/openapi.py` what its methods take and give, in a module-level mapping by method name:
+`OPENAPI = {"SubmitJob": Operation(body=SubmitJobBody, replies={201: SubmittedJob}), …}`.
 """
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -30,6 +34,19 @@ _STATUS: tuple[tuple[type[errors.ApiError], int], ...] = (
 )
 
 M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What the OpenAPI document says of one profile method, beyond what its proto can.
+
+    `body` and `query` are the models that validate them. `replies` maps the statuses of success to what the body then
+    is: a TypedDict or a pydantic model for JSON, `bytes` for file content, None for no body.
+    """
+
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    replies: Mapping[int, Any] = field(default_factory=dict)
 
 
 class ProfileError(errors.ApiError):
