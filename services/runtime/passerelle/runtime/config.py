@@ -287,13 +287,18 @@ def load(path: Path) -> SiteBase:
     return site_model().parse(text, str(path))
 
 
-def _explain(error: ValidationError, text: str, source: str) -> str:
+def locate(text: str, source: str, location: tuple[int | str, ...]) -> str:
+    """Where in the YAML `text` the key `location` stands, as `source:line: key`, to start a message with."""
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    key = ".".join(str(part) for part in location)
+    return f"{source}:{_line(tree, location)}: {key}"
+
+
+def _explain(error: ValidationError, text: str, source: str) -> str:
     lines = []
     for item in error.errors(include_url=False, include_input=False):
-        key = ".".join(str(part) for part in item["loc"])
         hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{source}:{_line(tree, item['loc'])}: {key}: {hint}")
+        lines.append(f"{locate(text, source, item['loc'])}: {hint}")
     return "\n".join(lines)
 
 
