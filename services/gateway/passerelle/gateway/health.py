@@ -1,0 +1,145 @@
+"""Background health checks with hysteresis: they block no request, and never turn a busy system into a dead one."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from passerelle.gateway.systems import Directory, Health, Service
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendUnavailable,
+    DeadlineExceeded,
+    Overloaded,
+    Unauthenticated,
+)
+
+log = logging.getLogger(__name__)
+
+_CONFIRM = 5.0  # seconds at most until a failure is looked at again, before it counts as one
+
+
+class NotAsked(BackendUnavailable):
+    """The check could not be made; that says nothing about the system."""
+
+    reason = "NOT_ASKED"
+
+
+# These came without any answer of the system itself.
+_NOT_REACHED = (BackendUnavailable, DeadlineExceeded, Overloaded, Unauthenticated)
+
+
+class Probe(Protocol):
+    """Asks one thing of a system, as the account of its health checks; raises ApiError."""
+
+    async def scheduler(self, system: System) -> str | None:
+        """Ask the scheduler whether it is there; its own words, if it has any."""
+        ...
+
+    async def filesystem(self, system: System, path: str) -> None:
+        """Look at the root of a filesystem."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One check that ended: `error` is None when it went well."""
+
+    service: Service
+    path: str | None
+    began: datetime
+    latency: float
+    message: str | None = None
+    error: Exception | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts against the service; a full queue only tells that it is busy."""
+        return self.error is not None and not isinstance(self.error, Overloaded | NotAsked)
+
+    @property
+    def reached(self) -> bool:
+        """Whether an answer of the system itself came, good or bad."""
+        return not isinstance(self.error, _NOT_REACHED)
+
+
+class SystemChecks:
+    """The checks of one system, round after round."""
+
+    def __init__(self, system: System, probe: Probe, directory: Directory) -> None:
+        self._system = system
+        self._probe = probe
+        self._directory = directory
+        self._failures: Counter[tuple[Service, str | None]] = Counter()
+
+    async def run(self) -> None:
+        """Check until cancelled, at the system's interval give or take a tenth."""
+        while True:
+            await self.round()
+            await asyncio.sleep(self._pause() * random.uniform(0.9, 1.1))  # noqa: S311  # jitter
+
+    async def round(self) -> None:
+        """Check everything once, at the same time, and record how it fares."""
+        system, probe = self._system, self._probe
+        outcomes = await asyncio.gather(
+            self._outcome(Service.SCHEDULER, None, probe.scheduler(system)),
+            *(
+                self._outcome(Service.FILESYSTEM, fs.path, probe.filesystem(system, fs.path))
+                for fs in system.filesystems
+            ),
+        )
+        scheduler, *filesystems = outcomes
+        health = [self._judge(o) for o in (scheduler, _ssh(outcomes), *filesystems)]
+        self._directory.record(system.name, health)
+
+    async def _outcome(
+        self, service: Service, path: str | None, check: Awaitable[str | None]
+    ) -> _Outcome:
+        began, start = datetime.now(UTC), time.perf_counter()
+        message: str | None = None
+        error: Exception | None = None
+        try:
+            async with asyncio.timeout(self._system.probing.timeout):
+                message = await check
+        except TimeoutError:
+            error = DeadlineExceeded("The check did not end in time.")
+        except ApiError as failure:
+            error = failure
+        except Exception as failure:
+            log.exception("health check failed unexpectedly")
+            error = failure
+        if error is not None:
+            message = error.detail if isinstance(error, ApiError) else "Internal error."
+        return _Outcome(service, path, began, time.perf_counter() - start, message, error)
+
+    def _judge(self, outcome: _Outcome) -> Health:
+        key = (outcome.service, outcome.path)
+        self._failures[key] = self._failures[key] + 1 if outcome.failed else 0
+        healthy = self._failures[key] < self._system.probing.failures
+        return Health(
+            service=outcome.service,
+            path=outcome.path,
+            healthy=healthy,
+            message=outcome.message,
+            checked=outcome.began,
+            latency=outcome.latency,
+        )
+
+    def _pause(self) -> float:
+        probing = self._system.probing
+        unconfirmed = any(0 < count < probing.failures for count in self._failures.values())
+        return min(probing.interval, _CONFIRM) if unconfirmed else probing.interval
+
+
+def _ssh(outcomes: Sequence[_Outcome]) -> _Outcome:
+    """Logging in works when any check got an answer from the system; the quickest one tells how fast."""
+    found = min(outcomes, key=lambda outcome: (not outcome.reached, outcome.latency))
+    if found.reached:
+        return _Outcome(Service.SSH, None, found.began, found.latency)
+    return _Outcome(Service.SSH, None, found.began, found.latency, found.message, found.error)

@@ -1,0 +1,58 @@
+"""The gateway's own process: the directory of systems and its health checks. Envoy runs beside it (`envoy.py`)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+
+from passerelle.firecrest.v2 import status_pb2, status_pb2_grpc
+from passerelle.gateway.firecrest import StatusService
+from passerelle.gateway.health import SystemChecks
+from passerelle.gateway.probe import grpc_probe
+from passerelle.gateway.server import SystemsService
+from passerelle.gateway.systems import Directory
+from passerelle.runtime.auth_client import auth_client
+from passerelle.runtime.config import SiteBase
+from passerelle.runtime.service import running_service
+from passerelle.v1 import systems_pb2, systems_pb2_grpc
+
+_SERVICES = (
+    systems_pb2.DESCRIPTOR.services_by_name["SystemsService"].full_name,
+    status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name,
+)
+
+
+@asynccontextmanager
+async def running(site: SiteBase) -> AsyncIterator[int]:
+    """The whole service, from the site's configuration to an open port, which it yields."""
+    directory = Directory(site.systems)
+
+    def register(server: grpc.aio.Server) -> None:
+        systems_pb2_grpc.add_SystemsServiceServicer_to_server(SystemsService(directory), server)
+        status_pb2_grpc.add_StatusServiceServicer_to_server(StatusService(directory), server)
+
+    async with (
+        auth_client(site) as authority,
+        running_service(site, "gateway", register, _SERVICES, authority) as port,
+        checking(site, directory),
+    ):
+        yield port
+
+
+@asynccontextmanager
+async def checking(site: SiteBase, directory: Directory) -> AsyncIterator[None]:
+    """Run the background checks of every system that has an account for them, inside the block."""
+    checked = [system for system in site.systems if system.probing.service_account]
+    if not checked:
+        yield
+        return
+    async with grpc_probe(site) as probe:
+        checks = [SystemChecks(system, probe, directory) for system in checked]
+        tasks = [asyncio.create_task(check.run()) for check in checks]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,150 @@
+"""Health checks as any client would make them: over gRPC, with a token of the service account."""
+
+import asyncio
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import grpc
+
+from passerelle.gateway.health import NotAsked
+from passerelle.runtime.config import ServiceAccount, SiteBase, System
+from passerelle.runtime.errors import Unauthenticated, from_rpc
+from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_SPARE = 60.0  # seconds before its end at which a token is no longer used
+_UNSAID = (
+    60.0  # seconds that a token lives whose issuer does not tell; RFC 6749, 5.1 leaves it open
+)
+
+T = TypeVar("T")
+Metadata = tuple[tuple[str, str], ...]
+
+
+class AccessToken:
+    """A service account's access token, by client credentials (RFC 6749, 4.4), kept until near its end."""
+
+    def __init__(self, account: ServiceAccount, http: aiohttp.ClientSession) -> None:
+        self._account = account
+        self._http = http
+        self._token = ""
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def get(self) -> str:
+        """The token; raises NotAsked when its issuer does not answer, or refuses the account."""
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                await self._renew()
+            return self._token
+
+    def forget(self) -> None:
+        """Ask for a new one next time: this one was refused."""
+        self._until = 0.0
+
+    async def _renew(self) -> None:
+        try:
+            answer = await self._asked()
+            life = float(str(answer.get("expires_in", _UNSAID)))
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            raise NotAsked("The token endpoint of the health checks did not answer.") from None
+        if "access_token" not in answer:
+            raise NotAsked("The account of the health checks was refused.")
+        self._token = str(answer["access_token"])
+        self._until = time.monotonic() + life - min(_SPARE, life / 2)
+
+    async def _asked(self) -> dict[str, object]:
+        account, secret = self._account, self._account.client_secret.get_secret_value()
+        form, headers = {"grant_type": "client_credentials"}, {}
+        if account.auth_method == "client_secret_post":
+            form |= {"client_id": account.client_id, "client_secret": secret}
+        else:  # RFC 6749, 2.3.1: both are form-encoded first
+            pair = f"{quote(account.client_id, safe='')}:{quote(secret, safe='')}"
+            headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        async with self._http.post(account.token_url, data=form, headers=headers) as reply:
+            answer = await reply.json(content_type=None)
+            return answer if isinstance(answer, dict) else {}
+
+
+class GrpcProbe:
+    """Asks the compute and storage services about the systems."""
+
+    def __init__(
+        self,
+        compute: grpc.aio.Channel,
+        storage: grpc.aio.Channel,
+        http: aiohttp.ClientSession,
+    ) -> None:
+        self._compute: compute_pb2_grpc.ComputeServiceAsyncStub = (
+            compute_pb2_grpc.ComputeServiceStub(compute)
+        )
+        self._storage: storage_pb2_grpc.StorageServiceAsyncStub = (
+            storage_pb2_grpc.StorageServiceStub(storage)
+        )
+        self._http = http
+        self._tokens: dict[tuple[str, str], AccessToken] = {}
+
+    async def scheduler(self, system: System) -> str | None:
+        """The scheduler's own words about itself."""
+        request = compute_pb2.PingSchedulerRequest(system=system.name)
+        reply = await self._ask(
+            system,
+            "compute",
+            lambda sent, limit: self._compute.PingScheduler(request, metadata=sent, timeout=limit),
+        )
+        return reply.message or None
+
+    async def filesystem(self, system: System, path: str) -> None:
+        """Whether the filesystem's root can be looked at."""
+        request = storage_pb2.StatFileRequest(system=system.name, path=path, dereference=True)
+        await self._ask(
+            system,
+            "storage",
+            lambda sent, limit: self._storage.StatFile(request, metadata=sent, timeout=limit),
+        )
+
+    async def _ask(
+        self, system: System, service: str, call: Callable[[Metadata, float], Awaitable[T]]
+    ) -> T:
+        token = self._token_of(system)
+        sent = (
+            ("authorization", f"Bearer {await token.get()}"),
+            ("x-request-id", f"health-{system.name}"),
+        )
+        try:
+            return await call(sent, system.probing.timeout)
+        except grpc.aio.AioRpcError as failure:
+            error = from_rpc(failure, service)
+        if isinstance(error, Unauthenticated):
+            token.forget()
+        raise error
+
+    def _token_of(self, system: System) -> AccessToken:
+        account = system.probing.service_account
+        if account is None:
+            raise LookupError(f"{system.name} has no service account to check it with")
+        key = (account.token_url, account.client_id)
+        if key not in self._tokens:
+            self._tokens[key] = AccessToken(account, self._http)
+        return self._tokens[key]
+
+
+@asynccontextmanager
+async def grpc_probe(site: SiteBase) -> AsyncIterator[GrpcProbe]:
+    """A GrpcProbe for the site's compute and storage services, closed on leaving."""
+    services = site.services
+    if services.compute is None or services.storage is None:
+        raise LookupError(
+            "services.compute.address and services.storage.address must be configured"
+        )
+    async with (
+        grpc.aio.insecure_channel(services.compute.address) as compute,
+        grpc.aio.insecure_channel(services.storage.address) as storage,
+        aiohttp.ClientSession(timeout=_TIMEOUT) as http,
+    ):
+        yield GrpcProbe(compute, storage, http)

@@ -1,0 +1,141 @@
+"""Background checks: hysteresis, what a failure says about logging in, and that nothing hangs."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from passerelle.gateway.health import NotAsked, SystemChecks
+from passerelle.gateway.systems import Directory, Health, Service
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import BackendError, ConnectionFailed, Overloaded
+
+SYSTEM = System.model_validate(
+    {
+        "name": "daint",
+        "ssh": {"host": "login.example.org"},
+        "scheduler": {"type": "slurm"},
+        "filesystems": [
+            {"path": "/home", "data_type": "users"},
+            {"path": "/scratch", "data_type": "scratch"},
+        ],
+        "probing": {"failures": 2, "timeout": 0.2, "interval": 60},
+    }
+)
+
+
+class Answers:
+    """Fails as told; `broken` maps `scheduler` or a path to the error to raise."""
+
+    def __init__(self) -> None:
+        self.broken: dict[str, Exception] = {}
+        self.hangs: set[str] = set()
+
+    async def scheduler(self, system: System) -> str | None:
+        await self._answer("scheduler")
+        return "slurmctld is up"
+
+    async def filesystem(self, system: System, path: str) -> None:
+        await self._answer(path)
+
+    async def _answer(self, what: str) -> None:
+        if what in self.hangs:
+            await asyncio.sleep(60)
+        if what in self.broken:
+            raise self.broken[what]
+
+
+class Watched:
+    """The checks of one system, and what the directory says after each round."""
+
+    def __init__(self) -> None:
+        self.answers = Answers()
+        self.directory = Directory([SYSTEM])
+        self.checks = SystemChecks(SYSTEM, self.answers, self.directory)
+
+    async def round(self) -> Callable[..., Health]:
+        await self.checks.round()
+        found = {(h.service, h.path): h for h in self.directory.one("daint").health}
+        return lambda service, path=None: found[service, path]
+
+    def break_all(self, error: Exception) -> None:
+        self.answers.broken = dict.fromkeys(("scheduler", "/home", "/scratch"), error)
+
+
+async def test_all_is_well() -> None:
+    health = await Watched().round()
+    assert health(Service.SCHEDULER).healthy
+    assert health(Service.SCHEDULER).message == "slurmctld is up"
+    assert health(Service.SSH).healthy
+    assert health(Service.FILESYSTEM, "/home").healthy
+    assert health(Service.FILESYSTEM, "/scratch").latency >= 0
+
+
+async def test_one_failure_is_no_verdict_but_a_second_one_is_and_one_success_heals() -> None:
+    watched = Watched()
+    watched.answers.broken["/home"] = BackendError("stale NFS handle")
+    health = await watched.round()
+    assert health(Service.FILESYSTEM, "/home").healthy
+    assert health(Service.FILESYSTEM, "/home").message == "stale NFS handle"
+    health = await watched.round()
+    assert not health(Service.FILESYSTEM, "/home").healthy
+    assert health(Service.FILESYSTEM, "/scratch").healthy
+    assert health(Service.SSH).healthy  # the system answered, though badly
+    watched.answers.broken.clear()
+    health = await watched.round()
+    assert health(Service.FILESYSTEM, "/home").healthy
+
+
+async def test_no_connection_makes_ssh_unhealthy_too() -> None:
+    watched = Watched()
+    watched.break_all(ConnectionFailed("Unable to establish SSH connection."))
+    await watched.round()
+    health = await watched.round()
+    assert not health(Service.SSH).healthy
+    assert not health(Service.SCHEDULER).healthy
+    assert health(Service.SSH).message == "Unable to establish SSH connection."
+
+
+async def test_a_busy_system_is_not_dead() -> None:
+    watched = Watched()
+    watched.break_all(Overloaded("Too many calls are waiting."))
+    for _ in range(3):
+        health = await watched.round()
+    assert all(health(s).healthy for s in (Service.SSH, Service.SCHEDULER))
+
+
+async def test_no_token_says_nothing_about_the_system() -> None:
+    watched = Watched()
+    watched.break_all(NotAsked("The token endpoint of the health checks did not answer."))
+    for _ in range(3):
+        health = await watched.round()
+    assert health(Service.SCHEDULER).healthy
+    assert "token endpoint" in (health(Service.SCHEDULER).message or "")
+
+
+async def test_a_check_that_hangs_ends_at_its_timeout_and_alone() -> None:
+    watched = Watched()
+    watched.answers.hangs.add("/home")
+    await watched.round()
+    health = await watched.round()
+    assert not health(Service.FILESYSTEM, "/home").healthy
+    assert health(Service.FILESYSTEM, "/home").message == "The check did not end in time."
+    assert health(Service.SCHEDULER).healthy
+
+
+async def test_a_bug_in_a_check_is_not_shown(caplog: Any) -> None:
+    watched = Watched()
+    watched.answers.broken["scheduler"] = RuntimeError("token=abc")
+    health = await watched.round()
+    assert health(Service.SCHEDULER).message == "Internal error."
+    assert "health check failed unexpectedly" in caplog.text
+
+
+async def test_rounds_go_on_until_cancelled() -> None:
+    watched = Watched()
+    task = asyncio.create_task(watched.checks.run())
+    async with asyncio.timeout(10):
+        while watched.directory.one("daint").last_check is None:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()

@@ -1,0 +1,191 @@
+"""Health checks through real gRPC services, with a token of a real token endpoint."""
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from aiohttp import web
+
+from passerelle.gateway.health import NotAsked
+from passerelle.gateway.probe import AccessToken, GrpcProbe
+from passerelle.runtime.config import ServiceAccount, System
+from passerelle.runtime.errors import ConnectionFailed, NotFound, Unauthenticated
+from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.serve import serving
+from passerelle.runtime.stages import map_errors
+from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
+
+
+class Issuer:
+    """A token endpoint that counts, and takes the client `health` with the secret `a b&c`."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.life: object = 3600
+        self.url = ""
+
+    async def token(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        form = await request.post()
+        basic = "Basic " + base64.b64encode(b"health:a%20b%26c").decode()
+        posted = (form.get("client_id"), form.get("client_secret")) == ("health", "a b&c")
+        if form.get("grant_type") != "client_credentials" or not (
+            posted or request.headers.get("Authorization") == basic
+        ):
+            return web.json_response({"error": "invalid_client"}, status=401)
+        return web.json_response({"access_token": f"t{self.asked}", "expires_in": self.life})
+
+    def account(self, method: str = "client_secret_basic", shown: str = "a b&c") -> ServiceAccount:
+        return account(self.url, method, shown)
+
+
+def account(url: str, method: str = "client_secret_basic", shown: str = "x") -> ServiceAccount:
+    return ServiceAccount.model_validate(
+        {"token_url": url, "client_id": "health", "client_secret": shown, "auth_method": method}
+    )
+
+
+class Services(compute_pb2_grpc.ComputeServiceServicer, storage_pb2_grpc.StorageServiceServicer):
+    """Compute and storage that accept only the newest token, and know the path `/home`."""
+
+    def __init__(self) -> None:
+        self.token = "t1"
+        self.seen: list[Any] = []
+
+    async def PingScheduler(self, request: Any, context: Any) -> Any:
+        self._enter(request, context)
+        if request.system == "down":
+            raise ConnectionFailed("Unable to establish SSH connection.")
+        return compute_pb2.PingSchedulerResponse(message="up")
+
+    async def StatFile(self, request: Any, context: Any) -> Any:
+        self._enter(request, context)
+        if request.path != "/home":
+            raise NotFound("No such file or directory")
+        return storage_pb2.File(name=request.path)
+
+    def _enter(self, request: Any, context: Any) -> None:
+        self.seen.append(request)
+        if dict(context.invocation_metadata())["authorization"] != f"Bearer {self.token}":
+            raise Unauthenticated("Access token is invalid.")
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    found = Issuer()
+    app = web.Application()
+    app.router.add_post("/token", found.token)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}/token"
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def services() -> Services:
+    return Services()  # type: ignore[abstract]  # the other methods are not asked
+
+
+@pytest.fixture
+async def probe(services: Services, http: aiohttp.ClientSession) -> AsyncIterator[GrpcProbe]:
+    def register(server: grpc.aio.Server) -> None:
+        compute_pb2_grpc.add_ComputeServiceServicer_to_server(services, server)
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(services, server)
+
+    async with (
+        serving(register, [], [Pipeline([map_errors], timeout=5)], drain=0) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield GrpcProbe(channel, channel, http)
+
+
+def system(account: ServiceAccount | None, name: str = "daint") -> System:
+    return System.model_validate(
+        {
+            "name": name,
+            "ssh": {"host": "login"},
+            "scheduler": {"type": "slurm"},
+            "probing": {"service_account": account},
+        }
+    )
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+async def test_both_ways_of_sending_the_secret(
+    issuer: Issuer, http: aiohttp.ClientSession, method: str
+) -> None:
+    assert await AccessToken(issuer.account(method=method), http).get() == "t1"
+
+
+async def test_a_token_is_kept_until_near_its_end(
+    issuer: Issuer, http: aiohttp.ClientSession
+) -> None:
+    token = AccessToken(issuer.account(), http)
+    assert (await token.get(), await token.get()) == ("t1", "t1")
+    token.forget()
+    assert await token.get() == "t2"
+
+
+async def test_a_token_without_life_is_not_kept(
+    issuer: Issuer, http: aiohttp.ClientSession
+) -> None:
+    issuer.life = 0
+    token = AccessToken(issuer.account(), http)
+    assert (await token.get(), await token.get()) == ("t1", "t2")
+
+
+async def test_a_refused_account_is_said_without_its_secret(
+    issuer: Issuer, http: aiohttp.ClientSession
+) -> None:
+    with pytest.raises(NotAsked, match="refused") as error:
+        await AccessToken(issuer.account(shown="wrong"), http).get()
+    assert "wrong" not in str(error.value)
+
+
+@pytest.mark.parametrize("life", ["soon", None, {}])
+async def test_nonsense_from_the_endpoint_is_no_crash(
+    issuer: Issuer, http: aiohttp.ClientSession, life: object
+) -> None:
+    issuer.life = life
+    with pytest.raises(NotAsked):
+        await AccessToken(issuer.account(), http).get()
+
+
+async def test_no_issuer_no_token(http: aiohttp.ClientSession) -> None:
+    gone = account("http://127.0.0.1:1/")
+    with pytest.raises(NotAsked, match="did not answer"):
+        await AccessToken(gone, http).get()
+
+
+async def test_the_services_are_asked(issuer: Issuer, probe: GrpcProbe, services: Services) -> None:
+    daint = system(issuer.account())
+    assert await probe.scheduler(daint) == "up"
+    await probe.filesystem(daint, "/home")
+    assert [request.system for request in services.seen] == ["daint", "daint"]
+    assert issuer.asked == 1
+    with pytest.raises(NotFound):
+        await probe.filesystem(daint, "/nope")
+    with pytest.raises(ConnectionFailed):
+        await probe.scheduler(system(issuer.account(), "down"))
+
+
+async def test_a_refused_token_is_replaced(
+    issuer: Issuer, probe: GrpcProbe, services: Services
+) -> None:
+    services.token = "t2"
+    daint = system(issuer.account())
+    with pytest.raises(Unauthenticated):
+        await probe.scheduler(daint)
+    assert await probe.scheduler(daint) == "up"
