@@ -24,13 +24,13 @@ _FALSE_STARTS = 3  # short lives in a row, before everything ran once, after whi
 class Child:
     """One process to keep alive.
 
-    `address` (host:port) accepts connections once it works. Children of a lower `stop_order` are stopped first, and get
-    `grace` seconds between SIGTERM and SIGKILL.
+    Its `addresses` (host:port) accept connections once it works. Those of a lower `stop_order` are stopped first; each
+    gets `grace` seconds between SIGTERM and SIGKILL.
     """
 
     name: str
     argv: tuple[str, ...]
-    address: str
+    addresses: tuple[str, ...]
     stop_order: int = 0
     grace: float = 5.0
 

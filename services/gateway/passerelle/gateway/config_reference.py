@@ -1,0 +1,124 @@
+"""The reference of every configuration key, made from the models that read the file."""
+
+import json
+import types
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from passerelle.runtime import plugins
+from passerelle.runtime.config import site_model
+
+_PLUGINS = {
+    "passerelle.schedulers": "systems[].scheduler",
+    "passerelle.authorizers": "auth.authorizer",
+    "passerelle.credentials": "auth.ssh_credentials",
+}
+"""The groups of plugins whose options stand in the file, and where."""
+
+_INTRODUCTION = """\
+# Configuration
+
+One YAML file describes a site. `passerelle config check FILE` checks it, `passerelle up --config FILE` serves it. A key
+that is not listed here is an error. Examples to start from are in [`deploy/examples`](../deploy/examples).
+
+A **secret** is best given as `secret_file:/path/to/file` or `env:NAME`; it may also stand in the file itself, to try
+things out. Secrets are never printed or logged.
+
+`passerelle up` fills in what is left open under `services`: free loopback addresses, and a service secret. The
+environment variable `PASSERELLE_PORT` overrides the port of `gateway.listen` then.
+
+*This page is generated: `passerelle config reference > docs/configuration.md`.*
+"""
+
+
+def reference() -> str:
+    """The whole page, in Markdown: a table for every section, and for every installed plugin's options."""
+    return "\n".join([_INTRODUCTION, *_sections("", site_model()), *_plugins()])
+
+
+def _plugins() -> Iterator[str]:
+    for group, key in _PLUGINS.items():
+        for name in plugins.names(group):
+            plugin = plugins.load(group, name)
+            yield f"## `{key}` with `type: {name}`\n\n{_first_paragraph(plugin)}\n"
+            if options := getattr(plugin, "Options", None):
+                yield from _sections("options.", options)
+            else:
+                yield "No options.\n"
+
+
+def _sections(prefix: str, model: type[BaseModel]) -> Iterator[str]:
+    """A heading and a table for `model`, whose keys start with `prefix`, and then for the sections inside it."""
+    own = {name: field for name, field in model.model_fields.items() if not _inner(field)}
+    if prefix:
+        yield f"## `{prefix.rstrip('.')}`\n\n{_first_paragraph(model)}\n"
+    if own:
+        yield "| key | type | default | meaning |\n| --- | --- | --- | --- |"
+        yield from (_row(name, field) for name, field in own.items())
+        yield ""
+    for name, field in model.model_fields.items():
+        if inner := _inner(field):
+            mark = "[]." if _is_list(field.annotation) else "."
+            yield from _sections(f"{prefix}{name}{mark}", inner)
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    description = " ".join((field.description or "").split())
+    cells = (f"`{name}`", _type(field.annotation), _default(field), description)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _first_paragraph(model: type) -> str:
+    return " ".join((model.__doc__ or "").split("\n\n")[0].split())
+
+
+def _inner(field: FieldInfo) -> type[BaseModel] | None:
+    """The section model inside a field's type, if there is one."""
+    kinds = [field.annotation, *_parts(field.annotation)]
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    return tuple(part for part in get_args(kind) if part not in (type(None), ...))
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) in (tuple, list)
+
+
+def _type(kind: Any) -> str:
+    """A type in the reader's words."""
+    origin, parts = get_origin(kind), _parts(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(part) for part in parts)
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{part}`" for part in parts)
+    if origin in (tuple, list):
+        return f"list of {_type(parts[0])}"
+    if origin is dict:
+        return "mapping"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "one of " + ", ".join(f"`{part.value}`" for part in kind)
+    return _NAMES.get(kind, getattr(kind, "__name__", str(kind)).lower())
+
+
+_NAMES: dict[Any, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    SecretStr: "secret",
+}
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.get_default(call_default_factory=True)
+    if value is None or value in ((), {}, ""):
+        return "none"
+    return f"`{json.dumps(value, default=str)}`"

@@ -1,0 +1,170 @@
+"""`passerelle up`: every process of a site on one machine, from one configuration file."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from passerelle.gateway import tokens, up_ready, up_site
+from passerelle.gateway.supervisor import CannotRun, Child, Supervisor
+from passerelle.runtime.config import ConfigError, load
+
+_READY_SECONDS = 60.0
+_LOG_LINES = 12
+_GRACE = 12.0  # seconds to end after SIGTERM; somewhat more than a server's drain
+
+PARENT = "PASSERELLE_PARENT"
+"""The environment variable that tells a child the process id without which it must not live."""
+
+
+class CannotStart(Exception):
+    """The site did not come up; the text says why."""
+
+
+class Up:
+    """One run of a site: `data` is its configuration, checked and completed."""
+
+    def __init__(self, data: dict[str, Any], *, verbose: bool, as_json: bool) -> None:
+        self._data = data
+        self._verbose = verbose
+        self._as_json = as_json
+        self._url = up_ready.public_url(data["gateway"]["listen"])
+
+    async def run(self) -> None:
+        """Serve until SIGINT, SIGTERM or SIGHUP; raises CannotStart when the site does not come up or stay up."""
+        self._demand_free_port()
+        with up_site.run_directory(self._data) as directory:
+            children = _children(self._data, directory)
+            supervisor = Supervisor(
+                children,
+                # Two arenas are enough for processes that do their work in one thread, and save memory.
+                environment={PARENT: str(os.getpid()), "MALLOC_ARENA_MAX": "2"},
+                log_of=lambda child: self._log_of(directory, child),
+                tell=tell,
+            )
+            stopped = _on_signals(supervisor)
+            tell(
+                f"starting {', '.join(child.name for child in children)}; logs: {self._where(directory)}"
+            )
+            try:
+                await supervisor.run(self._serve(supervisor, children, directory, stopped))
+            except CannotRun as error:
+                raise CannotStart(f"{error}\n{self._last_words(directory, error.child)}") from None
+        tell("stopped")
+
+    async def _serve(
+        self,
+        supervisor: Supervisor,
+        children: Sequence[Child],
+        directory: Path,
+        stopped: asyncio.Event,
+    ) -> None:
+        stopping = asyncio.create_task(stopped.wait())
+        ready = asyncio.create_task(self._ready(children))
+        await asyncio.wait([ready, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.is_set():
+            ready.result()
+            supervisor.settled = True
+            await asyncio.to_thread(self._announce, directory)
+        ready.cancel()
+        await stopping
+        tell("stopping")
+
+    async def _ready(self, children: Sequence[Child]) -> None:
+        waiting = {child.name for child in children}
+
+        async def one(child: Child) -> None:
+            for address in child.addresses:
+                await up_ready.accepting(address)
+            waiting.discard(child.name)
+            tell(f"{child.name} listens on {', '.join(child.addresses)}")
+
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await asyncio.gather(*(one(child) for child in children))
+                await up_ready.answering(self._url)
+        except TimeoutError:
+            what = ", ".join(sorted(waiting)) or "an answer through Envoy"
+            raise CannotStart(f"not ready after {_READY_SECONDS:.0f} s; missing: {what}") from None
+
+    def _announce(self, directory: Path) -> None:
+        try:
+            token = tokens.development_token(load(directory / "site.yaml"))["access_token"]
+        except (ConfigError, tokens.NoToken):
+            token = None
+        if self._as_json:
+            ready = {"ready": self._url, "token": token, "logs": self._where(directory)}
+            print(json.dumps({**ready, "pid": os.getpid()}), flush=True)
+            return
+        print(
+            "\n".join((f"READY {self._url}", *up_ready.lines_to_copy(self._url, token))), flush=True
+        )
+
+    def _demand_free_port(self) -> None:
+        host, _, port = self._data["gateway"]["listen"].rpartition(":")
+        try:
+            free = up_site.is_free(host or "0.0.0.0", int(port))  # noqa: S104  # the operator's choice
+        except (OSError, ValueError) as error:
+            raise CannotStart(f"gateway.listen: {host}:{port}: {error}") from None
+        if not free:
+            raise CannotStart(
+                f"port {port} of {host} is taken; stop what listens there, or choose another: PASSERELLE_PORT=8001"
+            )
+
+    def _log_of(self, directory: Path, child: Child) -> Path | None:
+        return None if self._verbose else directory / "logs" / f"{child.name}.log"
+
+    def _where(self, directory: Path) -> str:
+        return "here" if self._verbose else str(directory / "logs")
+
+    def _last_words(self, directory: Path, child: Child) -> str:
+        path = self._log_of(directory, child)
+        if path is None or not path.exists():
+            return ""
+        lines = path.read_text(errors="replace").splitlines()
+        return "\n".join(f"  {child.name}: {line}" for line in lines[-_LOG_LINES:])
+
+
+def tell(text: str) -> None:
+    """Tell the person at the terminal what happens."""
+    print(f"passerelle: {text}", file=sys.stderr, flush=True)
+
+
+def _children(data: dict[str, Any], directory: Path) -> list[Child]:
+    """Every process of the site.
+
+    Stopped first: what users' calls run on, then what that needs. Envoy is the last: it carries the last answers out.
+    """
+
+    def child(name: str, *addresses: str, stop_order: int, grace: float = _GRACE) -> Child:
+        # -P: whatever lies in the current directory is not ours to import.
+        command = (sys.executable, "-P", "-m", "passerelle.gateway.cli", "serve", name)
+        argv = (*command, "--config", str(directory / "site.yaml"))
+        return Child(name, argv, addresses, stop_order, grace)
+
+    services = {name: data["services"][name]["address"] for name in up_site.SERVICES}
+    children = [
+        child(name, address, stop_order=1 if name == "auth" else 0)
+        for name, address in services.items()
+    ]
+    if listens := [part["listen"] for part in (data.get("development") or {}).values() if part]:
+        children.append(child("development", *listens, stop_order=1))
+    return [*children, child("envoy", data["gateway"]["listen"], stop_order=2, grace=3.0)]
+
+
+def _on_signals(supervisor: Supervisor) -> asyncio.Event:
+    """An event that the first signal sets; the second ends everything at once."""
+    stopped = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopped.is_set():
+            supervisor.kill()
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stopped

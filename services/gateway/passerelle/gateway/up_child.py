@@ -1,0 +1,59 @@
+"""`passerelle serve`: one process of a site, in the foreground."""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+
+from passerelle.gateway.up import PARENT
+from passerelle.runtime.config import SiteBase, load
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def serve(service: str, config: Path) -> None:
+    """Run `service` until SIGTERM or SIGINT; with `envoy`, become Envoy.
+
+    Raises ConfigError for a bad file and LookupError for an unknown service or a plugin that is not installed.
+    """
+    _live_no_longer_than_the_parent()
+    site = load(config)
+    if service == "envoy":
+        _become_envoy(site, config)
+    import uvloop
+
+    from passerelle.runtime.observe import configure_logging
+
+    configure_logging(service)
+    uvloop.run(_run(service, site))
+
+
+async def _run(service: str, site: SiteBase) -> None:
+    from passerelle.runtime import plugins
+    from passerelle.runtime.serve import until_stopped
+
+    async with plugins.load("passerelle.services", service)(site):
+        await until_stopped()
+
+
+def _become_envoy(site: SiteBase, config: Path) -> None:
+    from passerelle.gateway import envoy
+
+    # Started by `up`, the site file lies in a private directory; anywhere else we make one for what is rendered.
+    directory = config.parent if PARENT in os.environ else Path(mkdtemp(prefix="passerelle-envoy-"))
+    rendered = directory / "envoy.json"
+    envoy.write(site, rendered)
+    command = envoy.command(rendered)
+    os.execv(command[0], command)  # noqa: S606  # argv, no shell
+
+
+def _live_no_longer_than_the_parent() -> None:
+    """When `passerelle up` started us: get SIGTERM as soon as it ends, however it ends."""
+    parent = os.environ.get(PARENT)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it ended before we asked
+        sys.exit(0)

@@ -1,0 +1,95 @@
+"""What `passerelle up` adds to a configuration file so that every process finds everything in it."""
+
+import errno
+import random
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from passerelle.runtime.config import ConfigError, site_model
+
+SERVICES = ("auth", "compute", "storage", "gateway")
+"""The services that every site has, each with an address under `services`."""
+
+# Below the ports that the kernel gives to outgoing connections, which might take one while its service restarts.
+_PORTS = (20000, 32000)
+
+_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The configuration file as plain data, after all of it was checked; ConfigError tells what is wrong with it."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    site_model().parse(text, str(path))
+    return yaml.safe_load(text) or {}
+
+
+def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any]:
+    """The site with nothing left open: every service has an address, there is a service secret.
+
+    Addresses that `data` does not give are free ports of the loopback interface. `port` replaces the gateway's.
+    """
+    gateway = dict(data.get("gateway") or {})
+    host, _, own_port = str(gateway.get("listen", "127.0.0.1:8000")).rpartition(":")
+    gateway["listen"] = f"{host}:{port or own_port}"
+    services = dict(data.get("services") or {})
+    named = str(data)
+    ports = (port for port in free_ports(gateway["listen"]) if str(port) not in named)
+    for name in SERVICES:
+        services[name] = services.get(name) or {"address": f"127.0.0.1:{next(ports)}"}
+    services.setdefault("secret", secrets.token_urlsafe(32))
+    return {**data, "gateway": gateway, "services": services}
+
+
+def free_ports(seed: str) -> Iterator[int]:
+    """Ports that are free on 127.0.0.1, none twice; in the same order for the same seed.
+
+    So a site that starts again has its old ports if nobody took them, and tokens of its development issuer stay good.
+    """
+    order = random.Random(seed)  # noqa: S311  # not a secret
+    seen: set[int] = set()
+    while True:
+        port = order.randrange(*_PORTS)
+        if port not in seen and is_free("127.0.0.1", port):
+            yield port
+        seen.add(port)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there; raises OSError when the host is no address of this machine."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            if error.errno in _NOT_OURS:
+                raise
+            return False
+    return True
+
+
+@contextmanager
+def run_directory(data: dict[str, Any]) -> Iterator[Path]:
+    """A private directory with the completed site in `site.yaml`, for the children to read; removed at the end."""
+    with TemporaryDirectory(prefix="passerelle-") as name:
+        directory = Path(name)
+        (directory / "logs").mkdir()
+        write_private(directory / "site.yaml", yaml.safe_dump(data, sort_keys=False))
+        yield directory
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody else may read."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)
