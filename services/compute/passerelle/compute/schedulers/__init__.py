@@ -1,0 +1,1 @@
+"""The schedulers that come with Passerelle; each is found by its entry point."""
