@@ -100,7 +100,7 @@ def main() -> None:
         cases = [case for case in recorded() if not names or case.name in names]
         with Replay.on(api) as replay:
             for case in cases:
-                outcome = replay.outcome(case, case)
+                outcome = replay.outcome(case)
                 if not outcome.agrees:
                     failed += 1
                     print(f"{case.name}: {outcome}", flush=True)

@@ -44,6 +44,7 @@ FILES: dict[Path, tuple[bytes, int]] = {
     DIR / "sq'.txt": (b"q\n", 0o644),
     DIR / "suid": (b"s", 0o4755),
     DIR / "uni-çø-日本.txt": (b"u\n", 0o644),
+    DIR / "subdir" / "d.txt": (b"d\n", 0o644),
 }
 LINKS = {
     DIR / "broken": "nowhere",

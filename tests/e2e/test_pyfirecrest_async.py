@@ -1,0 +1,52 @@
+"""The asynchronous pyfirecrest, unchanged: the main job, and many calls at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from firecrest.v2 import AsyncFirecrest
+
+from tests.e2e.target import Target
+
+
+@pytest.fixture
+async def asynchronous(target: Target) -> AsyncIterator[AsyncFirecrest]:
+    client = AsyncFirecrest(firecrest_url=target.base_url, authorization=target)
+    yield client
+    await client.close_session()
+
+
+async def test_stage_submit_follow_and_read(
+    target: Target, asynchronous: AsyncFirecrest, directory: str, tmp_path: Path
+) -> None:
+    system = target.system
+    await asynchronous.upload(system, BytesIO(b"41\n"), directory, "input", file_size=3)
+    script = '#!/bin/bash\necho "$(($(cat input) + 1))" > output\n'
+    job = await asynchronous.submit(system, directory, script_str=script, account=target.account)
+    finished = await asynchronous.wait_for_job(system, str(job["jobId"]), timeout=60)
+    assert finished[0]["status"]["state"] == "COMPLETED"
+    await asynchronous.download(system, f"{directory}/output", tmp_path / "output")
+    assert (tmp_path / "output").read_text() == "42\n"
+
+
+async def test_many_calls_at_once(
+    target: Target, asynchronous: AsyncFirecrest, directory: str
+) -> None:
+    """More calls of one user than sshd has sessions for: they wait their turn, none fails."""
+    stats = [asynchronous.stat(target.system, directory) for _ in range(32)]
+    assert {found["mode"] & 0o170000 for found in await asyncio.gather(*stats)} == {0o040000}
+
+
+async def test_status(target: Target, asynchronous: AsyncFirecrest) -> None:
+    systems, nodes, partitions, userinfo = await asyncio.gather(
+        asynchronous.systems(),
+        asynchronous.nodes(target.system),
+        asynchronous.partitions(target.system),
+        asynchronous.userinfo(target.system),
+    )
+    assert target.system in [system["name"] for system in systems]
+    assert nodes
+    assert target.partition in [partition["name"] for partition in partitions]
+    assert userinfo["user"]["name"] == target.user
