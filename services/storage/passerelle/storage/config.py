@@ -12,3 +12,8 @@ class StorageSection(Section):
         default=True,
         description="Keep a small Python process per user on each system for what SFTP cannot do or does slowly.",
     )
+    stall_timeout: float = Field(
+        default=60,
+        gt=0,
+        description="A transfer that moves no byte for this long is given up, s.",
+    )

@@ -1,0 +1,218 @@
+"""The Files port: what can be done with the files of one system, as the current caller.
+
+Paths are absolute and normalised; names in answers are text in which a byte that is not UTF-8 stands as a backslash and
+three octal digits. `SystemFiles` (system_files.py) is the implementation over SSH.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple, Protocol
+
+import grpc
+
+from passerelle.runtime.errors import (
+    AlreadyExists,
+    ApiError,
+    BackendError,
+    FailedPrecondition,
+    Forbidden,
+    InvalidArgument,
+    NotFound,
+    TooLarge,
+)
+
+
+class NoSpace(ApiError):
+    """The system's disk is full, or the user's quota is used up."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "NO_SPACE"
+    http = 507
+
+
+# What a system call's failure means to a caller; anything else is the system's own trouble.
+_MEANINGS: Mapping[int, type[ApiError]] = {
+    errno.ENOENT: NotFound,
+    errno.EACCES: Forbidden,
+    errno.EPERM: Forbidden,
+    errno.EROFS: Forbidden,
+    errno.EEXIST: AlreadyExists,
+    errno.EISDIR: FailedPrecondition,
+    errno.ENOTDIR: FailedPrecondition,
+    errno.ENOTEMPTY: FailedPrecondition,
+    errno.EBUSY: FailedPrecondition,
+    errno.ETXTBSY: FailedPrecondition,
+    errno.ELOOP: FailedPrecondition,
+    errno.EINVAL: FailedPrecondition,
+    errno.ENAMETOOLONG: InvalidArgument,
+    errno.EFBIG: TooLarge,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+}
+
+
+class FileError(ApiError):
+    """A file operation that the system refused: `step` (access, open, read, write, mkdir, unlink …), `path`, `errno`.
+
+    It travels as the error that its errno means, in the words of strerror(3).
+    """
+
+    def __init__(self, step: str, path: str, number: int) -> None:
+        self.meaning = _MEANINGS.get(number, BackendError)
+        self.words = os.strerror(number)
+        super().__init__(f"{path}: {self.words}", path=path, errno=errno.errorcode.get(number, ""))
+        self.code = self.meaning.code  # type: ignore[misc]  # it speaks for another error
+        self.reason = self.meaning.reason  # type: ignore[misc]
+        self.http = self.meaning.http  # type: ignore[misc]
+        self.step = step
+        self.path = path
+        self.errno = number
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What is known about a file. `local_time` is the last change in the system's own time, without a zone; the
+    `_ns` times are nanoseconds since the epoch; `mode` is stat(2)'s, with the bits of the type."""
+
+    name: str
+    target: str | None
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    user: str
+    group: str
+    local_time: str
+    mtime_ns: int
+    atime_ns: int
+    ctime_ns: int
+    inode: int
+    device: int
+    links: int
+
+    @property
+    def letter(self) -> str:
+        """The type as `ls` prints it: `-`, `d`, `l`, `p`, `s`, `c`, `b` or `?`."""
+        return stat.filemode(self.mode)[0]
+
+    @property
+    def permissions(self) -> str:
+        """The nine letters of `ls`."""
+        return stat.filemode(self.mode)[1:]
+
+    @property
+    def size_text(self) -> str:
+        """The size in digits."""
+        return str(self.size)
+
+    @property
+    def uid_text(self) -> str:
+        """The owner's id in digits."""
+        return str(self.uid)
+
+    @property
+    def gid_text(self) -> str:
+        """The group's id in digits."""
+        return str(self.gid)
+
+
+Columns = Sequence[tuple[str, str]]
+"""The keys that a JSON object about a file shall have, each with the FileInfo attribute that is its value."""
+
+EVERYTHING: Columns = tuple((field.name, field.name) for field in fields(FileInfo))
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a listing includes: hidden entries, subdirectories, what links point to."""
+
+    hidden: bool = False
+    recursive: bool = False
+    dereference: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A piece of a file: what lies before (else after) the mark `count` units from its beginning (else its end)."""
+
+    unit: Literal["lines", "bytes"]
+    count: int
+    from_end: bool
+    before: bool
+
+
+class Written(NamedTuple):
+    """What was written: bytes, and their SHA-256 in lower-case hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+class OpenFile(Protocol):
+    """A file being read: its size when it was opened, in bytes."""
+
+    size: int
+
+    def chunks(self, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Its bytes from `offset` on, exactly `length` of them; FileError when the file turns out shorter."""
+        ...
+
+
+class Files(Protocol):
+    """The files of one system.
+
+    Every method raises FileError for what the system refuses, ConnectionFailed, Overloaded or DeadlineExceeded for the
+    way there. Cancelling a call gives up its work on the system.
+    """
+
+    async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
+        """What is known about a file; `dereference` follows a final link."""
+        ...
+
+    async def list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
+        """A directory's entries in byte order, or the one file that `path` is."""
+        ...
+
+    async def table(self, path: str, listing: Listing, columns: Columns) -> bytes:
+        """The same as a finished JSON array of objects with these columns."""
+        ...
+
+    async def row(self, path: str, columns: Columns, *, dereference: bool = False) -> bytes:
+        """What is known about a file as a finished JSON object with these columns."""
+        ...
+
+    async def read(self, path: str, offset: int, length: int, limit: int | None = None) -> bytes:
+        """At most `length` bytes from `offset` on; TooLarge for a file of more than `limit` bytes."""
+        ...
+
+    async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
+        """A piece of a file; TooLarge when it has more than `limit` bytes."""
+        ...
+
+    async def make_directory(
+        self, path: str, columns: Columns, *, parents: bool = False
+    ) -> bytes:
+        """Make a directory; the finished JSON object about it. `parents` makes missing ones and accepts existing."""
+        ...
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, a link (not what it points to), or a directory with all that is in it."""
+        ...
+
+    def opened(self, path: str) -> AbstractAsyncContextManager[OpenFile]:
+        """A file to be read as a stream of any size, in constant memory."""
+        ...
+
+    async def write(
+        self, path: str, chunks: AsyncIterator[bytes], sha256: str | None = None
+    ) -> Written:
+        """Write a file of any size in constant memory.
+
+        It appears under its name, replacing what was there, only when `chunks` has ended without an error and its
+        SHA-256 is `sha256`, when given. InvalidArgument when it is not.
+        """
+        ...

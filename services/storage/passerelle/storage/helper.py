@@ -1,0 +1,134 @@
+"""The service's side of the remote helper: starts it over a channel, asks it many things at once."""
+
+import asyncio
+import itertools
+import json
+import logging
+import shlex
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any
+
+import asyncssh
+
+from passerelle.runtime.errors import ApiError, BackendError, ConnectionFailed
+from passerelle.runtime.ssh.connection import LOST, Connection
+from passerelle.storage.files import FileError
+from passerelle.storage.remote_helper import ANSWER, GREETING, REQUEST
+
+log = logging.getLogger(__name__)
+
+_SOURCE = files("passerelle.storage").joinpath("remote_helper.py").read_bytes()
+_BOOTSTRAP = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'helper', 'exec'))"
+# A constant: its only inputs are its own arguments. platform-python is what RHEL 8 has where no python3 is installed.
+_SCRIPT = (
+    "for python in python3 /usr/libexec/platform-python; do "
+    'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B -c "$0" "$1"; done; exit 127'
+)
+_LINE = shlex.join(("sh", "-c", _SCRIPT, _BOOTSTRAP, str(len(_SOURCE))))
+_READ = 1 << 20
+
+
+class NoHelper(Exception):
+    """No helper can run on this system."""
+
+
+class RemoteHelper:
+    """A running helper of one connection."""
+
+    def __init__(self, system: str, process: "asyncssh.SSHClientProcess[bytes]") -> None:
+        self._system = system
+        self._process = process
+        self._numbers = itertools.cycle(range(1, 1 << 32))
+        self._pending: dict[int, asyncio.Future[bytes]] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, connection: Connection) -> "RemoteHelper":
+        """Start one; raises NoHelper where none can run."""
+        process = await connection.start(_LINE, encoding=None, stderr=asyncssh.DEVNULL)
+        try:
+            process.stdin.write(_SOURCE)
+            await process.stdout.readuntil(GREETING)
+        except asyncio.IncompleteReadError:
+            process.close()
+            if not connection.open:
+                raise _lost(connection.system) from None
+            raise NoHelper(f"no python3 that works on system {connection.system}") from None
+        except (*LOST, asyncssh.Error):
+            process.close()
+            raise _lost(connection.system) from None
+        except BaseException:
+            process.close()
+            raise
+        return cls(connection.system, process)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still answers."""
+        return not self._reader.done()
+
+    async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
+        """Ask for one of the helper's OPERATIONS and return its result; raises FileError or ConnectionFailed.
+
+        Cancelling the call cancels the work.
+        """
+        if not self.alive:
+            raise _lost(self._system)
+        number = next(self._numbers)
+        answer = self._pending[number] = asyncio.get_running_loop().create_future()
+        self._send(number, operation, arguments)
+        try:
+            return await answer
+        finally:
+            if self._pending.pop(number, None) is not None and self.alive:
+                self._send(number, "cancel", {})
+
+    def _send(self, number: int, operation: str, arguments: dict[str, Any]) -> None:
+        question = json.dumps([operation, arguments]).encode()
+        with suppress(OSError):  # a lost channel: the reader notices, and fails what is pending
+            self._process.stdin.write(REQUEST.pack(number, len(question)) + question)
+
+    async def _read(self) -> None:
+        buffer = bytearray()
+        try:
+            while data := await self._process.stdout.read(_READ):
+                buffer += data
+                self._take_answers(buffer)
+        except (*LOST, OSError, asyncssh.Error):
+            log.debug("the helper's channel to system %s broke", self._system)
+        finally:
+            for answer in self._pending.values():
+                if not answer.done():
+                    answer.set_exception(_lost(self._system))
+            self._pending.clear()
+            self._process.close()
+
+    def _take_answers(self, buffer: bytearray) -> None:
+        position = 0
+        while len(buffer) - position >= ANSWER.size:
+            number, status, length = ANSWER.unpack_from(buffer, position)
+            end = position + ANSWER.size + length
+            if len(buffer) < end:
+                break
+            payload = bytes(memoryview(buffer)[position + ANSWER.size : end])
+            position = end
+            answer = self._pending.pop(number, None)
+            if answer is None or answer.done():
+                continue  # given up meanwhile
+            if status == 0:
+                answer.set_result(payload)
+            else:
+                answer.set_exception(self._error(payload))
+        del buffer[:position]
+
+    def _error(self, payload: bytes) -> ApiError:
+        said = json.loads(payload)
+        if said["errno"]:
+            return FileError(said["step"], said["path"], said["errno"])
+        log.error("the helper on system %s failed: %s", self._system, said["step"])
+        return BackendError(f"A file operation failed on system {self._system}.")
+
+
+def _lost(system: str) -> ConnectionFailed:
+    return ConnectionFailed(f"The SSH connection to system {system} was lost.", system=system)

@@ -1,0 +1,30 @@
+"""Taking turns: how many calls of one user work at once, and how many may wait in line."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from passerelle.runtime.errors import Overloaded
+
+
+class Turns:
+    """At most `at_once` blocks run at a time; at most `waiting` more wait, and the next is refused."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._room = waiting
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Run the block when its turn comes; raises Overloaded when too many wait already."""
+        if self._free.locked() and not self._room:
+            raise Overloaded("Too many calls of this user wait for this system.")
+        self._room -= 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._room += 1
+        try:
+            yield
+        finally:
+            self._free.release()
