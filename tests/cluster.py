@@ -1,7 +1,7 @@
 """A real Slurm and OpenSSH for the tests, started by the recipe in `deploy/cluster`.
 
-Where it cannot run (not Debian, not root) the tests that ask for it are skipped with the reason; with
-PASSERELLE_TEST_STRICT=1 they fail. PASSERELLE_TEST_CLUSTER=DIRECTORY uses a cluster that already runs there.
+Where it cannot run (not Debian, not root) the tests that ask for it are skipped with the reason, or fail
+in the strict mode. PASSERELLE_TEST_CLUSTER=DIRECTORY uses a cluster that already runs there.
 """
 
 import os
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests import real
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "cluster"
 CANNOT_RUN_HERE = 77
@@ -102,8 +104,16 @@ def cluster() -> Iterator[Cluster]:
     """The one real cluster of this test run."""
     try:
         with shared_cluster() as running:
+            real.exercised("Slurm", _version(running, "sinfo", "--version"))
+            real.exercised("OpenSSH", _version(running, "ssh", "-V"))
             yield running
     except CannotRunHere as reason:
-        if os.environ.get("PASSERELLE_TEST_STRICT") == "1":
-            pytest.fail(f"a real cluster is demanded: {reason}")
-        pytest.skip(str(reason))
+        real.missing("Slurm", str(reason))
+
+
+def _version(cluster: Cluster, *command: str) -> str:
+    environment = os.environ | {"SLURM_CONF": str(cluster.slurm_conf)}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=10, check=True
+    )
+    return (done.stdout + done.stderr).strip()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,8 @@ async def test_stage_submit_follow_and_read(
     target: Target, asynchronous: AsyncFirecrest, directory: str, tmp_path: Path
 ) -> None:
     system = target.system
-    await asynchronous.upload(system, BytesIO(b"41\n"), directory, "input", file_size=3)
+    (tmp_path / "input").write_text("41\n")
+    await asynchronous.upload(system, tmp_path / "input", directory, "input")
     script = '#!/bin/bash\necho "$(($(cat input) + 1))" > output\n'
     job = await asynchronous.submit(system, directory, script_str=script, account=target.account)
     finished = await asynchronous.wait_for_job(system, str(job["jobId"]), timeout=60)

@@ -66,7 +66,7 @@ def test_files(firecrest: Cli, directory: str, tmp_path: Path) -> None:
     assert "11" in firecrest("stat", f"{directory}/sub/copy.txt")
     firecrest("download", f"{directory}/sub/copy.txt", str(back))
     assert back.read_bytes() == source.read_bytes()
-    firecrest("rm", f"{directory}/sub")
+    firecrest("rm", "--force", f"{directory}/sub")
     assert "copy.txt" not in firecrest("ls", directory)
 
 
