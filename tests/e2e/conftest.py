@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import cast
 
 import pytest
 from firecrest.v2 import Firecrest
 
+from tests import real
 from tests.compat.replay import FirecrestApi
 from tests.e2e.target import Target
 
@@ -34,6 +36,7 @@ def target(request: pytest.FixtureRequest) -> Target:
 @pytest.fixture(scope="session")
 def client(target: Target) -> Iterator[Firecrest]:
     """pyfirecrest as its users make it."""
+    real.exercised("pyfirecrest", version("pyfirecrest"))
     client = Firecrest(firecrest_url=target.base_url, authorization=target)
     yield client
     client.close_session()

