@@ -1,33 +1,68 @@
 """The `development` section of the configuration file. Without it, nothing of this package runs."""
 
-from pydantic import Field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
 
-from passerelle.runtime.config import Section, Secret
+import asyncssh
+from pydantic import AfterValidator, Field
+
+from passerelle.runtime.config import Secret, Section
+
+
+def _loopback(listen: str) -> str:
+    host, _, port = listen.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host  # what the name means is not ours to trust
+    try:
+        loopback = ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError("development servers listen on loopback only, such as 127.0.0.1:8001")
+    if not (port.isdecimal() and int(port) < 65536):
+        raise ValueError("it must end in :port")
+    return f"{host}:{port}"
+
+
+LoopbackAddress = Annotated[str, AfterValidator(_loopback)]
+"""host:port where host is a loopback address or `localhost`; anything else is refused."""
+
+
+def _public_key(text: str) -> str:
+    try:
+        asyncssh.import_public_key(text)
+    except asyncssh.KeyImportError:
+        raise ValueError("it must be a public key, such as `ssh-ed25519 AAAA…`") from None
+    return text.strip()
 
 
 class Client(Section):
     """An OAuth client of the development issuer; its tokens are for one account."""
 
-    id: str = Field(description="The client's id.")
+    id: str = Field(min_length=1, description="The client's id.")
     secret: Secret = Field(description="The client's secret.")
     username: str = Field(description="The account its tokens stand for (`preferred_username`).")
+    scopes: tuple[str, ...] = Field(
+        default=(), description="What its tokens may do; a token request can ask for fewer."
+    )
 
 
 class DevelopmentIssuer(Section):
     """An identity provider for trying things out."""
 
-    listen: str = Field(description="host:port; only loopback is accepted.")
-    key_file: str = Field(description="Where its signing key is kept; made when absent.")
+    listen: LoopbackAddress = Field(description="host:port; only loopback is accepted.")
+    key_file: Path = Field(description="Where its signing key is kept; made when absent.")
     clients: tuple[Client, ...] = Field(default=(), description="Its OAuth clients.")
+    audience: str = Field(default="passerelle", description="The `aud` of its tokens.")
     token_life: int = Field(default=3600, ge=60, description="Life of a token, s.")
 
 
 class DevelopmentSshd(Section):
     """An SSH server for the current user, for trying things out."""
 
-    listen: str = Field(description="host:port; only loopback is accepted.")
-    host_key_file: str = Field(description="Where its host key is kept; made when absent.")
-    user_ca: str = Field(
+    listen: LoopbackAddress = Field(description="host:port; only loopback is accepted.")
+    host_key_file: Path = Field(description="Where its host key is kept; made when absent.")
+    user_ca: Annotated[str, AfterValidator(_public_key)] = Field(
         description="Public key of the certificate authority whose user certificates it accepts."
     )
 
