@@ -11,10 +11,6 @@ class ComputeSection(Section):
     cache_seconds: float = Field(
         default=1.0,
         ge=0,
-        description="How long answers of the scheduler's controller are reused, per user, s.",
-    )
-    history_cache_seconds: float = Field(
-        default=10.0,
-        ge=0,
-        description="How long answers of the accounting database are reused, per user, s.",
+        description="How long a scheduler's answer is reused for identical questions of the same user, s. "
+        "A user's own submit or cancel ends it at once.",
     )

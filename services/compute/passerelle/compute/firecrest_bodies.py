@@ -1,0 +1,128 @@
+"""What FirecREST v2 takes: its bodies and queries, in all their spellings, as the domain's values."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
+
+from passerelle.compute import limits
+from passerelle.compute.scheduler import JobDescription, JobFilter
+from passerelle.runtime import caller
+from passerelle.runtime.firecrest import Model, Text
+
+_WINDOWS: Mapping[str, int] = {
+    "1h": 3600,
+    "8h": 8 * 3600,
+    "24h": 24 * 3600,
+    "3d": 3 * 86400,
+    "7d": 7 * 86400,
+}
+_DEFAULT_ENVIRONMENT = {"F7T_version": "v2.0.0"}
+# Fields of JobDescription whose names here are other than the same in camelCase.
+_SPELT = {"environment": "env"}
+
+
+def _word(text: str) -> str:
+    for wrong in limits.wrong_word(text, limits.MAX_WORD):
+        raise ValueError(wrong)
+    return text
+
+
+class JobPath(Model):
+    """The job in a path."""
+
+    job_id: str = Field(alias="job_id", pattern=r"^[a-zA-Z0-9]+$")
+
+
+class JobsQuery(Model):
+    """Which jobs to list; an empty filter is none."""
+
+    allusers: bool = False
+    account: Annotated[Text, AfterValidator(_word)] | None = None
+    name: Annotated[Text, Field(max_length=limits.MAX_NAME), AfterValidator(_word)] | None = None
+    time_window: Literal["1h", "8h", "24h", "3d", "7d"] = Field("24h", alias="time_window")
+
+    def wanted(self) -> JobFilter:
+        """The same for the scheduler."""
+        return JobFilter(
+            user=None if self.allusers else caller.current().username,
+            account=self.account or None,
+            name=self.name or None,
+            window=_WINDOWS[self.time_window],
+        )
+
+
+class PartitionsQuery(Model):
+    """Which partitions to list."""
+
+    show_hidden: bool = Field(False, alias="show_hidden")
+
+
+class AttachBody(Model):
+    """A command for a running job."""
+
+    command: str
+
+
+class JobBody(Model):
+    """What to run."""
+
+    name: str | None = None
+    account: str | None = None
+    reservation: str | None = None
+    partition: str | None = None
+    constraints: str | None = None
+    working_directory: str = Field(
+        validation_alias=AliasChoices(
+            "workingDirectory", "working_directory", "current_working_directory"
+        )
+    )
+    standard_input: str | None = None
+    standard_output: str | None = None
+    standard_error: str | None = None
+    env: dict[str, str] | list[str] = Field(
+        _DEFAULT_ENVIRONMENT, validation_alias=AliasChoices("env", "environment")
+    )
+    script: str = ""
+    script_path: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "JobBody":
+        wrong = [f"{_spelt(name)}: {what}" for name, what in limits.violations(self.described())]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def described(self) -> JobDescription:
+        """The same for the scheduler."""
+        return JobDescription(
+            working_directory=self.working_directory,
+            name=self.name or None,
+            account=self.account or None,
+            reservation=self.reservation or None,
+            partition=self.partition or None,
+            constraints=self.constraints or None,
+            standard_input=self.standard_input or None,
+            standard_output=self.standard_output or None,
+            standard_error=self.standard_error or None,
+            environment=self._environment(),
+            script=self.script or None,
+            script_path=self.script_path or None,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        if isinstance(self.env, dict):
+            return self.env
+        pairs = (pair.partition("=") for pair in self.env)
+        return {name if equals else f"{name}=": value for name, equals, value in pairs}
+
+
+class SubmitBody(Model):
+    """A job to submit."""
+
+    job: JobBody
+
+
+def _spelt(name: str) -> str:
+    first, *rest = _SPELT.get(name, name).split("_")
+    return first + "".join(word.title() for word in rest)

@@ -1,0 +1,97 @@
+"""What a job description may hold, whatever the scheduler: checked before anything is executed."""
+
+import re
+from collections.abc import Iterator
+
+from passerelle.compute.scheduler import JobDescription
+from passerelle.runtime.errors import Field, InvalidArgument
+
+MAX_NAME = 235
+"""Longest job name, in characters; FirecREST's limit."""
+MAX_WORD = 1024
+"""Longest name of an account, partition and the like, in characters."""
+_MAX_PATH = 4096
+_MAX_COMMAND = 65536
+_MAX_SCRIPT = 4 << 20
+_MAX_ENVIRONMENT = 1 << 20
+_MAX_SECONDS = 10 * 365 * 86400
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A shell does not let them be set.
+_READ_ONLY = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
+
+_LONGEST = {
+    "name": MAX_NAME,
+    "account": MAX_WORD,
+    "reservation": MAX_WORD,
+    "partition": MAX_WORD,
+    "constraints": MAX_WORD,
+    "working_directory": _MAX_PATH,
+    "standard_input": _MAX_PATH,
+    "standard_output": _MAX_PATH,
+    "standard_error": _MAX_PATH,
+    "script_path": _MAX_PATH,
+}
+
+Violation = tuple[str, str]
+"""A field's name in `JobDescription`, and what is wrong with it."""
+
+
+def violations(job: JobDescription) -> Iterator[Violation]:
+    """All that is wrong with a job description."""
+    if not job.working_directory:
+        yield "working_directory", "must not be empty"
+    for name, longest in _LONGEST.items():
+        yield from ((name, wrong) for wrong in wrong_word(getattr(job, name) or "", longest))
+    yield from _wrong_source(job)
+    yield from _wrong_environment(job)
+    if job.time_limit is not None and not 0 < job.time_limit <= _MAX_SECONDS:
+        yield "time_limit", f"must be more than 0 and at most {_MAX_SECONDS} s"
+
+
+def wrong_word(text: str, longest: int) -> Iterator[str]:
+    """What is wrong with a text that becomes a word of a command line; `longest` is in characters."""
+    if len(text) > longest:
+        yield f"must have at most {longest} characters"
+    if "\0" in text:
+        yield "must not contain NUL characters"
+    if "\n" in text or "\r" in text:
+        yield "must not contain line breaks"
+
+
+def _wrong_source(job: JobDescription) -> Iterator[Violation]:
+    if job.script is not None and job.script_path is not None:
+        yield "script_path", "must not be given together with a script"
+    elif not job.script and not job.script_path:
+        yield "script", "must not be empty, unless the path of a script is given"
+    if "\0" in (job.script or ""):
+        yield "script", "must not contain NUL characters"
+    if len(job.script or "") > _MAX_SCRIPT:
+        yield "script", f"must have at most {_MAX_SCRIPT} characters"
+
+
+def _wrong_environment(job: JobDescription) -> Iterator[Violation]:
+    size = 0
+    for name, value in job.environment.items():
+        size += len(name) + len(value)
+        if not _VARIABLE.fullmatch(name):
+            yield "environment", f"{name[:100]!r} is no name of a variable"
+        elif name in _READ_ONLY:
+            yield "environment", f"{name} cannot be set"
+        elif "\0" in value:
+            yield "environment", f"the value of {name} must not contain NUL characters"
+    if size > _MAX_ENVIRONMENT:
+        yield "environment", f"must have at most {_MAX_ENVIRONMENT} characters in all"
+
+
+def check_command(command: str) -> None:
+    """Raise InvalidArgument, naming the field `command`, for what cannot be run in a job."""
+    wrong = None
+    if not command.strip():
+        wrong = "must not be empty"
+    elif "\0" in command:
+        wrong = "must not contain NUL characters"
+    elif len(command) > _MAX_COMMAND:
+        wrong = f"must have at most {_MAX_COMMAND} characters"
+    if wrong:
+        raise InvalidArgument(f"command: {wrong}", (Field("body", "command", wrong),))

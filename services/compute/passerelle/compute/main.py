@@ -1,0 +1,59 @@
+"""The compute service, put together: the only file that names its concrete classes."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+
+from passerelle.compute.config import ComputeSection
+from passerelle.compute.firecrest import ComputeProfile
+from passerelle.compute.queries import Queries
+from passerelle.compute.scheduler import Scheduler
+from passerelle.compute.server import ComputeService
+from passerelle.compute.shared import SharedScheduler
+from passerelle.firecrest.v2 import compute_pb2 as profile_pb
+from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
+from passerelle.runtime.auth_client import auth_client
+from passerelle.runtime.config import SiteBase, System, section
+from passerelle.runtime.plugins import load
+from passerelle.runtime.service import running_service
+from passerelle.runtime.ssh.pool import SshPool, SystemShell
+from passerelle.v1 import compute_pb2 as pb
+from passerelle.v1 import compute_pb2_grpc as pb_grpc
+
+_SERVICES = (
+    pb.DESCRIPTOR.services_by_name["ComputeService"].full_name,
+    profile_pb.DESCRIPTOR.services_by_name["ComputeService"].full_name,
+)
+
+
+@asynccontextmanager
+async def running(site: SiteBase) -> AsyncIterator[int]:
+    """The whole service, from configuration to an open port, which it yields.
+
+    Raises LookupError for a scheduler that is not installed, ValidationError or TypeError for options it does not have.
+    """
+    systems = {system.name: system for system in site.systems}
+    queries = Queries(section(site, ComputeSection).cache_seconds)
+    async with AsyncExitStack() as stack:
+        auth = await stack.enter_async_context(auth_client(site))
+        pool = await stack.enter_async_context(SshPool(systems, auth).sweeping())
+        schedulers = {
+            name: SharedScheduler(_scheduler(pool, system), name, queries)
+            for name, system in systems.items()
+        }
+
+        def register(server: grpc.aio.Server) -> None:
+            pb_grpc.add_ComputeServiceServicer_to_server(ComputeService(schedulers), server)
+            profile_grpc.add_ComputeServiceServicer_to_server(ComputeProfile(schedulers), server)
+
+        yield await stack.enter_async_context(
+            running_service(site, "compute", register, _SERVICES, auth)
+        )
+
+
+def _scheduler(pool: SshPool, system: System) -> Scheduler:
+    shell = SystemShell(pool, system, timeout=system.scheduler.timeout)
+    plugin = load("passerelle.schedulers", system.scheduler.type)
+    found: Scheduler = plugin(shell, **system.scheduler.options)
+    return found

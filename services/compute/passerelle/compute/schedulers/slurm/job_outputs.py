@@ -1,0 +1,204 @@
+"""What Slurm's commands print about jobs, as our values: pure functions of the formats commands.py asks for."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from passerelle.compute.scheduler import Job, State, Status, Step, Times
+from passerelle.compute.schedulers.slurm import failures
+from passerelle.compute.schedulers.slurm.rows import rows
+from passerelle.compute.schedulers.slurm.spellings import (
+    array_of,
+    duration,
+    epoch,
+    exit_status,
+    number,
+    order,
+    state_of,
+)
+from passerelle.runtime.errors import BackendError
+
+QUEUE_FIELDS = (
+    *("JobArrayID", "Name", "State", "Reason", "exit_code", "TimeUsed", "StartTime", "EndTime"),
+    *("TimeLimit", "Account", "NumNodes", "Cluster", "GroupName", "NodeList", "Partition"),
+    *("UserName", "WorkDir", "PriorityLong"),
+)
+STEP_FIELDS = ("StepID", "StepName", "TimeUsed", "StartTime")
+HISTORY_FIELDS = (
+    *("JobID", "JobName", "State", "Reason", "ExitCode", "ElapsedRaw", "Start", "End"),
+    *("Suspended", "TimelimitRaw", "Account", "AllocNodes", "Cluster", "Group", "NodeList"),
+    *("Partition", "User", "WorkDir", "Priority"),
+)
+_STREAM = re.compile(r"^   (StdErr|StdIn|StdOut)=(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The absolute paths of a job's standard streams; None where Slurm names none."""
+
+    standard_input: str | None
+    standard_output: str | None
+    standard_error: str | None
+
+
+def parse_queue(text: str, mark: str) -> tuple[Job, ...]:
+    """Jobs from squeue, by id. A running job's status is told as sacct would tell it."""
+    found = [_queued(row) for row in rows(text, QUEUE_FIELDS, mark)]
+    return tuple(sorted(found, key=lambda job: order(job.id)))
+
+
+def _queued(row: Mapping[str, str]) -> Job:
+    status, time = _queue_status(row), _queue_times(row)
+    return Job(
+        id=row["JobArrayID"],
+        name=row["Name"],
+        status=status,
+        time=time,
+        account=row["Account"] or None,
+        node_count=number(row["NumNodes"]) or 0,
+        cluster=row["Cluster"],
+        group=row["GroupName"] or None,
+        nodes=row["NodeList"],
+        partition=row["Partition"],
+        user=row["UserName"] or None,
+        working_directory=row["WorkDir"],
+        priority=number(row["PriorityLong"]),
+    )
+
+
+def _queue_status(row: Mapping[str, str]) -> Status:
+    word = row["State"]
+    state = state_of(word)
+    code, signal = exit_status(row["exit_code"])
+    if word != "RUNNING" and not state.ended:
+        code = signal = None
+    return Status(state, word, row["Reason"] or None, code, signal)
+
+
+def _queue_times(row: Mapping[str, str]) -> Times:
+    running = row["State"] == "RUNNING"
+    return Times(
+        elapsed=duration(row["TimeUsed"]),
+        start=epoch(row["StartTime"]),
+        end=None if running else epoch(row["EndTime"]),  # squeue foretells it for a running job
+        suspended=0 if running else None,
+        limit=duration(row["TimeLimit"]),
+    )
+
+
+def parse_steps(text: str, mark: str) -> dict[str, tuple[Step, ...]]:
+    """Running steps from squeue, by the id of their job."""
+    found: dict[str, list[Step]] = {}
+    for row in rows(text, STEP_FIELDS, mark):
+        time = Times(duration(row["TimeUsed"]), epoch(row["StartTime"]), suspended=0)
+        status = Status(State.RUNNING, "RUNNING", None, 0, 0)
+        step = Step(row["StepID"], row["StepName"], status, time)
+        found.setdefault(_job_of(step.id), []).append(step)
+    return {job: tuple(sorted(steps, key=_step_order)) for job, steps in found.items()}
+
+
+def _job_of(step_id: str) -> str:
+    return step_id.split(".", 1)[0]
+
+
+def _step_order(step: Step) -> tuple[bool, tuple[int, ...], str]:
+    """`77.batch` and `77.extern` before `77.0`, as sacct lists them."""
+    name = step.id.partition(".")[2]
+    return name[:1].isdecimal(), order(name), name
+
+
+def parse_history(text: str, mark: str) -> tuple[Job, ...]:
+    """Jobs with their steps from sacct, by id."""
+    jobs: dict[str, Job] = {}
+    steps: dict[str, list[Step]] = {}
+    for row in rows(text, HISTORY_FIELDS, mark):
+        if "." in row["JobID"]:
+            step = Step(row["JobID"], row["JobName"], _past_status(row), _past_times(row))
+            steps.setdefault(_job_of(step.id), []).append(step)
+        else:
+            jobs[row["JobID"]] = _past(row)
+    found = [replace(job, steps=tuple(steps.get(job.id, ()))) for job in jobs.values()]
+    return tuple(sorted(found, key=lambda job: order(job.id)))
+
+
+def _past(row: Mapping[str, str]) -> Job:
+    return Job(
+        id=row["JobID"],
+        name=row["JobName"],
+        status=_past_status(row),
+        time=_past_times(row),
+        account=row["Account"] or None,
+        node_count=number(row["AllocNodes"]) or 0,
+        cluster=row["Cluster"],
+        group=row["Group"] or None,
+        nodes=row["NodeList"],
+        partition=row["Partition"],
+        user=row["User"] or None,
+        working_directory=row["WorkDir"],
+        priority=number(row["Priority"]),
+    )
+
+
+def _past_status(row: Mapping[str, str]) -> Status:
+    word = row["State"]
+    return Status(state_of(word), word, row["Reason"] or None, *exit_status(row["ExitCode"]))
+
+
+def _past_times(row: Mapping[str, str]) -> Times:
+    return Times(
+        elapsed=number(row["ElapsedRaw"]),
+        start=epoch(row["Start"]),
+        end=epoch(row["End"]),
+        suspended=duration(row["Suspended"]),
+        limit=duration(row["TimelimitRaw"]),
+    )
+
+
+def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
+    """What accounting and slurmctld know together, by id.
+
+    Accounting is right about what has ended, but for names, of which it keeps a reduced form; slurmctld about the rest.
+    The database lags: what it has of an array's waiting tasks is stale once slurmctld tells of the array.
+    """
+    told = {array_of(job.id) for job in queue}
+    found = {
+        job.id: job
+        for job in history
+        if job.status.state.ended or "[" not in job.id or array_of(job.id) not in told
+    }
+    for job in queue:
+        past = found.get(job.id)
+        ended = past is not None and job.status.state.ended and past.status.state.ended
+        found[job.id] = replace(past, name=job.name) if past is not None and ended else job
+    return tuple(sorted(found.values(), key=lambda job: order(job.id)))
+
+
+def parse_submitted(text: str) -> str:
+    """The id that `sbatch --parsable` prints, `77` or `77;cluster`, after whatever a site's filters print."""
+    found = re.search(r"^(\d+)(;.*)?\s*\Z", text, re.MULTILINE)
+    if found is None:
+        raise BackendError("Unable to submit new job")
+    return found[1]
+
+
+def parse_cancelled(text: str) -> None:
+    """Nothing; raises what `scancel -v` told of."""
+    refused = failures.refused_cancellation(text)
+    if refused is not None:
+        raise refused
+
+
+def parse_streams(text: str) -> Streams:
+    """The paths in `scontrol show job`. They stand near its end, so that the last of each is no part of a name."""
+    found = dict(_STREAM.findall(text))
+    return Streams(found.get("StdIn"), found.get("StdOut"), found.get("StdErr"))
+
+
+def parse_archived_script(text: str, job_id: str) -> str | None:
+    """The script that `sacct --batch-script` prints under a heading; the first one for an array."""
+    heading = re.compile(rf"^Batch Script for {re.escape(job_id)}\S*\n-{{80}}\n", re.MULTILINE)
+    parts = heading.split(text)
+    if len(parts) < 2:
+        raise failures.job_not_found()
+    script = parts[1].removesuffix("\n" if len(parts) == 2 else "\n\n")
+    return None if script in ("", "NONE") else script

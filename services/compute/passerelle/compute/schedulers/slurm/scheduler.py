@@ -1,0 +1,190 @@
+"""The Scheduler port on Slurm's command line: which commands answer a question, in the fewest round trips.
+
+slurmctld is asked before slurmdbd: it knows everything about jobs that wait or run, and answers ten times faster.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from passerelle.compute.scheduler import (
+    Job,
+    JobDescription,
+    JobFilter,
+    JobMetadata,
+    Node,
+    Partition,
+    Reservation,
+    State,
+    Step,
+    UserInfo,
+)
+from passerelle.compute.schedulers.slurm import commands, failures
+from passerelle.compute.schedulers.slurm.job_outputs import merge
+from passerelle.compute.schedulers.slurm.memory import EndedJobs, Histories, History, lacking
+from passerelle.compute.schedulers.slurm.spellings import is_job_id, is_task
+from passerelle.compute.schedulers.slurm.together import both
+from passerelle.runtime import caller
+from passerelle.runtime.command import Shell
+from passerelle.runtime.errors import BackendError, BackendUnavailable, NotFound, Unsupported
+
+_LIVE = (State.PENDING, State.RUNNING)
+
+
+class Slurm:
+    """Slurm, by its commands on the login node, as the current caller.
+
+    `history_cache_seconds` is how long a list from the accounting database is reused, per user; a job that ends
+    in the meantime is noticed all the same.
+    """
+
+    def __init__(self, shell: Shell, *, history_cache_seconds: float = 10.0) -> None:
+        self._shell = shell
+        self._ended = EndedJobs()
+        self._histories = Histories(history_cache_seconds)
+
+    async def submit(self, job: JobDescription) -> str:
+        """See `Scheduler.submit`."""
+        return await self._shell.run(commands.submit_command(job))
+
+    async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
+        """See `Scheduler.jobs`. Names are compared here: Slurm would read a comma in one as two names."""
+        queued = self._queue(commands.queue_options(wanted), commands.step_options(wanted))
+        known = self._histories.get(_key(wanted))
+        if known is None:
+            queue, history = await both(queued, self._history(wanted))
+        else:
+            queue = await queued
+            missing = lacking(known.jobs, queue)
+            history = await self._history(wanted, missing) if missing - known.awaited else known
+        found = merge(history.jobs, queue)
+        return tuple(job for job in found if wanted.name in (None, job.name))
+
+    async def job(self, job_id: str) -> tuple[Job, ...]:
+        """See `Scheduler.job`. Accounting is asked only about what slurmctld does not know, or knows to have ended."""
+        queue = await self._queued(_checked(job_id))
+        if queue and all(_told_in_full(job, job_id) for job in queue):
+            return queue
+        user = caller.current().username
+        remembered = self._ended.get(user, job_id, queue)
+        if remembered is not None:
+            return remembered
+        history = await self._recorded(job_id, queue)
+        found = merge(history, queue)
+        if not found:
+            raise failures.job_not_found()
+        if not lacking(history, queue):
+            self._ended.keep(user, job_id, found)
+        return found
+
+    async def metadata(self, job_id: str) -> JobMetadata:
+        """See `Scheduler.metadata`. Jobs that slurmctld has forgotten have at most a script, from accounting."""
+        _checked(job_id)
+        try:
+            streams, script = await both(
+                self._shell.run(commands.streams_command(job_id)),
+                self._shell.run(commands.script_command(job_id)),
+            )
+        except NotFound:
+            archived = await self._shell.run(commands.archived_script_command(job_id))
+            return JobMetadata(job_id, archived, None, None, None)
+        return JobMetadata(
+            job_id,
+            script,
+            streams.standard_input,
+            streams.standard_output,
+            streams.standard_error,
+        )
+
+    async def attach(self, job_id: str, command: str) -> None:
+        """See `Scheduler.attach`. The command's output is dropped; FailedPrecondition when it or the job fails it."""
+        await self._shell.run(commands.attach_command(_checked(job_id), command))
+
+    async def cancel(self, job_id: str) -> None:
+        """See `Scheduler.cancel`. Cancelling a job that has ended is no error."""
+        await self._shell.run(commands.cancel_command(_checked(job_id)))
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """See `Scheduler.nodes`."""
+        return await self._shell.run(commands.nodes_command())
+
+    async def partitions(self) -> tuple[Partition, ...]:
+        """See `Scheduler.partitions`."""
+        return await self._shell.run(commands.partitions_command())
+
+    async def reservations(self) -> tuple[Reservation, ...]:
+        """See `Scheduler.reservations`."""
+        return await self._shell.run(commands.reservations_command())
+
+    async def user_info(self) -> UserInfo:
+        """See `Scheduler.user_info`. Accounts come from slurmctld, or from accounting where that does not tell."""
+        user = await self._shell.run(commands.user_command())
+        if user.accounts is not None:
+            return user
+        try:
+            accounts = await self._shell.run(commands.accounts_command(user.user.name))
+        except (BackendError, Unsupported):  # a site without accounting
+            return user
+        return replace(user, accounts=accounts or None)
+
+    async def ping(self) -> str:
+        """See `Scheduler.ping`."""
+        return await self._shell.run(commands.ping_command())
+
+    async def _queue(self, jobs: tuple[str, ...], steps: tuple[str, ...]) -> tuple[Job, ...]:
+        """What slurmctld knows, with the steps that run."""
+        queue, running = await both(
+            self._shell.run(commands.queued_command(*jobs)),
+            self._shell.run(commands.running_steps_command(*steps)),
+        )
+        return tuple(_with_steps(job, running.get(job.id, ())) for job in queue)
+
+    async def _queued(self, job_id: str) -> tuple[Job, ...]:
+        """What slurmctld knows of one job; nothing when it does not know it."""
+        which = (f"--jobs={job_id}",)
+        try:
+            return await self._queue(which, which)
+        except NotFound:
+            return ()
+
+    async def _history(self, wanted: JobFilter, awaited: frozenset[str] = frozenset()) -> History:
+        """A new list from accounting; an empty one where there is no accounting."""
+        try:
+            ask = commands.history_command(*commands.history_options(wanted))
+            jobs = await self._shell.run(ask)
+        except Unsupported:
+            jobs = ()
+        return self._histories.put(_key(wanted), jobs, awaited)
+
+    async def _recorded(self, job_id: str, queue: Sequence[Job]) -> tuple[Job, ...]:
+        """What accounting has of one job. When it is not there, what slurmctld knows must do."""
+        try:
+            return await self._shell.run(commands.history_command(f"--jobs={job_id}"))
+        except (NotFound, Unsupported):
+            return ()
+        except BackendUnavailable:
+            if not queue:
+                raise
+            return ()
+
+
+def _checked(job_id: str) -> str:
+    """The id, if Slurm could have given it out. To sacct, `0` means all jobs, and a comma separates ids."""
+    if not is_job_id(job_id):
+        raise failures.job_not_found()
+    return job_id
+
+
+def _told_in_full(job: Job, asked: str) -> bool:
+    """Whether slurmctld alone tells all there is: not of an array, whose ended tasks it forgets."""
+    return job.status.state in _LIVE and (is_task(asked) or not is_task(job.id))
+
+
+def _with_steps(job: Job, steps: tuple[Step, ...]) -> Job:
+    if job.status.state is not State.SUSPENDED:
+        return replace(job, steps=steps)
+    status = replace(job.status, reason=None)
+    return replace(job, steps=tuple(replace(step, status=status) for step in steps))
+
+
+def _key(wanted: JobFilter) -> tuple[str, JobFilter]:
+    return caller.current().username, replace(wanted, name=None)

@@ -1,0 +1,156 @@
+"""What Slurm's commands print about nodes, queues and users: pure functions of the formats commands.py asks for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from passerelle.compute.scheduler import (
+    Account,
+    Node,
+    Partition,
+    PosixName,
+    Reservation,
+    UserInfo,
+)
+from passerelle.compute.schedulers.slurm.rows import rows
+from passerelle.compute.schedulers.slurm.spellings import epoch, number
+from passerelle.runtime.errors import BackendError
+
+# sinfo's letters: name, state, sockets, cores, threads, CPUs, load, free memory, memory, features, address, host name,
+# weight, CPUs allocated/idle/other/total, partition.
+NODE_FIELDS = "NTXYZcOemfonwCR"
+
+# What sinfo appends to a state. See "NODE STATE CODES" in sinfo(1).
+_NODE_FLAGS: Mapping[str, str] = {
+    "*": "NOT_RESPONDING",
+    "~": "POWERED_DOWN",
+    "#": "POWERING_UP",
+    "!": "POWERING_DOWN",
+    "%": "POWERING_DOWN",
+    "$": "MAINTENANCE",
+    "@": "REBOOT_REQUESTED",
+    "^": "REBOOT_ISSUED",
+    "-": "PLANNED",
+}
+_PERSON = re.compile(r"(\d+)(?:\(([^()]*)\))?")
+_ASSOCIATION = re.compile(
+    r"^ClusterName=(\S+) Account=(\S+) UserName=.* DefAssoc=(Yes|No)\b", re.MULTILINE
+)
+
+
+def parse_nodes(text: str, mark: str) -> tuple[Node, ...]:
+    """Nodes from sinfo, which has a row for each partition of a node."""
+    nodes: dict[str, Node] = {}
+    partitions: dict[str, set[str]] = {}
+    for row in rows(text, NODE_FIELDS, mark):
+        name = row["N"]
+        partitions.setdefault(name, set()).add(row["R"])
+        nodes.setdefault(name, _node(row))
+    return tuple(
+        replace(node, partitions=tuple(sorted(partitions[name]))) for name, node in nodes.items()
+    )
+
+
+def _node(row: Mapping[str, str]) -> Node:
+    allocated, idle, *_ = (*row["C"].split("/"), "", "")
+    return Node(
+        name=row["N"],
+        states=_node_states(row["T"]),
+        cpus=number(row["c"]) or 0,
+        sockets=number(row["X"]),
+        cores=number(row["Y"]),
+        threads=number(row["Z"]),
+        cpu_load=_load(row["O"]),
+        free_memory=number(row["e"]),
+        memory=number(row["m"]),
+        allocated_cpus=number(allocated),
+        idle_cpus=number(idle),
+        features=None if row["f"] == "(null)" else row["f"],
+        address=row["o"] or None,
+        hostname=row["n"] or None,
+        weight=number(row["w"]),
+    )
+
+
+def _node_states(word: str) -> tuple[str, ...]:
+    """`down*` as DOWN, NOT_RESPONDING: the state first, then what the flags mean."""
+    state = word.rstrip("".join(_NODE_FLAGS))
+    return (state.upper(), *(_NODE_FLAGS[flag] for flag in word[len(state) :]))
+
+
+def _load(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+def _records(text: str, first: str) -> list[dict[str, str]]:
+    """The one-line records of scontrol, as far as their values hold no spaces. A key's first value counts."""
+    lines = [line for line in text.splitlines() if line.startswith(f"{first}=")]
+    pairs = [[word.partition("=") for word in line.split(" ")] for line in lines]
+    return [{key: value for key, _, value in reversed(line)} for line in pairs]
+
+
+def parse_partitions(text: str) -> tuple[Partition, ...]:
+    """Partitions from `scontrol --oneliner show partition`, in Slurm's order."""
+    return tuple(
+        Partition(
+            name=record["PartitionName"],
+            state=record.get("State", "UNKNOWN"),
+            cpus=number(record.get("TotalCPUs", "")),
+            node_count=number(record.get("TotalNodes", "")),
+            hidden=record.get("Hidden") == "YES",
+        )
+        for record in _records(text, "PartitionName")
+    )
+
+
+def parse_reservations(text: str) -> tuple[Reservation, ...]:
+    """Reservations from `scontrol --oneliner show reservation`."""
+    return tuple(
+        Reservation(
+            name=record["ReservationName"],
+            nodes=_unless_null(record.get("Nodes", "")) or "",
+            start=epoch(record.get("StartTime", "")) or 0,
+            end=epoch(record.get("EndTime", "")) or 0,
+            features=_unless_null(record.get("Features", "")),
+            state=record["State"].lower() if "State" in record else None,
+        )
+        for record in _records(text, "ReservationName")
+    )
+
+
+def _unless_null(text: str) -> str | None:
+    return None if text in ("", "(null)") else text
+
+
+def parse_user(text: str) -> UserInfo:
+    """The caller from `id`, and accounts from the lines of `scontrol show assoc_mgr` after it."""
+    identity, _, associations = text.partition("\n")
+    user, group, groups = (
+        _people(identity, key, following)
+        for key, following in (("uid", " gid="), ("gid", " groups="), ("groups", "\0"))
+    )
+    if not user or not group:
+        raise BackendError("The system did not tell who the user is.")
+    accounts = {
+        name: Account(name, default == "Yes")
+        for _, name, default in _ASSOCIATION.findall(associations)
+    }
+    return UserInfo(user[0], group[0], groups, tuple(accounts.values()) or None)
+
+
+def _people(identity: str, key: str, following: str) -> tuple[PosixName, ...]:
+    """The `1001(alice),1002(the others)` after a key of id's line. Names may hold spaces and commas."""
+    text = f" {identity}".partition(f" {key}=")[2].partition(following)[0]
+    return tuple(PosixName(number, name or number) for number, name in _PERSON.findall(text))
+
+
+def parse_accounts(text: str) -> tuple[Account, ...]:
+    """The user's accounts from `sacctmgr --parsable2`: an account and the user's default one a line."""
+    lines = [line.split("|") for line in text.splitlines()]
+    found = {line[0]: Account(line[0], line[0] == line[1]) for line in lines if len(line) == 2}
+    return tuple(account for name, account in found.items() if name)
+
+
+def parse_ping(text: str) -> str:
+    """The first line of `scontrol ping`, such as `Slurmctld(primary) at node1 is UP`."""
+    return text.strip().split("\n", 1)[0]
