@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,9 @@ from passerelle.storage.content import Session, opened
 from passerelle.storage.files import Columns, FileError, FileInfo
 
 # name, letter, link target, type-less mode, owner, size, times, inode, device, links; local time last
-_FORMAT = r"%P\0%y\0%l\0%m\0%U\0%G\0%u\0%g\0%s\0%T@\0%A@\0%C@\0%i\0%D\0%n\0%TY-%Tm-%TdT%TH:%TM:%TS\0"
+_FORMAT = (
+    r"%P\0%y\0%l\0%m\0%U\0%G\0%u\0%g\0%s\0%T@\0%A@\0%C@\0%i\0%D\0%n\0%TY-%Tm-%TdT%TH:%TM:%TS\0"
+)
 _FIELDS = 16
 _TYPES: Mapping[str, int] = {
     "f": stat.S_IFREG,
@@ -44,7 +46,7 @@ class PlainCommands:
     def __init__(self, connection: Connection, limit: float) -> None:
         self._connection = connection
         self._limit = limit
-        self._operations = {
+        self._operations: Mapping[str, Callable[..., Awaitable[bytes]]] = {
             "stat": self._stat,
             "list": self._list,
             "read": self._read,
@@ -90,9 +92,7 @@ class PlainCommands:
         follow = "-L" if dereference else "-P"
         output = await self._run("find", follow, path, *depth, "-printf", _FORMAT)
         values = output.stdout.split("\0")[:-1]
-        found = dict(
-            _info(values[at : at + _FIELDS]) for at in range(0, len(values), _FIELDS)
-        )
+        found = dict(_info(values[at : at + _FIELDS]) for at in range(0, len(values), _FIELDS))
         if output.status:
             raise _failure(output, "open" if "" in found else "access", path)
         for name, info in found.items():

@@ -126,7 +126,9 @@ class RemoteFile:
 async def opened(session: Session, path: str, version: str) -> AsyncIterator[RemoteFile]:
     """A file open for reading inside the block."""
     # block_size=0: every read is one request, so that the window is ours
-    file = await _open(session, session.do("open", path, session.sftp.open(path, "rb", block_size=0)))
+    file = await _open(
+        session, session.do("open", path, session.sftp.open(path, "rb", block_size=0))
+    )
     try:
         attributes = await session.do("read", path, file.stat())
         yield RemoteFile(session, path, file, attributes.size or 0, version)
@@ -163,7 +165,8 @@ class Replacement:
         return written
 
     async def _write(self, chunks: AsyncIterator[bytes]) -> Written:
-        # A new file gets 0666 less the server's umask; what replaces another must not be readable before it has its mode.
+        # A new file gets 0666 less the server's umask; what replaces another must not be readable before
+        # it has that one's mode.
         attributes = asyncssh.SFTPAttrs(permissions=0o666 if self.mode is None else 0o600)
         work = self.session.sftp.open(self.temporary, "xb", attributes, block_size=0)
         file = await _open(self.session, self._do("open", work))

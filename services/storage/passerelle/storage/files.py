@@ -153,9 +153,10 @@ class Written(NamedTuple):
 
 
 class OpenFile(Protocol):
-    """A file being read: its size when it was opened, in bytes."""
+    """A file being read: its size when it was opened, in bytes, and a text that changes whenever the file does."""
 
     size: int
+    version: str
 
     def chunks(self, offset: int, length: int) -> AsyncIterator[bytes]:
         """Its bytes from `offset` on, exactly `length` of them; FileError when the file turns out shorter."""
@@ -193,9 +194,7 @@ class Files(Protocol):
         """A piece of a file; TooLarge when it has more than `limit` bytes."""
         ...
 
-    async def make_directory(
-        self, path: str, columns: Columns, *, parents: bool = False
-    ) -> bytes:
+    async def make_directory(self, path: str, columns: Columns, *, parents: bool = False) -> bytes:
         """Make a directory; the finished JSON object about it. `parents` makes missing ones and accepts existing."""
         ...
 

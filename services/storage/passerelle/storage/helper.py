@@ -76,7 +76,8 @@ class RemoteHelper:
         if not self.alive:
             raise _lost(self._system)
         number = next(self._numbers)
-        answer = self._pending[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pending[number] = answer
         self._send(number, operation, arguments)
         try:
             return await answer

@@ -1,4 +1,4 @@
-"""What runs on the systems: answers file questions over stdin and stdout, for one user, for as long as its channel lives.
+"""What runs on the systems: answers file questions over stdin and stdout, for one user, as long as its channel lives.
 
 The storage service sends this very file to a `python3` (3.6 or newer, standard library only) over one SSH channel and
 talks to it in frames. A request is `id, length` (two 32-bit numbers, big-endian) and that many bytes of JSON
@@ -24,7 +24,8 @@ from json.encoder import encode_basestring_ascii as quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AnyStr, BinaryIO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, AnyStr, BinaryIO
 
 GREETING = b"\0passerelle-helper-1\n"
 """Sent first, so that whatever a login script printed before can be told from answers."""
@@ -64,9 +65,9 @@ class Call:
 # ---- text -----------------------------------------------------------------------------------------------------------
 
 
-def _octal(error: "Any") -> "Tuple[str, int]":
+def _octal(error: "Any") -> "tuple[str, int]":
     wrong = error.object[error.start : error.end]
-    return "".join("\\%03o" % byte for byte in bytearray(wrong)), error.end
+    return "".join(f"\\{byte:03o}" for byte in wrong), error.end
 
 
 codecs.register_error("octal", _octal)
@@ -96,14 +97,14 @@ def _user(uid: int) -> str:
     try:
         return quote(pwd.getpwuid(uid).pw_name)
     except KeyError:
-        return '"%d"' % uid
+        return f'"{uid}"'
 
 
 def _group(gid: int) -> str:
     try:
         return quote(grp.getgrgid(gid).gr_name)
     except KeyError:
-        return '"%d"' % gid
+        return f'"{gid}"'
 
 
 def _local_time(second: int) -> str:
@@ -112,13 +113,13 @@ def _local_time(second: int) -> str:
 
 USERS = Cache(_user)
 GROUPS = Cache(_group)
-PERMISSIONS = Cache(lambda mode: '"%s"' % stat.filemode(mode)[1:])
-LETTERS = Cache(lambda mode: '"%s"' % stat.filemode(mode)[0])
+PERMISSIONS = Cache(lambda mode: f'"{stat.filemode(mode)[1:]}"')
+LETTERS = Cache(lambda mode: f'"{stat.filemode(mode)[0]}"')
 TIMES = Cache(_local_time)
 
 # Every field that can be asked for, as JSON, from an entry's name, stat result and link target.
 # st[8] is the whole second of the last change: a float would round .999999999 up.
-FIELDS = {
+FIELDS: "dict[str, Callable[[bytes, os.stat_result, bytes | None], str]]" = {
     "name": lambda name, st, target: quote(text(name)),
     "letter": lambda name, st, target: LETTERS[st.st_mode],
     "target": lambda name, st, target: "null" if target is None else quote(text(target)),
@@ -128,10 +129,10 @@ FIELDS = {
     "group": lambda name, st, target: GROUPS[st.st_gid],
     "uid": lambda name, st, target: str(st.st_uid),
     "gid": lambda name, st, target: str(st.st_gid),
-    "uid_text": lambda name, st, target: '"%d"' % st.st_uid,
-    "gid_text": lambda name, st, target: '"%d"' % st.st_gid,
+    "uid_text": lambda name, st, target: f'"{st.st_uid}"',
+    "gid_text": lambda name, st, target: f'"{st.st_gid}"',
     "size": lambda name, st, target: str(st.st_size),
-    "size_text": lambda name, st, target: '"%d"' % st.st_size,
+    "size_text": lambda name, st, target: f'"{st.st_size}"',
     "local_time": lambda name, st, target: TIMES[st[8]],
     "mtime_ns": lambda name, st, target: str(st.st_mtime_ns),
     "atime_ns": lambda name, st, target: str(st.st_atime_ns),
@@ -146,10 +147,10 @@ FIELDS = {
 SHARED = {"letter", "permissions", "mode", "user", "group", "uid", "gid", "uid_text", "gid_text"}
 
 
-def row_maker(columns: "Sequence[Tuple[str, str]]") -> "Callable[..., str]":
+def row_maker(columns: "Sequence[tuple[str, str]]") -> "Callable[..., str]":
     """A function from name, stat result and link target to a JSON object with these (key, field) columns."""
     own = [FIELDS[field] for _, field in columns if field not in SHARED]
-    templates = {}  # type: Dict[Tuple[int, int, int], str]
+    templates: dict[tuple[int, int, int], str] = {}
 
     def template(st: os.stat_result) -> str:
         pairs = []
@@ -158,7 +159,7 @@ def row_maker(columns: "Sequence[Tuple[str, str]]") -> "Callable[..., str]":
             pairs.append(quote(key).replace("%", "%%") + ":" + value)
         return "{" + ",".join(pairs) + "}"
 
-    def row(name: bytes, st: os.stat_result, target: "Optional[bytes]") -> str:
+    def row(name: bytes, st: os.stat_result, target: "bytes | None") -> str:
         kind = (st.st_mode, st.st_uid, st.st_gid)
         if kind not in templates:
             templates[kind] = template(st)
@@ -181,14 +182,14 @@ def _link_target(path: bytes) -> bytes:
         return b""  # it went away meanwhile
 
 
-def _row(path: bytes, dereference: bool, columns: "Sequence[Tuple[str, str]]") -> bytes:
+def _row(path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]") -> bytes:
     st = _look(path, dereference)
     target = _link_target(path) if stat.S_ISLNK(st.st_mode) else None
     return row_maker(columns)(path, st, target).encode()
 
 
 def stat_file(
-    call: Call, path: bytes, dereference: bool, columns: "Sequence[Tuple[str, str]]"
+    call: Call, path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:
     """One JSON object about a file."""
     return _row(path, dereference, columns)
@@ -200,7 +201,7 @@ def stat_file(
 def list_files(
     call: Call,
     path: bytes,
-    columns: "Sequence[Tuple[str, str]]",
+    columns: "Sequence[tuple[str, str]]",
     hidden: bool,
     recursive: bool,
     dereference: bool,
@@ -210,12 +211,12 @@ def list_files(
     row = row_maker(columns)
     if not stat.S_ISDIR(_look(path, dereference).st_mode):
         return b"[" + _row(path, dereference, columns) + b"]"
-    rows = []  # type: List[str]
+    rows: list[str] = []
     size = 0
-    pending = [(path, b"", ())]  # type: List[Tuple[bytes, bytes, Tuple[Any, ...]]]
+    pending: list[tuple[bytes, bytes, tuple[Any, ...]]] = [(path, b"", ())]
     while pending:
         directory, prefix, above = pending.pop()
-        below = []  # type: List[Tuple[bytes, bytes, Tuple[Any, ...]]]
+        below: list[tuple[bytes, bytes, tuple[Any, ...]]] = []
         for name, st, target in _entries(call, directory, hidden, dereference):
             rows.append(row(prefix + name, st, target))
             size += len(rows[-1])
@@ -232,7 +233,7 @@ def list_files(
 
 def _entries(
     call: Call, directory: bytes, hidden: bool, dereference: bool
-) -> "Iterator[Tuple[bytes, os.stat_result, Optional[bytes]]]":
+) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
     try:
         names = os.listdir(directory)
     except OSError as error:
@@ -257,7 +258,7 @@ def _entries(
 # ---- content --------------------------------------------------------------------------------------------------------
 
 
-def _open(path: bytes) -> "Tuple[int, int]":
+def _open(path: bytes) -> "tuple[int, int]":
     """An open regular file and its size; never waits for a pipe's other end."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -282,7 +283,7 @@ def _between(call: Call, fd: int, start: int, end: int) -> bytes:
     return b"".join(blocks)
 
 
-def read_file(call: Call, path: bytes, offset: int, length: int, limit: "Optional[int]") -> bytes:
+def read_file(call: Call, path: bytes, offset: int, length: int, limit: "int | None") -> bytes:
     """At most `length` bytes from `offset` on; a file of more than `limit` bytes is refused."""
     fd, size = _open(path)
     try:
@@ -362,7 +363,7 @@ def _after_newline(block: bytes, number: int) -> int:
 
 
 def make_directory(
-    call: Call, path: bytes, parents: bool, columns: "Sequence[Tuple[str, str]]"
+    call: Call, path: bytes, parents: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:
     """Make a directory, with `parents` the missing ones above it too; one JSON object about it."""
     try:
@@ -378,7 +379,7 @@ def make_directory(
 
 def remove(call: Call, path: bytes) -> bytes:
     """Remove a file, or a directory with all that can be removed in it; the first failure is raised at the end."""
-    failures = []  # type: List[Failure]
+    failures: list[Failure] = []
     _remove(call, path, path, None, failures)
     if failures:
         raise failures[0]
@@ -386,7 +387,7 @@ def remove(call: Call, path: bytes) -> bytes:
 
 
 def _remove(
-    call: Call, name: "AnyStr", path: bytes, parent: "Optional[int]", failures: "List[Failure]"
+    call: Call, name: "AnyStr", path: bytes, parent: "int | None", failures: "list[Failure]"
 ) -> None:
     """Remove entry `name` of the directory open as `parent`: nobody can swap a directory above it for a link."""
     call.check()
@@ -401,7 +402,7 @@ def _remove(
 
 
 def _empty(
-    call: Call, name: "AnyStr", path: bytes, parent: "Optional[int]", failures: "List[Failure]"
+    call: Call, name: "AnyStr", path: bytes, parent: "int | None", failures: "list[Failure]"
 ) -> None:
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
@@ -414,7 +415,7 @@ def _empty(
 def write_target(call: Call, path: bytes) -> bytes:
     """Where writing to `path` would write: `real` without links, and the `mode` of what is there, or null."""
     try:
-        mode = os.stat(path).st_mode  # type: Optional[int]
+        mode: int | None = os.stat(path).st_mode
     except FileNotFoundError:
         mode = None
     except OSError as error:
@@ -426,7 +427,7 @@ def write_target(call: Call, path: bytes) -> bytes:
     return json.dumps({"real": real.decode("utf-8", "surrogateescape"), "mode": mode}).encode()
 
 
-def _demand_writable(path: bytes, directory: bytes, real: "Optional[bytes]") -> None:
+def _demand_writable(path: bytes, directory: bytes, real: "bytes | None") -> None:
     try:
         os.stat(directory)
     except OSError as error:
@@ -437,7 +438,7 @@ def _demand_writable(path: bytes, directory: bytes, real: "Optional[bytes]") -> 
         raise Failure("open", path, errno.EACCES)
 
 
-OPERATIONS = {
+OPERATIONS: "dict[str, Callable[..., bytes]]" = {
     "stat": stat_file,
     "list": list_files,
     "read": read_file,
@@ -445,7 +446,7 @@ OPERATIONS = {
     "mkdir": make_directory,
     "remove": remove,
     "target": write_target,
-}  # type: Dict[str, Callable[..., bytes]]
+}
 """What can be asked for: adding an operation to the helper is adding a function here."""
 
 
@@ -463,7 +464,7 @@ class Conversation:
         self._counting = threading.Lock()
         self._threads = 0
         self._free = 0
-        self._calls = {}  # type: Dict[int, Call]
+        self._calls: dict[int, Call] = {}
 
     def begin(self) -> None:
         """Greet, and start the first thread."""
@@ -488,7 +489,7 @@ class Conversation:
             with self._counting:
                 self._free += 1
 
-    def _request(self) -> "Tuple[int, str, Dict[str, Any]]":
+    def _request(self) -> "tuple[int, str, dict[str, Any]]":
         while True:
             head = self._source.read(REQUEST.size)
             if len(head) < REQUEST.size:
@@ -501,9 +502,7 @@ class Conversation:
             if unwanted:
                 unwanted.cancelled = True
 
-    def _answer(
-        self, number: int, call: Call, operation: str, arguments: "Dict[str, Any]"
-    ) -> None:
+    def _answer(self, number: int, call: Call, operation: str, arguments: "dict[str, Any]") -> None:
         try:
             arguments["path"] = arguments["path"].encode()
             status, result = 0, OPERATIONS[operation](call, **arguments)

@@ -113,7 +113,9 @@ class SystemFiles:
 
     async def list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
         """See `Files.list`."""
-        return [FileInfo(**row) for row in orjson.loads(await self.table(path, listing, EVERYTHING))]
+        return [
+            FileInfo(**row) for row in orjson.loads(await self.table(path, listing, EVERYTHING))
+        ]
 
     async def table(self, path: str, listing: Listing, columns: Columns) -> bytes:
         """See `Files.table`."""
@@ -151,9 +153,7 @@ class SystemFiles:
             limit=limit,
         )
 
-    async def make_directory(
-        self, path: str, columns: Columns, *, parents: bool = False
-    ) -> bytes:
+    async def make_directory(self, path: str, columns: Columns, *, parents: bool = False) -> bytes:
         """See `Files.make_directory`."""
         return await self._change("mkdir", path=path, parents=parents, columns=columns)
 

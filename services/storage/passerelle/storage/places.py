@@ -1,0 +1,47 @@
+"""Where requests point: a system, and a path on it."""
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from passerelle.runtime import firecrest
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import Field, InvalidArgument, NotFound
+from passerelle.storage.files import Files
+
+
+@dataclass(frozen=True)
+class Place:
+    """A system and its files."""
+
+    system: System
+    files: Files
+
+
+Places = Mapping[str, Place]
+"""The places by system name."""
+
+
+def place_of(places: Places, system: str) -> Place:
+    """The place of that name; raises NotFound."""
+    if system not in places:
+        raise NotFound("System not found", system=system)
+    return places[system]
+
+
+def checked_path(system: System, path: str) -> str:
+    """An absolute path inside the system's filesystems, normalised; InvalidArgument names the field `path`."""
+    if not path.startswith("/"):
+        raise _wrong("must be an absolute path")
+    if "\0" in path:
+        raise _wrong("must not contain NUL characters")
+    normal = posixpath.normpath("/" + path.lstrip("/"))
+    if system.filesystems and not any(
+        firecrest.inside(normal, filesystem.path) for filesystem in system.filesystems
+    ):
+        raise _wrong(f"is in none of the filesystems of system {system.name}")
+    return normal
+
+
+def _wrong(why: str) -> InvalidArgument:
+    return InvalidArgument(f"path {why}", (Field("query", "path", why),))

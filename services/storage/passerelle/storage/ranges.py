@@ -1,0 +1,48 @@
+"""The `Range` header (RFC 9110, section 14): single byte ranges; what cannot be understood is ignored, as it says."""
+
+import re
+from dataclasses import dataclass
+
+import grpc
+
+from passerelle.runtime.errors import ApiError
+
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORECASE)
+
+
+class RangeNotSatisfiable(ApiError):
+    """The range begins beyond the file's end; `size` in the metadata says where that is."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "RANGE_NOT_SATISFIABLE"
+    http = 416
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a file, in bytes; `partial` when it was asked for by a `Range` header."""
+
+    offset: int
+    length: int
+    partial: bool = False
+
+
+def span_of(header: str, size: int) -> Span | None:
+    """The piece that a `Range` header asks for of a file of `size` bytes; None for all of it."""
+    found = _RANGE.fullmatch(header)
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        length = min(int(found[2]), size)
+        return Span(size - length, _some(length, size), partial=True)
+    offset = int(found[1])
+    last = min(int(found[2]), size - 1) if found[2] else size - 1
+    if found[2] and int(found[2]) < offset:
+        return None
+    return Span(offset, _some(last - offset + 1, size), partial=True)
+
+
+def _some(length: int, size: int) -> int:
+    if length <= 0:
+        raise RangeNotSatisfiable("The range is beyond the end of the file.", size=str(size))
+    return length

@@ -1,0 +1,155 @@
+"""The native `passerelle.v1.StorageService`: converts, calls, converts."""
+
+import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.storage.files import EVERYTHING, FileInfo, Listing, OpenFile
+from passerelle.storage.places import Place, Places, checked_path, place_of
+from passerelle.storage.ranges import Span, span_of
+from passerelle.v1 import storage_pb2 as pb
+from passerelle.v1 import storage_pb2_grpc as pb_grpc
+
+_TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
+    stat.S_IFREG: pb.File.REGULAR,
+    stat.S_IFDIR: pb.File.DIRECTORY,
+    stat.S_IFLNK: pb.File.SYMLINK,
+    stat.S_IFIFO: pb.File.FIFO,
+    stat.S_IFSOCK: pb.File.SOCKET,
+    stat.S_IFCHR: pb.File.CHARACTER_DEVICE,
+    stat.S_IFBLK: pb.File.BLOCK_DEVICE,
+}
+_BINARY = "application/octet-stream"
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
+
+
+class StorageService(pb_grpc.StorageServiceServicer):
+    """Files over gRPC, and over REST under /v1."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def StatFile(self, request: pb.StatFileRequest, context: Any) -> pb.File:
+        """One file."""
+        place, path = self._target(request)
+        return _to_proto(await place.files.stat(path, dereference=request.dereference))
+
+    async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
+        """A directory."""
+        place, path = self._target(request)
+        listing = Listing(request.show_hidden, request.recursive, request.dereference)
+        found = await place.files.list(path, listing)
+        return pb.ListFilesResponse(files=[_to_proto(info) for info in found])
+
+    async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
+        """A file's bytes, or a range of them."""
+        place, path = self._target(request)
+        async with place.files.opened(path) as file:
+            span = _span(request, context, file.size)
+            async with aclosing(file.chunks(span.offset, span.length)) as chunks:  # type: ignore[type-var]
+                first = await anext(chunks, b"")
+                # Only now: after initial metadata no error reaches a REST caller.
+                await context.send_initial_metadata(_headers(file, span))
+                yield HttpBody(content_type=_BINARY, data=first)
+                async for chunk in chunks:
+                    yield HttpBody(content_type=_BINARY, data=chunk)
+
+    async def WriteFile(
+        self, requests: AsyncIterator[pb.WriteFileRequest], context: Any
+    ) -> pb.WriteFileResponse:
+        """A new file, or new content for an old one."""
+        first = await anext(requests)
+        place, path = self._target(first)
+        content = _content(first, requests)
+        written = await place.files.write(path, content, _checked_sha256(first.sha256))
+        return pb.WriteFileResponse(path=path, size=written.size, sha256=written.sha256)
+
+    async def MakeDirectory(self, request: pb.MakeDirectoryRequest, context: Any) -> pb.File:
+        """A new directory."""
+        place, path = self._target(request)
+        await place.files.make_directory(path, EVERYTHING, parents=request.parents)
+        return _to_proto(await place.files.stat(path, dereference=True))
+
+    async def RemoveFile(self, request: pb.RemoveFileRequest, context: Any) -> Empty:
+        """Away with it."""
+        place, path = self._target(request)
+        await place.files.remove(path)
+        return Empty()
+
+    def _target(self, request: Any) -> tuple[Place, str]:
+        place = place_of(self._places, request.system)
+        return place, checked_path(place.system, request.path)
+
+
+def _to_proto(info: FileInfo) -> pb.File:
+    return pb.File(
+        name=info.name,
+        type=_TYPES.get(stat.S_IFMT(info.mode), pb.File.TYPE_UNSPECIFIED),
+        link_target=info.target or "",
+        size=info.size,
+        mode=info.mode,
+        uid=info.uid,
+        gid=info.gid,
+        user=info.user,
+        group=info.group,
+        modify_time=_timestamp(info.mtime_ns),
+        access_time=_timestamp(info.atime_ns),
+        change_time=_timestamp(info.ctime_ns),
+        inode=info.inode,
+        device=info.device,
+        links=info.links,
+    )
+
+
+def _timestamp(nanoseconds: int) -> Timestamp:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return Timestamp(seconds=seconds, nanos=rest)
+
+
+def _span(request: pb.ReadFileRequest, context: Any, size: int) -> Span:
+    for name in ("offset", "length"):
+        if getattr(request, name) < 0:
+            wrong = "must not be negative"
+            raise InvalidArgument(f"{name} {wrong}", (Field("query", name, wrong),))
+    header = dict(context.invocation_metadata() or ()).get("range", "")
+    if header and not (request.offset or request.length):
+        return span_of(str(header), size) or Span(0, size)
+    offset = min(request.offset, size)
+    return Span(offset, min(request.length or size, size - offset))
+
+
+def _headers(file: OpenFile, span: Span) -> tuple[tuple[str, str], ...]:
+    """For REST callers; Envoy drops the length of streams unless its Lua filter restores it."""
+    headers = [
+        ("accept-ranges", "bytes"),
+        ("etag", f'"{file.version}"'),
+        ("x-content-length", str(span.length)),
+    ]
+    if span.partial:
+        last = span.offset + span.length - 1
+        headers += [
+            ("x-http-code", "206"),
+            ("content-range", f"bytes {span.offset}-{last}/{file.size}"),
+        ]
+    return tuple(headers)
+
+
+async def _content(
+    first: pb.WriteFileRequest, others: AsyncIterator[pb.WriteFileRequest]
+) -> AsyncIterator[bytes]:
+    yield first.content.data
+    async for request in others:
+        yield request.content.data
+
+
+def _checked_sha256(text: str) -> str | None:
+    if text and (len(text) != 64 or not _HEXADECIMAL.issuperset(text)):
+        wrong = "must be 64 hexadecimal digits"
+        raise InvalidArgument(f"sha256 {wrong}", (Field("query", "sha256", wrong),))
+    return text or None
