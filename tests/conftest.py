@@ -4,7 +4,7 @@ import pytest
 
 from tests import real
 
-pytest_plugins = ("tests.cluster",)
+pytest_plugins = ("tests.cluster", "tests.stack")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -30,7 +30,8 @@ REASONS = {
     "node-sizes": "`cores` and `threads` of a node are its cores and threads, not its sockets once more.",
     "documentation": "The documentation page is Passerelle's own, with nothing loaded from other servers.",
     "not-an-archive": "Unpacking what is no archive is the caller's mistake: 400, not 500.",
-    "data-transfer": "The staging settings of a system are shown once staging is served.",
+    "data-transfer": "Staging settings are shown once staging is served; a system nobody checks has no last check.",
+    "names": "Names keep their characters: listings have no octal escapes, job names no question marks.",
 }
 
 
@@ -99,10 +100,6 @@ def _refused(words: str) -> Difference:
     return Difference("scheduler-refusal", 400, says=words)
 
 
-def _no_job(words: str) -> Difference:
-    return Difference("missing-job", 404, says=words)
-
-
 def _file(name: str, size: str) -> Json:
     return {
         "name": name,
@@ -133,15 +130,33 @@ def _real_sizes(body: Json) -> Json:
 
 def _no_staging(body: Json) -> Json:
     systems = [
-        system | {"dataOperation": system["dataOperation"] | {"data_transfer": None}}
+        system
+        | {"dataOperation": system["dataOperation"] | {"data_transfer": None}}
+        | {"lastHealthCheck": system["lastHealthCheck"] if system["servicesHealth"] else None}
         for system in body["systems"]
     ]
     return {"systems": systems}
 
 
+_REAL_NAMES = {
+    "nl\\nx.txt": "nl\nx.txt",
+    r"uni-\303\247\303\270-\346\227\245\346\234\254.txt": "uni-çø-日本.txt",
+    "naïve-??": "naïve-日本",
+}
+
+
+def _real_names(body: Json) -> Json:
+    return {
+        key: [entry | {"name": _REAL_NAMES.get(entry["name"], entry["name"])} for entry in entries]
+        for key, entries in body.items()
+    }
+
+
 _QUOTED = str(DIR / "sq'.txt")
 _SYSTEMS = Difference("data-transfer", amend=_no_staging)
 _UNREACHABLE = Difference("unreachable", 424, says="Unable to establish SSH connection.")
+_NO_JOB = Difference("missing-job", 404, says="Job not found.")
+_NAMES = Difference("names", amend=_real_names)
 _NUL = Difference("nul", 400, body=ANYTHING)
 _QUOTED_LATER = Difference("quoting", 200, body=ANYTHING)
 
@@ -152,6 +167,14 @@ DIFFERENCES: dict[str, Difference] = {
     "request_id_header_ok": _SYSTEMS,
     "status_systems_ok": _SYSTEMS,
     "status_uppercase_path_ok": _SYSTEMS,
+    "compute_jobs_allusers_ok": _NAMES,
+    "compute_jobs_ok": _NAMES,
+    "compute_jobs_unknown_query_ok": _NAMES,
+    "compute_jobs_window_1h_ok": _NAMES,
+    "fs_ls_hidden_ok": _NAMES,
+    "fs_ls_ok": _NAMES,
+    "fs_ls_system_unreachable": _NAMES,
+    "compute_jobs_name_injection": Difference("quoting", 200, body=ANYTHING),
     "auth_user_without_ssh_key_fs": Difference("no-credentials", 403, says="carol"),
     "docs_html": Difference("documentation", 200, body=ANYTHING),
     "request_id_header_bad": Difference("request-id", 200, body=ANYTHING),
@@ -173,14 +196,14 @@ DIFFERENCES: dict[str, Difference] = {
     "compute_submit_empty_script": Difference("validation", 400, field="job"),
     "compute_submit_env_list": Difference("environment", 201, body={"jobId": ANYTHING}),
     "compute_attach_no_command": Difference("validation", 400, field="command"),
-    "compute_attach_not_found": _no_job("Invalid job id specified"),
-    "compute_cancel_huge": _no_job("Invalid job id"),
-    "compute_cancel_letters": _no_job("Invalid job id"),
-    "compute_cancel_not_found": _no_job("Invalid job id specified"),
-    "compute_cancel_zero": _no_job("Invalid job id"),
-    "compute_job_letters": _no_job("Job not found."),
-    "compute_job_zero": _no_job("Job not found."),
-    "compute_metadata_zero": _no_job("Job not found."),
+    "compute_attach_not_found": _NO_JOB,
+    "compute_cancel_huge": _NO_JOB,
+    "compute_cancel_letters": _NO_JOB,
+    "compute_cancel_not_found": _NO_JOB,
+    "compute_cancel_zero": _NO_JOB,
+    "compute_job_letters": _NO_JOB,
+    "compute_job_zero": _NO_JOB,
+    "compute_metadata_zero": _NO_JOB,
     "compute_attach_other_user": Difference("foreign-job", 403, says="Access/permission denied"),
     "compute_cancel_other_user": Difference("foreign-job", 403, says="Access/permission denied"),
     "fs_ls_injection": Difference("quoting", 404, says="No such file or directory"),

@@ -1,6 +1,5 @@
 """Replays recorded cases against a running server and says what differs."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -84,9 +83,7 @@ class Outcome:
         return self.expected == self.actual
 
     def __str__(self) -> str:
-        return (
-            f"expected {json.dumps(self.expected, default=str)}\n  actual {json.dumps(self.actual)}"
-        )
+        return "\n".join(_differing("reply", self.expected, self.actual))
 
 
 @dataclass
@@ -187,7 +184,7 @@ class Replay:
     def _compare(self, case: Case, reply: httpx.Response) -> Outcome:
         recorded = recorded_view(self.jobs)
         live = View(known_jobs=frozenset(self.jobs.values()))
-        compared = [name for name in COMPARED_HEADERS if name in case.headers]
+        compared = [name for name in COMPARED_HEADERS if name in case.headers and case.body != ""]
         return Outcome(
             {
                 "status": case.status,
@@ -202,6 +199,20 @@ class Replay:
                 "body": _body(reply, case, live),
             },
         )
+
+
+def _differing(place: str, expected: Any, actual: Any) -> Iterator[str]:
+    """One line for each place where the two differ."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key in expected.keys() | actual.keys():
+            yield from _differing(
+                f"{place}.{key}", expected.get(key, "(absent)"), actual.get(key, "(absent)")
+            )
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for number, (one, other) in enumerate(zip(expected, actual, strict=True)):
+            yield from _differing(f"{place}[{number}]", one, other)
+    elif expected != actual:
+        yield f"{place}: expected {expected!r}, got {actual!r}"
 
 
 def _content(body: Any) -> dict[str, Any]:
