@@ -157,7 +157,8 @@ def _past_times(row: Mapping[str, str]) -> Times:
 def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
     """What accounting and slurmctld know together, by id.
 
-    Accounting is right about what has ended, but for names, of which it keeps a reduced form; slurmctld about the rest.
+    Accounting is right about what has ended or is suspended, but for names, of which it keeps a reduced form; slurmctld
+    about the rest.
     The database lags: what it has of an array's waiting tasks is stale once slurmctld tells of the array.
     """
     told = {array_of(job.id) for job in queue}
@@ -168,9 +169,16 @@ def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
     }
     for job in queue:
         past = found.get(job.id)
-        ended = past is not None and job.status.state.ended and past.status.state.ended
-        found[job.id] = replace(past, name=job.name) if past is not None and ended else job
+        found[job.id] = replace(past, name=job.name) if past and _agree(past, job) else job
     return tuple(sorted(found.values(), key=lambda job: order(job.id)))
+
+
+def _agree(past: Job, job: Job) -> bool:
+    """Whether both tell of a job that is over, or stopped: then accounting knows more."""
+    states = past.status.state, job.status.state
+    return all(state.ended or state is State.SUSPENDED for state in states) and (
+        states[0].ended == states[1].ended
+    )
 
 
 def parse_submitted(text: str) -> str:

@@ -1,0 +1,157 @@
+"""What every scheduler plugin must do, whatever stands behind it. A plugin is tested by being registered."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from passerelle.compute.scheduler import JobDescription, JobFilter, State
+from passerelle.runtime import caller
+from passerelle.runtime.errors import InvalidArgument, NotFound
+from passerelle.runtime.plugins import names
+from tests.conformance.systems import SYSTEMS, Prepared
+
+HOSTILE_IDS = [
+    "1;id",
+    "$(id)",
+    "-1",
+    "--help",
+    "../1",
+    "1 2",
+    "1\n2",
+    "",
+    "abc",
+    "0",
+    "'",
+    "9" * 40,
+]
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(params=names("passerelle.schedulers"), scope="module", loop_scope="module")
+async def prepared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Prepared]:
+    async with SYSTEMS[request.param](tmp_path_factory.mktemp("home")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def bound(prepared: Prepared) -> Iterator[None]:
+    with caller.bind(caller.Caller(prepared.user, "")):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "exit_code"),
+    [
+        ("succeeded", State.SUCCEEDED, 0),
+        ("failed", State.FAILED, 3),
+        ("cancelled", State.CANCELLED, None),
+        ("timeout", State.TIMEOUT, None),
+        ("running", State.RUNNING, None),
+    ],
+)
+async def test_a_job_in_each_state(
+    prepared: Prepared, kind: str, state: State, exit_code: int | None
+) -> None:
+    (job,) = await prepared.scheduler.job(prepared.jobs[kind])
+    assert (job.id, job.name, job.user) == (prepared.jobs[kind], kind, prepared.user)
+    assert job.status.state is state
+    assert job.status.word
+    if exit_code is not None:
+        assert (job.status.exit_code, job.status.signal) == (exit_code, 0)
+    assert job.time.start is not None
+    assert (job.time.end is not None) == state.ended
+    if job.time.end is not None:
+        assert job.time.end >= job.time.start
+
+
+async def test_a_list_has_every_job_once_oldest_id_first(prepared: Prepared) -> None:
+    found = [job.id for job in await prepared.scheduler.jobs(JobFilter(user=prepared.user))]
+    wanted = [prepared.jobs[kind] for kind in ("succeeded", "failed", "running", "cancelled")]
+    assert [job_id for job_id in found if job_id in wanted] == sorted(wanted, key=int)
+    assert len(set(found)) == len(found)
+
+
+async def test_a_list_tells_of_a_job_as_its_own_answer_does(prepared: Prepared) -> None:
+    listed = {job.id: job for job in await prepared.scheduler.jobs(JobFilter(user=prepared.user))}
+    for kind in ("succeeded", "failed", "cancelled", "timeout"):
+        assert await prepared.scheduler.job(prepared.jobs[kind]) == (listed[prepared.jobs[kind]],)
+
+
+async def test_a_list_by_name(prepared: Prepared) -> None:
+    found = await prepared.scheduler.jobs(JobFilter(user=prepared.user, name="failed"))
+    assert prepared.jobs["failed"] in [job.id for job in found]
+    assert {job.name for job in found} == {"failed"}
+    nobody = "nobody's; 'name"
+    assert not await prepared.scheduler.jobs(JobFilter(user=prepared.user, name=nobody))
+
+
+async def test_metadata(prepared: Prepared) -> None:
+    found = await prepared.scheduler.metadata(prepared.jobs["succeeded"])
+    assert (found.job_id, found.script) == (prepared.jobs["succeeded"], prepared.script)
+    for path in (found.standard_output, found.standard_error):
+        assert path is not None
+        assert path.startswith("/")
+
+
+@pytest.mark.parametrize("job_id", ["99999999", *HOSTILE_IDS])
+async def test_an_unknown_job_is_not_found_and_runs_nothing(
+    prepared: Prepared, job_id: str
+) -> None:
+    before = len(prepared.lines)
+    calls = (
+        prepared.scheduler.job,
+        prepared.scheduler.metadata,
+        prepared.scheduler.cancel,
+        lambda unknown: prepared.scheduler.attach(unknown, "true"),
+    )
+    for call in calls:
+        with pytest.raises(NotFound, match=r"^Job not found\.$"):
+            await call(job_id)
+    if job_id in HOSTILE_IDS:
+        assert not any(job_id in line for line in prepared.lines[before:] if len(job_id) > 1)
+
+
+async def test_cancelling_an_ended_job_changes_nothing(prepared: Prepared) -> None:
+    await prepared.scheduler.cancel(prepared.jobs["succeeded"])
+    (job,) = await prepared.scheduler.job(prepared.jobs["succeeded"])
+    assert job.status.state is State.SUCCEEDED
+
+
+async def test_a_missing_script_is_the_callers_mistake(prepared: Prepared) -> None:
+    with pytest.raises(InvalidArgument):
+        await prepared.scheduler.submit(JobDescription("/tmp", script_path="/home/alice/nosuch.sh"))
+
+
+async def test_nodes_belong_to_partitions(prepared: Prepared) -> None:
+    nodes = await prepared.scheduler.nodes()
+    partitions = {partition.name for partition in await prepared.scheduler.partitions()}
+    assert nodes
+    assert len({node.name for node in nodes}) == len(nodes)
+    for node in nodes:
+        assert set(node.partitions) <= partitions
+        assert node.cpus > 0
+        assert node.states
+        assert all(state == state.upper() for state in node.states)
+
+
+async def test_reservations_begin_before_they_end(prepared: Prepared) -> None:
+    for reservation in await prepared.scheduler.reservations():
+        assert reservation.start < reservation.end
+
+
+async def test_the_caller_is_in_its_groups(prepared: Prepared) -> None:
+    found = await prepared.scheduler.user_info()
+    assert found.user.name == prepared.user
+    assert found.group in found.groups
+    assert found.user.id.isdecimal()
+
+
+async def test_ping_answers_in_one_line(prepared: Prepared) -> None:
+    told = await prepared.scheduler.ping()
+    assert told
+    assert "\n" not in told

@@ -1,0 +1,155 @@
+"""What is run for a submission: nothing of the caller's stands where it could be an option, or be seen."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passerelle.compute.scheduler import JobDescription, JobFilter
+from passerelle.compute.schedulers.slurm import commands
+
+SCRIPT = "#!/bin/bash\nread -r line\necho 日本 \\$HOME `id`\n"
+# What stands in for sbatch: it keeps its arguments, its environment and its stdin.
+SBATCH = '#!/bin/sh\nprintf "%s\\0" "$@" >argv\n/bin/cat /proc/$$/environ >environ\n/bin/cat >script\necho "77;lab"\n'
+
+
+def described(**fields: Any) -> JobDescription:
+    return JobDescription(**{"working_directory": "/home/alice", "script": SCRIPT, **fields})
+
+
+def options(job: JobDescription) -> tuple[str, ...]:
+    return commands.submit_command(job).argv[4:]
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path) -> Path:
+    """A directory with a program in place of sbatch, in which it also runs."""
+    program = tmp_path / "sbatch"
+    program.write_text(SBATCH)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return tmp_path
+
+
+def submitted(sbatch: Path, job: JobDescription) -> str:
+    """Really run the command of a submission, as a shell on the login node would."""
+    command = commands.submit_command(job)
+    environment = {"PATH": f"{sbatch}:{os.environ['PATH']}", "HOME": "/nowhere", "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        ("sh", "-c", command.line),
+        input=command.stdin.encode(),
+        cwd=sbatch,
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    return command.parse(done.stdout.decode())
+
+
+def environment_of(sbatch: Path) -> dict[str, str]:
+    pairs = (sbatch / "environ").read_text().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if pair)
+
+
+def test_variables_and_script_arrive_exactly(sbatch: Path) -> None:
+    variables = {
+        "COMMA": "a,b=c",
+        "QUOTES": "'\"`$(id)`\"'",
+        "LINES": "one\ntwo\n",
+        "EMPTY": "",
+        "SPACES": "  x  ",
+        "PATH": "/mine/only",
+    }
+    assert submitted(sbatch, described(environment=variables)) == "77"
+    found = environment_of(sbatch)
+    assert {name: found[name] for name in variables} == variables
+    assert (sbatch / "script").read_text() == SCRIPT
+
+
+def test_the_job_inherits_the_logins_locale_and_not_ours(sbatch: Path) -> None:
+    submitted(sbatch, described())
+    found = environment_of(sbatch)
+    assert found["LANG"] == "C.UTF-8"
+    assert "LC_ALL" not in found
+
+
+def test_a_script_on_the_system_is_an_operand(sbatch: Path) -> None:
+    submitted(sbatch, described(script=None, script_path="/home/alice/my script.sh"))
+    argv = (sbatch / "argv").read_text().split("\0")[:-1]
+    assert argv[-2:] == ["--", "/home/alice/my script.sh"]
+
+
+def test_without_sbatch_it_says_so(tmp_path: Path) -> None:
+    command = commands.submit_command(described())
+    done = subprocess.run(
+        ("/bin/bash", *command.argv[1:]), input=b"", env={"PATH": "/nowhere"}, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (127, b"sbatch: command not found\n")
+
+
+@given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_no_value_can_become_an_option(value: str) -> None:
+    found = options(
+        described(
+            working_directory=value,
+            name=value,
+            account=value,
+            partition=value,
+            reservation=value,
+            constraints=value,
+            standard_input=value,
+            standard_output=value,
+            standard_error=value,
+        )
+    )
+    names = [word.partition("=")[0] for word in found if word != "--parsable"]
+    expected = "chdir job-name account partition reservation constraint input output error"
+    assert names == [f"--{name}" for name in expected.split()]
+    assert all(word.partition("=")[2] == value for word in found if word != "--parsable")
+
+
+def test_neither_script_nor_variables_are_seen_in_a_process_list() -> None:
+    command = commands.submit_command(described(environment={"TOKEN": "s3cret"}))
+    assert "s3cret" not in command.line
+    assert "日本" not in command.line
+    assert "s3cret" not in repr(command)
+    assert "--export=ALL" in command.argv
+
+
+def test_a_submission_is_never_repeated() -> None:
+    assert not commands.submit_command(described()).repeatable
+    assert not commands.attach_command("7", "true").repeatable
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(1, 1), (60, 1), (61, 2), (3600, 60)])
+def test_a_time_limit_is_in_whole_minutes_rounded_up(seconds: int, minutes: int) -> None:
+    assert f"--time={minutes}" in options(described(time_limit=seconds))
+
+
+def test_a_command_to_attach_is_not_seen_in_a_process_list() -> None:
+    command = commands.attach_command("7", "curl -H 'Authorization: s3cret'")
+    assert "s3cret" not in command.line
+    assert command.stdin == "curl -H 'Authorization: s3cret'"
+
+
+def test_what_is_attached_reads_no_more_than_its_own_text() -> None:
+    *_, bash, dash_c, program = commands.attach_command("7", "").argv
+    text = b'cat; echo "$(( 1 + 1 )) done"'
+    done = subprocess.run((bash, dash_c, program), input=text, capture_output=True, check=True)
+    assert done.stdout == b"2 done\n"
+
+
+def test_filters_are_words_of_their_own() -> None:
+    wanted = JobFilter(user="alice", account="--all x", window=3600)
+    assert commands.queue_options(wanted) == ("--user=alice", "--account=--all x")
+    assert commands.history_options(wanted) == (
+        "--user=alice",
+        "--accounts=--all x",
+        "--starttime=now-3600seconds",
+    )
+    assert commands.queue_options(JobFilter()) == ()
+    assert "--allusers" in commands.history_options(JobFilter())
