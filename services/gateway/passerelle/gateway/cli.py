@@ -32,10 +32,10 @@ class _BadConfiguration(click.ClickException):
 
 @contextmanager
 def _configuration_errors() -> Iterator[None]:
-    """Show a ConfigError, and a plugin that is not installed, as a message, with an exit status of its own (78)."""
+    """Show a ConfigError as a message, with an exit status of its own (78)."""
     try:
         yield
-    except (ConfigError, LookupError) as error:
+    except ConfigError as error:
         raise _BadConfiguration(str(error)) from error
 
 

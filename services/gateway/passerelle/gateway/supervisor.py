@@ -66,7 +66,7 @@ class Supervisor:
         self._tell = tell
         self._running: dict[Child, asyncio.subprocess.Process] = {}
 
-    async def run(self, until: Coroutine[Any, Any, None]) -> None:
+    async def run(self, until: Coroutine[Any, Any, object]) -> None:
         """Keep the children alive until `until` ends, then stop them all.
 
         Raises CannotRun when a child will not run, and whatever `until` raises. Must be called in the main thread:
@@ -150,7 +150,7 @@ class Supervisor:
             async with asyncio.timeout(child.grace):
                 await process.wait()
         except TimeoutError:
-            self._tell(f"{child.name} does not end within {child.grace:.0f} s; killing it")
+            self._tell(f"{child.name} does not end within {child.grace:g} s; killing it")
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()

@@ -4,11 +4,12 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import mkdtemp
 
 from passerelle.gateway.up import PARENT
-from passerelle.runtime.config import SiteBase, load
+from passerelle.runtime.config import ConfigError, SiteBase, load
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -16,12 +17,12 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def serve(service: str, config: Path) -> None:
     """Run `service` until SIGTERM or SIGINT; with `envoy`, become Envoy.
 
-    Raises ConfigError for a bad file and LookupError for an unknown service or a plugin that is not installed.
+    Raises ConfigError for a bad file, an unknown service, and whatever keeps a service from starting with that file.
     """
     _live_no_longer_than_the_parent()
     site = load(config)
     if service == "envoy":
-        _become_envoy(site, config)
+        return _become_envoy(site, config)
     import uvloop
 
     from passerelle.runtime.observe import configure_logging
@@ -34,7 +35,14 @@ async def _run(service: str, site: SiteBase) -> None:
     from passerelle.runtime import plugins
     from passerelle.runtime.serve import until_stopped
 
-    async with plugins.load("passerelle.services", service)(site):
+    async with AsyncExitStack() as stack:
+        try:
+            running = plugins.load("passerelle.services", service)
+            await stack.enter_async_context(running(site))
+        except LookupError as error:
+            if isinstance(error, KeyError | IndexError):
+                raise  # a fault of ours, no message for an operator
+            raise ConfigError(str(error)) from error
         await until_stopped()
 
 

@@ -55,8 +55,8 @@ def lines_to_copy(url: str, token: str | None) -> Sequence[str]:
     """Three lines for a shell: a token, a curl, and pyfirecrest."""
     snippet = (
         "import os, firecrest; "
-        "auth = type('Auth', (), {'get_access_token': lambda self: os.environ['TOKEN']})(); "
-        f"print(firecrest.v2.Firecrest(firecrest_url='{url}', authorization=auth).systems())"
+        'auth = type("Auth", (), {"get_access_token": lambda self: os.environ["TOKEN"]})(); '
+        f'print(firecrest.v2.Firecrest(firecrest_url="{url}", authorization=auth).systems())'
     )
     return (
         f"export TOKEN={token or '...an access token of your identity provider...'}",
