@@ -10,9 +10,10 @@ import hmac
 import os
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncssh
@@ -60,11 +61,13 @@ class Session:
     system: str
     stall: float
 
-    async def do(self, step: str, path: str, work: Awaitable[T]) -> T:
-        """One request, with its errors in our words: FileError, ConnectionFailed or DeadlineExceeded."""
+    async def do(
+        self, step: str, path: str, request: Callable[..., Awaitable[T]], *arguments: Any
+    ) -> T:
+        """Make one request, with its errors in our words: FileError, ConnectionFailed or DeadlineExceeded."""
         try:
             async with asyncio.timeout(self.stall):
-                return await work
+                return await request(*arguments)
         except TimeoutError:
             raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
         except asyncssh.SFTPError as error:
@@ -113,7 +116,7 @@ class RemoteFile:
         """All of one block: a server may answer with less than asked for, which is not the end of the file."""
         parts = []
         while length:
-            part = await self._session.do("read", self._path, self._file.read(length, start))
+            part = await self._session.do("read", self._path, self._file.read, length, start)
             if not part:  # shorter than it was when it was opened
                 raise FileError("read", self._path, errno.EIO)
             parts.append(part)
@@ -126,11 +129,10 @@ class RemoteFile:
 async def opened(session: Session, path: str, version: str) -> AsyncIterator[RemoteFile]:
     """A file open for reading inside the block."""
     # block_size=0: every read is one request, so that the window is ours
-    file = await _open(
-        session, session.do("open", path, session.sftp.open(path, "rb", block_size=0))
-    )
+    request = partial(session.sftp.open, path, "rb", block_size=0)
+    file = await _open(session, session.do("open", path, request))
     try:
-        attributes = await session.do("read", path, file.stat())
+        attributes = await session.do("read", path, file.stat)
         yield RemoteFile(session, path, file, attributes.size or 0, version)
     finally:
         await _closed(session, file)
@@ -158,7 +160,7 @@ class Replacement:
                     "The content's SHA-256 is not the one announced; nothing was written.",
                     (Field("body", "sha256", f"The content's SHA-256 is {written.sha256}"),),
                 )
-            await self._do("rename", self.session.sftp.posix_rename(self.temporary, self.real))
+            await self._do("rename", self.session.sftp.posix_rename, self.temporary, self.real)
         except BaseException:
             await asyncio.shield(asyncio.create_task(self._discard()))
             raise
@@ -168,16 +170,16 @@ class Replacement:
         # A new file gets 0666 less the server's umask; what replaces another must not be readable before
         # it has that one's mode.
         attributes = asyncssh.SFTPAttrs(permissions=0o666 if self.mode is None else 0o600)
-        work = self.session.sftp.open(self.temporary, "xb", attributes, block_size=0)
-        file = await _open(self.session, self._do("open", work))
+        request = partial(self.session.sftp.open, self.temporary, "xb", attributes, block_size=0)
+        file = await _open(self.session, self._do("open", request))
         try:
             written = await self._fill(file, chunks)
-            found = await self._do("write", file.stat())
+            found = await self._do("write", file.stat)
             if found.size != written.size:
                 raise FileError("write", self.path, errno.EIO)
             if self.mode is not None:
-                await self._do("write", file.chmod(self.mode & 0o777))
-            await self._do("write", _synced(file))
+                await self._do("write", file.chmod, self.mode & 0o777)
+            await self._do("write", _synced, file)
         finally:
             await _closed(self.session, file)
         return written
@@ -191,7 +193,7 @@ class Replacement:
                 if len(window) == _WINDOW:
                     await window[0]
                     window.popleft()
-                window.append(asyncio.create_task(self._do("write", file.write(data, size))))
+                window.append(asyncio.create_task(self._do("write", file.write, data, size)))
                 digest.update(data)
                 size += len(data)
             while window:
@@ -213,10 +215,10 @@ class Replacement:
                 return
             yield chunk
 
-    async def _do(self, step: str, work: Awaitable[T]) -> T:
+    async def _do(self, step: str, request: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """As Session.do, naming the path that the caller knows, and telling a full disk from other failures."""
         try:
-            return await self.session.do(step, self.path, work)
+            return await self.session.do(step, self.path, request, *arguments)
         except FileError as error:
             if error.errno == errno.EIO and await self._full():
                 raise FileError(step, self.path, errno.ENOSPC) from None
@@ -224,13 +226,14 @@ class Replacement:
 
     async def _full(self) -> bool:
         with suppress(ApiError):
-            work = self.session.sftp.statvfs(os.path.dirname(self.real))
-            return not (await self.session.do("access", self.path, work)).bavail
+            statvfs = self.session.sftp.statvfs
+            found = await self.session.do("access", self.path, statvfs, os.path.dirname(self.real))
+            return not found.bavail
         return False
 
     async def _discard(self) -> None:
         with suppress(ApiError):
-            await self.session.do("unlink", self.path, self.session.sftp.remove(self.temporary))
+            await self.session.do("unlink", self.path, self.session.sftp.remove, self.temporary)
 
 
 def temporary_name(path: bytes) -> bytes:
@@ -274,7 +277,7 @@ async def _synced(file: Any) -> None:
 async def _closed(session: Session, file: Any) -> None:
     """Close a file, whatever became of it."""
     with suppress(ApiError):
-        await asyncio.shield(asyncio.create_task(session.do("close", "", file.close())))
+        await asyncio.shield(asyncio.create_task(session.do("close", "", file.close)))
 
 
 async def _abandon(window: "deque[asyncio.Task[Any]]") -> None:

@@ -5,11 +5,12 @@ The rules are those of its contract and recorded replies; what differs on purpos
 
 import posixpath
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 import orjson
 from google.api.httpbody_pb2 import HttpBody
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc

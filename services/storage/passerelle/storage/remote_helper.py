@@ -209,11 +209,12 @@ def list_files(
 ) -> bytes:
     """A JSON array in the order of GNU `ls` in the C locale; a file that is no directory is listed itself."""
     row = row_maker(columns)
-    if not stat.S_ISDIR(_look(path, dereference).st_mode):
+    top = _look(path, dereference)
+    if not stat.S_ISDIR(top.st_mode):
         return b"[" + _row(path, dereference, columns) + b"]"
     rows: list[str] = []
     size = 0
-    pending: list[tuple[bytes, bytes, tuple[Any, ...]]] = [(path, b"", ())]
+    pending: list[tuple[bytes, bytes, tuple[Any, ...]]] = [(path, b"", ((top.st_dev, top.st_ino),))]
     while pending:
         directory, prefix, above = pending.pop()
         below: list[tuple[bytes, bytes, tuple[Any, ...]]] = []

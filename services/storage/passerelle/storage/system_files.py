@@ -191,7 +191,7 @@ class SystemFiles:
         """Remove what a lost connection left, over a new one if there is one."""
         with suppress(ApiError):
             async with self._transfer() as session:
-                await session.do("unlink", "", session.sftp.remove(temporary))
+                await session.do("unlink", "", session.sftp.remove, temporary)
 
     @asynccontextmanager
     async def _transfer(self) -> AsyncIterator[Session]:

@@ -1,0 +1,108 @@
+"""A system on loopback whose files are a temporary directory, for tests of the storage service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from passerelle.firecrest.v2 import filesystem_pb2_grpc as profile_grpc
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.config import System
+from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.serve import serving
+from passerelle.runtime.ssh.pool import SshPool
+from passerelle.runtime.stages import authorise, map_errors, observe
+from passerelle.storage.config import StorageSection
+from passerelle.storage.firecrest import FilesystemService
+from passerelle.storage.places import Place
+from passerelle.storage.server import StorageService
+from passerelle.storage.system_files import SystemFiles
+from passerelle.v1 import storage_pb2_grpc as native_grpc
+from passerelle.v1.access_pb2 import Access
+from tests.sshd import Keys, Server, serving_ssh
+
+METADATA = (("authorization", "Bearer token"),)
+
+
+@dataclass(frozen=True)
+class World:
+    """A running SSH server and the files behind it."""
+
+    server: Server
+    system: System
+    files: SystemFiles
+    pool: SshPool
+    root: Path
+
+
+@asynccontextmanager
+async def remote(
+    root: Path, *, helper: bool = True, stall: float = 20, limit: int = 5 << 20, **ssh: Any
+) -> AsyncIterator[World]:
+    """A world around `root`; `ssh` are settings of the system's section of that name."""
+    keys = Keys()
+    settings = StorageSection(remote_helper=helper, stall_timeout=stall)
+    async with serving_ssh(keys.key) as server:
+        system = _system(server, root, limit, ssh)
+        async with SshPool({"lab": system}, keys).sweeping() as pool:
+            yield World(server, system, SystemFiles(pool, system, settings), pool, root)
+
+
+def _system(server: Server, root: Path, limit: int, ssh: dict[str, Any]) -> System:
+    # The tests' machine may be busy: what is not about deadlines must not meet one.
+    ssh = {"timeout": {"command": 30, "login": 30, "connection": 30}, **ssh}
+    address = {"host": "127.0.0.1", "port": server.port, "host_keys": [server.host_key]}
+    return System.model_validate(
+        {
+            "name": "lab",
+            "ssh": {**address, **ssh},
+            "scheduler": {"type": "local"},
+            "filesystems": [{"path": str(root), "data_type": "users"}],
+            "data_operation": {"max_ops_file_size": limit},
+        }
+    )
+
+
+class Anyone:
+    """An authority for which every token is alice's."""
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        """Alice."""
+        return Caller("alice", token)
+
+
+@asynccontextmanager
+async def serving_storage(world: World) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the storage service over `world`, with all stages around its RPCs."""
+    places = {"lab": Place(world.system, world.files)}
+
+    def register(server: grpc.aio.Server) -> None:
+        native_grpc.add_StorageServiceServicer_to_server(StorageService(places), server)
+        profile_grpc.add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
+
+    pipeline = Pipeline([observe, map_errors, authorise(Anyone(), "s" * 32)], timeout=60)
+    async with (
+        serving(register, (), [pipeline], drain=0.1) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield channel
+
+
+def as_alice() -> Any:
+    """Bind alice as the caller inside the block."""
+    return caller.bind(Caller("alice", "token"))
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    """The parts as a stream."""
+    for part in parts:
+        yield part
+
+
+def debris(root: Path) -> list[str]:
+    """What unfinished writes left below `root`."""
+    return [path.name for path in root.rglob("*.passerelle-part")]
