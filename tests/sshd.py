@@ -62,13 +62,20 @@ async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
         def connection_requested(self, *_: Any) -> bool:
             return True  # so that it can be a jump host
 
+    running: set[asyncio.Task[Any]] = set()
+
+    async def run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
+        task = asyncio.create_task(_run(process))
+        running.add(task)
+        await task
+
     acceptor = await asyncssh.listen(
         "127.0.0.1",
         0,
         server_factory=Login,
         server_host_keys=[host_key],
         authorized_client_keys=asyncssh.import_authorized_keys(public),
-        process_factory=_run,
+        process_factory=run,
         sftp_factory=True,
         encoding=None,
     )
@@ -79,6 +86,7 @@ async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
         for connection in server.connections:
             connection.close()
             await connection.wait_closed()
+        await asyncio.gather(*running)  # commands end with their connection, a moment later
 
 
 async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
@@ -92,13 +100,15 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         start_new_session=True,
     )
     try:
-        await process.redirect(child.stdin, child.stdout, child.stderr)
+        # EOF on stdout would end the channel for stderr too
+        await process.redirect(child.stdin, child.stdout, child.stderr, send_eof=False)
         waiting: asyncio.Task[Any] = asyncio.create_task(child.wait())
         closing = asyncio.create_task(process.wait_closed())
         await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()
         if waiting.done():
             await process.stdout.drain()
+            await process.stderr.drain()
             process.exit(child.returncode or 0)
     finally:
         with suppress(ProcessLookupError):
