@@ -8,6 +8,8 @@ from pathlib import Path
 
 from passerelle.runtime.command import Command, Output, T
 
+_COMMAND_SECONDS = 30.0  # what hangs is broken
+
 
 class LocalShell:
     """Runs commands with `/bin/sh` in `home`, in a fresh session and environment, as sshd does after a login.
@@ -35,7 +37,8 @@ class LocalShell:
             start_new_session=True,
         )
         try:
-            stdout, stderr = await process.communicate(command.stdin.encode())
+            async with asyncio.timeout(_COMMAND_SECONDS):
+                stdout, stderr = await process.communicate(command.stdin.encode())
         finally:
             _kill_group(process.pid)
         status = process.returncode or 0

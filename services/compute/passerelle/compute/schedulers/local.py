@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import Field as Option
 
@@ -139,11 +139,11 @@ class Local:
         return await self._shell.run(self._query("metadata", _metadata, {"id": job_id}))
 
     async def attach(self, job_id: str, command: str) -> None:
-        """See `Scheduler.attach`. BackendError when the command fails; what it prints is dropped."""
+        """See `Scheduler.attach`. FailedPrecondition when the command fails; what it prints is dropped."""
         fields = {"id": job_id, "command": command}
         status = await self._shell.run(self._query("attach", int, fields, repeatable=False))
         if status:
-            raise BackendError(f"The attached command ended with exit status {status}.")
+            raise FailedPrecondition(f"The attached command ended with exit status {status}.")
 
     async def cancel(self, job_id: str) -> None:
         """See `Scheduler.cancel`. An ended job is left as it is."""
@@ -206,31 +206,17 @@ def _sources(names: tuple[str, ...]) -> _Program:
 
 
 def _check(job: JobDescription) -> None:
-    """InvalidArgument for what can be told without the system."""
+    """InvalidArgument for what one machine cannot offer."""
     if job.partition not in (None, "", PARTITION):
         _refuse("partition", f"Invalid partition: {job.partition}.")
     if job.reservation:
         _refuse("reservation", "The local scheduler has no reservations.")
     if job.constraints:
         _refuse("constraints", "The local scheduler has no node features.")
-    for name, value in job.environment.items():
-        if not name or "=" in name:
-            _refuse("environment", f"Invalid name of an environment variable: {name!r}.")
-        _check_text("environment", name + value)
-    for name, value in asdict(job).items():
-        if isinstance(value, str):
-            _check_text(name, value)
 
 
-def _check_text(name: str, value: str) -> None:
-    if "\0" in value and name != "script":  # a script's is refused with better words
-        _refuse(name, "A NUL character is not allowed.")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        _refuse(name, "Not valid Unicode text.")
-
-
-def _refuse(name: str, message: str) -> None:
-    raise InvalidArgument(message, (Field("body", name, message),))
+def _refuse(name: str, message: str) -> NoReturn:
+    raise InvalidArgument(message, (Field("body", f"job.{name}", message),))
 
 
 def _result(stdout: str) -> Any:
@@ -241,13 +227,8 @@ def _result(stdout: str) -> Any:
     error = reply["error"]
     message, field = error["message"], error["field"]
     if error["kind"] == "invalid":
-        raise InvalidArgument(message, (Field("body", _camel(field), message),))
+        _refuse(field, message)
     raise _ERRORS.get(error["kind"], BackendError)(message)
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _failure(output: Output) -> ApiError:

@@ -143,15 +143,18 @@ def _detached(work: "Callable[[int], None]") -> bytes:
     told, report = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setsid()
-        if os.fork() == 0:
-            _silence()
-            _finally_exit(lambda: work(report))
-        os._exit(0)
+        _finally_exit(lambda: _orphan(work, report))
     os.close(report)
     os.waitpid(child, 0)
     with open(told, "rb") as pipe:
         return pipe.read()
+
+
+def _orphan(work: "Callable[[int], None]", report: int) -> None:
+    os.setsid()
+    if os.fork() == 0:
+        _silence()
+        work(report)
 
 
 def _silence() -> None:

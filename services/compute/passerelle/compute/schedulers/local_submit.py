@@ -6,6 +6,7 @@ Runs on the system; see `local_program`.
 import os
 import re
 import stat
+from contextlib import suppress
 
 from passerelle.compute.schedulers.local_program import (
     Refused,
@@ -48,8 +49,9 @@ def submit(request: "Mapping[str, Any]") -> str:
         _open_streams(record, streams)
         path = store.write_script(record["id"], script)
         Runner(store, record, settings).start(path, _environment(record, job), streams)
-    except BaseException:
-        store.remove(record["id"])
+    except (Refused, OSError):
+        with suppress(OSError):
+            store.remove(record["id"])
         raise
     return str(record["id"])
 
