@@ -101,7 +101,7 @@ def token(config: Path | None, client: str | None, as_json: bool) -> None:
     from passerelle.runtime.config import load
 
     with _configuration_errors():
-        site = load(config or embedded.site_file(_port() or embedded.PORT))
+        site = load(config or embedded.started(_port() or embedded.PORT))
         try:
             answer = development_token(site, client)
         except NoToken as error:

@@ -2,9 +2,9 @@
 
 import json
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -46,7 +46,7 @@ def _plugins() -> Iterator[str]:
             plugin = plugins.load(group, name)
             yield f"## `{key}` with `type: {name}`\n\n{_first_paragraph(plugin)}\n"
             if options := getattr(plugin, "Options", None):
-                yield from _sections("options.", options)
+                yield from _sections(f"{key}.options.", options)
             else:
                 yield "No options.\n"
 
@@ -62,7 +62,7 @@ def _sections(prefix: str, model: type[BaseModel]) -> Iterator[str]:
         yield ""
     for name, field in model.model_fields.items():
         if inner := _inner(field):
-            mark = "[]." if _is_list(field.annotation) else "."
+            mark = _MARKS.get(get_origin(field.annotation), "") + "."
             yield from _sections(f"{prefix}{name}{mark}", inner)
 
 
@@ -86,13 +86,15 @@ def _parts(kind: Any) -> tuple[Any, ...]:
     return tuple(part for part in get_args(kind) if part not in (type(None), ...))
 
 
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) in (tuple, list)
+_MARKS: dict[Any, str] = {tuple: "[]", list: "[]", dict: ".NAME", Mapping: ".NAME"}
+"""What follows the key of a section that stands there more than once."""
 
 
 def _type(kind: Any) -> str:
     """A type in the reader's words."""
     origin, parts = get_origin(kind), _parts(kind)
+    if origin is Annotated:
+        return _type(parts[0])
     if origin in (Union, types.UnionType):
         return " or ".join(_type(part) for part in parts)
     if origin is Literal:

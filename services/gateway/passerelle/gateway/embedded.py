@@ -13,14 +13,22 @@ from pathlib import Path
 from string import Template
 
 from passerelle.gateway.up_site import free_ports, write_private
+from passerelle.runtime.config import ConfigError
 
 PORT = 8000
 """The gateway's port when nothing names another."""
 
+_SITE = "site.yaml"
 
-def site_file(port: int) -> Path:
-    """Where the configuration of the embedded default on that port is, once it was started."""
-    return _state_directory(port) / "site.yaml"
+
+def started(port: int) -> Path:
+    """The configuration of the embedded default on that port; ConfigError when it never was started."""
+    path = _state_directory(port) / _SITE
+    if not path.exists():
+        raise ConfigError(
+            f"the embedded default never ran on port {port}: start it with `passerelle up`"
+        )
+    return path
 
 
 def prepare(port: int) -> Path:
@@ -28,7 +36,7 @@ def prepare(port: int) -> Path:
     state = _state_directory(port)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     state.chmod(0o700)
-    path = site_file(port)
+    path = state / _SITE
     write_private(path, _text(port, state))
     return path
 

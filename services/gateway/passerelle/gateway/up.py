@@ -32,7 +32,9 @@ class Up:
         self._data = data
         self._verbose = verbose
         self._as_json = as_json
-        self._url = up_ready.public_url(data["gateway"]["listen"])
+        tls = data["gateway"].get("tls")
+        self._certificate = Path(tls["cert"]) if tls else None
+        self._url = up_ready.public_url(data["gateway"]["listen"], tls=bool(tls))
 
     async def run(self) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP; raises CannotStart when the site does not come up or stay up."""
@@ -86,7 +88,7 @@ class Up:
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await asyncio.gather(*(one(child) for child in children))
-                await up_ready.answering(self._url)
+                await up_ready.answering(self._url, self._certificate)
         except TimeoutError:
             what = ", ".join(sorted(waiting)) or "an answer through Envoy"
             raise CannotStart(f"not ready after {_READY_SECONDS:.0f} s; missing: {what}") from None

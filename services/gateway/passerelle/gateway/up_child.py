@@ -7,6 +7,7 @@ import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NoReturn
 
 from passerelle.gateway.up import PARENT
 from passerelle.runtime.config import ConfigError, SiteBase, load
@@ -22,7 +23,7 @@ def serve(service: str, config: Path) -> None:
     _live_no_longer_than_the_parent()
     site = load(config)
     if service == "envoy":
-        return _become_envoy(site, config)
+        _become_envoy(site, config)
     import uvloop
 
     from passerelle.runtime.observe import configure_logging
@@ -46,7 +47,7 @@ async def _run(service: str, site: SiteBase) -> None:
         await until_stopped()
 
 
-def _become_envoy(site: SiteBase, config: Path) -> None:
+def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
     from passerelle.gateway import envoy
 
     # Started by `up`, the site file lies in a private directory; anywhere else we make one for what is rendered.
