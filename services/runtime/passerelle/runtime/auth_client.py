@@ -25,6 +25,12 @@ from passerelle.v1.access_pb2 import Access
 
 _TIMEOUT = 10.0  # seconds; an IdP that must be asked for new keys is slower than a cached answer
 _MAX_ENTRIES = 10_000
+# gRPC's own pauses between two attempts grow to minutes: too long after auth was restarted.
+_RECONNECT = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,7 @@ async def auth_client(site: SiteBase) -> AsyncIterator[AuthClient]:
     services = site.services
     if services.auth is None or services.secret is None:
         raise LookupError("services.auth.address and services.secret must be configured")
-    async with grpc.aio.insecure_channel(services.auth.address) as channel:
+    async with grpc.aio.insecure_channel(services.auth.address, options=_RECONNECT) as channel:
         yield AuthClient(
             channel, services.secret.get_secret_value(), cache_seconds=services.auth_cache
         )
