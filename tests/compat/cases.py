@@ -90,14 +90,14 @@ SUBMISSIONS: dict[str, Submission] = {
     ),
     "5": Submission(_ECHO, {"name": "resv", "reservation": "alice_now"}),
     "7": Submission("#!/bin/bash\n#SBATCH --job-name=frompath\necho from path\n"),
-    "11": Submission("#!/bin/bash\n#SBATCH --time=1\nsleep 300\n", {"name": "tmo"}),
+    "11": Submission("#!/bin/bash\n#SBATCH --time=1\nexec sleep 300\n", {"name": "tmo"}),
     "12": Submission(
         "#!/bin/bash\n#SBATCH --time=10\nsleep 600\n",
         {"name": "run", "standardOutput": "run-%j.out"},
     ),
     "13": Submission("#!/bin/bash\n#SBATCH --begin=now+1hour\nhostname\n", {"name": "pend"}),
     "14": Submission("#!/bin/bash\nsleep 1\nkill -TERM $$\n", {"name": "sig"}),
-    "15": Submission("#!/bin/bash\nsleep 600\n", {"name": "can"}),
+    "15": Submission("#!/bin/bash\nexec sleep 600\n", {"name": "can"}),
 }
 """Recorded job id -> what to submit as alice."""
 
