@@ -92,7 +92,8 @@ MISTAKES: tuple[dict[str, Any], ...] = (
 )
 
 
-def _described(**fields: Any) -> JobDescription:
+def described(**fields: Any) -> JobDescription:
+    """A job to submit, with defaults for what is left out."""
     return JobDescription(**{"working_directory": "/tmp", "script": SLEEP, **fields})
 
 
@@ -106,11 +107,11 @@ async def _told(call: Awaitable[Any]) -> None:
 
 async def _submit(slurm: Slurm) -> dict[str, str]:
     jobs = {
-        kind: await slurm.submit(_described(**{"name": kind, **fields}))
+        kind: await slurm.submit(described(**{"name": kind, **fields}))
         for kind, fields in JOBS.items()
     }
     with caller.bind(caller.Caller("bob", "")):
-        jobs["foreign"] = await slurm.submit(_described(name="foreign"))
+        jobs["foreign"] = await slurm.submit(described(name="foreign"))
     return jobs
 
 
@@ -129,7 +130,7 @@ async def _ask(slurm: Slurm, jobs: dict[str, str]) -> None:
     await _told(slurm.attach(jobs["running"], "exit 3"))
     await _told(slurm.cancel(jobs["hostile"]))
     for mistake in MISTAKES:
-        await _told(slurm.submit(_described(**mistake)))
+        await _told(slurm.submit(described(**mistake)))
 
 
 async def _as_root(*argv: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 from passerelle.compute import limits
 from passerelle.compute.scheduler import JobDescription, JobFilter
 from passerelle.runtime import caller
-from passerelle.runtime.firecrest import Model, Text
+from passerelle.runtime.firecrest import Model
 
 _WINDOWS: Mapping[str, int] = {
     "1h": 3600,
@@ -38,8 +38,8 @@ class JobsQuery(Model):
     """Which jobs to list; an empty filter is none."""
 
     allusers: bool = False
-    account: Annotated[Text, AfterValidator(_word)] | None = None
-    name: Annotated[Text, Field(max_length=limits.MAX_NAME), AfterValidator(_word)] | None = None
+    account: Annotated[str, AfterValidator(_word)] | None = None
+    name: Annotated[str, Field(max_length=limits.MAX_NAME), AfterValidator(_word)] | None = None
     time_window: Literal["1h", "8h", "24h", "3d", "7d"] = Field("24h", alias="time_window")
 
     def wanted(self) -> JobFilter:

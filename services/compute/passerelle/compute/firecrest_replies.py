@@ -1,7 +1,8 @@
 """What FirecREST v2 answers: the domain's values in its JSON shapes, every key always there."""
 
 from collections.abc import Mapping
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from passerelle.compute.scheduler import (
     Job,

@@ -30,7 +30,7 @@ _SUBMIT = (
     'exec "$sbatch" "$@"'
 )
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
-_CANCEL = 'exec scancel --verbose -- "$1" 2>&1'
+_CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'
 _ACCOUNTS = (
     'id && scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
     ' | grep -F " UserName=$(id -un)("'
@@ -159,12 +159,11 @@ def attach_command(job_id: str, command: str) -> Command[None]:
 
 
 def cancel_command(job_id: str) -> Command[None]:
-    """Cancels a job. scancel tells of most failures on stderr only, with exit status 0."""
+    """Cancels a job. scancel tells of most failures on stderr only, with exit status 0: both are printed."""
     return Command(
         ("sh", "-c", _CANCEL, "scancel", job_id),
         job_outputs.parse_cancelled,
         failure=failures.failed,
-        accepts=tuple(range(256)),
     )
 
 

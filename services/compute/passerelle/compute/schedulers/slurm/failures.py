@@ -81,15 +81,15 @@ def refused_attachment(output: Output) -> ApiError:
     return failed(output)
 
 
-def refused_cancellation(told: str) -> ApiError | None:
+def refused_cancellation(output: Output) -> ApiError | None:
     """The error in what `scancel -v` told, which it often does with exit status 0; None when all is well.
 
     A job that has ended already is as cancelled as it can be.
     """
-    words = _TERMINATING.sub("", told).strip()
-    if "error:" not in words or "already completing or completed" in words:
+    words = _TERMINATING.sub("", output.stderr).strip()
+    if "already completing or completed" in words or not (output.status or "error:" in words):
         return None
-    return failed(Output(1, "", words))
+    return failed(Output(output.status, "", words))
 
 
 def controller_down(output: Output) -> BackendUnavailable:

@@ -16,6 +16,7 @@ from passerelle.compute.schedulers.slurm.spellings import (
     order,
     state_of,
 )
+from passerelle.runtime.command import Output
 from passerelle.runtime.errors import BackendError
 
 QUEUE_FIELDS = (
@@ -190,8 +191,9 @@ def parse_submitted(text: str) -> str:
 
 
 def parse_cancelled(text: str) -> None:
-    """Nothing; raises what `scancel -v` told of."""
-    refused = failures.refused_cancellation(text)
+    """Nothing; raises what `scancel -v` told of. Its exit status stands in the last line."""
+    words, _, status = text.rstrip("\n").rpartition("\n")
+    refused = failures.refused_cancellation(Output(number(status) or 0, "", words))
     if refused is not None:
         raise refused
 

@@ -1,0 +1,238 @@
+"""What the slurm plugin makes of a real Slurm 22.05, value by value."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from passerelle.compute.scheduler import Account, JobFilter, PosixName, State, Status
+from passerelle.runtime import caller
+from passerelle.runtime.errors import FailedPrecondition, Forbidden, InvalidArgument, NotFound
+from tests.conformance.record_slurm import HOSTILE_NAME, JOBS, MISTAKES, described
+from tests.conformance.systems import Prepared, slurm
+
+
+@pytest.fixture
+async def recorded(tmp_path: Path) -> AsyncIterator[Prepared]:
+    async with slurm(tmp_path) as prepared:
+        yield prepared
+
+
+@pytest.fixture(autouse=True)
+def alice() -> Iterator[None]:
+    with caller.bind(caller.Caller("alice", "")):
+        yield
+
+
+def programs(recorded: Prepared) -> list[str]:
+    return sorted(line.split()[4] for line in recorded.lines if "SLURM_TIME_FORMAT" in line)
+
+
+async def test_a_running_job_is_answered_by_slurmctld_alone(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs["running"])
+    assert programs(recorded) == ["squeue", "squeue"]
+    assert job.status == Status(State.RUNNING, "RUNNING", "None", 0, 0)
+    assert (job.time.end, job.time.suspended, job.time.limit) == (None, 0, 3600)
+    assert [step.id.partition(".")[2] for step in job.steps] == ["batch", "1"]
+    assert {step.status for step in job.steps} == {Status(State.RUNNING, "RUNNING", None, 0, 0)}
+    assert (job.account, job.group, job.cluster, job.nodes) == ("proj1", "alice", "lab", "cn01")
+
+
+async def test_a_pending_job_is_answered_by_slurmctld_alone(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs["pending"])
+    assert programs(recorded) == ["squeue", "squeue"]
+    assert job.status == Status(State.PENDING, "PENDING", "BeginTime", None, None)
+    assert (job.time.elapsed, job.time.suspended, job.time.limit) == (0, None, 93840)
+    assert job.time.start is not None
+    assert job.time.end == job.time.start + 93840
+    assert (job.nodes, job.node_count, job.steps) == ("", 1, ())
+
+
+async def test_a_hostile_name_is_a_name(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs["hostile"])
+    assert job.name == HOSTILE_NAME
+    listed = await recorded.scheduler.jobs(JobFilter(user="alice", name=HOSTILE_NAME))
+    assert [job.id for job in listed] == [recorded.jobs["hostile"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("succeeded", Status(State.SUCCEEDED, "COMPLETED", "None", 0, 0)),
+        ("failed", Status(State.FAILED, "FAILED", "None", 3, 0)),
+        ("signalled", Status(State.FAILED, "FAILED", "None", 0, 15)),
+        ("timeout", Status(State.TIMEOUT, "TIMEOUT", "None", 0, 0)),
+        ("cancelled", Status(State.CANCELLED, "CANCELLED by 1001", "None", 0, 0)),
+        ("dropped", Status(State.CANCELLED, "CANCELLED by 1001", "BeginTime", 0, 0)),
+        ("suspended", Status(State.SUSPENDED, "SUSPENDED", "None", 0, 0)),
+        ("held", Status(State.PENDING, "PENDING", "JobHeldUser", None, None)),
+        ("forgotten", Status(State.FAILED, "FAILED", "None", 3, 0)),
+    ],
+)
+async def test_status(recorded: Prepared, kind: str, status: Status) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs[kind])
+    assert job.status == status
+
+
+async def test_steps_of_an_ended_job(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs["failed"])
+    assert [(step.name, step.status) for step in job.steps] == [
+        ("batch", Status(State.FAILED, "FAILED", None, 3, 0)),
+        ("true", Status(State.SUCCEEDED, "COMPLETED", None, 0, 0)),
+    ]
+    assert all(step.time.limit is None for step in job.steps)
+
+
+async def test_a_job_that_never_ran_has_no_start(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs["dropped"])
+    assert (job.time.start, job.nodes, job.node_count) == (None, "None assigned", 0)
+
+
+async def test_how_long_a_job_was_suspended(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs["suspended"])
+    assert job.time.suspended is not None
+    assert job.time.suspended > 60
+
+
+async def test_all_tasks_of_an_array(recorded: Prepared) -> None:
+    array = recorded.jobs["array"]
+    found = await recorded.scheduler.job(array)
+    assert [(job.id, job.status.exit_code) for job in found] == [
+        (f"{array}_0", 0),
+        (f"{array}_1", 1),
+        (f"{array}_2", 2),
+    ]
+
+
+async def test_an_array_that_runs_one_task_and_waits_with_the_others(recorded: Prepared) -> None:
+    array = recorded.jobs["array_waiting"]
+    found = await recorded.scheduler.job(array)
+    assert [(job.id, job.status.word) for job in found] == [
+        (f"{array}_1", "RUNNING"),
+        (f"{array}_[2-4%1]", "PENDING"),
+    ]
+    assert [step.id for step in found[0].steps] == [f"{array}_1.batch"]
+
+
+async def test_one_task_of_an_array_is_answered_by_slurmctld_alone(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(f"{recorded.jobs['array_waiting']}_1")
+    assert programs(recorded) == ["squeue", "squeue"]
+    assert job.status.state is State.RUNNING
+
+
+async def test_somebody_elses_job_is_shown(recorded: Prepared) -> None:
+    (job,) = await recorded.scheduler.job(recorded.jobs["foreign"])
+    assert (job.user, job.group, job.account) == ("bob", "bob", "proj2")
+
+
+async def test_lists_differ_by_user(recorded: Prepared) -> None:
+    mine = await recorded.scheduler.jobs(JobFilter(user="alice"))
+    everybodys = await recorded.scheduler.jobs(JobFilter())
+    assert {job.user for job in mine} == {"alice"}
+    assert {job.user for job in everybodys} == {"alice", "bob"}
+    assert not await recorded.scheduler.jobs(JobFilter(user="alice", account="tiny"))
+
+
+async def test_metadata_of_a_running_job(recorded: Prepared) -> None:
+    running = recorded.jobs["running"]
+    found = await recorded.scheduler.metadata(running)
+    assert found.script == JOBS["running"]["script"]
+    assert found.standard_input == "/dev/null"
+    assert found.standard_output == f"/tmp/slurm-{running}.out"
+
+
+async def test_a_hostile_name_is_no_path_in_the_metadata(recorded: Prepared) -> None:
+    hostile = recorded.jobs["hostile"]
+    found = await recorded.scheduler.metadata(hostile)
+    assert found.standard_output == found.standard_error == f"/tmp/slurm-{hostile}.out"
+
+
+async def test_metadata_of_somebody_elses_job_has_no_script(recorded: Prepared) -> None:
+    found = await recorded.scheduler.metadata(recorded.jobs["foreign"])
+    assert found.script is None
+    assert found.standard_output == f"/tmp/slurm-{recorded.jobs['foreign']}.out"
+
+
+async def test_metadata_of_a_job_that_slurmctld_has_forgotten(recorded: Prepared) -> None:
+    found = await recorded.scheduler.metadata(recorded.jobs["forgotten"])
+    assert found.script == "#!/bin/bash\nsrun --overlap true\nexit 3\n\n"
+    assert found.standard_output is None
+
+
+async def test_nodes(recorded: Prepared) -> None:
+    first, second = await recorded.scheduler.nodes()
+    assert (first.name, first.partitions) == ("cn01", ("debug", "normal"))
+    assert (first.sockets, first.cores, first.threads, first.cpus) == (16, 1, 1, 16)
+    assert (first.features, first.memory, first.weight) == ("mc,cpu", 8000, 1)
+    assert (second.name, second.partitions) == ("cn02", ("normal", "secret"))
+
+
+async def test_hidden_partitions_are_told_apart(recorded: Prepared) -> None:
+    found = await recorded.scheduler.partitions()
+    told = [(p.name, p.state, p.cpus, p.node_count, p.hidden) for p in found]
+    assert told == [
+        ("normal", "UP", 32, 2, False),
+        ("debug", "UP", 16, 1, False),
+        ("secret", "UP", 16, 1, True),
+    ]
+
+
+async def test_reservations(recorded: Prepared) -> None:
+    training, now = await recorded.scheduler.reservations()
+    assert (training.name, training.nodes) == ("training", "cn02")
+    assert (training.features, training.state) == ("gpu", "inactive")
+    assert training.end - training.start == 7200
+    assert (now.name, now.features, now.state) == ("alice_now", None, "active")
+
+
+async def test_the_user_and_the_accounts_come_in_one_command(recorded: Prepared) -> None:
+    found = await recorded.scheduler.user_info()
+    assert found.groups == (PosixName("1002", "alice"), PosixName("1001", "research"))
+    assert found.accounts == (
+        Account("proj1", True),
+        Account("proj1sub", False),
+        Account("tiny", False),
+    )
+    assert len(recorded.lines) == 1
+
+
+async def test_what_may_not_be_done_to_a_job(recorded: Prepared) -> None:
+    scheduler, jobs = recorded.scheduler, recorded.jobs
+    with pytest.raises(Forbidden, match="Access/permission denied"):
+        await scheduler.cancel(jobs["foreign"])
+    with pytest.raises(Forbidden, match="Access/permission denied"):
+        await scheduler.attach(jobs["foreign"], "true")
+    with pytest.raises(FailedPrecondition, match="pending execution"):
+        await scheduler.attach(jobs["pending"], "true")
+    with pytest.raises(FailedPrecondition, match="has expired"):
+        await scheduler.attach(jobs["succeeded"], "true")
+    with pytest.raises(FailedPrecondition, match="Exited with exit code 3"):
+        await scheduler.attach(jobs["running"], "exit 3")
+    with pytest.raises(NotFound):
+        await scheduler.cancel("99999999")
+
+
+async def test_cancelling(recorded: Prepared) -> None:
+    await recorded.scheduler.cancel(recorded.jobs["hostile"])
+    assert recorded.lines[-1].endswith(f" scancel {recorded.jobs['hostile']}")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+async def test_a_refused_submission_tells_why(recorded: Prepared, mistake: dict[str, str]) -> None:
+    kind = Forbidden if mistake.get("account") == "tiny" else InvalidArgument
+    with pytest.raises(kind, match="sbatch: "):
+        await recorded.scheduler.submit(described(**mistake))
+
+
+async def test_an_exceeded_limit_is_told_in_firecrests_words(recorded: Prepared) -> None:
+    words = r"^Job submission rejected: accounting/QOS policy limit exceeded\. sbatch: error: Assoc"
+    with pytest.raises(Forbidden, match=words):
+        await recorded.scheduler.submit(described(account="tiny"))
+
+
+async def test_a_submission_gives_the_id(recorded: Prepared) -> None:
+    job = described(**{"name": "succeeded", **JOBS["succeeded"]})
+    assert await recorded.scheduler.submit(job) == recorded.jobs["succeeded"]
+    with pytest.raises(KeyError):  # the recordings know nothing of another name
+        await recorded.scheduler.submit(replace(job, name="other"))

@@ -1,0 +1,108 @@
+"""The compute service on a real port, with its interceptors; the fakes: a shell below, an authority beside it."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.compute.firecrest import ComputeProfile
+from passerelle.compute.queries import Queries
+from passerelle.compute.schedulers.slurm import Slurm
+from passerelle.compute.server import ComputeService
+from passerelle.compute.shared import SharedScheduler
+from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.errors import Unauthenticated
+from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.serve import serving
+from passerelle.runtime.stages import REST_SURFACE, authorise, map_errors, observe
+from passerelle.v1 import compute_pb2_grpc as pb_grpc
+from passerelle.v1.access_pb2 import Access
+from tests.unit.compute.scripted_shell import ScriptedShell
+
+SECRET = "s" * 32
+
+
+class NameIsToken:
+    """Takes a token for the name of its user."""
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        """See `Authority.caller`."""
+        if token == "expired":
+            raise Unauthenticated("Access token expired")
+        return Caller(token, token)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a REST client would get: status, and the body parsed from JSON, or None."""
+
+    status: int
+    body: Any
+
+    @property
+    def fields(self) -> list[tuple[str, str | None]]:
+        """Location and name of the fields that a validation error names."""
+        return [(field["location"], field["name"]) for field in self.body["data"]["fields"]]
+
+    @property
+    def told(self) -> str:
+        """All that an error says."""
+        return json.dumps(self.body)
+
+
+@dataclass(frozen=True)
+class Served:
+    """Stubs of both surfaces, and the shell below."""
+
+    native: "pb_grpc.ComputeServiceAsyncStub"
+    profile: "profile_grpc.ComputeServiceAsyncStub"
+    shell: ScriptedShell
+
+    async def ask(self, method: str, request: Any, user: str = "alice") -> Answer:
+        """Call a method of the profile, as Envoy does for a REST request."""
+        call = getattr(self.profile, method)(
+            request, metadata=(*metadata(user), (REST_SURFACE, "1"))
+        )
+        try:
+            reply = await call
+        except grpc.aio.AioRpcError as error:
+            assert await call.initial_metadata() is not None
+            trailers = dict(cast(Any, error.trailing_metadata()))
+            return Answer(int(trailers["x-http-code"]), json.loads(trailers["x-error-body"]))
+        sent = dict(cast(Any, await call.initial_metadata()))
+        return Answer(int(sent.get("x-http-code", "200")), json.loads(reply.data or b"null"))
+
+
+def metadata(user: str = "alice") -> tuple[tuple[str, str], ...]:
+    """What a gRPC call of `user` says."""
+    return (("authorization", f"Bearer {user}"),)
+
+
+def body(value: Any) -> HttpBody:
+    """A JSON body."""
+    return HttpBody(content_type="application/json", data=json.dumps(value).encode())
+
+
+@asynccontextmanager
+async def served(shell: ScriptedShell, *, cache_seconds: float = 0) -> AsyncIterator[Served]:
+    """Both surfaces in front of Slurm on the system `daint`."""
+    scheduler = SharedScheduler(Slurm(shell), "daint", Queries(cache_seconds))
+    schedulers: Mapping[str, SharedScheduler] = {"daint": scheduler}
+
+    def register(server: grpc.aio.Server) -> None:
+        pb_grpc.add_ComputeServiceServicer_to_server(ComputeService(schedulers), server)
+        profile_grpc.add_ComputeServiceServicer_to_server(ComputeProfile(schedulers), server)
+
+    pipeline = Pipeline([observe, map_errors, authorise(NameIsToken(), SECRET)], timeout=20)
+    async with (
+        serving(register, (), [pipeline], drain=0) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        native: pb_grpc.ComputeServiceAsyncStub = pb_grpc.ComputeServiceStub(channel)
+        profile: profile_grpc.ComputeServiceAsyncStub = profile_grpc.ComputeServiceStub(channel)
+        yield Served(native, profile, shell)

@@ -1,0 +1,259 @@
+"""Which of Slurm's commands answer a question, and what is remembered."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from passerelle.compute.scheduler import JobDescription, JobFilter, State
+from passerelle.compute.schedulers.slurm import Slurm
+from passerelle.runtime import caller
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import BackendError, BackendUnavailable, NotFound
+from tests.unit.compute import scripted_shell as slurm
+from tests.unit.compute.scripted_shell import NOTHING, UNKNOWN_JOB, ScriptedShell
+
+CTLD = ["squeue", "steps"]
+BOTH = ["sacct", "squeue", "steps"]
+DISABLED = Output(1, "", "Slurm accounting storage is disabled\n")
+NO_DBD = Output(1, "", "sacct: error: Problem talking to the database: Connection refused\n")
+NO_CTLD = Output(
+    1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n"
+)
+ENDED = {"State": "COMPLETED", "EndTime": "1065", "TimeUsed": "1:05"}
+
+
+@pytest.fixture(autouse=True)
+def alice() -> Iterator[None]:
+    with caller.bind(caller.Caller("alice", "")):
+        yield
+
+
+def ended_job() -> ScriptedShell:
+    return ScriptedShell(
+        squeue=slurm.queue(ENDED), sacct=slurm.history({}, {"JobID": "7.batch", "User": ""})
+    )
+
+
+async def test_an_ended_job_is_asked_of_accounting_once() -> None:
+    shell = ended_job()
+    scheduler = Slurm(shell)
+    first = await scheduler.job("7")
+    assert shell.asked == BOTH
+    shell.commands.clear()
+    assert await scheduler.job("7") == first
+    assert shell.asked == CTLD
+    assert [step.id for step in first[0].steps] == ["7.batch"]
+
+
+async def test_a_remembered_job_needs_slurmctld_to_know_nothing_else() -> None:
+    shell = ended_job()
+    scheduler = Slurm(shell)
+    first = await scheduler.job("7")
+    shell.answers["squeue"] = UNKNOWN_JOB
+    shell.commands.clear()
+    assert await scheduler.job("7") == first
+    assert shell.asked == CTLD
+
+
+async def test_a_requeued_job_is_not_the_remembered_one() -> None:
+    shell = ended_job()
+    scheduler = Slurm(shell)
+    await scheduler.job("7")
+    shell.answers["squeue"] = slurm.queue({})
+    (running,) = await scheduler.job("7")
+    assert running.status.state is State.RUNNING
+    shell.answers["squeue"] = slurm.queue(ENDED | {"EndTime": "2000"})
+    shell.answers["sacct"] = slurm.history({"End": "2000"})
+    (again,) = await scheduler.job("7")
+    assert again.time.end == 2000
+
+
+async def test_what_one_user_was_told_is_not_remembered_for_another() -> None:
+    shell = ended_job()
+    scheduler = Slurm(shell)
+    await scheduler.job("7")
+    shell.commands.clear()
+    with caller.bind(caller.Caller("bob", "")):
+        await scheduler.job("7")
+    assert "sacct" in shell.asked
+
+
+async def test_accounting_may_lag() -> None:
+    """It still has the job as running when slurmctld has it as ended: asked again next time."""
+    shell = ScriptedShell(
+        squeue=slurm.queue(ENDED | {"State": "FAILED", "exit_code": "768"}),
+        sacct=slurm.history({"State": "RUNNING", "End": "Unknown"}),
+    )
+    scheduler = Slurm(shell)
+    (job,) = await scheduler.job("7")
+    assert (job.status.word, job.status.exit_code, job.time.end) == ("FAILED", 3, 1065)
+    shell.answers["sacct"] = slurm.history({"State": "FAILED", "ExitCode": "3:0"}, {"JobID": "7.0"})
+    (job,) = await scheduler.job("7")
+    assert [step.id for step in job.steps] == ["7.0"]
+
+
+async def test_the_name_is_slurmctlds_because_accounting_reduces_it() -> None:
+    shell = ScriptedShell(
+        squeue=slurm.queue(ENDED | {"Name": "日本"}), sacct=slurm.history({"JobName": "??"})
+    )
+    (job,) = await Slurm(shell).job("7")
+    assert job.name == "日本"
+
+
+async def test_without_accounting_slurmctld_must_do() -> None:
+    shell = ScriptedShell(squeue=slurm.queue(ENDED), sacct=DISABLED)
+    scheduler = Slurm(shell)
+    (job,) = await scheduler.job("7")
+    assert (job.status.word, job.status.exit_code) == ("COMPLETED", 0)
+    assert [job.id for job in await scheduler.jobs(JobFilter())] == ["7"]
+    shell.answers["squeue"] = UNKNOWN_JOB
+    with pytest.raises(NotFound):
+        await scheduler.job("7")
+
+
+async def test_when_accounting_is_down_a_known_job_is_told_of_all_the_same() -> None:
+    shell = ScriptedShell(squeue=slurm.queue(ENDED), sacct=NO_DBD)
+    scheduler = Slurm(shell)
+    assert (await scheduler.job("7"))[0].status.word == "COMPLETED"
+    shell.answers["squeue"] = UNKNOWN_JOB
+    with pytest.raises(BackendUnavailable):
+        await scheduler.job("7")
+    shell.answers["squeue"] = slurm.queue({})
+    with pytest.raises(BackendUnavailable):
+        await scheduler.jobs(JobFilter())
+
+
+async def test_slurmctld_down_is_no_missing_job() -> None:
+    shell = ScriptedShell(squeue=NO_CTLD, steps=NO_CTLD, sacct=NOTHING)
+    with pytest.raises(BackendUnavailable, match="Unable to contact slurm controller"):
+        await Slurm(shell).job("7")
+
+
+async def test_an_unknown_state_is_unspecified() -> None:
+    shell = ScriptedShell(
+        squeue=slurm.queue({"State": "EXPEDITING"}), sacct=slurm.history({"State": "EXPEDITING"})
+    )
+    (job,) = await Slurm(shell).job("7")
+    assert (job.status.state, job.status.word) == (State.UNSPECIFIED, "EXPEDITING")
+
+
+async def test_commands_of_one_question_run_together() -> None:
+    shell = ScriptedShell(squeue=slurm.queue({}))
+    shell.gate.clear()
+    asking = asyncio.create_task(Slurm(shell).job("7"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert shell.asked == CTLD
+    shell.gate.set()
+    await asking
+
+
+async def test_a_history_is_reused_and_renewed_when_a_job_ends() -> None:
+    shell = ScriptedShell(
+        squeue=slurm.queue({}), sacct=slurm.history({"State": "RUNNING", "End": "Unknown"})
+    )
+    scheduler = Slurm(shell, history_cache_seconds=1000)
+    await scheduler.jobs(JobFilter(user="alice"))
+    assert shell.asked == BOTH
+    shell.commands.clear()
+    await scheduler.jobs(JobFilter(user="alice", name="job"))  # the same history
+    assert shell.asked == CTLD
+    shell.answers |= {"squeue": slurm.queue(ENDED), "sacct": slurm.history({})}
+    (job,) = await scheduler.jobs(JobFilter(user="alice"))
+    assert shell.asked == sorted([*CTLD, *BOTH])
+    assert job.status.word == "COMPLETED"
+
+
+async def test_a_job_that_accounting_never_gets_is_not_waited_for_again_and_again() -> None:
+    shell = ScriptedShell(squeue=slurm.queue({}), sacct=slurm.history())
+    scheduler = Slurm(shell, history_cache_seconds=1000)
+    await scheduler.jobs(JobFilter())
+    shell.answers["squeue"] = slurm.queue(ENDED)
+    await scheduler.jobs(JobFilter())
+    shell.commands.clear()
+    (job,) = await scheduler.jobs(JobFilter())
+    assert shell.asked == CTLD
+    assert job.status.word == "COMPLETED"
+
+
+async def test_histories_are_kept_by_user_and_by_what_was_wanted() -> None:
+    shell = ScriptedShell(squeue=slurm.queue(), sacct=slurm.history())
+    scheduler = Slurm(shell, history_cache_seconds=1000)
+    await scheduler.jobs(JobFilter(user="alice"))
+    for wanted in (JobFilter(), JobFilter(user="alice", account="a"), JobFilter("alice", window=1)):
+        shell.commands.clear()
+        await scheduler.jobs(wanted)
+        assert "sacct" in shell.asked
+    shell.commands.clear()
+    with caller.bind(caller.Caller("bob", "")):
+        await scheduler.jobs(JobFilter())
+    assert "sacct" in shell.asked
+
+
+async def test_waiting_tasks_that_accounting_still_has_are_stale() -> None:
+    shell = ScriptedShell(
+        squeue=slurm.queue({"JobArrayID": "9_1"}, {"JobArrayID": "9_[2-4]", "State": "PENDING"}),
+        sacct=slurm.history({"JobID": "9_[1-4]", "State": "PENDING"}, {"JobID": "9_0"}),
+    )
+    found = await Slurm(shell).job("9")
+    assert [(job.id, job.status.word) for job in found] == [
+        ("9_0", "COMPLETED"),
+        ("9_1", "RUNNING"),
+        ("9_[2-4]", "PENDING"),
+    ]
+
+
+IDENTITY = "uid=1001(alice) gid=1002(the staff) groups=1002(the staff),1001(research, all),5005\n"
+
+
+async def test_accounts_come_from_accounting_where_slurmctld_does_not_tell() -> None:
+    shell = ScriptedShell(
+        id=Output(1, IDENTITY, ""),
+        sacctmgr=Output(0, "proj1|proj1\nproj2|proj1\nproj2|proj1\n", ""),
+    )
+    found = await Slurm(shell).user_info()
+    assert [(group.id, group.name) for group in found.groups] == [
+        ("1002", "the staff"),
+        ("1001", "research, all"),
+        ("5005", "5005"),
+    ]
+    assert found.accounts is not None
+    assert [(a.name, a.is_default) for a in found.accounts] == [("proj1", True), ("proj2", False)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        NOTHING,
+        Output(1, "", "You are not running a supported accounting_storage plugin\n"),
+        Output(127, "", "env: 'sacctmgr': No such file or directory\n"),
+    ],
+)
+async def test_a_site_without_accounting_has_no_accounts(answer: Output) -> None:
+    shell = ScriptedShell(id=Output(1, IDENTITY, ""), sacctmgr=answer)
+    assert (await Slurm(shell).user_info()).accounts is None
+
+
+async def test_a_user_that_the_system_does_not_know() -> None:
+    shell = ScriptedShell(id=Output(1, "", "id: cannot find name\n"))
+    with pytest.raises(BackendError):
+        await Slurm(shell).user_info()
+
+
+async def test_ping_of_a_controller_that_is_down() -> None:
+    shell = ScriptedShell(scontrol=Output(1, "Slurmctld(primary) at node1 is DOWN\n", ""))
+    with pytest.raises(BackendUnavailable, match="is DOWN"):
+        await Slurm(shell).ping()
+
+
+@pytest.mark.parametrize("printed", ["77\n", "77;lab\n", "sbatch: note on stdout\n77\n"])
+async def test_the_id_of_a_submission_in_all_its_forms(printed: str) -> None:
+    shell = ScriptedShell(sbatch=Output(0, printed, ""))
+    assert await Slurm(shell).submit(JobDescription("/tmp", script="#!/bin/sh\n")) == "77"
+
+
+async def test_a_submission_without_an_id_is_an_error() -> None:
+    shell = ScriptedShell(sbatch=Output(0, "Submitted\n", ""))
+    with pytest.raises(BackendError, match="Unable to submit new job"):
+        await Slurm(shell).submit(JobDescription("/tmp", script="#!/bin/sh\n"))
