@@ -97,7 +97,7 @@ async def _reply(call: Any) -> Reply:
         status = int(dict(await call.initial_metadata()).get("x-http-code", "200"))
         return Reply(status, body.content_type, body.data)
     except grpc.aio.AioRpcError as error:
-        trailers = {str(key): value for key, value in error.trailing_metadata()}
+        trailers = {item[0]: item[1] for item in error.trailing_metadata() or ()}  # type: ignore[index]
         body = str(trailers["x-error-body"]).encode()
         return Reply(int(trailers["x-http-code"]), "application/json", body)
 

@@ -174,15 +174,22 @@ class Replacement:
         file = await _open(self.session, self._do("open", request))
         try:
             written = await self._fill(file, chunks)
-            found = await self._do("write", file.stat)
-            if found.size != written.size:
-                raise FileError("write", self.path, errno.EIO)
-            if self.mode is not None:
-                await self._do("write", file.chmod, self.mode & 0o777)
-            await self._do("write", _synced, file)
+            await self._settled(file, written.size)
         finally:
             await _closed(self.session, file)
         return written
+
+    async def _settled(self, file: Any, size: int) -> None:
+        """All there, with its mode, and on the disk: asked in one go."""
+        asked: list[Awaitable[Any]] = [
+            self._do("write", file.stat),
+            self._do("write", _synced, file),
+        ]
+        if self.mode is not None:
+            asked.append(self._do("write", file.chmod, self.mode & 0o777))
+        attributes, *_ = await asyncio.gather(*asked)
+        if attributes.size != size:
+            raise FileError("write", self.path, errno.EIO)
 
     async def _fill(self, file: Any, chunks: AsyncIterator[bytes]) -> Written:
         size, digest = 0, hashlib.sha256()

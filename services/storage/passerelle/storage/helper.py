@@ -7,14 +7,14 @@ import logging
 import shlex
 from contextlib import suppress
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncssh
 
 from passerelle.runtime.errors import ApiError, BackendError, ConnectionFailed
 from passerelle.runtime.ssh.connection import LOST, Connection
 from passerelle.storage.files import FileError
-from passerelle.storage.remote_helper import ANSWER, GREETING, REQUEST
+from passerelle.storage.remote_helper import ANSWER, FAILED, GREETING, MORE, REQUEST
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,13 @@ class NoHelper(Exception):
     """No helper can run on this system."""
 
 
+class _Pending(NamedTuple):
+    """A call that waits for its answer, and the pieces of it that have come."""
+
+    answer: "asyncio.Future[bytes]"
+    pieces: list[bytes]
+
+
 class RemoteHelper:
     """A running helper of one connection."""
 
@@ -40,7 +47,7 @@ class RemoteHelper:
         self._system = system
         self._process = process
         self._numbers = itertools.cycle(range(1, 1 << 32))
-        self._pending: dict[int, asyncio.Future[bytes]] = {}
+        self._pending: dict[int, _Pending] = {}
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -76,11 +83,10 @@ class RemoteHelper:
         if not self.alive:
             raise _lost(self._system)
         number = next(self._numbers)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._pending[number] = answer
+        pending = self._pending[number] = _Pending(asyncio.get_running_loop().create_future(), [])
         self._send(number, operation, arguments)
         try:
-            return await answer
+            return await pending.answer
         finally:
             if self._pending.pop(number, None) is not None and self.alive:
                 self._send(number, "cancel", {})
@@ -99,9 +105,9 @@ class RemoteHelper:
         except (*LOST, OSError, asyncssh.Error):
             log.debug("the helper's channel to system %s broke", self._system)
         finally:
-            for answer in self._pending.values():
-                if not answer.done():
-                    answer.set_exception(_lost(self._system))
+            for pending in self._pending.values():
+                if not pending.answer.done():
+                    pending.answer.set_exception(_lost(self._system))
             self._pending.clear()
             self._process.close()
 
@@ -114,14 +120,21 @@ class RemoteHelper:
                 break
             payload = bytes(memoryview(buffer)[position + ANSWER.size : end])
             position = end
-            answer = self._pending.pop(number, None)
-            if answer is None or answer.done():
-                continue  # given up meanwhile
-            if status == 0:
-                answer.set_result(payload)
-            else:
-                answer.set_exception(self._error(payload))
+            self._take(number, status, payload)
         del buffer[:position]
+
+    def _take(self, number: int, status: int, payload: bytes) -> None:
+        pending = self._pending.get(number)
+        if pending is None or pending.answer.done():
+            return  # given up meanwhile
+        pending.pieces.append(payload)
+        if status == MORE:
+            return
+        del self._pending[number]
+        if status == FAILED:
+            pending.answer.set_exception(self._error(payload))
+        else:
+            pending.answer.set_result(b"".join(pending.pieces))
 
     def _error(self, payload: bytes) -> ApiError:
         said = json.loads(payload)

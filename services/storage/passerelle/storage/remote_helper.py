@@ -2,8 +2,9 @@
 
 The storage service sends this very file to a `python3` (3.6 or newer, standard library only) over one SSH channel and
 talks to it in frames. A request is `id, length` (two 32-bit numbers, big-endian) and that many bytes of JSON
-`[operation, arguments]`; an answer is `id, status, length` (32, 8 and 32 bits) and that many bytes: the result, or with
-status 1 a JSON description of what failed. Answers come in any order. The process ends when its input ends.
+`[operation, arguments]`; an answer is `id, status, length` (32, 8 and 32 bits) and that many bytes: the last of the
+result (status 0), a piece of it with more to come (2), or a JSON description of what failed (1), which makes earlier
+pieces void. Answers come in any order. The process ends when its input ends.
 
 Paths are bytes inside, so that no locale can spoil them; in JSON they are UTF-8 text, in which a byte that is not UTF-8
 stands as a backslash and three octal digits.
@@ -32,8 +33,11 @@ GREETING = b"\0passerelle-helper-1\n"
 
 REQUEST = struct.Struct(">II")
 ANSWER = struct.Struct(">IBI")
+LAST, FAILED, MORE = 0, 1, 2
 MAX_THREADS = 64  # a call that hangs in a dead filesystem keeps its thread; others must go on
 BLOCK = 1 << 18
+PIECE = 1 << 16  # of a long answer; what has been sent travels while the rest is being made
+DOT = ord(".")
 
 
 class Failure(Exception):
@@ -206,30 +210,48 @@ def list_files(
     recursive: bool,
     dereference: bool,
     limit: int,
-) -> bytes:
-    """A JSON array in the order of GNU `ls` in the C locale; a file that is no directory is listed itself."""
-    row = row_maker(columns)
+) -> "Iterator[bytes]":
+    """A JSON array in the order of GNU `ls` in the C locale, piece by piece; what is no directory is listed itself."""
     top = _look(path, dereference)
     if not stat.S_ISDIR(top.st_mode):
-        return b"[" + _row(path, dereference, columns) + b"]"
+        yield b"[" + _row(path, dereference, columns) + b"]"
+        return
+    row = row_maker(columns)
+    above = ((top.st_dev, top.st_ino),)
     rows: list[str] = []
-    size = 0
-    pending: list[tuple[bytes, bytes, tuple[Any, ...]]] = [(path, b"", ((top.st_dev, top.st_ino),))]
+    opening, size, total = "[", 0, 0
+    for name, st, target in _walk(call, path, above, hidden, recursive, dereference):
+        rows.append(row(name, st, target))
+        size += len(rows[-1])
+        if size > PIECE:
+            yield (opening + ",".join(rows)).encode()
+            opening, size, total, rows = ",", 0, total + size, []
+            if total > limit:
+                raise Failure("limit", path, errno.EFBIG)
+    yield ((opening if rows or opening == "[" else "") + ",".join(rows) + "]").encode()
+
+
+def _walk(
+    call: Call,
+    path: bytes,
+    above: "tuple[tuple[int, int], ...]",
+    hidden: bool,
+    recursive: bool,
+    dereference: bool,
+) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
+    """A directory's entries, then those of each directory in it, with their names relative to `path`."""
+    pending = [(path, b"", above)]
     while pending:
         directory, prefix, above = pending.pop()
-        below: list[tuple[bytes, bytes, tuple[Any, ...]]] = []
+        below = []
         for name, st, target in _entries(call, directory, hidden, dereference):
-            rows.append(row(prefix + name, st, target))
-            size += len(rows[-1])
-            if size > limit:
-                raise Failure("limit", path, errno.EFBIG)
+            yield prefix + name, st, target
             if recursive and stat.S_ISDIR(st.st_mode):
                 identity = (st.st_dev, st.st_ino)
                 if identity not in above:  # a link may lead back up
-                    deeper = (os.path.join(directory, name), prefix + name + b"/")
-                    below.append((*deeper, (*above, identity)))
+                    deeper = os.path.join(directory, name)
+                    below.append((deeper, prefix + name + b"/", (*above, identity)))
         pending.extend(reversed(below))
-    return ("[" + ",".join(rows) + "]").encode()
 
 
 def _entries(
@@ -241,9 +263,7 @@ def _entries(
         raise Failure("open", directory, error.errno or 0) from None
     base = directory.rstrip(b"/") + b"/"
     look = os.stat if dereference else os.lstat
-    for name in sorted(names):
-        if not hidden and name.startswith(b"."):
-            continue
+    for name in sorted(name for name in names if hidden or name[0] != DOT):
         if call.cancelled:
             raise Cancelled
         try:
@@ -439,7 +459,7 @@ def _demand_writable(path: bytes, directory: bytes, real: "bytes | None") -> Non
         raise Failure("open", path, errno.EACCES)
 
 
-OPERATIONS: "dict[str, Callable[..., bytes]]" = {
+OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
     "stat": stat_file,
     "list": list_files,
     "read": read_file,
@@ -506,13 +526,17 @@ class Conversation:
     def _answer(self, number: int, call: Call, operation: str, arguments: "dict[str, Any]") -> None:
         try:
             arguments["path"] = arguments["path"].encode()
-            status, result = 0, OPERATIONS[operation](call, **arguments)
+            status, result = LAST, OPERATIONS[operation](call, **arguments)
+            if not isinstance(result, bytes):
+                for piece in result:
+                    self._write(ANSWER.pack(number, MORE, len(piece)) + piece)
+                result = b""
         except Cancelled:
-            status, result = 1, described("cancelled", b"", errno.ECANCELED)
+            status, result = FAILED, described("cancelled", b"", errno.ECANCELED)
         except Failure as error:
-            status, result = 1, described(error.step, error.path, error.code)
+            status, result = FAILED, described(error.step, error.path, error.code)
         except Exception as error:  # a fault of this program; the service logs it
-            status, result = 1, described("fault " + repr(error), b"", 0)
+            status, result = FAILED, described("fault " + repr(error), b"", 0)
         del self._calls[number]
         self._write(ANSWER.pack(number, status, len(result)) + result)
 
