@@ -1,9 +1,10 @@
-"""Generates stubs and the descriptor set from the contracts: `python proto/generate.py [OUT]`.
+"""Generates stubs, the descriptor set and the OpenAPI document from the contracts: `python proto/generate.py [OUT]`.
 
 `OUT` defaults to `proto/gen`; a test generates into an empty directory and compares.
 """
 
 import shutil
+import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 def generate(out: Path) -> None:
-    """Write the Python stubs and `descriptors.pb` of every contract below `out`."""
+    """Write the Python stubs, `descriptors.pb` and `openapi.json` of all contracts below `out`."""
     shutil.rmtree(out / "passerelle", ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     protos = sorted(str(path) for path in (HERE / "passerelle").rglob("*.proto"))
@@ -38,6 +39,8 @@ def generate(out: Path) -> None:
             *protos,
         ]
     )
+    # In a process of its own: it imports what was just made, and the services' models.
+    subprocess.run([sys.executable, HERE / "openapi.py", out], check=True)
     for package in {Path(path).parent.relative_to(HERE) for path in protos}:
         (out / package / "py.typed").touch()
 

@@ -22,10 +22,14 @@ _VARIABLE = re.compile(r"\{([^}=]+)(?:=[^}]*)?\}")
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One way to call a method over REST: an HTTP verb and a path template of `google.api.http`."""
+    """One way to call a method over REST: an HTTP verb and a path template of `google.api.http`.
+
+    `body` is the request field that the body holds: `*` for all that the path does not, empty for none.
+    """
 
     verb: str
     template: str
+    body: str = ""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -117,15 +121,20 @@ def _method(name: str, service: ServiceDescriptorProto, method: MethodDescriptor
         name=method.name,
         served_by=service.options.Extensions[access_pb2.served_by],
         public=access.audience in (access_pb2.Access.PUBLIC, access_pb2.Access.USER),
-        bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
+        bindings=tuple(bindings(method)),
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
     )
 
 
+def bindings(method: MethodDescriptorProto) -> Iterator[Binding]:
+    """The ways to call a method over REST; none for a method that is gRPC only."""
+    return _bindings(method.options.Extensions[annotations_pb2.http])
+
+
 def _bindings(rule: HttpRule) -> Iterator[Binding]:
     verb = rule.WhichOneof("pattern")
     if verb is not None:
-        yield Binding(verb.upper(), getattr(rule, verb))
+        yield Binding(verb.upper(), getattr(rule, verb), rule.body)
     for more in rule.additional_bindings:
         yield from _bindings(more)

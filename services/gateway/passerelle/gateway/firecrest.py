@@ -2,9 +2,10 @@
 
 import math
 from datetime import UTC, datetime
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
 
 from google.api.httpbody_pb2 import HttpBody
+from typing_extensions import TypedDict
 
 from passerelle.firecrest.v2 import status_pb2 as pb
 from passerelle.firecrest.v2 import status_pb2_grpc as pb_grpc

@@ -41,7 +41,8 @@ class Operation:
     """What the OpenAPI document says of one profile method, beyond what its proto can.
 
     `body` and `query` are the models that validate them. `replies` maps the statuses of success to what the body then
-    is: a TypedDict or a pydantic model for JSON, `bytes` for file content, None for no body.
+    is: a TypedDict (of `typing_extensions`, as pydantic wants) or a pydantic model for JSON, `bytes` for file content,
+    None for no body. What has a docstring is described by it.
     """
 
     body: type[BaseModel] | None = None

@@ -1,0 +1,187 @@
+"""Schemas of the OpenAPI document, from the descriptor set and from the models of the profiles' adapters."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    MethodDescriptorProto,
+    ServiceDescriptorProto,
+)
+from pydantic import TypeAdapter
+
+Json = dict[str, Any]
+Comments = dict[tuple[int, ...], str]
+
+_NATIVE = "passerelle.v1"
+
+# JSON forms of https://protobuf.dev/programming-guides/json/; 64-bit integers travel as strings.
+_SCALARS: dict[int, Json] = {
+    FieldDescriptorProto.TYPE_DOUBLE: {"type": "number", "format": "double"},
+    FieldDescriptorProto.TYPE_FLOAT: {"type": "number", "format": "float"},
+    FieldDescriptorProto.TYPE_INT64: {"type": "string", "format": "int64"},
+    FieldDescriptorProto.TYPE_UINT64: {"type": "string", "format": "uint64"},
+    FieldDescriptorProto.TYPE_INT32: {"type": "integer", "format": "int32"},
+    FieldDescriptorProto.TYPE_UINT32: {"type": "integer", "format": "uint32"},
+    FieldDescriptorProto.TYPE_BOOL: {"type": "boolean"},
+    FieldDescriptorProto.TYPE_STRING: {"type": "string"},
+    FieldDescriptorProto.TYPE_BYTES: {"type": "string", "format": "byte"},
+}
+_WELL_KNOWN: dict[str, Json] = {
+    ".google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
+    ".google.protobuf.Duration": {
+        "type": "string",
+        "pattern": r"^-?\d+(\.\d{1,9})?s$",
+        "examples": ["90s"],
+    },
+    ".google.protobuf.Empty": {"type": "object"},
+}
+
+
+class Contracts:
+    """The descriptor set, with its comments by full name."""
+
+    def __init__(self, found: FileDescriptorSet) -> None:
+        self.messages: dict[str, DescriptorProto] = {}
+        self.enums: dict[str, EnumDescriptorProto] = {}
+        self.texts: dict[str, str] = {}
+        self.services: list[tuple[str, ServiceDescriptorProto]] = []
+        for file in found.file:
+            if file.package.startswith("passerelle."):
+                self._add_file(file)
+
+    def methods(self) -> Iterator[tuple[str, ServiceDescriptorProto, MethodDescriptorProto]]:
+        """Every RPC with its service and that service's full name."""
+        for name, service in self.services:
+            for method in service.method:
+                yield name, service, method
+
+    def text(self, *names: str) -> str:
+        """What the comment on `names`, joined by dots, says."""
+        return self.texts.get(".".join(names).lstrip("."), "")
+
+    def _add_file(self, file: FileDescriptorProto) -> None:
+        comments = {
+            tuple(location.path): _unwrapped(location.leading_comments)
+            for location in file.source_code_info.location
+            if location.leading_comments
+        }
+        for i, message in enumerate(file.message_type):
+            self._add_message(file.package, message, (4, i), comments)
+        for i, enum in enumerate(file.enum_type):
+            self._add_enum(file.package, enum, (5, i), comments)
+        for i, service in enumerate(file.service):
+            name = f"{file.package}.{service.name}"
+            self.services.append((name, service))
+            self.texts[name] = comments.get((6, i), "")
+            for j, method in enumerate(service.method):
+                self.texts[f"{name}.{method.name}"] = comments.get((6, i, 2, j), "")
+
+    def _add_message(
+        self, scope: str, message: DescriptorProto, path: tuple[int, ...], comments: Comments
+    ) -> None:
+        name = f"{scope}.{message.name}"
+        self.messages[f".{name}"] = message
+        self.texts[name] = comments.get(path, "")
+        for i, field in enumerate(message.field):
+            self.texts[f"{name}.{field.name}"] = comments.get((*path, 2, i), "")
+        for i, nested in enumerate(message.nested_type):
+            self._add_message(name, nested, (*path, 3, i), comments)
+        for i, enum in enumerate(message.enum_type):
+            self._add_enum(name, enum, (*path, 4, i), comments)
+
+    def _add_enum(
+        self, scope: str, enum: EnumDescriptorProto, path: tuple[int, ...], comments: Comments
+    ) -> None:
+        name = f"{scope}.{enum.name}"
+        self.enums[f".{name}"] = enum
+        self.texts[name] = comments.get(path, "")
+        for i, value in enumerate(enum.value):
+            self.texts[f"{name}.{value.name}"] = comments.get((*path, 2, i), "")
+
+
+def _unwrapped(comment: str) -> str:
+    return " ".join(comment.split())
+
+
+class Schemas:
+    """The document's `components.schemas`, filled by what is referred to."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self.found: dict[str, Json] = {}
+        self._contracts = contracts
+
+    def message(self, name: str) -> Json:
+        """The schema of the message with the full name `name`, which begins with a dot."""
+        if name in _WELL_KNOWN:
+            return dict(_WELL_KNOWN[name])
+        return self._referred(name, lambda: self.object_of(name, ()))
+
+    def object_of(self, name: str, without: tuple[str, ...]) -> Json:
+        """The message's own schema, without the fields that travel elsewhere."""
+        fields = [f for f in self._contracts.messages[name].field if f.name not in without]
+        properties = {field.json_name: self.field(name, field) for field in fields}
+        return self._described({"type": "object", "properties": properties}, name)
+
+    def field(self, message: str, field: FieldDescriptorProto) -> Json:
+        """The schema of one field."""
+        entry = self._contracts.messages.get(field.type_name)
+        if entry is not None and entry.options.map_entry:
+            schema: Json = {"type": "object", "additionalProperties": self._type(entry.field[1])}
+        elif field.label == FieldDescriptorProto.LABEL_REPEATED:
+            schema = {"type": "array", "items": self._type(field)}
+        else:
+            schema = self._type(field)
+        return self._described(schema, message, field.name)
+
+    def model(self, model: Any, mode: Literal["validation", "serialization"]) -> Json:
+        """The schema of a model of a profile's adapter; `mode` is pydantic's."""
+        template = "#/components/schemas/firecrest.{model}"
+        schema = untitled(TypeAdapter(model).json_schema(mode=mode, ref_template=template))
+        for name, part in schema.pop("$defs", {}).items():
+            self._keep(f"firecrest.{name}", part)
+        return self._keep(f"firecrest.{model.__name__}", schema)
+
+    def _keep(self, name: str, schema: Json) -> Json:
+        if self.found.setdefault(name, schema) != schema:
+            raise ValueError(f"two adapters have different models of the name {name}")
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def _type(self, field: FieldDescriptorProto) -> Json:
+        if field.type == FieldDescriptorProto.TYPE_ENUM:
+            return self._referred(field.type_name, lambda: self._enum(field.type_name))
+        if field.type == FieldDescriptorProto.TYPE_MESSAGE:
+            return self.message(field.type_name)
+        return dict(_SCALARS[field.type])
+
+    def _enum(self, name: str) -> Json:
+        values = [value.name for value in self._contracts.enums[name].value]
+        lines = [f"- `{value}`: {self._contracts.text(name, value)}" for value in values]
+        text = "\n".join([self._contracts.text(name), "", *lines])
+        return {"type": "string", "enum": values, "description": text}
+
+    def _referred(self, name: str, make: Callable[[], Json]) -> Json:
+        short = name.removeprefix(f".{_NATIVE}.").lstrip(".")
+        if short not in self.found:
+            self.found[short] = {}  # so that a message that holds itself comes to an end
+            self.found[short] = make()
+        return {"$ref": f"#/components/schemas/{short}"}
+
+    def _described(self, schema: Json, *names: str) -> Json:
+        text = self._contracts.text(*names)
+        return schema | {"description": text} if text else schema
+
+
+def untitled(schema: Any) -> Any:
+    """A schema without the titles that pydantic makes of names."""
+    if isinstance(schema, dict):
+        return {
+            key: untitled(value)
+            for key, value in schema.items()
+            if key != "title" or not isinstance(value, str)
+        }
+    return [untitled(item) for item in schema] if isinstance(schema, list) else schema

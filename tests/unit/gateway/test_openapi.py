@@ -1,0 +1,110 @@
+"""The OpenAPI document: valid, complete, and true to the contracts and the adapters."""
+
+import importlib
+import json
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from passerelle.gateway.contracts import Method, methods
+
+DOCUMENT: Any = json.loads(files("passerelle.v1").joinpath("openapi.json").read_bytes())
+BOUND = [(method, binding) for method in methods() for binding in method.bindings]
+ADAPTERS = sorted({m.served_by for m in methods() if m.is_firecrest})
+
+
+def operation(path: str, verb: str) -> Any:
+    return DOCUMENT["paths"][path][verb]
+
+
+def reply(path: str, verb: str, status: str = "200", kind: str = "application/json") -> Any:
+    schema = operation(path, verb)["responses"][status]["content"][kind]["schema"]
+    return resolved(schema)
+
+
+def resolved(schema: Any) -> Any:
+    if "$ref" in schema:
+        return DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def test_it_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+@pytest.mark.parametrize(("method", "binding"), BOUND, ids=lambda x: getattr(x, "path", None))
+def test_every_method_is_in_it_with_its_words(method: Method, binding: Any) -> None:
+    found = operation(binding.template, binding.verb.lower())
+    assert found["summary"]
+    assert method.path.lstrip("/") in found["description"]
+    declared = {p["name"] for p in found["parameters"] if p["in"] == "path"}
+    assert declared == set(binding.variables)
+
+
+@pytest.mark.parametrize("process", ADAPTERS)
+def test_every_adapter_describes_every_method_it_has(process: str) -> None:
+    described = importlib.import_module(f"passerelle.{process}.firecrest").OPENAPI
+    names = {m.name for m in methods() if m.is_firecrest and m.served_by == process}
+    assert set(described) == names
+
+
+def test_native_types_are_those_of_proto_json() -> None:
+    job = resolved({"$ref": "#/components/schemas/Job"})["properties"]
+    assert job["priority"]["type"] == "string"  # 64 bits
+    assert job["nodeCount"]["type"] == "integer"
+    assert job["startTime"]["format"] == "date-time"
+    assert job["steps"]["items"] == {"$ref": "#/components/schemas/Job.Step"}
+    assert job["name"]["description"] == "The job's name."
+    state = resolved(job["state"])
+    assert "SUCCEEDED" in state["enum"]
+    assert "- `SUCCEEDED`: Ended well." in state["description"]
+    environment = DOCUMENT["components"]["schemas"]["JobDescription"]["properties"]["environment"]
+    assert environment["additionalProperties"] == {"type": "string"}
+
+
+def test_path_variables_are_not_asked_for_in_the_body() -> None:
+    body = operation("/v1/systems/{system}/files:mkdir", "post")["requestBody"]
+    assert set(body["content"]["application/json"]["schema"]["properties"]) == {"path", "parents"}
+
+
+def test_streams_of_file_content_are_binary() -> None:
+    path = "/v1/systems/{system}/files:content"
+    assert reply(path, "get", kind="application/octet-stream")["format"] == "binary"
+    assert "application/octet-stream" in operation(path, "put")["requestBody"]["content"]
+
+
+def test_the_profile_is_described_by_its_models() -> None:
+    system = reply("/status/systems", "get")["properties"]["systems"]["items"]
+    assert "max_ops_file_size" in str(resolved(resolved(system)["properties"]["dataOperation"]))
+    submit = operation("/compute/{system}/jobs", "post")
+    assert "201" in submit["responses"]
+    body = resolved(submit["requestBody"]["content"]["application/json"]["schema"])
+    assert "job" in body["properties"]
+    window = next(
+        p
+        for p in operation("/compute/{system}/jobs", "get")["parameters"]
+        if p["name"] == "time_window"
+    )
+    assert window["schema"]["enum"] == ["1h", "8h", "24h", "3d", "7d"]
+    upload = operation("/filesystem/{system}/ops/upload", "post")["requestBody"]["content"]
+    assert set(upload) == {"multipart/form-data"}
+
+
+def test_each_surface_has_its_own_error() -> None:
+    native = reply("/v1/systems", "get", "4XX")
+    profile = reply("/status/systems", "get", "4XX")
+    assert native["required"] == ["error"]
+    assert profile["required"] == ["errorType", "message", "causedBy", "data", "user"]
+
+
+def test_only_liveness_asks_for_no_token() -> None:
+    free = [
+        path
+        for path, verbs in DOCUMENT["paths"].items()
+        for found in verbs.values()
+        if not found["security"]
+    ]
+    assert free == ["/status/liveness/"]
+    assert DOCUMENT["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
