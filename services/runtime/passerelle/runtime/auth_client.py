@@ -6,6 +6,7 @@ in flight are asked once.
 
 import asyncio
 import hashlib
+import json
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -25,11 +26,31 @@ from passerelle.v1.access_pb2 import Access
 
 _TIMEOUT = 10.0  # seconds; an IdP that must be asked for new keys is slower than a cached answer
 _MAX_ENTRIES = 10_000
-# gRPC's own pauses between two attempts grow to minutes: too long after auth was restarted.
+# gRPC's own pauses between two attempts grow to minutes: too long after auth was restarted. Asking auth changes
+# nothing, so a call that finds it away is made again, for the some 3 s that a restart takes.
 _RECONNECT = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {
+                        "name": [{}],
+                        "retryPolicy": {
+                            "maxAttempts": 5,
+                            "initialBackoff": "0.2s",
+                            "maxBackoff": "2s",
+                            "backoffMultiplier": 2,
+                            "retryableStatusCodes": ["UNAVAILABLE"],
+                        },
+                    }
+                ]
+            }
+        ),
+    ),
 )
 
 
