@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -221,12 +222,11 @@ def _two_processes() -> str:
 
 
 def _alive(pid: int) -> bool:
-    try:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    with suppress(ProcessLookupError, FileNotFoundError):
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 async def _gone(*pids: int) -> None:

@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from typing import IO
 
 _KILL_GRACE = 1.0  # seconds between TERM and KILL for what a closed channel leaves running
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,7 +42,7 @@ class Account:
 
 
 class RunningCommand:
-    """A command in a process group of its own. Its three streams are pipes, ready to be connected."""
+    """A command in a process group of its own, with pipes for its three streams."""
 
     def __init__(self, account: Account, command: str) -> None:
         """Start it; raises OSError or ValueError when it cannot be started."""
@@ -54,10 +56,19 @@ class RunningCommand:
             env=account.environment,
             start_new_session=True,
         )
-        self.streams = (self._process.stdin, self._process.stdout, self._process.stderr)
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # A thread for each command, as asyncio itself does where the kernel has no pidfd (before Linux 5.3).
         threading.Thread(target=self._wait, args=(self._status.get_loop(),), daemon=True).start()
+
+    @asynccontextmanager
+    async def streams(self) -> AsyncIterator[tuple[StreamWriter, StreamReader, StreamReader]]:
+        """Its stdin, stdout and stderr, to be used once; closed on leaving."""
+        with ExitStack() as stack:
+            stdin = await _writer(self._process.stdin)
+            stack.callback(stdin.close)
+            stdout = stack.enter_context(closing(await _reader(self._process.stdout)))
+            stderr = stack.enter_context(closing(await _reader(self._process.stderr)))
+            yield stdin, stdout.stream, stderr.stream
 
     async def status(self) -> int:
         """The exit status once it has ended; minus the signal's number when a signal ended it."""
@@ -84,6 +95,29 @@ class RunningCommand:
     def _ended(self, status: int) -> None:
         if not self._status.done():
             self._status.set_result(status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    stream: StreamReader
+    transport: asyncio.ReadTransport
+
+    def close(self) -> None:
+        self.transport.close()
+
+
+async def _reader(pipe: IO[bytes] | None) -> _Source:
+    stream = StreamReader()
+    protocol = StreamReaderProtocol(stream)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+    return _Source(stream, transport)
+
+
+async def _writer(pipe: IO[bytes] | None) -> StreamWriter:
+    loop = asyncio.get_running_loop()
+    flow = StreamReaderProtocol(StreamReader())
+    transport, _ = await loop.connect_write_pipe(lambda: flow, pipe)
+    return StreamWriter(transport, flow, None, loop)
 
 
 def _path() -> str:

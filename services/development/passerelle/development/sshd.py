@@ -22,6 +22,7 @@ from passerelle.development.processes import Account, RunningCommand
 
 _NOT_STARTED = 126  # the shell's exit status for what cannot be executed
 _SFTP_VERSION = 3
+_CHUNK = 64 << 10  # bytes
 # The signals that RFC 4254 §6.10 names.
 _SIGNALS = {
     name: getattr(signal, f"SIG{name}")
@@ -89,8 +90,9 @@ class Session(asyncssh.SSHServerProcess[bytes]):
     def __init__(self, sessions: Sessions) -> None:
         super().__init__(self._serve, partial(Files, sessions.account), _SFTP_VERSION, False)
         self._sessions = sessions
-        self._command: RunningCommand | None = None
         self._closed = False
+        self._command: RunningCommand | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     def shell_requested(self) -> bool:
         """There are no interactive shells."""
@@ -100,10 +102,10 @@ class Session(asyncssh.SSHServerProcess[bytes]):
         """SFTP is the only subsystem."""
         return subsystem == "sftp"
 
-    def signal_received(self, signal: str) -> None:
-        """Pass the client's signal on to the command's whole process group."""
-        if self._command is not None and (number := _SIGNALS.get(signal)):
-            self._command.signal(number)
+    def exception_received(self, exc: Exception) -> None:
+        """Pass the client's signal on to the command's whole process group; nothing else means anything here."""
+        if isinstance(exc, asyncssh.SignalReceived) and self._command is not None:
+            self._command.signal(_SIGNALS.get(exc.signal, 0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed: what still runs on it ends."""
@@ -111,44 +113,53 @@ class Session(asyncssh.SSHServerProcess[bytes]):
         self._closed = True
         if self._command is not None:
             self._sessions.end(self._command)
-
-    def resume_feeding(self, datatype: int | None) -> None:
-        """The command's stdin takes data again. Later: the transport that says so is not ready for more just now.
-
-        asyncio closes a pipe too early, losing data, when more data and its end are written while it calls back
-        (`_UnixWritePipeTransport._write_ready`, Python 3.11).
-        """
-        asyncio.get_running_loop().call_soon(self._resume, datatype)
-
-    def _resume(self, datatype: int | None) -> None:
-        if not self._closed:
-            super().resume_feeding(datatype)
+        if self._serving is not None:
+            self._serving.cancel()
 
     async def _serve(self, _: asyncssh.SSHServerProcess[bytes]) -> None:
         if self._closed:
             return
         try:
-            command = RunningCommand(self._sessions.account, self.command or "")
+            self._command = RunningCommand(self._sessions.account, self.command or "")
         except (OSError, ValueError) as error:
             self.stderr.write(f"cannot start the command: {error}\n".encode())
             self.exit(_NOT_STARTED)
             return
-        self._command = command
-        stdin, stdout, stderr = command.streams
-        await self.redirect(stdin, stdout, stderr, send_eof=False)
-        status = await command.status()
-        with suppress(asyncssh.Error, OSError):  # the client may be gone
-            await self.stdout.drain()
-            await self.stderr.drain()
-            self._command = None
-            self._report(status)
-        await self.wait_closed()  # and for the pipes, which asyncssh closes with the channel
-
-    def _report(self, status: int) -> None:
+        status = await self._ended(self._command)
+        self._command = self._serving = None
         if status >= 0:
             self.exit(status)
         else:
             self.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+
+    async def _ended(self, command: RunningCommand) -> int:
+        """Its exit status, once all its output is sent, which may be after its end: its children write on."""
+        async with command.streams() as (stdin, stdout, stderr):
+            if self._closed:
+                raise asyncio.CancelledError
+            # Not earlier: uvloop closes descriptors twice when opening them is cancelled.
+            self._serving = asyncio.current_task()
+            feeding = asyncio.create_task(_feed(self.stdin, stdin))
+            try:
+                await asyncio.gather(_forward(stdout, self.stdout), _forward(stderr, self.stderr))
+                return await command.status()
+            finally:
+                feeding.cancel()
+
+
+async def _feed(source: asyncssh.SSHReader[bytes], stdin: asyncio.StreamWriter) -> None:
+    with suppress(OSError, asyncssh.Error):  # the command may read no more, the client may be gone
+        while data := await source.read(_CHUNK):
+            stdin.write(data)
+            await stdin.drain()
+    stdin.close()
+
+
+async def _forward(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]) -> None:
+    with suppress(OSError, asyncssh.Error):  # the client may be gone
+        while data := await source.read(_CHUNK):
+            target.write(data)
+            await target.drain()
 
 
 class Files(asyncssh.SFTPServer):
