@@ -262,6 +262,13 @@ async def test_excerpts_are_those_of_head_and_tail(
     assert await world.files.excerpt(str(path), excerpt, 1000) == expected
 
 
+async def test_excerpts_keep_their_bytes(world: World, tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(bytes(range(256)) * 4)
+    excerpt = Excerpt("bytes", 200, from_end=False, before=True)
+    got = await world.files.excerpt(str(tmp_path / "bytes"), excerpt, 1000)
+    assert got == bytes(range(200))
+
+
 async def test_excerpts_of_a_big_file(world: World, tmp_path: Path) -> None:
     lines = [b"%07d\n" % number for number in range(300_000)]
     (tmp_path / "big").write_bytes(b"".join(lines))

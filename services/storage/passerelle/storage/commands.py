@@ -4,6 +4,7 @@ Every operation here takes the arguments and gives the result of its namesake in
 are not UTF-8 come back with U+FFFD in them, because output is text here.
 """
 
+import base64
 import errno
 import json
 import os
@@ -117,14 +118,14 @@ class PlainCommands:
     ) -> bytes:
         program = "head" if before else "tail"
         mark = f"-{count}" if from_end else str(count) if before else f"+{count + 1}"
-        # The outer head keeps a huge answer from being carried here only to be refused.
-        script = '"$1" "$2" -- "$3" | head -c "$4"'
+        # The second head keeps a huge answer from being carried here only to be refused; base64 keeps its bytes.
+        script = '"$1" "$2" -- "$3" | head -c "$4" | base64'
         option = f"--{unit}={mark}"
         output = await self._run("sh", "-c", script, "sh", program, option, path, str(limit + 1))
         if output.stderr:
             step = "read" if "error reading" in output.stderr else "open"
             raise _failure(output, step, path)
-        content = output.stdout.encode()
+        content = base64.b64decode(output.stdout)
         if len(content) > limit:
             raise FileError("limit", path, errno.EFBIG)
         return content
