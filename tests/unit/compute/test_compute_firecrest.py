@@ -479,3 +479,21 @@ async def test_many_who_ask_the_same_cost_one_question() -> None:
         answers = await asyncio.gather(*(daint.ask("GetJob", job("7")) for _ in range(50)))
     assert {answer.status for answer in answers} == {200}
     assert shell.asked == ["squeue", "steps"]
+
+
+async def test_lists_of_different_users_are_not_mixed_up() -> None:
+    shell = ScriptedShell(sacct=NOTHING, squeue=slurm.queue({"JobArrayID": "1"}))
+    async with served(shell, cache_seconds=1000) as daint:
+        request = pb.GetJobsRequest(system="daint")
+        mine = await daint.ask("GetJobs", request)
+        shell.answers["squeue"] = slurm.queue({"JobArrayID": "2"})
+        assert await daint.ask("GetJobs", request) == mine
+        bobs = await daint.ask("GetJobs", request, user="bob")
+        assert [job["jobId"] for job in (*mine.body["jobs"], *bobs.body["jobs"])] == ["1", "2"]
+
+
+async def test_no_nodes_are_no_jobs(daint: Served) -> None:
+    daint.shell.answers |= {"squeue": NOTHING, "sinfo": NOTHING}
+    for _ in range(2):
+        assert (await daint.ask("GetJobs", pb.GetJobsRequest(system="daint"))).body == {"jobs": []}
+        assert (await daint.ask("GetNodes", pb.SystemRequest(system="daint"))).body == {"nodes": []}

@@ -4,7 +4,8 @@ The shapes are those of the FirecREST v2 contract; docs/firecrest-profile.md tel
 the system is looked up before anything else of a request is checked.
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
@@ -25,9 +26,9 @@ from passerelle.compute.firecrest_replies import (
     ReservationsReply,
     SubmittedReply,
     UserReply,
-    job_reply,
+    jobs_reply,
     metadata_reply,
-    node_reply,
+    nodes_reply,
     partition_reply,
     reservation_reply,
     user_reply,
@@ -52,11 +53,31 @@ OPENAPI: Mapping[str, Operation] = {
 }
 
 
+class _Rendered:
+    """Replies of lists, made once for each: a list that callers share is the same object for all of them.
+
+    Making the JSON of a hundred jobs takes longer than all else that a shared answer costs.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[object, HttpBody]] = deque(maxlen=32)
+
+    def reply(self, found: object, value: Callable[[], Any]) -> HttpBody:
+        for known, reply in self._kept:
+            if known is found:
+                return reply
+        reply = json_reply(value())
+        self._kept.append((found, reply))
+        return reply
+
+
 class ComputeProfile(pb_grpc.ComputeServiceServicer):
     """The profile's ComputeService."""
 
     def __init__(self, schedulers: Schedulers) -> None:
         self._schedulers = schedulers
+        self._jobs = _Rendered()
+        self._nodes = _Rendered()
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> HttpBody:
         """Submit a job: 201."""
@@ -70,14 +91,12 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
         """List jobs."""
         scheduler = scheduler_of(self._schedulers, request.system)
         jobs = await scheduler.jobs(read_query(JobsQuery, request).wanted())
-        reply: JobsReply = {"jobs": [job_reply(job) for job in jobs]}
-        return json_reply(reply)
+        return self._jobs.reply(jobs, lambda: jobs_reply(jobs))
 
     async def GetJob(self, request: pb.JobRequest, context: Any) -> HttpBody:
         """Return one job, with all tasks of an array."""
         scheduler, job_id = self._job(request)
-        reply: JobsReply = {"jobs": [job_reply(job) for job in await scheduler.job(job_id)]}
-        return json_reply(reply)
+        return json_reply(jobs_reply(await scheduler.job(job_id)))
 
     async def GetJobMetadata(self, request: pb.JobRequest, context: Any) -> HttpBody:
         """Return a job's script and standard streams."""
@@ -102,8 +121,7 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
     async def GetNodes(self, request: pb.SystemRequest, context: Any) -> HttpBody:
         """List the compute nodes."""
         nodes = await scheduler_of(self._schedulers, request.system).nodes()
-        reply: NodesReply = {"nodes": [node_reply(node) for node in nodes]}
-        return json_reply(reply)
+        return self._nodes.reply(nodes, lambda: nodes_reply(nodes))
 
     async def GetReservations(self, request: pb.SystemRequest, context: Any) -> HttpBody:
         """List the reservations."""

@@ -1,6 +1,6 @@
 """What FirecREST v2 answers: the domain's values in its JSON shapes, every key always there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from typing_extensions import TypedDict
 
@@ -206,8 +206,12 @@ _NODE_STATES: Mapping[str, str] = {
 }
 
 
-def job_reply(job: Job) -> JobReply:
-    """A job with its tasks."""
+def jobs_reply(jobs: Sequence[Job]) -> JobsReply:
+    """Jobs with their tasks."""
+    return {"jobs": [_job(job) for job in jobs]}
+
+
+def _job(job: Job) -> JobReply:
     return {
         "jobId": job.id,
         "name": job.name,
@@ -266,8 +270,12 @@ def metadata_reply(found: JobMetadata) -> MetadataReply:
     }
 
 
-def node_reply(node: Node) -> NodeReply:
-    """A node; `allocMemory` is its configured memory, as it is in FirecREST."""
+def nodes_reply(nodes: Sequence[Node]) -> NodesReply:
+    """Nodes; `allocMemory` is the configured memory, as it is in FirecREST."""
+    return {"nodes": [_node(node) for node in nodes]}
+
+
+def _node(node: Node) -> NodeReply:
     return {
         "sockets": node.sockets,
         "cores": node.cores,

@@ -109,14 +109,17 @@ def _step_order(step: Step) -> tuple[bool, tuple[int, ...], str]:
 
 
 def parse_history(text: str, mark: str) -> tuple[Job, ...]:
-    """Jobs with their steps from sacct, by id."""
+    """Jobs with their steps from sacct, by id.
+
+    slurmdbd may hear of a short job's end before its start: until then its record has no partition, and is not told.
+    """
     jobs: dict[str, Job] = {}
     steps: dict[str, list[Step]] = {}
     for row in rows(text, HISTORY_FIELDS, mark):
         if "." in row["JobID"]:
             step = Step(row["JobID"], row["JobName"], _past_status(row), _past_times(row))
             steps.setdefault(_job_of(step.id), []).append(step)
-        else:
+        elif row["Partition"]:
             jobs[row["JobID"]] = _past(row)
     found = [replace(job, steps=tuple(steps.get(job.id, ()))) for job in jobs.values()]
     return tuple(sorted(found, key=lambda job: order(job.id)))

@@ -5,6 +5,9 @@ slurmctld is asked before slurmdbd: it knows everything about jobs that wait or 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
 
 from passerelle.compute.scheduler import (
     Job,
@@ -25,22 +28,29 @@ from passerelle.compute.schedulers.slurm.spellings import is_job_id, is_task
 from passerelle.compute.schedulers.slurm.together import both
 from passerelle.runtime import caller
 from passerelle.runtime.command import Shell
+from passerelle.runtime.config import Section
 from passerelle.runtime.errors import BackendError, BackendUnavailable, NotFound, Unsupported
 
 _LIVE = (State.PENDING, State.RUNNING)
 
 
 class Slurm:
-    """Slurm, by its commands on the login node, as the current caller.
+    """Slurm, by its commands on the login node, as the current caller; `options` are those of `Options`."""
 
-    `history_cache_seconds` is how long a list from the accounting database is reused, per user; a job that ends
-    in the meantime is noticed all the same.
-    """
+    class Options(Section):
+        """The options of the `slurm` scheduler."""
 
-    def __init__(self, shell: Shell, *, history_cache_seconds: float = 10.0) -> None:
+        history_cache_seconds: float = Field(
+            default=10.0,
+            ge=0,
+            description="How long a list from the accounting database is reused, per user, s. "
+            "A job that ends in the meantime is noticed all the same.",
+        )
+
+    def __init__(self, shell: Shell, **options: Any) -> None:
         self._shell = shell
         self._ended = EndedJobs()
-        self._histories = Histories(history_cache_seconds)
+        self._histories = Histories(self.Options.model_validate(options).history_cache_seconds)
 
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`."""
