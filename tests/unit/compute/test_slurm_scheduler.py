@@ -93,6 +93,15 @@ async def test_accounting_may_lag() -> None:
     assert [step.id for step in job.steps] == ["7.0"]
 
 
+async def test_a_record_that_accounting_has_only_begun_is_neither_told_nor_remembered() -> None:
+    begun = slurm.history({"Partition": "", "Group": "root", "WorkDir": "", "TimelimitRaw": ""})
+    shell = ScriptedShell(squeue=slurm.queue(ENDED), sacct=begun)
+    scheduler = Slurm(shell)
+    assert (await scheduler.job("7"))[0].partition == "normal"
+    shell.answers["sacct"] = slurm.history({}, {"JobID": "7.batch", "User": ""})
+    assert [step.id for step in (await scheduler.job("7"))[0].steps] == ["7.batch"]
+
+
 async def test_the_name_is_slurmctlds_because_accounting_reduces_it() -> None:
     shell = ScriptedShell(
         squeue=slurm.queue(ENDED | {"Name": "日本"}), sacct=slurm.history({"JobName": "??"})
