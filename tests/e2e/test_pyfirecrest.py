@@ -65,8 +65,8 @@ def test_small_file_there_and_back(
     content = bytes(range(256)) * 1000
     source, back = tmp_path / "source.bin", tmp_path / "back.bin"
     source.write_bytes(content)
-    client.upload(target.system, source, directory, 'it\'s "här".bin')
-    client.download(target.system, f'{directory}/it\'s "här".bin', back)
+    client.upload(target.system, source, directory, "it's $HÄR.bin")
+    client.download(target.system, f"{directory}/it's $HÄR.bin", back)
     assert back.read_bytes() == content
     client.upload(target.system, BytesIO(b""), directory, "empty", file_size=0)
     assert client.stat(target.system, f"{directory}/empty")["size"] == 0
