@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +81,12 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         return wrapped
 
     def _streaming(self, call: Any, entrance: "_Entrance") -> Any:
-        async def wrapped(request: Any, context: Any) -> AsyncIterator[Any]:
+        # Written, not yielded: grpc leaves a cancelled generator to the garbage collector, and with it what it holds.
+        async def wrapped(request: Any, context: Any) -> None:
             rpc, request = await entrance.rpc(request, context)
-            async with self._around(rpc):
-                async for message in call(request, context):
-                    yield message
+            async with self._around(rpc), aclosing(call(request, context)) as messages:
+                async for message in messages:
+                    await context.write(message)
 
         return wrapped
 
