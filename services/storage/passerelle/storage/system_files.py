@@ -205,14 +205,17 @@ class SystemFiles:
 
     async def _call(self, operation: str, **arguments: Any) -> bytes:
         """An operation that changes nothing, and is asked again once when its connection is lost."""
+        user = await self._user()
         try:
-            return await self._change(operation, **arguments)
+            return await self._ask(user, operation, arguments)
         except ConnectionFailed:
             return await self._change(operation, **arguments)
 
     async def _change(self, operation: str, **arguments: Any) -> bytes:
         """An operation, asked once."""
-        user = await self._user()
+        return await self._ask(await self._user(), operation, arguments)
+
+    async def _ask(self, user: _User, operation: str, arguments: dict[str, Any]) -> bytes:
         async with user.connection.use(), user.calls.turn():
             try:
                 async with asyncio.timeout(self._system.ssh.timeout.command):
