@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from passerelle.development.config import Client, DevelopmentIssuer
 from passerelle.development.keys import kept_key
+from passerelle.runtime.sockets import listening
 
 _MAX_REQUEST = 16 << 10  # bytes
 _NOT_STORED = {"Cache-Control": "no-store"}
@@ -107,9 +107,7 @@ class Issuer:
 
     def _granted(self, client: Client, asked: str | None) -> dict[str, Any]:
         """A token reply; of the scopes asked for, those that the client has (RFC 6749 §3.3 allows that)."""
-        scopes = client.scopes
-        if asked is not None:
-            scopes = tuple(scope for scope in scopes if scope in asked.split())
+        wanted = client.scopes if asked is None else asked.split()
         now = int(time.time())
         claims = {
             "iss": self._url,
@@ -121,7 +119,7 @@ class Issuer:
             "exp": now + self._settings.token_life,
             "jti": secrets.token_hex(16),
             "preferred_username": client.username,
-            "scope": " ".join(scopes),
+            "scope": " ".join(scope for scope in client.scopes if scope in wanted),
         }
         headers = {"kid": self._jwk["kid"], "typ": "at+jwt"}
         token = jwt.encode(claims, self._key, algorithm="RS256", headers=headers)  # type: ignore[arg-type]
@@ -136,16 +134,15 @@ class Issuer:
 @asynccontextmanager
 async def serving_issuer(settings: DevelopmentIssuer) -> AsyncIterator[int]:
     """The provider, answering inside the block; yields its port."""
-    host, _, port = settings.listen.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host.strip("[]"), int(port)), family=family) as listening:
-        bound: int = listening.getsockname()[1]
+    host = settings.listen.rpartition(":")[0]
+    with listening(settings.listen) as acceptor:
+        bound: int = acceptor.getsockname()[1]
         application = web.Application(client_max_size=_MAX_REQUEST)
         application.add_routes(Issuer(settings, f"http://{host}:{bound}").routes())
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         try:
-            await web.SockSite(runner, listening).start()
+            await web.SockSite(runner, acceptor).start()
             yield bound
         finally:
             await runner.cleanup()

@@ -19,6 +19,7 @@ from asyncssh.channel import SSHChannel
 from passerelle.development.config import DevelopmentSshd
 from passerelle.development.keys import kept_key
 from passerelle.development.processes import Account, RunningCommand
+from passerelle.runtime.sockets import listening
 
 _NOT_STARTED = 126  # the shell's exit status for what cannot be executed
 _SFTP_VERSION = 3
@@ -179,28 +180,27 @@ async def serving_ssh(settings: DevelopmentSshd) -> AsyncIterator[int]:
     """The SSH server, inside the block; yields its port."""
     account = _current_account()
     sessions = Sessions(account)
-    host, _, port = settings.listen.rpartition(":")
     authorized = asyncssh.import_authorized_keys(
         f'cert-authority,principals="{account.name}" {settings.user_ca}\n'
     )
-    acceptor = await asyncssh.listen(
-        host.strip("[]"),
-        int(port),
-        server_factory=lambda: Login(sessions, authorized),
-        server_host_keys=[kept_key(settings.host_key_file, "ssh-ed25519")],
-        encoding=None,
-        allow_pty=False,
-        line_editor=False,
-        agent_forwarding=False,
-        compression_algs=None,
-        gss_host=None,
-    )
-    try:
-        yield acceptor.get_port()
-    finally:
-        acceptor.close()
-        await acceptor.wait_closed()
-        await sessions.close()
+    with listening(settings.listen) as socket:
+        acceptor = await asyncssh.listen(
+            sock=socket,
+            server_factory=lambda: Login(sessions, authorized),
+            server_host_keys=[kept_key(settings.host_key_file, "ssh-ed25519")],
+            encoding=None,
+            allow_pty=False,
+            line_editor=False,
+            agent_forwarding=False,
+            compression_algs=None,
+            gss_host=None,
+        )
+        try:
+            yield acceptor.get_port()
+        finally:
+            acceptor.close()
+            await acceptor.wait_closed()
+            await sessions.close()
 
 
 def _current_account() -> Account:

@@ -62,10 +62,9 @@ def up(config: Path | None, verbose: bool, as_json: bool) -> None:
 
     from passerelle.gateway.up import CannotStart, Up
 
-    with _configuration_errors():
-        data = _completed_site(config)
     try:
-        asyncio.run(Up(data, verbose=verbose, as_json=as_json).run())
+        with _configuration_errors():
+            asyncio.run(Up(_completed_site(config), verbose=verbose, as_json=as_json).run())
     except CannotStart as error:
         raise click.ClickException(str(error)) from error
 

@@ -25,7 +25,7 @@ class Child:
     """One process to keep alive.
 
     Its `addresses` (host:port) accept connections once it works. Those of a lower `stop_order` are stopped first; each
-    gets `grace` seconds between SIGTERM and SIGKILL.
+    gets `grace` seconds between SIGTERM and SIGKILL. It inherits `descriptors`.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Child:
     addresses: tuple[str, ...]
     stop_order: int = 0
     grace: float = 5.0
+    descriptors: tuple[int, ...] = ()
 
 
 class CannotRun(Exception):
@@ -41,6 +42,10 @@ class CannotRun(Exception):
     def __init__(self, child: Child, reason: str) -> None:
         super().__init__(f"{child.name} cannot run: {reason}")
         self.child = child
+
+
+class BadConfiguration(CannotRun):
+    """A child says that its configuration is wrong."""
 
 
 class Supervisor:
@@ -119,6 +124,7 @@ class Supervisor:
                 stdout=log if log is not None else 2,
                 stderr=log if log is not None else 2,
                 env=self._environment,
+                pass_fds=child.descriptors,
                 start_new_session=True,  # Ctrl-C is for us alone: we stop the children in order
             )
         except OSError as error:
@@ -133,7 +139,7 @@ class Supervisor:
 
     def _demand_hope(self, child: Child, status: int, short_lives: int) -> None:
         if status == EXIT_CONFIG:
-            raise CannotRun(child, "its configuration is wrong")
+            raise BadConfiguration(child, "its configuration is wrong")
         if not self.settled and short_lives >= _FALSE_STARTS:
             raise CannotRun(child, f"it ended {short_lives} times in a row ({_ending(status)})")
 

@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from passerelle.gateway import tokens, up_ready, up_site
-from passerelle.gateway.supervisor import CannotRun, Child, Supervisor
+from passerelle.gateway.supervisor import BadConfiguration, CannotRun, Child, Supervisor
+from passerelle.runtime import sockets
 from passerelle.runtime.config import ConfigError, load
+from passerelle.runtime.sockets import listening
 
 _READY_SECONDS = 60.0
 _LOG_LINES = 12
@@ -37,14 +40,24 @@ class Up:
         self._url = up_ready.public_url(data["gateway"]["listen"], tls=bool(tls))
 
     async def run(self) -> None:
-        """Serve until SIGINT, SIGTERM or SIGHUP; raises CannotStart when the site does not come up or stay up."""
+        """Serve until SIGINT, SIGTERM or SIGHUP; raises CannotStart when the site does not come up or stay up.
+
+        Raises ConfigError when a service refuses its configuration.
+        """
         self._demand_free_port()
-        with up_site.run_directory(self._data) as directory:
-            children = _children(self._data, directory)
+        with ExitStack() as stack:
+            directory = stack.enter_context(up_site.run_directory(self._data))
+            # Kept open here, so that their clients wait while the server restarts.
+            kept = {name: stack.enter_context(listening(name)) for name in self._development}
+            children = self._children(directory, [found.fileno() for found in kept.values()])
             supervisor = Supervisor(
                 children,
                 # Two arenas are enough for processes that do their work in one thread, and save memory.
-                environment={PARENT: str(os.getpid()), "MALLOC_ARENA_MAX": "2"},
+                environment={
+                    PARENT: str(os.getpid()),
+                    "MALLOC_ARENA_MAX": "2",
+                    **sockets.environment(kept),
+                },
                 log_of=lambda child: self._log_of(directory, child),
                 tell=tell,
             )
@@ -54,6 +67,8 @@ class Up:
             )
             try:
                 await supervisor.run(self._serve(supervisor, children, directory, stopped))
+            except BadConfiguration as error:
+                raise ConfigError(f"{error}\n{self._last_words(directory, error.child)}") from None
             except CannotRun as error:
                 raise CannotStart(f"{error}\n{self._last_words(directory, error.child)}") from None
         tell("stopped")
@@ -117,6 +132,39 @@ class Up:
                 f"port {port} of {host} is taken; stop what listens there, or choose another: PASSERELLE_PORT=8001"
             )
 
+    @property
+    def _development(self) -> Sequence[str]:
+        """The addresses of the development servers."""
+        parts = (self._data.get("development") or {}).values()
+        return [part["listen"] for part in parts if part]
+
+    def _children(self, directory: Path, kept: Sequence[int]) -> list[Child]:
+        """Every process of the site; the development servers inherit the descriptors `kept`.
+
+        Stopped first: what users' calls run on, then what that needs. Envoy is the last: it carries the last answers
+        out.
+        """
+
+        def child(name: str, *addresses: str, **more: Any) -> Child:
+            # -P: whatever lies in the current directory is not ours to import.
+            command = (sys.executable, "-P", "-m", "passerelle.gateway.cli", "serve", name)
+            argv = (*command, "--config", str(directory / "site.yaml"))
+            return Child(name, argv, addresses, **{"grace": _GRACE, **more})
+
+        services = [
+            child(
+                name,
+                self._data["services"][name]["address"],
+                stop_order=1 if name == "auth" else 0,
+            )
+            for name in up_site.SERVICES
+        ]
+        if self._development:
+            more = {"stop_order": 1, "descriptors": tuple(kept)}
+            services.append(child("development", *self._development, **more))
+        envoy = child("envoy", self._data["gateway"]["listen"], stop_order=2, grace=3.0)
+        return [*services, envoy]
+
     def _log_of(self, directory: Path, child: Child) -> Path | None:
         return None if self._verbose else directory / "logs" / f"{child.name}.log"
 
@@ -134,28 +182,6 @@ class Up:
 def tell(text: str) -> None:
     """Tell the person at the terminal what happens."""
     print(f"passerelle: {text}", file=sys.stderr, flush=True)
-
-
-def _children(data: dict[str, Any], directory: Path) -> list[Child]:
-    """Every process of the site.
-
-    Stopped first: what users' calls run on, then what that needs. Envoy is the last: it carries the last answers out.
-    """
-
-    def child(name: str, *addresses: str, stop_order: int, grace: float = _GRACE) -> Child:
-        # -P: whatever lies in the current directory is not ours to import.
-        command = (sys.executable, "-P", "-m", "passerelle.gateway.cli", "serve", name)
-        argv = (*command, "--config", str(directory / "site.yaml"))
-        return Child(name, argv, addresses, stop_order, grace)
-
-    services = {name: data["services"][name]["address"] for name in up_site.SERVICES}
-    children = [
-        child(name, address, stop_order=1 if name == "auth" else 0)
-        for name, address in services.items()
-    ]
-    if listens := [part["listen"] for part in (data.get("development") or {}).values() if part]:
-        children.append(child("development", *listens, stop_order=1))
-    return [*children, child("envoy", data["gateway"]["listen"], stop_order=2, grace=3.0)]
 
 
 def _on_signals(supervisor: Supervisor) -> asyncio.Event:
