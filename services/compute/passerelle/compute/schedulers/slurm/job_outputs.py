@@ -163,7 +163,8 @@ def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
 
     Accounting is right about what has ended or is suspended, but for names, of which it keeps a reduced form; slurmctld
     about the rest.
-    The database lags: what it has of an array's waiting tasks is stale once slurmctld tells of the array.
+    The database lags: what it has of an array's waiting tasks is stale once slurmctld tells of the array. They are
+    told of as one job with the array's id, which names it in every command: `9` for `9_[2-4%1]`.
     """
     told = {array_of(job.id) for job in queue}
     found = {
@@ -174,7 +175,13 @@ def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
     for job in queue:
         past = found.get(job.id)
         found[job.id] = replace(past, name=job.name) if past and _agree(past, job) else job
-    return tuple(sorted(found.values(), key=lambda job: order(job.id)))
+    jobs = sorted(found.values(), key=lambda job: order(job.id))
+    return tuple(replace(job, id=array_of(job.id)) if _waits(job) else job for job in jobs)
+
+
+def _waits(job: Job) -> bool:
+    """Whether it stands for an array's waiting tasks."""
+    return "[" in job.id and job.status.state is State.PENDING
 
 
 def _agree(past: Job, job: Job) -> bool:
