@@ -4,6 +4,7 @@ Made by root in the homes of the cluster's users alice and bob. Names, sizes, mo
 `ls`, `stat`, `head` and `view` replies; contents that no case shows are arbitrary.
 """
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -51,21 +52,27 @@ LINKS = {
     DIR / "link_dir": "/home/alice/golden/dir/subdir",
     DIR / "link_rel": "a.txt",
 }
+LOCK = Path("/home/.passerelle-golden-tree.lock")
 MADE_BY_CASES = (ALICE / "escaped.txt", Path("/var/tmp/alice_link"))
 """What some cases leave outside the tree."""
 
 
 @contextmanager
 def golden_tree() -> Iterator[None]:
-    """The tree, fresh, for as long as the block runs; needs root."""
-    remove()
-    _make_alices()
-    _make_roots()
-    _make_bobs()
-    try:
-        yield
-    finally:
+    """The tree, fresh, for as long as the block runs; needs root.
+
+    A second test run on this machine waits until the first is through.
+    """
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         remove()
+        _make_alices()
+        _make_roots()
+        _make_bobs()
+        try:
+            yield
+        finally:
+            remove()
 
 
 def remove() -> None:
