@@ -25,7 +25,8 @@ class Child:
     """One process to keep alive.
 
     Its `addresses` (host:port) accept connections once it works. Those of a lower `stop_order` are stopped first; each
-    gets `grace` seconds between SIGTERM and SIGKILL. It inherits `descriptors`.
+    gets `grace` seconds between SIGTERM and SIGKILL. It inherits `descriptors`. When it ends unasked, `on_death` is
+    called.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Child:
     stop_order: int = 0
     grace: float = 5.0
     descriptors: tuple[int, ...] = ()
+    on_death: Callable[[], None] = lambda: None
 
 
 class CannotRun(Exception):
@@ -104,6 +106,7 @@ class Supervisor:
         while True:
             started = time.monotonic()
             status = await self._live(child)
+            child.on_death()
             short = time.monotonic() - started < _SOUND_SECONDS
             short_lives = short_lives + 1 if short else 0
             self._demand_hope(child, status, short_lives)

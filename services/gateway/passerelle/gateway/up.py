@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from passerelle.gateway import tokens, up_ready, up_site
 from passerelle.gateway.supervisor import BadConfiguration, CannotRun, Child, Supervisor
+from passerelle.gateway.up_standby import Standby
 from passerelle.runtime import sockets
 from passerelle.runtime.config import ConfigError, load
 from passerelle.runtime.sockets import listening
@@ -45,11 +46,15 @@ class Up:
         Raises ConfigError when a service refuses its configuration.
         """
         self._demand_free_port()
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             directory = stack.enter_context(up_site.run_directory(self._data))
             # Kept open here, so that their clients wait while the server restarts.
             kept = {name: stack.enter_context(listening(name)) for name in self._development}
-            children = self._children(directory, [found.fileno() for found in kept.values()])
+            standby = Standby(self._data["gateway"]["listen"])
+            stack.push_async_callback(standby.close)
+            children = self._children(
+                directory, [found.fileno() for found in kept.values()], standby
+            )
             supervisor = Supervisor(
                 children,
                 # Two arenas are enough for processes that do their work in one thread, and save memory.
@@ -138,8 +143,8 @@ class Up:
         parts = (self._data.get("development") or {}).values()
         return [part["listen"] for part in parts if part]
 
-    def _children(self, directory: Path, kept: Sequence[int]) -> list[Child]:
-        """Every process of the site; the development servers inherit the descriptors `kept`.
+    def _children(self, directory: Path, kept: Sequence[int], standby: Standby) -> list[Child]:
+        """Every process of the site; the development servers inherit `kept`, Envoy has a deputy.
 
         Stopped first: what users' calls run on, then what that needs. Envoy is the last: it carries the last answers
         out.
@@ -162,8 +167,8 @@ class Up:
         if self._development:
             more = {"stop_order": 1, "descriptors": tuple(kept)}
             services.append(child("development", *self._development, **more))
-        envoy = child("envoy", self._data["gateway"]["listen"], stop_order=2, grace=3.0)
-        return [*services, envoy]
+        last = {"stop_order": 2, "grace": 3.0, "on_death": standby.take_over}
+        return [*services, child("envoy", self._data["gateway"]["listen"], **last)]
 
     def _log_of(self, directory: Path, child: Child) -> Path | None:
         return None if self._verbose else directory / "logs" / f"{child.name}.log"
