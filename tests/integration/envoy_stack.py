@@ -18,7 +18,7 @@ from passerelle.gateway import envoy
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config import SiteBase, site_model
-from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
+from passerelle.runtime.errors import BackendError, Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.firecrest import json_reply
 from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.serve import serving
@@ -83,6 +83,8 @@ class Profile(
     async def Upload(self, requests: Any, context: Any) -> HttpBody:
         size = 0
         async for request in requests:
+            if request.path == "/nope":
+                raise NotFound("No such directory")
             size += len(request.content.data)
         await context.send_initial_metadata((("x-http-code", "204"), ("x-size", str(size))))
         return HttpBody()
@@ -107,7 +109,9 @@ class Native(native_compute.ComputeServiceServicer, native_storage.StorageServic
     async def ReadFile(self, request: Any, context: Any) -> Any:
         size = 3 << 20
         await context.send_initial_metadata((("x-content-length", str(size)),))
-        for _ in range(3):
+        for number in range(3):
+            if number == 2 and request.path == "/breaks":
+                raise BackendError("The disk is gone.")
             yield HttpBody(content_type="application/octet-stream", data=b"x" * (1 << 20))
 
     async def WriteFile(self, requests: Any, context: Any) -> Any:
@@ -159,7 +163,7 @@ def site(listen: int, services: int, **gateway: Any) -> SiteBase:
                 "compute": there,
                 "storage": there,
                 "gateway": there,
-                "request_timeout": 1,
+                "request_timeout": 3,
             },
             "gateway": section,
         }

@@ -277,6 +277,19 @@ async def test_a_streamed_download_has_its_length(http: httpx.AsyncClient) -> No
     assert len(reply.content) == 3 << 20
 
 
+async def test_a_download_that_breaks_off_is_seen_to_be_broken(http: httpx.AsyncClient) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        await http.get("/v1/systems/x/files:content", params={"path": "/breaks"}, timeout=60)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 40 << 20])
+async def test_an_upload_that_is_refused_early_hears_why(stack: Stack, size: int) -> None:
+    """By a blocking client, as most are; asyncio's transports give up reading when a write fails."""
+    url = f"{stack.url}/filesystem/x/ops/upload?path=/nope"
+    reply = await asyncio.to_thread(httpx.post, url, content=b"x" * size, headers=TOKEN)
+    assert (reply.status_code, reply.json()["message"]) == (404, "No such directory")
+
+
 async def test_headers_that_are_too_large(http: httpx.AsyncClient) -> None:
     reply = await http.get("/status/systems", headers={"x-long": "x" * 100_000})
     assert reply.status_code == 431

@@ -47,6 +47,22 @@ async def test_too_many_calls_are_refused_honestly(tmp_path: Path) -> None:
         assert (await http.get("/status/systems")).status_code == 200
 
 
+async def test_a_gateway_without_memory_says_so(tmp_path: Path) -> None:
+    """One MiB is less than Envoy takes for itself."""
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, max_memory=1 << 20), listen, tmp_path) as stack,
+        httpx.AsyncClient(base_url=stack.url, headers=TOKEN) as http,
+    ):
+        async with asyncio.timeout(20):
+            while (reply := await http.get("/status/systems")).status_code == 200:
+                await asyncio.sleep(0.05)  # the heap is looked at four times a second
+        assert reply.status_code == 503
+        assert reply.json()["message"] == "The gateway is overloaded."
+        assert int(reply.headers["retry-after"]) > 0
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> dict[str, str]:
     """A self-signed certificate for 127.0.0.1, in files."""

@@ -35,6 +35,11 @@ class GatewaySection(Section):
     max_connections: int = Field(
         default=10_000, ge=1, description="Client connections at once; more are refused."
     )
+    max_memory: int = Field(
+        default=1 << 30,
+        ge=1 << 20,
+        description="Heap of Envoy near which it answers 503 instead of taking more, bytes.",
+    )
     idle_timeout: float = Field(
         default=300, gt=0, description="A stream on which nothing moves is ended after this, s."
     )

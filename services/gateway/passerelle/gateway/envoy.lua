@@ -79,7 +79,9 @@ function envoy_on_response(handle)
     headers:remove("content-length")
     replace_body(handle, "")
   elseif length then
-    -- The transcoder drops the length of a stream that knows its own.
+    -- The transcoder drops the length of a stream that knows its own. Should that stream break off, HTTP/1.1 has no other
+    -- word for it than the end of the connection; without it the client waits for the rest.
     headers:replace("content-length", length)
+    if handle:streamInfo():protocol() ~= "HTTP/2" then handle:streamInfo():drainConnectionUponCompletion() end
   end
 end

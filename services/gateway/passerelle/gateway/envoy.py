@@ -67,7 +67,7 @@ def render(site: SiteBase) -> Json:
             "listeners": [_listener(site, gateway)],
             "clusters": [_cluster(name, _endpoint(site, name), gateway) for name in names],
         },
-        "overload_manager": _connection_limit(gateway),
+        "overload_manager": _overload(gateway),
     }
     if gateway.admin:
         config["admin"] = {"address": _address(gateway.admin)}
@@ -86,20 +86,30 @@ def _address(text: str) -> Json:
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
 
 
-def _connection_limit(gateway: GatewaySection) -> Json:
-    kind = (
-        "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-    )
+def _overload(gateway: GatewaySection) -> Json:
+    """Past the limit of connections Envoy accepts no more; near the limit of its heap it answers 503."""
+    monitors = f"{ANY}envoy.extensions.resource_monitors"
+    heap = "envoy.resource_monitors.fixed_heap"
+    full = {"name": heap, "threshold": {"value": 0.95}}
     return {
+        "refresh_interval": "0.25s",
         "resource_monitors": [
             {
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
                 "typed_config": {
-                    "@type": f"{ANY}{kind}",
+                    "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
                     "max_active_downstream_connections": gateway.max_connections,
                 },
-            }
-        ]
+            },
+            {
+                "name": heap,
+                "typed_config": {
+                    "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
+                    "max_heap_size_bytes": gateway.max_memory,
+                },
+            },
+        ],
+        "actions": [{"name": "envoy.overload_actions.stop_accepting_requests", "triggers": [full]}],
     }
 
 

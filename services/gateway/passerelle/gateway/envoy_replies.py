@@ -17,7 +17,10 @@ Json = dict[str, Any]
 _NATIVE = r"/(v1([/?].*)?|passerelle\.v1\..*)"
 """The native surface: as called, and as the transcoder has rewritten it to the gRPC method."""
 
+# Envoy's response flags, as its manual of the access log lists them: too many requests to a service, and every way in
+# which a service cannot be reached or breaks off. A 503 with none of them is Envoy's own overload manager speaking.
 _OVERFLOW = ("UO",)
+_UPSTREAM = ("UH", "UF", "UC", "UR", "LR", "URX", "NC", "UPE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ _CAUSES = (
     _Cause(426, errors.InvalidArgument("HTTP/1.1 or HTTP/2 is required.")),
     _Cause(431, errors.InvalidArgument("The request headers, or the URL, are too large.")),
     _Cause(503, errors.Overloaded(f"{_SERVICE} is busy."), http=429, flags=_OVERFLOW),
-    _Cause(503, errors.BackendUnavailable(f"{_SERVICE} is not available.")),
+    _Cause(503, errors.BackendUnavailable(f"{_SERVICE} is not available."), flags=_UPSTREAM),
+    _Cause(503, errors.BackendUnavailable("The gateway is overloaded.")),
     _Cause(504, errors.DeadlineExceeded(f"{_SERVICE} did not answer in time.")),
 )
 

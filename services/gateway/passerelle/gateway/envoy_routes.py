@@ -52,7 +52,7 @@ _PROFILE_REPLY = {
 # that is being restarted is back within the sum of these pauses (2 s on average: each is drawn at random).
 _RETRY = {
     "retry_on": "connect-failure,refused-stream",
-    "num_retries": 6,
+    "num_retries": 5,
     "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
 }
 
