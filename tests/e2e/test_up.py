@@ -1,6 +1,7 @@
 """`passerelle up` as its users run it: from READY to a clean end, and what it does when processes die."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -174,6 +175,7 @@ def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
         os.kill(ready["pid"], signal.SIGKILL)
         for pid in pids:
             _until_gone(pid)
+    shutil.rmtree(Path(ready["logs"]).parent)
 
 
 def test_a_plugin_that_is_not_there_stops_the_whole_with_a_message(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Up:
         try:
             free = up_site.is_free(host or "0.0.0.0", int(port))  # noqa: S104  # the operator's choice
         except (OSError, ValueError) as error:
-            raise CannotStart(f"gateway.listen: {host}:{port}: {error}") from None
+            raise CannotStart(f"cannot listen on {host}:{port}: {error}") from None
         if not free:
             raise CannotStart(
                 f"port {port} of {host} is taken; stop what listens there, or choose another: PASSERELLE_PORT=8001"

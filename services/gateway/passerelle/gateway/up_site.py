@@ -20,8 +20,6 @@ SERVICES = ("auth", "compute", "storage", "gateway")
 # Below the ports that the kernel gives to outgoing connections, which might take one while its service restarts.
 _PORTS = (20000, 32000)
 
-_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-
 
 def read(path: Path) -> dict[str, Any]:
     """The configuration file as plain data, after all of it was checked; ConfigError tells what is wrong with it."""
@@ -65,16 +63,16 @@ def free_ports(seed: str) -> Iterator[int]:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there; raises OSError when the host is no address of this machine."""
+    """Whether nobody listens there; raises OSError when we could not in any case: no such address, no permission."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), port))
         except OSError as error:
-            if error.errno in _NOT_OURS:
-                raise
-            return False
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
     return True
 
 
