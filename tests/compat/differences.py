@@ -192,7 +192,6 @@ DIFFERENCES: dict[str, Difference] = {
     "compute_submit_crlf_script": _refused("Batch script contains DOS line breaks"),
     "compute_submit_no_shebang": _refused("This does not look like a batch script."),
     "compute_submit_script_path_missing_file": _refused("Unable to open file"),
-    "compute_submit_both_scripts": Difference("validation", 400, field="job"),
     "compute_submit_empty_script": Difference("validation", 400, field="job"),
     "compute_submit_env_list": Difference("environment", 201, body={"jobId": ANYTHING}),
     "compute_attach_no_command": Difference("validation", 400, field="command"),

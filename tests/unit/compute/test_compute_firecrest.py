@@ -86,6 +86,13 @@ async def test_an_empty_environment_replaces_the_default(daint: Served) -> None:
     assert sent_to_sbatch(daint) == (["--parsable", "--chdir=/home/alice"], f"\0{SCRIPT}")
 
 
+async def test_of_two_scripts_the_file_is_run(daint: Served) -> None:
+    await daint.ask("SubmitJob", submission({**JOB, "scriptPath": "/s.sh"}))
+    argv, stdin = sent_to_sbatch(daint)
+    assert argv[-1] == "/s.sh"
+    assert SCRIPT not in stdin
+
+
 async def test_variables_as_a_list_keep_their_commas_and_equal_signs(daint: Served) -> None:
     await daint.ask("SubmitJob", submission({**JOB, "env": ["L=a,b=c", "E="]}))
     assert sent_to_sbatch(daint)[1] == f"L=a,b=c\0E=\0\0{SCRIPT}"
@@ -97,7 +104,6 @@ async def test_variables_as_a_list_keep_their_commas_and_equal_signs(daint: Serv
         ({"script": ""}, "script: must not be empty"),
         ({"script": "a\0b"}, "script: must not contain NUL"),
         ({"script": "x" * ((4 << 20) + 1)}, "script: must have at most"),
-        ({"scriptPath": "/s.sh"}, "scriptPath: must not be given together"),
         ({"script": "", "scriptPath": ""}, "script: must not be empty"),
         ({"script": "", "scriptPath": "/a\nb"}, "scriptPath: must not contain line breaks"),
         ({"workingDirectory": ""}, "workingDirectory: must not be empty"),

@@ -106,7 +106,8 @@ class JobBody(Model):
             standard_output=self.standard_output or None,
             standard_error=self.standard_error or None,
             environment=self._environment(),
-            script=self.script or None,
+            # FirecREST gives both to sbatch, which then reads the file.
+            script=None if self.script_path else self.script or None,
             script_path=self.script_path or None,
         )
 
