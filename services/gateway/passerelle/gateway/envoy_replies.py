@@ -51,7 +51,7 @@ _SAID = "%LOCAL_REPLY_BODY%"
 _SERVICE = "The %UPSTREAM_CLUSTER% service"
 
 _CAUSES = (
-    _Cause(400, errors.InvalidArgument(_SAID)),
+    _Cause(400, errors.InvalidArgument(f"The request cannot be read. {_SAID}")),
     _Cause(404, errors.NotFound("Not Found")),
     _Cause(405, _MethodNotAllowed("Method Not Allowed")),
     _Cause(408, errors.DeadlineExceeded("The request did not arrive in time.")),
