@@ -189,6 +189,8 @@ async def test_a_reader_that_goes_away_frees_its_file(
 ) -> None:
     with open(tmp_path / "f", "wb") as file:  # noqa: ASYNC230
         file.truncate(200 << 20)
+    troubles: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, trouble: troubles.append(trouble))
     for _ in range(20):  # more than may read at once
         request = pb.ReadFileRequest(system="lab", path=str(tmp_path / "f"))
         call = stub.ReadFile(request, metadata=METADATA)
@@ -196,3 +198,4 @@ async def test_a_reader_that_goes_away_frees_its_file(
         call.cancel()
     _, got = await read(stub, tmp_path / "f", length=5)
     assert got == bytes(5)
+    assert troubles == []

@@ -57,14 +57,11 @@ class RemoteHelper:
         try:
             process.stdin.write(_SOURCE)
             await process.stdout.readuntil(GREETING)
-        except asyncio.IncompleteReadError:
+        except (*LOST, asyncio.IncompleteReadError, asyncssh.Error):
             process.close()
             if not connection.open:
                 raise _lost(connection.system) from None
             raise NoHelper(f"no python3 that works on system {connection.system}") from None
-        except (*LOST, asyncssh.Error):
-            process.close()
-            raise _lost(connection.system) from None
         except BaseException:
             process.close()
             raise

@@ -1,0 +1,163 @@
+"""The remote helper's conversation: noise before it, its death, its restart, what it costs the service to give up."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from passerelle.runtime.errors import BackendError, ConnectionFailed
+from passerelle.runtime.ssh.connection import Connection
+from passerelle.storage.files import Listing
+from passerelle.storage.helper import NoHelper, RemoteHelper
+from tests.unit.storage.world import World, as_alice, remote
+
+STAT = {"path": "/", "dereference": False, "columns": [("kind", "letter")]}
+
+
+@pytest.fixture(autouse=True)
+def alice() -> Iterator[None]:
+    with as_alice():
+        yield
+
+
+@pytest.fixture
+async def connection(world: World) -> Connection:
+    return await world.pool.connection("lab")
+
+
+class Prefixed:
+    """A connection on which every command line is preceded by a shell's words."""
+
+    def __init__(self, connection: Connection, words: str) -> None:
+        self._connection = connection
+        self._words = words
+        self.system = connection.system
+        self.open = connection.open
+
+    async def start(self, line: str, **options: Any) -> Any:
+        return await self._connection.start(f"{self._words} {line}", **options)
+
+
+def processes() -> list[int]:
+    """The helpers among this process's descendants."""
+    return [pid for pid, words in _descendants(os.getpid()) if "-I" in words and "-B" in words]
+
+
+def _descendants(parent: int) -> Iterator[tuple[int, list[str]]]:
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            with suppress(OSError):  # it ended meanwhile
+                yield child, Path(f"/proc/{child}/cmdline").read_text().split("\0")
+                yield from _descendants(child)
+
+
+async def test_what_a_login_script_prints_does_no_harm(connection: Connection) -> None:
+    noisy: Any = Prefixed(connection, "echo Welcome; echo; printf '\\0passerelle';")
+    helper = await RemoteHelper.start(noisy)
+    assert await helper.call("stat", dict(STAT)) == b'{"kind":"d"}'
+
+
+@pytest.mark.parametrize("words", ["PATH=/nonexistent;", "false &&"])
+async def test_where_no_python_is_there_is_no_helper(connection: Connection, words: str) -> None:
+    without: Any = Prefixed(connection, words)
+    with pytest.raises(NoHelper):
+        await RemoteHelper.start(without)
+
+
+async def test_answers_find_their_questions(connection: Connection, tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}").write_bytes(bytes([number]) * number * 5000)
+    helper = await RemoteHelper.start(connection)
+
+    async def content(number: int) -> bytes:
+        path = str(tmp_path / f"{number}")
+        arguments = {"path": path, "offset": 0, "length": 1 << 20, "limit": None}
+        return await helper.call("read", arguments)
+
+    answers = await asyncio.gather(*(content(number) for number in range(50)))
+    assert answers == [bytes([number]) * number * 5000 for number in range(50)]
+
+
+async def test_a_call_that_is_given_up_does_not_disturb_others(
+    connection: Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "big").write_bytes(bytes(3_000_000))
+    helper = await RemoteHelper.start(connection)
+    arguments = {"path": str(tmp_path / "big"), "offset": 0, "length": 1 << 30, "limit": None}
+    for _ in range(20):
+        call = asyncio.create_task(helper.call("read", dict(arguments)))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert await helper.call("stat", dict(STAT)) == b'{"kind":"d"}'
+    assert len(await helper.call("read", dict(arguments))) == 3_000_000
+
+
+async def test_a_fault_of_the_helper_is_shown_without_its_details(connection: Connection) -> None:
+    helper = await RemoteHelper.start(connection)
+    with pytest.raises(BackendError, match=r"^A file operation failed on system lab\.$"):
+        await helper.call("nonsense", {"path": "/secret"})
+    assert helper.alive
+
+
+async def test_a_dead_helper_is_replaced(world: World, tmp_path: Path) -> None:
+    await world.files.stat(str(tmp_path))
+    [first] = processes()
+    os.kill(first, signal.SIGKILL)
+    assert (await world.files.stat(str(tmp_path))).letter == "d"
+    [second] = processes()
+    assert first != second
+
+
+async def test_calls_in_flight_learn_of_its_death(connection: Connection, tmp_path: Path) -> None:
+    helper = await RemoteHelper.start(connection)
+    [process] = processes()
+    os.kill(process, signal.SIGSTOP)
+    calls = [asyncio.create_task(helper.call("stat", dict(STAT))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    os.kill(process, signal.SIGKILL)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(result) for result in results} == {ConnectionFailed}
+    assert not helper.alive
+
+
+async def test_the_helper_ends_with_its_connection(tmp_path: Path) -> None:
+    async with remote(tmp_path) as world:
+        await world.files.list(str(tmp_path), Listing())
+        assert len(processes()) == 1
+    assert processes() == []
+
+
+async def test_a_cancelled_removal_stops(world: World, tmp_path: Path) -> None:
+    for number in range(3000):
+        (tmp_path / "tree" / f"{number:04}").mkdir(parents=True)
+    await world.files.stat(str(tmp_path))
+    removal = asyncio.create_task(world.files.remove(str(tmp_path / "tree")))
+    while len(os.listdir(tmp_path / "tree")) == 3000:
+        await asyncio.sleep(0.001)
+    removal.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await removal
+    left = await _settled(tmp_path / "tree")
+    assert left > 0
+
+
+async def _settled(directory: Path) -> int:
+    """How many entries are left once nothing is removed any more."""
+    before = -1
+    while (left := len(os.listdir(directory))) != before:
+        before = left
+        await asyncio.sleep(0.1)
+    return left
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with remote(tmp_path) as found:
+        yield found
