@@ -86,7 +86,8 @@ async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
         for connection in server.connections:
             connection.close()
             await connection.wait_closed()
-        await asyncio.gather(*running)  # commands end with their connection, a moment later
+        if running:  # commands end with their connection, a moment later
+            await asyncio.wait(running, timeout=10)
 
 
 async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
