@@ -91,11 +91,15 @@ class PlainCommands:
     async def _find(self, path: str, dereference: bool, *depth: str) -> dict[str, FileInfo]:
         """What find(1) prints, by path relative to `path`, which itself is the empty one."""
         follow = "-L" if dereference else "-P"
-        output = await self._run("find", follow, path, *depth, "-printf", _FORMAT)
+        # An entry that vanishes while its directory is read is no error; then neither is a `path` that is not there.
+        options = ("-ignore_readdir_race", *depth, "-printf", _FORMAT)
+        output = await self._run("find", follow, path, *options)
         values = output.stdout.split("\0")[:-1]
         found = dict(_info(values[at : at + _FIELDS]) for at in range(0, len(values), _FIELDS))
         if output.status:
             raise _failure(output, "open" if "" in found else "access", path)
+        if "" not in found:
+            raise FileError("access", path, errno.ENOENT)
         for name, info in found.items():
             if dereference and info.letter == "l":  # find falls back to the link; ls -L does not
                 raise FileError("access", os.path.join(path, name).rstrip("/"), errno.ENOENT)

@@ -1,0 +1,39 @@
+"""The storage service put together from a configuration."""
+
+import grpc
+import pytest
+
+from passerelle.runtime.config import site_model
+from passerelle.storage.main import running
+from passerelle.v1 import storage_pb2 as pb
+from passerelle.v1 import storage_pb2_grpc as pb_grpc
+
+SITE = """
+systems:
+- {name: lab, ssh: {host: 127.0.0.1, port: 1}, scheduler: {type: local}}
+services:
+  secret: 0123456789abcdef0123456789abcdef
+  auth: {address: "127.0.0.1:1"}
+  storage: {address: "127.0.0.1:0"}
+storage: {stall_timeout: 5}
+"""
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        ((), grpc.StatusCode.UNAUTHENTICATED),
+        ((("authorization", "Bearer x"),), grpc.StatusCode.UNAVAILABLE),  # auth is not there
+    ],
+)
+async def test_it_serves_and_asks_auth_about_every_call(
+    metadata: tuple[tuple[str, str], ...], code: grpc.StatusCode
+) -> None:
+    async with (
+        running(site_model().parse(SITE)) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        stub: pb_grpc.StorageServiceAsyncStub = pb_grpc.StorageServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.StatFile(pb.StatFileRequest(system="lab", path="/"), metadata=metadata)
+    assert raised.value.code() is code
