@@ -1,8 +1,8 @@
 """Wraps every handler, unary and streaming alike, in the stages of `stages.py`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from passerelle.runtime.errors import DeadlineExceeded
 from passerelle.v1.access_pb2 import Access
 
 
-@dataclass
+@dataclass(slots=True)
 class Rpc:
     """One RPC being served: its full method name, what it demands, its metadata, context and first request.
 
@@ -35,88 +35,70 @@ class Rpc:
         return self.method.startswith(f"/{firecrest.PACKAGE}.")
 
 
-Stage = Callable[[Rpc], AbstractAsyncContextManager[None]]
+Proceed = Callable[[], Awaitable[Any]]
+Stage = Callable[[Rpc, Proceed], Awaitable[Any]]
+"""Does something around an RPC; awaits what it is given exactly once to go on, or raises."""
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
 
 
 class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
-    """Runs every handler inside all stages, the first one outermost. Methods that we do not own pass untouched."""
+    """Runs every handler inside all stages, the first one outermost. Methods that we do not own pass untouched.
+
+    `timeout` bounds calls without streams, in seconds.
+    """
 
     def __init__(self, stages: Sequence[Stage], *, timeout: float) -> None:
         self._stages = stages
         self._timeout = timeout
+        self._handlers: dict[str, Any] = {}
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Wrap the method's handler, keeping its kind."""
-        handler = await continuation(handler_call_details)
+        """The method's handler, wrapped when it is first called."""
         method = handler_call_details.method
+        if found := self._handlers.get(method):
+            return found
+        handler = await continuation(handler_call_details)
         if handler is None or not method.startswith("/passerelle."):
             return handler
-        entrance = _Entrance(method, handler.request_deserializer)
-        wrapped, make = self._wrapped(handler, entrance)
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
-
-    def _wrapped(self, handler: Any, entrance: "_Entrance") -> tuple[Any, Any]:
-        if handler.unary_unary:
-            return self._unary(handler.unary_unary, entrance), grpc.unary_unary_rpc_method_handler
-        if handler.unary_stream:
-            return (
-                self._streaming(handler.unary_stream, entrance),
-                grpc.unary_stream_rpc_method_handler,
-            )
-        if handler.stream_unary:
-            return self._unary(handler.stream_unary, entrance), grpc.stream_unary_rpc_method_handler
-        return (
-            self._streaming(handler.stream_stream, entrance),
-            grpc.stream_stream_rpc_method_handler,
-        )
-
-    def _unary(self, call: Any, entrance: "_Entrance") -> Any:
-        async def wrapped(request: Any, context: Any) -> Any:
-            rpc, request = await entrance.rpc(request, context)
-            async with self._around(rpc):
-                limit = None if entrance.streams else self._timeout
-                async with _deadline(rpc, limit):
-                    return await call(request, context)
-
+        self._handlers[method] = wrapped = self._wrapped(method, handler)
         return wrapped
 
-    def _streaming(self, call: Any, entrance: "_Entrance") -> Any:
-        # Written, not yielded: grpc leaves a cancelled generator to the garbage collector, and with it what it holds.
-        async def wrapped(request: Any, context: Any) -> None:
-            rpc, request = await entrance.rpc(request, context)
-            async with self._around(rpc), aclosing(call(request, context)) as messages:
-                async for message in messages:
-                    await context.write(message)
+    def _wrapped(self, method: str, handler: Any) -> Any:
+        demand = demands(method)
+        act = self._action(handler)
 
-        return wrapped
+        async def serve(request: Any, context: Any) -> Any:
+            metadata = dict(context.invocation_metadata() or ())
+            first = request
+            if handler.request_streaming:
+                # A stream that ends before it begins says as much as an empty message.
+                first = await anext(aiter(request), None) or handler.request_deserializer(b"")
+                request = _chain(first, request)
+            rpc = Rpc(method, demand, metadata, context, first)
+            return await self._through(rpc, lambda: act(request, context))
 
-    @asynccontextmanager
-    async def _around(self, rpc: Rpc, depth: int = 0) -> AsyncIterator[None]:
+        make = _MAKERS[handler.request_streaming, handler.response_streaming]
+        return make(serve, handler.request_deserializer, handler.response_serializer)
+
+    def _action(self, handler: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+        """What is left to do inside all stages."""
+        if handler.response_streaming:
+            answers = handler.stream_stream or handler.unary_stream
+            return lambda request, context: _written(answers(request, context), context)
+        call = handler.stream_unary or handler.unary_unary
+        limit = None if handler.request_streaming else self._timeout
+        return lambda request, context: _in_time(call(request, context), context, limit)
+
+    async def _through(self, rpc: Rpc, act: Proceed, depth: int = 0) -> Any:
         if depth == len(self._stages):
-            yield
-            return
-        async with self._stages[depth](rpc), self._around(rpc, depth + 1):
-            yield
-
-
-class _Entrance:
-    """Turns what grpc hands to a handler into an `Rpc`, looking at a request stream's first message."""
-
-    def __init__(self, method: str, deserialize: Callable[[bytes], Message]) -> None:
-        self.method = method
-        self.streams = False
-        self._deserialize = deserialize
-
-    async def rpc(self, request: Any, context: Any) -> tuple[Rpc, Any]:
-        metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-        demand = demands(self.method)
-        if isinstance(request, Message):
-            return Rpc(self.method, demand, metadata, context, request), request
-        self.streams = True
-        first = await anext(aiter(request), None)
-        if first is None:  # a stream that ends before it begins says as much as an empty message
-            first = self._deserialize(b"")
-        return Rpc(self.method, demand, metadata, context, first), _chain(first, request)
+            return await act()
+        return await self._stages[depth](rpc, lambda: self._through(rpc, act, depth + 1))
 
 
 async def _chain(first: Any, rest: Any) -> AsyncIterator[Any]:
@@ -125,13 +107,22 @@ async def _chain(first: Any, rest: Any) -> AsyncIterator[Any]:
         yield message
 
 
-@asynccontextmanager
-async def _deadline(rpc: Rpc, limit: float | None) -> AsyncIterator[None]:
-    """No unary call outlives its client's deadline or the configured limit; what it started is cancelled."""
-    left = rpc.context.time_remaining()
+async def _written(messages: Any, context: Any) -> None:
+    """Send a stream's messages.
+
+    Written, not yielded: grpc leaves a cancelled generator to the garbage collector, and with it what it holds.
+    """
+    async with aclosing(messages):
+        async for message in messages:
+            await context.write(message)
+
+
+async def _in_time(answer: Awaitable[Any], context: Any, limit: float | None) -> Any:
+    """No call outlives its client's deadline or the configured limit; what it started is cancelled."""
+    left = context.time_remaining()
     seconds = min((value for value in (left, limit) if value is not None), default=None)
     try:
         async with asyncio.timeout(seconds):
-            yield
+            return await answer
     except TimeoutError:
         raise DeadlineExceeded(f"The request took longer than {seconds:.0f} s.") from None

@@ -5,8 +5,6 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import grpc
@@ -15,7 +13,7 @@ from passerelle.runtime import caller, firecrest
 from passerelle.runtime.access import system_of
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
-from passerelle.runtime.interceptors import Rpc, Stage
+from passerelle.runtime.interceptors import Proceed, Rpc, Stage
 from passerelle.runtime.observe import REQUESTS, SECONDS
 from passerelle.v1.access_pb2 import Access
 
@@ -34,14 +32,13 @@ class Authority(Protocol):
         ...
 
 
-@asynccontextmanager
-async def observe(rpc: Rpc) -> AsyncIterator[None]:
+async def observe(rpc: Rpc, proceed: Proceed) -> Any:
     """Bind the request id, count, time and log."""
     start = time.perf_counter()
     code = "OK"
     with caller.bind_request(rpc.metadata.get("x-request-id", "")):
         try:
-            yield
+            return await proceed()
         except asyncio.CancelledError:
             code = "CANCELLED"
             raise
@@ -49,13 +46,16 @@ async def observe(rpc: Rpc) -> AsyncIterator[None]:
             code = _code_name(rpc.context)
             raise
         finally:
-            elapsed = time.perf_counter() - start
-            REQUESTS.labels(rpc.method, code).inc()
-            SECONDS.labels(rpc.method).observe(elapsed)
-            extra = {"method": rpc.method, "code": code, "seconds": round(elapsed, 4)}
-            if rpc.user:
-                extra["user"] = rpc.user
-            log.log(logging.DEBUG if code == "OK" else logging.INFO, "answered", extra=extra)
+            _record(rpc, code, time.perf_counter() - start)
+
+
+def _record(rpc: Rpc, code: str, seconds: float) -> None:
+    REQUESTS.labels(rpc.method, code).inc()
+    SECONDS.labels(rpc.method).observe(seconds)
+    level = logging.DEBUG if code == "OK" else logging.INFO
+    if log.isEnabledFor(level):
+        extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4)}
+        log.log(level, "answered", extra=extra | ({"user": rpc.user} if rpc.user else {}))
 
 
 def _code_name(context: Any) -> str:
@@ -63,11 +63,10 @@ def _code_name(context: Any) -> str:
     return code.name if isinstance(code, grpc.StatusCode) else grpc.StatusCode(code).name
 
 
-@asynccontextmanager
-async def map_errors(rpc: Rpc) -> AsyncIterator[None]:
+async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
     """The only place where an exception becomes a wire status."""
     try:
-        yield
+        return await proceed()
     except ApiError as error:
         await _abort(rpc, error)
     except grpc.aio.AbortError:
@@ -112,21 +111,18 @@ def _ascii(body: dict[str, Any]) -> str:
 def authorise(authority: Authority, service_secret: str) -> Stage:
     """The stage that demands what the RPC's `access` option says, and binds the caller."""
 
-    @asynccontextmanager
-    async def stage(rpc: Rpc) -> AsyncIterator[None]:
+    async def stage(rpc: Rpc, proceed: Proceed) -> Any:
         match rpc.demand.audience:
             case Access.PUBLIC:
-                yield
+                return await proceed()
             case Access.INTERNAL:
                 _demand_secret(rpc, service_secret)
-                yield
-            case _:
-                found = await authority.caller(
-                    _bearer(rpc), demand=rpc.demand, system=system_of(rpc.request)
-                )
-                rpc.user = found.username
-                with caller.bind(found):
-                    yield
+                return await proceed()
+        system = system_of(rpc.request)
+        found = await authority.caller(_bearer(rpc), demand=rpc.demand, system=system)
+        rpc.user = found.username
+        with caller.bind(found):
+            return await proceed()
 
     return stage
 
