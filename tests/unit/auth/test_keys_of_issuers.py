@@ -8,6 +8,8 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from grpc import StatusCode
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
 from passerelle.auth.jwks import keys_of
@@ -149,6 +151,27 @@ def test_unfit_keys_are_left_out(entry: object) -> None:
     assert [key.kid for key in keys_of({"keys": [entry, good]})] == ["good"]
 
 
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+_CURVES = st.sampled_from(["P-256", "P-384", "P-521", "Ed25519", "Ed448"])
+_PARTS = ("n", "e", "x", "y", "d", "kid", "use", "alg", "key_ops")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"kty": st.sampled_from(["RSA", "EC", "OKP"])},
+        optional={"crv": _CURVES | _JSON, **dict.fromkeys(_PARTS, _JSON)},
+    )
+)
+def test_nothing_in_a_key_set_stops_the_reading_of_others(entry: object) -> None:
+    good = SigningKey("good").jwk
+    assert "good" in [key.kid for key in keys_of({"keys": [entry, good]})]
+
+
 def test_an_rsa_key_that_is_too_short_is_left_out() -> None:
     weak = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()  # noqa: S505
     assert keys_of({"keys": [RSAAlgorithm.to_jwk(weak, as_dict=True)]}) == ()
@@ -160,26 +183,27 @@ class _Source:
     name = "the test"
 
     def __init__(self) -> None:
-        self.away = False
+        self.failure: Exception | None = None
 
     async def keys(self) -> tuple[Key, ...]:
-        if self.away:
-            raise SourceFailed("away")
+        if self.failure:
+            raise self.failure
         return (Key("k", frozenset({"ES256"}), None),)
 
 
-async def test_the_grace_period_ends() -> None:
+@pytest.mark.parametrize("failure", [SourceFailed("away"), RuntimeError("unforeseen")])
+async def test_the_grace_period_ends(failure: Exception) -> None:
     source, now = _Source(), [0.0]
     keys = KeySet(source, refresh=100, cooldown=10, grace=1000, clock=lambda: now[0])
     async with keys.kept_fresh():
         assert await keys.find("k", "ES256")
-        source.away = True
+        source.failure = failure
         now[0] = 1099
         assert await keys.find("k", "ES256")
         now[0] = 1101
         with pytest.raises(BackendUnavailable):
             await keys.find("k", "ES256")
-        source.away = False
+        source.failure = None
         now[0] = 1112
         assert await keys.find("k", "ES256")
 

@@ -122,6 +122,8 @@ class KeySet:
             self._keys = await self._source.keys()
         except SourceFailed as error:
             log.warning("cannot read the keys of %s: %s", self._source.name, error)
+        except Exception:  # what nobody foresaw must not end the reading for good
+            log.exception("cannot read the keys of %s", self._source.name)
         else:
             self._read_at = self._clock()
 

@@ -65,7 +65,7 @@ class RunningCommand:
         """Its stdin, stdout and stderr, to be used once; closed on leaving."""
         with ExitStack() as stack:
             stdin = await _writer(self._process.stdin)
-            stack.callback(stdin.close)
+            stack.callback(_drop, stdin)
             stdout = stack.enter_context(closing(await _reader(self._process.stdout)))
             stderr = stack.enter_context(closing(await _reader(self._process.stderr)))
             yield stdin, stdout.stream, stderr.stream
@@ -118,6 +118,12 @@ async def _writer(pipe: IO[bytes] | None) -> StreamWriter:
     flow = StreamReaderProtocol(StreamReader())
     transport, _ = await loop.connect_write_pipe(lambda: flow, pipe)
     return StreamWriter(transport, flow, None, loop)
+
+
+def _drop(stdin: StreamWriter) -> None:
+    """Close it without what the command did not read; asyncio's pipes may not be aborted once they are closing."""
+    if not stdin.is_closing():
+        stdin.transport.abort()
 
 
 def _path() -> str:

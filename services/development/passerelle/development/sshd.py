@@ -8,10 +8,10 @@ import os
 import posixpath
 import pwd
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.channel import SSHChannel
@@ -40,20 +40,22 @@ class Sessions:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.connections: set[asyncssh.SSHServerConnection] = set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def end(self, command: RunningCommand) -> None:
-        """See to it in the background that the command ends."""
-        task = asyncio.create_task(command.end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+    def keep(self, task: asyncio.Task[None] | None) -> None:
+        """Let the server not stop before the task has ended."""
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Close all connections, and return when their commands have ended."""
         for connection in tuple(self.connections):
             connection.abort()
             await connection.wait_closed()
-        await asyncio.gather(*self._ending)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # transports close in the round of the event loop after `close`
 
 
 class Login(asyncssh.SSHServer):
@@ -89,11 +91,10 @@ class Session(asyncssh.SSHServerProcess[bytes]):
     """One channel: a command, or the SFTP subsystem."""
 
     def __init__(self, sessions: Sessions) -> None:
-        super().__init__(self._serve, partial(Files, sessions.account), _SFTP_VERSION, False)
+        super().__init__(self._start, partial(Files, sessions.account), _SFTP_VERSION, False)
         self._sessions = sessions
-        self._closed = False
         self._command: RunningCommand | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._copying: asyncio.Task[int] | None = None
 
     def shell_requested(self) -> bool:
         """There are no interactive shells."""
@@ -111,41 +112,52 @@ class Session(asyncssh.SSHServerProcess[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed: what still runs on it ends."""
         super().connection_lost(exc)
-        self._closed = True
         if self._command is not None:
-            self._sessions.end(self._command)
-        if self._serving is not None:
-            self._serving.cancel()
+            self._sessions.keep(asyncio.create_task(self._command.end()))
+            self._command = None
+        if self._copying is not None:
+            self._copying.cancel()
 
-    async def _serve(self, _: asyncssh.SSHServerProcess[bytes]) -> None:
-        if self._closed:
-            return
+    def _start(self, _: asyncssh.SSHServerProcess[bytes]) -> Coroutine[Any, Any, None] | None:
+        """Start the command, at once, so that closing the channel always finds it; asyncssh awaits the rest."""
         try:
             self._command = RunningCommand(self._sessions.account, self.command or "")
         except (OSError, ValueError) as error:
             self.stderr.write(f"cannot start the command: {error}\n".encode())
             self.exit(_NOT_STARTED)
+            return None
+        return self._serve(self._command)
+
+    async def _serve(self, command: RunningCommand) -> None:
+        self._sessions.keep(asyncio.current_task())
+        async with command.streams() as streams:
+            if self._command is None:
+                return
+            # Only this may be cancelled: uvloop closes descriptors twice when opening their pipes is.
+            self._copying = asyncio.create_task(self._copied(command, *streams))
+            await asyncio.wait((self._copying,))
+        if self._command is None:
             return
-        status = await self._ended(self._command)
-        self._command = self._serving = None
+        self._command, status = None, self._copying.result()
         if status >= 0:
             self.exit(status)
         else:
             self.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
 
-    async def _ended(self, command: RunningCommand) -> int:
-        """Its exit status, once all its output is sent, which may be after its end: its children write on."""
-        async with command.streams() as (stdin, stdout, stderr):
-            if self._closed:
-                raise asyncio.CancelledError
-            # Not earlier: uvloop closes descriptors twice when opening them is cancelled.
-            self._serving = asyncio.current_task()
-            feeding = asyncio.create_task(_feed(self.stdin, stdin))
-            try:
-                await asyncio.gather(_forward(stdout, self.stdout), _forward(stderr, self.stderr))
-                return await command.status()
-            finally:
-                feeding.cancel()
+    async def _copied(
+        self,
+        command: RunningCommand,
+        stdin: asyncio.StreamWriter,
+        stdout: asyncio.StreamReader,
+        stderr: asyncio.StreamReader,
+    ) -> int:
+        """The exit status, once all output is sent, which may be later than the end: children may write on."""
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(_feed(self.stdin, stdin))
+            await asyncio.gather(_forward(stdout, self.stdout), _forward(stderr, self.stderr))
+            status = await command.status()
+            feeding.cancel()
+        return status
 
 
 async def _feed(source: asyncssh.SSHReader[bytes], stdin: asyncio.StreamWriter) -> None:
