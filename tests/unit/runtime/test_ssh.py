@@ -68,6 +68,10 @@ async def test_stdin_is_sent_whole_and_ended(shell: SystemShell) -> None:
     assert await shell.run(Command(("wc", "-c"), int, stdin=text)) == 1_000_000
 
 
+async def test_no_stdin_is_ended_too(shell: SystemShell) -> None:
+    assert await shell.run(Command(("cat",), str)) == ""
+
+
 async def test_one_connection_serves_many_calls(shell: SystemShell, server: Server) -> None:
     answers = await asyncio.gather(*(shell.run(echo(str(i))) for i in range(100)))
     assert answers == [f"{i}|" for i in range(100)]

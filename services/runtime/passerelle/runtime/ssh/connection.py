@@ -83,6 +83,8 @@ class Connection:
             process = await self.start(line)
             try:
                 async with asyncio.timeout(limit):
+                    if not stdin:  # `communicate` ends the input only when it has sent some
+                        process.stdin.write_eof()
                     stdout, stderr = await process.communicate(stdin)
             except TimeoutError:
                 raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
