@@ -116,4 +116,6 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
             os.killpg(child.pid, signal.SIGKILL)
         await child.wait()
         process.close()
-        await process.wait_closed()  # this also runs asyncssh's clean-up of the redirected streams
+        # This also runs asyncssh's clean-up of the redirected streams, which waits for ever for input that nobody took.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait_closed(), 1)

