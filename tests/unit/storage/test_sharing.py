@@ -7,7 +7,7 @@ import pytest
 
 from passerelle.runtime.errors import Overloaded
 from passerelle.storage.shared_calls import SharedCalls
-from passerelle.storage.turns import Turns
+from passerelle.runtime.turns import Turns
 
 
 class Calls:
@@ -86,7 +86,7 @@ async def test_an_error_reaches_all_and_is_not_kept() -> None:
 
 
 async def test_turns_are_bounded_and_given_back() -> None:
-    turns, release = Turns(2, 3), asyncio.Event()
+    turns, release = Turns("lab", 2, 3), asyncio.Event()
 
     async def wait() -> None:
         async with turns.turn():

@@ -48,6 +48,7 @@ class RemoteHelper:
         self._process = process
         self._numbers = itertools.cycle(range(1, 1 << 32))
         self._pending: dict[int, _Pending] = {}
+        self._outgoing = bytearray()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -90,8 +91,14 @@ class RemoteHelper:
 
     def _send(self, number: int, operation: str, arguments: dict[str, Any]) -> None:
         question = json.dumps([operation, arguments]).encode()
+        if not self._outgoing:  # what is asked in one round of the event loop travels in one packet
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing += REQUEST.pack(number, len(question)) + question
+
+    def _flush(self) -> None:
+        questions, self._outgoing = bytes(self._outgoing), bytearray()
         with suppress(OSError):  # a lost channel: the reader notices, and fails what is pending
-            self._process.stdin.write(REQUEST.pack(number, len(question)) + question)
+            self._process.stdin.write(questions)
 
     async def _read(self) -> None:
         buffer = bytearray()

@@ -16,6 +16,7 @@ from passerelle.runtime import caller
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import Connection
+from passerelle.runtime.turns import Turns
 from passerelle.storage.commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.content import RemoteFile, Replacement, Session, opened, temporary_name
@@ -30,7 +31,6 @@ from passerelle.storage.files import (
 )
 from passerelle.storage.helper import NoHelper, RemoteHelper
 from passerelle.storage.shared_calls import SharedCalls
-from passerelle.storage.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ class _User:
     def __init__(self, connection: Connection, system: System, settings: StorageSection) -> None:
         waiting = system.ssh.max_waiting
         self.connection = connection
-        self.calls = Turns(_CALLS_AT_ONCE, waiting)
-        self.transfers = Turns(_TRANSFERS_AT_ONCE, waiting)
+        self.calls = Turns(system.name, _CALLS_AT_ONCE, waiting)
+        self.transfers = Turns(system.name, _TRANSFERS_AT_ONCE, waiting)
         self.stall = settings.stall_timeout
         self._use_helper = settings.remote_helper
         self._limit = system.ssh.timeout.command

@@ -16,6 +16,7 @@ import asyncssh
 from passerelle.runtime.command import Output
 from passerelle.runtime.config import Ssh
 from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded
+from passerelle.runtime.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,9 @@ class Connection:
         self.system = system
         self.expires = expires
         self.used = time.monotonic()
-        self._settings = settings
         self._ssh = route[-1]
         self._route = route
-        self._channels = asyncio.Semaphore(settings.max_channels)
-        self._waiting = 0
+        self._channels = Turns(system, settings.max_channels, settings.max_waiting)
         self._busy = 0
         self._sftp: asyncssh.SFTPClient | None = None
         self._sftp_lock = asyncio.Lock()
@@ -79,7 +78,7 @@ class Connection:
         Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer (the remote process is ended
         then, as it is on cancellation), ConnectionFailed when the connection is lost.
         """
-        async with self._channel_slot():
+        async with self._channels.turn():
             process = await self.start(line)
             try:
                 async with asyncio.timeout(limit):
@@ -143,22 +142,6 @@ class Connection:
         for hop in reversed(self._route[:-1]):
             hop.close()
             await hop.wait_closed()
-
-    @asynccontextmanager
-    async def _channel_slot(self) -> AsyncIterator[None]:
-        if self._waiting >= self._settings.max_waiting:
-            raise Overloaded(
-                f"Too many calls of this user wait for system {self.system}.", system=self.system
-            )
-        self._waiting += 1
-        try:
-            await self._channels.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._channels.release()
 
     def _failed(self) -> ConnectionFailed:
         return ConnectionFailed(

@@ -10,7 +10,8 @@ from passerelle.runtime.errors import Overloaded
 class Turns:
     """At most `at_once` blocks run at a time; at most `waiting` more wait, and the next is refused."""
 
-    def __init__(self, at_once: int, waiting: int) -> None:
+    def __init__(self, system: str, at_once: int, waiting: int) -> None:
+        self._system = system
         self._free = asyncio.Semaphore(at_once)
         self._room = waiting
 
@@ -18,7 +19,9 @@ class Turns:
     async def turn(self) -> AsyncIterator[None]:
         """Run the block when its turn comes; raises Overloaded when too many wait already."""
         if self._free.locked() and not self._room:
-            raise Overloaded("Too many calls of this user wait for this system.")
+            raise Overloaded(
+                f"Too many calls of this user wait for system {self._system}.", system=self._system
+            )
         self._room -= 1
         try:
             await self._free.acquire()
