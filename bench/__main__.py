@@ -45,6 +45,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", default="1,16,64", help="numbers of concurrent clients")
     parser.add_argument("--only", default="", help="cases to run, separated by commas")
     parser.add_argument("--cluster", type=Path, help="directory of a running deploy/cluster")
+    parser.add_argument(
+        "--rival",
+        help="base URL of a FirecREST v2 before the same cluster, to measure in the same run; "
+        "alice's token for it in the environment variable RIVAL_TOKEN",
+    )
     parser.add_argument("--json", type=Path, help="also write the results there")
     return parser.parse_args()
 
@@ -64,11 +69,11 @@ def _files() -> Iterator[None]:
     yield
 
 
-def _cases(stack: Stack, job: str) -> dict[str, Request]:
+def _cases(token: str, job: str) -> dict[str, Request]:
     files, jobs = "/filesystem/cluster/ops", "/compute/cluster/jobs"
 
     def get(path: str) -> Request:
-        return request("GET", path, stack.token)
+        return request("GET", path, token)
 
     return {
         "liveness": get("/status/liveness/"),
@@ -77,7 +82,7 @@ def _cases(stack: Stack, job: str) -> dict[str, Request]:
         "ls20": get(f"{files}/ls?path={HOME}/ls20"),
         "ls2000": get(f"{files}/ls?path={HOME}/ls2000"),
         "download1MiB": get(f"{files}/download?path={HOME}/one_mib.bin"),
-        "upload1MiB": _upload(stack.token),
+        "upload1MiB": _upload(token),
         "job": get(f"{jobs}/{job}"),
         "jobs": get(jobs),
         "nodes": get("/status/cluster/nodes"),
@@ -106,11 +111,13 @@ async def _measured(stack: Stack, options: argparse.Namespace) -> list[dict[str,
     results = []
     print(f"idle: {resident_mib(stack.pid):.0f} MiB in all processes of the gateway")
     print(
-        f"{'case':13}{'clients':>8}{'floor p50':>11}{'p50 ms':>9}{'p99 ms':>9}{'above':>8}{'calls/s':>9}  errors"
+        f"{'case':13}{'clients':>8}{'floor p50':>11}{'p50 ms':>9}{'p99 ms':>9}{'above':>8}{'calls/s':>9}"
+        f"{'rival p50':>11}{'rival/s':>9}  errors"
     )
     async with AsyncExitStack() as opened:
         bare = await _bare(opened, stack, job)
-        for name, make in _cases(stack, job).items():
+        rival = _cases(os.environ["RIVAL_TOKEN"], job) if options.rival else {}
+        for name, make in _cases(stack.token, job).items():
             if wanted and name not in wanted:
                 continue
             lowest = (
@@ -118,7 +125,11 @@ async def _measured(stack: Stack, options: argparse.Namespace) -> list[dict[str,
             )
             for number in clients:
                 run = await load(stack.base_url, make, clients=number, seconds=options.seconds)
-                results.append(_row(name, number, lowest, run))
+                other = None
+                if rival:
+                    how = {"clients": number, "seconds": options.seconds}
+                    other = await load(options.rival, rival[name], **how)
+                results.append(_row(name, number, lowest, run, other))
     print(f"after: {resident_mib(stack.pid):.0f} MiB")
     return results
 
@@ -138,12 +149,14 @@ async def _bare(opened: AsyncExitStack, stack: Stack, job: str) -> dict[str, flo
     return floor.operations(connection, sftp, HOME, job)
 
 
-def _row(name: str, clients: int, lowest: Measured | None, run: Measured) -> dict[str, Any]:
+def _row(
+    name: str, clients: int, lowest: Measured | None, run: Measured, other: Measured | None
+) -> dict[str, Any]:
     base = lowest.quantile(0.5) if lowest else None
     above = run.quantile(0.5) - base if base is not None and clients == 1 else None
     print(
         f"{name:13}{clients:8}{_ms(base):>11}{run.quantile(0.5):9.1f}{run.quantile(0.99):9.1f}"
-        f"{_ms(above):>8}{run.rate:9.0f}  {run.errors or ''}",
+        f"{_ms(above):>8}{run.rate:9.0f}{_told(other)}  {run.errors or ''}",
         flush=True,
     )
     return {
@@ -154,8 +167,18 @@ def _row(name: str, clients: int, lowest: Measured | None, run: Measured) -> dic
         "p99_ms": run.quantile(0.99),
         "calls_per_second": run.rate,
         "errors": run.errors,
+        "rival_p50_ms": other.quantile(0.5) if other else None,
+        "rival_calls_per_second": other.rate if other else None,
+        "rival_errors": other.errors if other else None,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _told(other: Measured | None) -> str:
+    if other is None:
+        return f"{'':20}"
+    failed = f" rival: {other.errors}" if other.errors else ""
+    return f"{other.quantile(0.5):11.1f}{other.rate:9.0f}{failed}"
 
 
 def _ms(value: float | None) -> str:
