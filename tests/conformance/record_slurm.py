@@ -150,7 +150,7 @@ def _write(recordings: Iterable[Recording], jobs: dict[str, str]) -> None:
 async def main(forgotten: str | None = None) -> None:
     """Record everything."""
     shell = RecordingShell(await _as_root("sinfo", "--version"))
-    slurm = Slurm(shell)
+    slurm = Slurm(shell, Slurm.Options())
     with caller.bind(caller.Caller("alice", "")):
         jobs = await _submit(slurm)
         await asyncio.sleep(5)

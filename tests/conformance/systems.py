@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
-from passerelle.runtime.plugins import load
+from passerelle.runtime.config import Plugin
+from passerelle.runtime.plugins import make
 from tests.conformance.recordings import ReplayShell
 from tests.unit.compute.local_shell import LocalShell
 
@@ -40,7 +41,7 @@ async def slurm(directory: Path) -> AsyncIterator[Prepared]:
     """Slurm 22.05, recorded."""
     shell = ReplayShell(RECORDED / "slurm")
     jobs = json.loads((RECORDED / "slurm" / "jobs.json").read_text())
-    scheduler: Scheduler = load("passerelle.schedulers", "slurm")(shell)
+    scheduler: Scheduler = make("passerelle.schedulers", "slurm", Plugin(type="slurm"), shell)
     yield Prepared(scheduler, "alice", jobs, "#!/bin/bash\necho hello\n", shell.lines)
 
 
@@ -48,8 +49,8 @@ async def slurm(directory: Path) -> AsyncIterator[Prepared]:
 async def local(directory: Path) -> AsyncIterator[Prepared]:
     """The local scheduler, with real processes on this machine."""
     shell = LocalShell(directory)
-    plugin = load("passerelle.schedulers", "local")
-    scheduler: Scheduler = plugin(shell, python=sys.executable, kill_wait=0.2)
+    chosen = Plugin(type="local", options={"python": sys.executable, "kill_wait": 0.2})
+    scheduler: Scheduler = make("passerelle.schedulers", "local", chosen, shell)
     sleep = "#!/bin/sh\nsleep 600\n"
     scripts = {
         "succeeded": "#!/bin/sh\necho hello\n",

@@ -91,7 +91,7 @@ def body(value: Any) -> HttpBody:
 @asynccontextmanager
 async def served(shell: ScriptedShell, *, cache_seconds: float = 0) -> AsyncIterator[Served]:
     """Both surfaces in front of Slurm on the system `daint`."""
-    scheduler = SharedScheduler(Slurm(shell), "daint", Queries(cache_seconds))
+    scheduler = SharedScheduler(Slurm(shell, Slurm.Options()), "daint", Queries(cache_seconds))
     schedulers: Mapping[str, SharedScheduler] = {"daint": scheduler}
 
     def register(server: grpc.aio.Server) -> None:

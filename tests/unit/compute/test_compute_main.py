@@ -1,10 +1,9 @@
 """The compute service put together: what is wrong with a configuration stops it at its start."""
 
 import pytest
-from pydantic import ValidationError
 
 from passerelle.compute.main import running
-from passerelle.runtime.config import SiteBase, site_model
+from passerelle.runtime.config import ConfigError, SiteBase, site_model
 
 
 def site(scheduler: str) -> SiteBase:
@@ -28,13 +27,13 @@ async def test_it_serves_without_asking_anyone() -> None:
 
 
 async def test_a_scheduler_that_is_not_installed() -> None:
-    with pytest.raises(LookupError, match=r"no plugin 'pbsx'.*installed: .*slurm"):
+    with pytest.raises(ConfigError, match=r"no plugin 'pbsx'.*installed: .*slurm"):
         async with running(site("{type: pbsx}")):
             pass
 
 
 @pytest.mark.parametrize("options", ["{histroy: 5}", "{history_cache_seconds: -1}"])
 async def test_an_option_that_the_scheduler_does_not_have(options: str) -> None:
-    with pytest.raises(ValidationError, match="hist"):
+    with pytest.raises(ConfigError, match="hist"):
         async with running(site(f"{{type: slurm, options: {options}}}")):
             pass

@@ -37,7 +37,7 @@ def shell(tmp_path: Path) -> LocalShell:
 
 @pytest.fixture
 async def local(shell: LocalShell) -> AsyncIterator[Local]:
-    scheduler = Local(shell, python=PYTHON, kill_wait=0.2)
+    scheduler = Local(shell, Local.Options(python=PYTHON, kill_wait=0.2))
     yield scheduler
     for job in await scheduler.jobs(JobFilter()):
         await scheduler.cancel(job.id)
@@ -293,7 +293,7 @@ async def test_a_time_limit_ends_the_job(local: Local, tmp_path: Path) -> None:
 
 
 async def test_the_default_time_limit(shell: LocalShell, tmp_path: Path) -> None:
-    local = Local(shell, python=PYTHON, default_time_limit=90)
+    local = Local(shell, Local.Options(python=PYTHON, default_time_limit=90))
     assert (await ran(local, asked(tmp_path))).time.limit == 90
     assert (await ran(local, asked(tmp_path, "#!/bin/sh\n#SBATCH -t 2\n"))).time.limit == 120
     assert (await ran(local, asked(tmp_path, "#!/bin/sh\n#SBATCH -t 0\n"))).time.limit is None
@@ -398,12 +398,15 @@ async def test_noise_of_login_scripts_is_passed_over(tmp_path: Path) -> None:
     noisy = tmp_path / "python"
     noisy.write_text(f'#!/bin/sh\necho "Welcome!"\nexec {PYTHON} "$@"\n')
     noisy.chmod(0o700)
-    assert "local scheduler" in await Local(LocalShell(tmp_path), python=str(noisy)).ping()
+    assert (
+        "local scheduler"
+        in await Local(LocalShell(tmp_path), Local.Options(python=str(noisy))).ping()
+    )
 
 
 async def test_a_system_without_python_is_named(shell: LocalShell) -> None:
     with pytest.raises(ApiError, match=r"exit status 127.*no-such-python") as failed:
-        await Local(shell, python="no-such-python").ping()
+        await Local(shell, Local.Options(python="no-such-python")).ping()
     assert type(failed.value) is BackendError
 
 
@@ -411,10 +414,10 @@ async def test_a_directory_open_to_others_is_refused(shell: LocalShell, tmp_path
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(BackendError, match="not the user's alone"):
-        await Local(shell, python=PYTHON, directory="~/open").submit(asked(tmp_path))
+        await Local(shell, Local.Options(python=PYTHON, directory="~/open")).submit(asked(tmp_path))
 
 
 @pytest.mark.parametrize("options", [{"keep_day": 3}, {"kill_wait": -1}, {"directory": "jobs"}])
 def test_wrong_options_stop_the_start(shell: LocalShell, options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Local(shell, **options)
+        Local.Options(**options)

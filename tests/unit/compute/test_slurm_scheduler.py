@@ -37,7 +37,7 @@ def ended_job() -> ScriptedShell:
 
 async def test_an_ended_job_is_asked_of_accounting_once() -> None:
     shell = ended_job()
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     first = await scheduler.job("7")
     assert shell.asked == BOTH
     shell.commands.clear()
@@ -48,7 +48,7 @@ async def test_an_ended_job_is_asked_of_accounting_once() -> None:
 
 async def test_a_remembered_job_needs_slurmctld_to_know_nothing_else() -> None:
     shell = ended_job()
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     first = await scheduler.job("7")
     shell.answers["squeue"] = UNKNOWN_JOB
     shell.commands.clear()
@@ -58,7 +58,7 @@ async def test_a_remembered_job_needs_slurmctld_to_know_nothing_else() -> None:
 
 async def test_a_requeued_job_is_not_the_remembered_one() -> None:
     shell = ended_job()
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     await scheduler.job("7")
     shell.answers["squeue"] = slurm.queue({})
     (running,) = await scheduler.job("7")
@@ -71,7 +71,7 @@ async def test_a_requeued_job_is_not_the_remembered_one() -> None:
 
 async def test_what_one_user_was_told_is_not_remembered_for_another() -> None:
     shell = ended_job()
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     await scheduler.job("7")
     shell.commands.clear()
     with caller.bind(caller.Caller("bob", "")):
@@ -85,7 +85,7 @@ async def test_accounting_may_lag() -> None:
         squeue=slurm.queue(ENDED | {"State": "FAILED", "exit_code": "768"}),
         sacct=slurm.history({"State": "RUNNING", "End": "Unknown"}),
     )
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     (job,) = await scheduler.job("7")
     assert (job.status.word, job.status.exit_code, job.time.end) == ("FAILED", 3, 1065)
     shell.answers["sacct"] = slurm.history({"State": "FAILED", "ExitCode": "3:0"}, {"JobID": "7.0"})
@@ -96,7 +96,7 @@ async def test_accounting_may_lag() -> None:
 async def test_a_record_that_accounting_has_only_begun_is_neither_told_nor_remembered() -> None:
     begun = slurm.history({"Partition": "", "Group": "root", "WorkDir": "", "TimelimitRaw": ""})
     shell = ScriptedShell(squeue=slurm.queue(ENDED), sacct=begun)
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     assert (await scheduler.job("7"))[0].partition == "normal"
     shell.answers["sacct"] = slurm.history({}, {"JobID": "7.batch", "User": ""})
     assert [step.id for step in (await scheduler.job("7"))[0].steps] == ["7.batch"]
@@ -106,13 +106,13 @@ async def test_the_name_is_slurmctlds_because_accounting_reduces_it() -> None:
     shell = ScriptedShell(
         squeue=slurm.queue(ENDED | {"Name": "日本"}), sacct=slurm.history({"JobName": "??"})
     )
-    (job,) = await Slurm(shell).job("7")
+    (job,) = await Slurm(shell, Slurm.Options()).job("7")
     assert job.name == "日本"
 
 
 async def test_without_accounting_slurmctld_must_do() -> None:
     shell = ScriptedShell(squeue=slurm.queue(ENDED), sacct=DISABLED)
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     (job,) = await scheduler.job("7")
     assert (job.status.word, job.status.exit_code) == ("COMPLETED", 0)
     assert [job.id for job in await scheduler.jobs(JobFilter())] == ["7"]
@@ -123,7 +123,7 @@ async def test_without_accounting_slurmctld_must_do() -> None:
 
 async def test_when_accounting_is_down_a_known_job_is_told_of_all_the_same() -> None:
     shell = ScriptedShell(squeue=slurm.queue(ENDED), sacct=NO_DBD)
-    scheduler = Slurm(shell)
+    scheduler = Slurm(shell, Slurm.Options())
     assert (await scheduler.job("7"))[0].status.word == "COMPLETED"
     shell.answers["squeue"] = UNKNOWN_JOB
     with pytest.raises(BackendUnavailable):
@@ -136,21 +136,21 @@ async def test_when_accounting_is_down_a_known_job_is_told_of_all_the_same() -> 
 async def test_slurmctld_down_is_no_missing_job() -> None:
     shell = ScriptedShell(squeue=NO_CTLD, steps=NO_CTLD, sacct=NOTHING)
     with pytest.raises(BackendUnavailable, match="Unable to contact slurm controller"):
-        await Slurm(shell).job("7")
+        await Slurm(shell, Slurm.Options()).job("7")
 
 
 async def test_an_unknown_state_is_unspecified() -> None:
     shell = ScriptedShell(
         squeue=slurm.queue({"State": "EXPEDITING"}), sacct=slurm.history({"State": "EXPEDITING"})
     )
-    (job,) = await Slurm(shell).job("7")
+    (job,) = await Slurm(shell, Slurm.Options()).job("7")
     assert (job.status.state, job.status.word) == (State.UNSPECIFIED, "EXPEDITING")
 
 
 async def test_commands_of_one_question_run_together() -> None:
     shell = ScriptedShell(squeue=slurm.queue({}))
     shell.gate.clear()
-    asking = asyncio.create_task(Slurm(shell).job("7"))
+    asking = asyncio.create_task(Slurm(shell, Slurm.Options()).job("7"))
     for _ in range(5):
         await asyncio.sleep(0)
     assert shell.asked == CTLD
@@ -162,7 +162,7 @@ async def test_a_history_is_reused_and_renewed_when_a_job_ends() -> None:
     shell = ScriptedShell(
         squeue=slurm.queue({}), sacct=slurm.history({"State": "RUNNING", "End": "Unknown"})
     )
-    scheduler = Slurm(shell, history_cache_seconds=1000)
+    scheduler = Slurm(shell, Slurm.Options(history_cache_seconds=1000))
     await scheduler.jobs(JobFilter(user="alice"))
     assert shell.asked == BOTH
     shell.commands.clear()
@@ -176,7 +176,7 @@ async def test_a_history_is_reused_and_renewed_when_a_job_ends() -> None:
 
 async def test_a_job_that_accounting_never_gets_is_not_waited_for_again_and_again() -> None:
     shell = ScriptedShell(squeue=slurm.queue({}), sacct=slurm.history())
-    scheduler = Slurm(shell, history_cache_seconds=1000)
+    scheduler = Slurm(shell, Slurm.Options(history_cache_seconds=1000))
     await scheduler.jobs(JobFilter())
     shell.answers["squeue"] = slurm.queue(ENDED)
     await scheduler.jobs(JobFilter())
@@ -188,7 +188,7 @@ async def test_a_job_that_accounting_never_gets_is_not_waited_for_again_and_agai
 
 async def test_histories_are_kept_by_user_and_by_what_was_wanted() -> None:
     shell = ScriptedShell(squeue=slurm.queue(), sacct=slurm.history())
-    scheduler = Slurm(shell, history_cache_seconds=1000)
+    scheduler = Slurm(shell, Slurm.Options(history_cache_seconds=1000))
     await scheduler.jobs(JobFilter(user="alice"))
     for wanted in (JobFilter(), JobFilter(user="alice", account="a"), JobFilter("alice", window=1)):
         shell.commands.clear()
@@ -205,7 +205,7 @@ async def test_waiting_tasks_that_accounting_still_has_are_stale() -> None:
         squeue=slurm.queue({"JobArrayID": "9_1"}, {"JobArrayID": "9_[2-4]", "State": "PENDING"}),
         sacct=slurm.history({"JobID": "9_[1-4]", "State": "PENDING"}, {"JobID": "9_0"}),
     )
-    found = await Slurm(shell).job("9")
+    found = await Slurm(shell, Slurm.Options()).job("9")
     assert [(job.id, job.status.word) for job in found] == [
         ("9_0", "COMPLETED"),
         ("9_1", "RUNNING"),
@@ -221,7 +221,7 @@ async def test_accounts_come_from_accounting_where_slurmctld_does_not_tell() -> 
         id=Output(1, IDENTITY, ""),
         sacctmgr=Output(0, "proj1|proj1\nproj2|proj1\nproj2|proj1\n", ""),
     )
-    found = await Slurm(shell).user_info()
+    found = await Slurm(shell, Slurm.Options()).user_info()
     assert [(group.id, group.name) for group in found.groups] == [
         ("1002", "the staff"),
         ("1001", "research, all"),
@@ -241,28 +241,31 @@ async def test_accounts_come_from_accounting_where_slurmctld_does_not_tell() -> 
 )
 async def test_a_site_without_accounting_has_no_accounts(answer: Output) -> None:
     shell = ScriptedShell(id=Output(1, IDENTITY, ""), sacctmgr=answer)
-    assert (await Slurm(shell).user_info()).accounts is None
+    assert (await Slurm(shell, Slurm.Options()).user_info()).accounts is None
 
 
 async def test_a_user_that_the_system_does_not_know() -> None:
     shell = ScriptedShell(id=Output(1, "", "id: cannot find name\n"))
     with pytest.raises(BackendError):
-        await Slurm(shell).user_info()
+        await Slurm(shell, Slurm.Options()).user_info()
 
 
 async def test_ping_of_a_controller_that_is_down() -> None:
     shell = ScriptedShell(scontrol=Output(1, "Slurmctld(primary) at node1 is DOWN\n", ""))
     with pytest.raises(BackendUnavailable, match="is DOWN"):
-        await Slurm(shell).ping()
+        await Slurm(shell, Slurm.Options()).ping()
 
 
 @pytest.mark.parametrize("printed", ["77\n", "77;lab\n", "sbatch: note on stdout\n77\n"])
 async def test_the_id_of_a_submission_in_all_its_forms(printed: str) -> None:
     shell = ScriptedShell(sbatch=Output(0, printed, ""))
-    assert await Slurm(shell).submit(JobDescription("/tmp", script="#!/bin/sh\n")) == "77"
+    assert (
+        await Slurm(shell, Slurm.Options()).submit(JobDescription("/tmp", script="#!/bin/sh\n"))
+        == "77"
+    )
 
 
 async def test_a_submission_without_an_id_is_an_error() -> None:
     shell = ScriptedShell(sbatch=Output(0, "Submitted\n", ""))
     with pytest.raises(BackendError, match="Unable to submit new job"):
-        await Slurm(shell).submit(JobDescription("/tmp", script="#!/bin/sh\n"))
+        await Slurm(shell, Slurm.Options()).submit(JobDescription("/tmp", script="#!/bin/sh\n"))

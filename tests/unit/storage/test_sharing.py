@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from passerelle.runtime.errors import Overloaded
-from passerelle.storage.shared_calls import SharedCalls
 from passerelle.runtime.turns import Turns
+from passerelle.storage.shared_calls import SharedCalls
 
 
 class Calls:

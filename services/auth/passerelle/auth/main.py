@@ -2,11 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import aiohttp
 import grpc
-from pydantic import ValidationError
 
 from passerelle.auth.config import AuthSection, Issuer
 from passerelle.auth.credentials import Credentials
@@ -16,8 +14,8 @@ from passerelle.auth.logins import Logins
 from passerelle.auth.policy import Policy
 from passerelle.auth.server import AccessService, AuthService
 from passerelle.auth.tokens import Tokens, TrustedIssuer
-from passerelle.runtime.config import ConfigError, Plugin, SiteBase, section
-from passerelle.runtime.plugins import load
+from passerelle.runtime.config import SiteBase, section
+from passerelle.runtime.plugins import make
 from passerelle.runtime.service import running_service
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 
@@ -37,7 +35,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         for found in keys.values():
             await stack.enter_async_context(found.kept_fresh())
         tokens = Tokens([TrustedIssuer(issuer, found) for issuer, found in keys.items()])
-        authorizer = _plugin("authorizer", "passerelle.authorizers", settings.authorizer)
+        authorizer = make("passerelle.authorizers", "auth.authorizer", settings.authorizer)
         policy = Policy(tokens, authorizer, enforce_scopes=settings.enforce_scopes)
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
 
@@ -61,23 +59,7 @@ def _keys(http: aiohttp.ClientSession, issuer: Issuer) -> KeySet:
 def _credentials(settings: AuthSection) -> Credentials | None:
     if settings.ssh_credentials is None:
         return None
-    made: Credentials = _plugin(
-        "ssh_credentials", "passerelle.credentials", settings.ssh_credentials
+    made: Credentials = make(
+        "passerelle.credentials", "auth.ssh_credentials", settings.ssh_credentials
     )
     return made
-
-
-def _plugin(setting: str, group: str, chosen: Plugin) -> Any:
-    """The plugin, made with its options; ConfigError names the setting that is wrong."""
-    where = f"auth.{setting}"
-    try:
-        made = load(group, chosen.type)
-        return made(made.Options.model_validate(chosen.options))
-    except LookupError as error:
-        raise ConfigError(f"{where}.type: {error}") from None
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)
-        lines = [f"{where}.options.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong]
-        raise ConfigError("\n".join(lines)) from None
-    except OSError as error:
-        raise ConfigError(f"{where}.options: {error.filename}: {error.strerror}") from None

@@ -15,7 +15,7 @@ from passerelle.firecrest.v2 import compute_pb2 as profile_pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.auth_client import auth_client
 from passerelle.runtime.config import SiteBase, System, section
-from passerelle.runtime.plugins import load
+from passerelle.runtime.plugins import make
 from passerelle.runtime.service import running_service
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from passerelle.v1 import compute_pb2 as pb
@@ -31,7 +31,7 @@ _SERVICES = (
 async def running(site: SiteBase) -> AsyncIterator[int]:
     """The whole service, from configuration to an open port, which it yields.
 
-    Raises LookupError for a scheduler that is not installed, ValidationError or TypeError for options it does not have.
+    Raises ConfigError for a scheduler that is not installed, or for options it does not have.
     """
     systems = {system.name: system for system in site.systems}
     queries = Queries(section(site, ComputeSection).cache_seconds)
@@ -54,6 +54,6 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
 
 def _scheduler(pool: SshPool, system: System) -> Scheduler:
     shell = SystemShell(pool, system, timeout=system.scheduler.timeout)
-    plugin = load("passerelle.schedulers", system.scheduler.type)
-    found: Scheduler = plugin(shell, **system.scheduler.options)
+    setting = f"systems ({system.name}): scheduler"
+    found: Scheduler = make("passerelle.schedulers", setting, system.scheduler, shell)
     return found

@@ -3,6 +3,10 @@
 from importlib.metadata import entry_points
 from typing import Any
 
+from pydantic import ValidationError
+
+from passerelle.runtime.config import ConfigError, Plugin
+
 
 def names(group: str) -> list[str]:
     """The names registered in an entry-point group, sorted."""
@@ -15,3 +19,21 @@ def load(group: str, name: str) -> Any:
     if name not in found:
         raise LookupError(f"no plugin {name!r} in {group}; installed: {', '.join(sorted(found))}")
     return found[name].load()
+
+
+def make(group: str, setting: str, chosen: Plugin, *arguments: Any) -> Any:
+    """The plugin that the configuration chose: its class, called with `arguments` and its `Options`.
+
+    Raises ConfigError that names `setting` and what is wrong: an unknown plugin, a wrong option, a file it cannot read.
+    """
+    try:
+        kind = load(group, chosen.type)
+        return kind(*arguments, kind.Options.model_validate(chosen.options))
+    except LookupError as error:
+        raise ConfigError(f"{setting}.type: {error}") from None
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)
+        lines = [f"{setting}.options.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong]
+        raise ConfigError("\n".join(lines)) from None
+    except OSError as error:
+        raise ConfigError(f"{setting}.options: {error.filename}: {error.strerror}") from None

@@ -87,34 +87,33 @@ _ERRORS: Mapping[str, type[ApiError]] = {
 }
 
 
-class Options(Section):
-    """The options of the `local` scheduler."""
-
-    directory: str = Option(
-        default="~/.local/state/passerelle/jobs",
-        pattern=r"^[/~$]",
-        description="Where jobs are kept on the system; `~` and `$NAME` are each user's own.",
-    )
-    default_time_limit: int | None = Option(
-        default=None, gt=0, description="Time limit of jobs that ask for none, s."
-    )
-    kill_wait: float = Option(
-        default=30, ge=0, description="Between TERM and KILL for a job that is to end, s."
-    )
-    keep_days: float = Option(
-        default=30, gt=0, description="How long ended jobs are remembered, days."
-    )
-    python: str = Option(
-        default="python3", description="The Python interpreter on the system, 3.6 or later."
-    )
-
-
 class Local:
-    """The `local` scheduler over a shell; `options` are those of `Options`. See the port for the methods."""
+    """The `local` scheduler over a shell. See the port for the methods."""
 
-    def __init__(self, shell: Shell, **options: Any) -> None:
+    class Options(Section):
+        """The options of the `local` scheduler."""
+
+        directory: str = Option(
+            default="~/.local/state/passerelle/jobs",
+            pattern=r"^[/~$]",
+            description="Where jobs are kept on the system; `~` and `$NAME` are each user's own.",
+        )
+        default_time_limit: int | None = Option(
+            default=None, gt=0, description="Time limit of jobs that ask for none, s."
+        )
+        kill_wait: float = Option(
+            default=30, ge=0, description="Between TERM and KILL for a job that is to end, s."
+        )
+        keep_days: float = Option(
+            default=30, gt=0, description="How long ended jobs are remembered, days."
+        )
+        python: str = Option(
+            default="python3", description="The Python interpreter on the system, 3.6 or later."
+        )
+
+    def __init__(self, shell: Shell, options: Options) -> None:
         self._shell = shell
-        self._options = Options.model_validate(options)
+        self._options = options
         self._query_program, self._submit_program = _sources(_QUERIES), _sources(_SUBMIT)
 
     async def submit(self, job: JobDescription) -> str:

@@ -5,7 +5,6 @@ slurmctld is asked before slurmdbd: it knows everything about jobs that wait or 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from pydantic import Field
 
@@ -35,7 +34,7 @@ _LIVE = (State.PENDING, State.RUNNING)
 
 
 class Slurm:
-    """Slurm, by its commands on the login node, as the current caller; `options` are those of `Options`."""
+    """Slurm, by its commands on the login node, as the current caller."""
 
     class Options(Section):
         """The options of the `slurm` scheduler."""
@@ -47,10 +46,10 @@ class Slurm:
             "A job that ends in the meantime is noticed all the same.",
         )
 
-    def __init__(self, shell: Shell, **options: Any) -> None:
+    def __init__(self, shell: Shell, options: Options) -> None:
         self._shell = shell
         self._ended = EndedJobs()
-        self._histories = Histories(self.Options.model_validate(options).history_cache_seconds)
+        self._histories = Histories(options.history_cache_seconds)
 
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`."""
