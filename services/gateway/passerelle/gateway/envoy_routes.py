@@ -56,6 +56,10 @@ _RETRY = {
     "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
 }
 
+_KEPT_FOR_RETRY = (
+    64 << 10
+)  # bytes; a longer body is not sent again, and without this all of it would be kept
+
 
 def routes(
     methods: Sequence[Method], pages: Iterable[Json], *, timeout: float, idle_timeout: float
@@ -90,6 +94,7 @@ def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
     return {
         "match": {"path": method.path, "headers": [_GRPC_CONTENT]},
         "route": action,
+        "per_request_buffer_limit_bytes": _KEPT_FOR_RETRY,
         "typed_per_filter_config": config,
         "metadata": {"filter_metadata": {_LUA: {"surface": surface}}},
     }
