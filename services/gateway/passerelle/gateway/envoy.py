@@ -25,7 +25,7 @@ _MAX_HEADERS_KIB = 96
 _MAX_REPLY = 64 << 20  # bytes; as in runtime/serve.py
 _MAX_WORKERS = 4
 
-# What one stream may keep waiting in Envoy, bytes: with its default windows of 256 MiB, 512 uploads at once took 0.7 GB.
+# What one stream may keep waiting in Envoy, bytes: with the default windows of 256 MiB, 512 uploads took 0.7 GB.
 _BUFFER = 128 << 10
 _CONNECTION_WINDOW = 64 << 20  # all streams of one service share its connection
 
