@@ -186,7 +186,10 @@ async def test_output_of_a_pipe_that_nobody_reads_is_refused(local: Local, tmp_p
 async def test_programs_get_their_signals_as_usual(local: Local, tmp_path: Path) -> None:
     await ran(local, asked(tmp_path, "#!/bin/sh\ngrep -E 'Sig(Blk|Ign)' /proc/self/status\n"))
     masks = [line.split()[1] for line in (tmp_path / "job-1.out").read_text().splitlines()]
-    assert [int(mask, 16) for mask in masks] == [0, 0]
+    # Signals 32 and 33 are the C library's own: whoever started the tests may have left them ignored, and nobody may
+    # change that (signal(7)).
+    ours = ~(0b11 << 31)
+    assert [int(mask, 16) & ours for mask in masks] == [0, 0]
 
 
 @pytest.mark.parametrize(
