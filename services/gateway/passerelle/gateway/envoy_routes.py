@@ -49,10 +49,10 @@ _PROFILE_REPLY = {
 }
 
 # Nothing was sent yet when the connection fails or the stream is refused, so trying again repeats no work. A service
-# that is being restarted is back within the sum of these pauses (2 s on average: each is drawn at random).
+# that is being restarted is back within the sum of these pauses (4 s on average: each is drawn at random).
 _RETRY = {
     "retry_on": "connect-failure,refused-stream",
-    "num_retries": 5,
+    "num_retries": 9,
     "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
 }
 
