@@ -56,9 +56,8 @@ _RETRY = {
     "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
 }
 
-_KEPT_FOR_RETRY = (
-    64 << 10
-)  # bytes; a longer body is not sent again, and without this all of it would be kept
+# Bytes. A longer body is not sent again; without a limit, all of every upload would be kept.
+_KEPT_FOR_RETRY = 64 << 10
 
 
 def routes(
