@@ -116,6 +116,11 @@ def _message(view: View, value: Json, owner: Mapping[str, Json]) -> Json:
     return _tar_words(value) if "\ntar: " in value else value
 
 
+def _reason(view: View, value: Json, owner: Mapping[str, Json]) -> Json:
+    """A job cancelled while it waited has the reason that accounting last heard, which may be none yet."""
+    return "<reason>" if str(owner.get("state")).startswith("CANCELLED") else value
+
+
 def _tar_words(value: str) -> Json:
     """The different lines of tar's complaints: their order is that of the directory, and one is a race."""
     return sorted({line for line in value.splitlines() if "Broken pipe" not in line})
@@ -192,6 +197,7 @@ _RULES: dict[str, Rule] = {
     "size": _of_directory,
     "nlink": _of_directory,
     "state": _state,
+    "stateReason": _reason,
     "nodes": lambda view, value, owner: (
         _NODE.sub("<node>", value) if isinstance(value, str) else value
     ),
