@@ -27,7 +27,7 @@ demo: $(INSTALLED)  ## Live the main job once: stage, submit, follow, read
 	@$(BIN)/python deploy/demo.py
 
 test: $(INSTALLED)  ## Run all tests with the real things this machine has; PASSERELLE_TEST_STRICT=1 refuses to skip any
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 check: $(INSTALLED)  ## Format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

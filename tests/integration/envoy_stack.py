@@ -163,7 +163,7 @@ def site(listen: int, services: int, **gateway: Any) -> SiteBase:
                 "compute": there,
                 "storage": there,
                 "gateway": there,
-                "request_timeout": 3,
+                "request_timeout": 8,  # longer than all retries of a connection together
             },
             "gateway": section,
         }
