@@ -19,6 +19,7 @@ from grpc import StatusCode
 from passerelle.development.config import DevelopmentSshd
 from passerelle.development.sshd import serving_ssh
 from passerelle.runtime.config import ConfigError
+from tests import real
 from tests.unit.auth.conftest import Auth, serving_auth
 from tests.unit.auth.idp import Idp
 
@@ -102,8 +103,9 @@ async def test_nothing_in_the_key_id_can_forge_a_line_of_a_log(idp: Idp, tmp_pat
     assert len(found.key_id) < 700
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
 async def test_openssh_reads_the_certificate_the_same_way(idp: Idp, tmp_path: Path) -> None:
+    if shutil.which("ssh-keygen") is None:
+        real.missing("OpenSSH", "ssh-keygen is not installed")
     async with serving_auth({"issuer": idp.url}, ssh_credentials=_ca(tmp_path)) as auth:
         issued = await auth.credential(idp.token(), PUBLIC)
     file = tmp_path / "cert.pub"
