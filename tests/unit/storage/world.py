@@ -20,6 +20,7 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.firecrest import FilesystemService
 from passerelle.storage.places import Place
 from passerelle.storage.server import StorageService
+from passerelle.storage.sessions import Sessions
 from passerelle.storage.system_files import SystemFiles
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1.access_pb2 import Access
@@ -49,7 +50,7 @@ async def remote(
     async with serving_ssh(keys.key) as server:
         system = _system(server, root, limit, ssh)
         async with SshPool({"lab": system}, keys).sweeping() as pool:
-            yield World(server, system, SystemFiles(pool, system, settings), pool, root)
+            yield World(server, system, SystemFiles(Sessions(pool, system, settings)), pool, root)
 
 
 def _system(server: Server, root: Path, limit: int, ssh: dict[str, Any]) -> System:

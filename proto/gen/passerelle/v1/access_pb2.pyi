@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
@@ -52,25 +54,55 @@ class Access(_message.Message):
     INTERNAL: Access.Audience.ValueType  # 3
     """Only Passerelle's own services, which show the deployment's service secret. Never routed by Envoy."""
 
+    @_typing.final
+    class Also(_message.Message):
+        """A demand on a second system."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FIELD_FIELD_NUMBER: _builtins.int
+        RELATION_FIELD_NUMBER: _builtins.int
+        field: _builtins.str
+        """The request field that names it."""
+        relation: _builtins.str
+        """The relation the caller must have on it."""
+        def __init__(
+            self,
+            *,
+            field: _builtins.str = ...,
+            relation: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "relation", b"relation"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     AUDIENCE_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     RELATION_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     audience: Global___Access.Audience.ValueType
     """Who may call at all."""
     scope: _builtins.str
     """The OAuth scope the token must carry where a site enforces scopes. Only for `USER`."""
     relation: _builtins.str
     """The relation the caller must have on the system that the request names. Only for `USER`."""
+    @_builtins.property
+    def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access.Also]:
+        """What the caller must have besides, on other systems that the request names."""
+
     def __init__(
         self,
         *,
         audience: Global___Access.Audience.ValueType = ...,
         scope: _builtins.str = ...,
         relation: _builtins.str = ...,
+        also: _abc.Iterable[Global___Access.Also] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "relation", b"relation", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "audience", b"audience", "relation", b"relation", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

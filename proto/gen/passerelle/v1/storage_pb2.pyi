@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from passerelle.v1 import streams_pb2 as _streams_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,62 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _WriteMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WriteModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WRITE_MODE_UNSPECIFIED: _WriteMode.ValueType  # 0
+    """As `OVERWRITE`."""
+    OVERWRITE: _WriteMode.ValueType  # 1
+    """Replaces it."""
+    CREATE: _WriteMode.ValueType  # 2
+    """Refuses: the file must be new."""
+    APPEND: _WriteMode.ValueType  # 3
+    """Adds to its end; makes it when it is not there."""
+
+class WriteMode(_WriteMode, metaclass=_WriteModeEnumTypeWrapper):
+    """What writing does to a file that is there already."""
+
+WRITE_MODE_UNSPECIFIED: WriteMode.ValueType  # 0
+"""As `OVERWRITE`."""
+OVERWRITE: WriteMode.ValueType  # 1
+"""Replaces it."""
+CREATE: WriteMode.ValueType  # 2
+"""Refuses: the file must be new."""
+APPEND: WriteMode.ValueType  # 3
+"""Adds to its end; makes it when it is not there."""
+Global___WriteMode: _TypeAlias = WriteMode  # noqa: Y015
+
+class _ArchiveFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ArchiveFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ArchiveFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ARCHIVE_FORMAT_UNSPECIFIED: _ArchiveFormat.ValueType  # 0
+    """As `TAR_GZ`."""
+    TAR_GZ: _ArchiveFormat.ValueType  # 1
+    """tar, packed with gzip."""
+    TAR_ZST: _ArchiveFormat.ValueType  # 2
+    """tar, packed with Zstandard."""
+    TAR: _ArchiveFormat.ValueType  # 3
+    """tar, not packed."""
+
+class ArchiveFormat(_ArchiveFormat, metaclass=_ArchiveFormatEnumTypeWrapper):
+    """How an archive is packed."""
+
+ARCHIVE_FORMAT_UNSPECIFIED: ArchiveFormat.ValueType  # 0
+"""As `TAR_GZ`."""
+TAR_GZ: ArchiveFormat.ValueType  # 1
+"""tar, packed with gzip."""
+TAR_ZST: ArchiveFormat.ValueType  # 2
+"""tar, packed with Zstandard."""
+TAR: ArchiveFormat.ValueType  # 3
+"""tar, not packed."""
+Global___ArchiveFormat: _TypeAlias = ArchiveFormat  # noqa: Y015
 
 @_typing.final
 class File(_message.Message):
@@ -85,6 +142,8 @@ class File(_message.Message):
     INODE_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    RAW_NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The absolute path asked about, or the name relative to the listed directory."""
     type: Global___File.Type.ValueType
@@ -109,6 +168,10 @@ class File(_message.Message):
     """Device number; 0 where the system's transport cannot tell."""
     links: _builtins.int
     """Hard links; 0 where the system's transport cannot tell."""
+    raw_name: _builtins.bytes
+    """The bytes of `name`, when they are not UTF-8: then `name` has a backslash and three octal digits for each wrong byte."""
+    etag: _builtins.str
+    """Names this version of the content; it changes whenever the file does. For `if_match`."""
     @_builtins.property
     def modify_time(self) -> _timestamp_pb2.Timestamp:
         """Last change of the content."""
@@ -139,10 +202,12 @@ class File(_message.Message):
         inode: _builtins.int = ...,
         device: _builtins.int = ...,
         links: _builtins.int = ...,
+        raw_name: _builtins.bytes = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["access_time", b"access_time", "change_time", b"change_time", "modify_time", b"modify_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_time", b"access_time", "change_time", b"change_time", "device", b"device", "gid", b"gid", "group", b"group", "inode", b"inode", "link_target", b"link_target", "links", b"links", "mode", b"mode", "modify_time", b"modify_time", "name", b"name", "size", b"size", "type", b"type", "uid", b"uid", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_time", b"access_time", "change_time", b"change_time", "device", b"device", "etag", b"etag", "gid", b"gid", "group", b"group", "inode", b"inode", "link_target", b"link_target", "links", b"links", "mode", b"mode", "modify_time", b"modify_time", "name", b"name", "raw_name", b"raw_name", "size", b"size", "type", b"type", "uid", b"uid", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -157,26 +222,128 @@ class StatFileRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     DEREFERENCE_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The absolute path."""
     dereference: _builtins.bool
     """Follow a final symbolic link."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         path: _builtins.str = ...,
         dereference: _builtins.bool = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "path", b"path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatFileRequest: _TypeAlias = StatFileRequest  # noqa: Y015
+
+@_typing.final
+class StatFilesRequest(_message.Message):
+    """Names many files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    DEREFERENCE_FIELD_NUMBER: _builtins.int
+    RAW_PATHS_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    dereference: _builtins.bool
+    """Follow final symbolic links."""
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The absolute paths; at most 1000."""
+
+    @_builtins.property
+    def raw_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Paths that are not UTF-8, after those of `paths`."""
+
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        dereference: _builtins.bool = ...,
+        raw_paths: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "paths", b"paths", "raw_paths", b"raw_paths", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatFilesRequest: _TypeAlias = StatFilesRequest  # noqa: Y015
+
+@_typing.final
+class StatFilesResponse(_message.Message):
+    """What is known about many files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileOrError]:
+        """One for each path, in their order."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___FileOrError] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatFilesResponse: _TypeAlias = StatFilesResponse  # noqa: Y015
+
+@_typing.final
+class FileOrError(_message.Message):
+    """A file, or why nothing is known about it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path asked about."""
+    @_builtins.property
+    def file(self) -> Global___File:
+        """The file."""
+
+    @_builtins.property
+    def error(self) -> _streams_pb2.StreamError:
+        """What the system refused."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        file: Global___File | None = ...,
+        error: _streams_pb2.StreamError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "file", b"file", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["file", "error"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___FileOrError: _TypeAlias = FileOrError  # noqa: Y015
 
 @_typing.final
 class ListFilesRequest(_message.Message):
@@ -189,6 +356,10 @@ class ListFilesRequest(_message.Message):
     SHOW_HIDDEN_FIELD_NUMBER: _builtins.int
     RECURSIVE_FIELD_NUMBER: _builtins.int
     DEREFERENCE_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -199,6 +370,14 @@ class ListFilesRequest(_message.Message):
     """Also what lies in subdirectories; names are then relative paths."""
     dereference: _builtins.bool
     """Follow symbolic links."""
+    pattern: _builtins.str
+    """Only entries whose last component matches this shell pattern (`*.out`)."""
+    page_size: _builtins.int
+    """How many entries at most, up to 10000; 0 for all."""
+    page_token: _builtins.str
+    """Where to go on: `next_page_token` of the page before."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
         self,
         *,
@@ -207,10 +386,14 @@ class ListFilesRequest(_message.Message):
         show_hidden: _builtins.bool = ...,
         recursive: _builtins.bool = ...,
         dereference: _builtins.bool = ...,
+        pattern: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "path", b"path", "recursive", b"recursive", "show_hidden", b"show_hidden", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "pattern", b"pattern", "raw_path", b"raw_path", "recursive", b"recursive", "show_hidden", b"show_hidden", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -223,6 +406,9 @@ class ListFilesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last one."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
         """The entries, sorted by name."""
@@ -231,14 +417,101 @@ class ListFilesResponse(_message.Message):
         self,
         *,
         files: _abc.Iterable[Global___File] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListFilesResponse: _TypeAlias = ListFilesResponse  # noqa: Y015
+
+@_typing.final
+class WalkFilesRequest(_message.Message):
+    """Names a tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    SHOW_HIDDEN_FIELD_NUMBER: _builtins.int
+    DEREFERENCE_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    MAX_DEPTH_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    show_hidden: _builtins.bool
+    """Also entries whose name begins with a dot, and what is in such directories."""
+    dereference: _builtins.bool
+    """Follow symbolic links."""
+    pattern: _builtins.str
+    """Only entries whose last component matches this shell pattern; directories are walked through all the same."""
+    max_depth: _builtins.int
+    """How many levels deep; 0 for all."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[Global___File.Type.ValueType]:
+        """Only entries of these types; all when empty."""
+
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        show_hidden: _builtins.bool = ...,
+        dereference: _builtins.bool = ...,
+        pattern: _builtins.str = ...,
+        max_depth: _builtins.int = ...,
+        types: _abc.Iterable[Global___File.Type.ValueType] | None = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "max_depth", b"max_depth", "path", b"path", "pattern", b"pattern", "raw_path", b"raw_path", "show_hidden", b"show_hidden", "system", b"system", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalkFilesRequest: _TypeAlias = WalkFilesRequest  # noqa: Y015
+
+@_typing.final
+class FileBatch(_message.Message):
+    """Some entries of a tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    finished: _builtins.bool
+    """Nothing is left: this is the last message."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
+        """The entries; names are relative to the path asked about."""
+
+    @_builtins.property
+    def error(self) -> _streams_pb2.StreamError:
+        """Why there are no more, when that is not the end of the tree."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___File] | None = ...,
+        error: _streams_pb2.StreamError | None = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "files", b"files", "finished", b"finished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileBatch: _TypeAlias = FileBatch  # noqa: Y015
 
 @_typing.final
 class ReadFileRequest(_message.Message):
@@ -250,6 +523,8 @@ class ReadFileRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    IF_MATCH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -258,6 +533,10 @@ class ReadFileRequest(_message.Message):
     """First byte to send. REST callers may use a `Range` header instead."""
     length: _builtins.int
     """How many bytes to send at most; 0 for all."""
+    if_match: _builtins.str
+    """Only if the file's ETag is this one (without quotes)."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
         self,
         *,
@@ -265,10 +544,12 @@ class ReadFileRequest(_message.Message):
         path: _builtins.str = ...,
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
+        if_match: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "offset", b"offset", "path", b"path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "length", b"length", "offset", b"offset", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,12 +565,21 @@ class WriteFileRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    IF_MATCH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The absolute path."""
     sha256: _builtins.str
     """The content's SHA-256 in lower-case hexadecimal; checked before the file appears, when given."""
+    mode: Global___WriteMode.ValueType
+    """What may happen to a file that is there already."""
+    if_match: _builtins.str
+    """Only if the file is there with this ETag (without quotes)."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
     @_builtins.property
     def content(self) -> _httpbody_pb2.HttpBody:
         """The next bytes."""
@@ -301,10 +591,13 @@ class WriteFileRequest(_message.Message):
         path: _builtins.str = ...,
         sha256: _builtins.str = ...,
         content: _httpbody_pb2.HttpBody | None = ...,
+        mode: Global___WriteMode.ValueType = ...,
+        if_match: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "path", b"path", "sha256", b"sha256", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "if_match", b"if_match", "mode", b"mode", "path", b"path", "raw_path", b"raw_path", "sha256", b"sha256", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,22 +612,26 @@ class WriteFileResponse(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The absolute path."""
     size: _builtins.int
-    """How many bytes it has."""
+    """How many bytes were written."""
     sha256: _builtins.str
     """The SHA-256 of what was written, in lower-case hexadecimal."""
+    etag: _builtins.str
+    """The new version of the file."""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         size: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "path", b"path", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,26 +646,375 @@ class MakeDirectoryRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     PARENTS_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The absolute path."""
     parents: _builtins.bool
     """Also make missing parents, and accept that it exists."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         path: _builtins.str = ...,
         parents: _builtins.bool = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parents", b"parents", "path", b"path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parents", b"parents", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MakeDirectoryRequest: _TypeAlias = MakeDirectoryRequest  # noqa: Y015
+
+@_typing.final
+class MakeSymlinkRequest(_message.Message):
+    """Names a link to make."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    RAW_TARGET_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    target: _builtins.str
+    """What the link shall say: an absolute path, or one relative to the link's directory."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    raw_target: _builtins.bytes
+    """The target's bytes, instead of `target`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        target: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+        raw_target: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "system", b"system", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeSymlinkRequest: _TypeAlias = MakeSymlinkRequest  # noqa: Y015
+
+@_typing.final
+class ChangeModeRequest(_message.Message):
+    """Names a file and its new mode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    mode: _builtins.str
+    """As for chmod(1): octal digits (`644`) or changes (`u+x,go-w`)."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        mode: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeModeRequest: _TypeAlias = ChangeModeRequest  # noqa: Y015
+
+@_typing.final
+class ChangeOwnerRequest(_message.Message):
+    """Names a file and its new owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    user: _builtins.str
+    """The owner's name or number; empty to leave it."""
+    group: _builtins.str
+    """The group's name or number; empty to leave it."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        user: _builtins.str = ...,
+        group: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "path", b"path", "raw_path", b"raw_path", "system", b"system", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeOwnerRequest: _TypeAlias = ChangeOwnerRequest  # noqa: Y015
+
+@_typing.final
+class GetFileTypeRequest(_message.Message):
+    """Names a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFileTypeRequest: _TypeAlias = GetFileTypeRequest  # noqa: Y015
+
+@_typing.final
+class FileType(_message.Message):
+    """What a file holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    description: _builtins.str
+    """In file(1)'s words: `ASCII text`, `directory`."""
+    def __init__(
+        self,
+        *,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileType: _TypeAlias = FileType  # noqa: Y015
+
+@_typing.final
+class ChecksumFileRequest(_message.Message):
+    """Names a file and an algorithm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Algorithm:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ChecksumFileRequest._Algorithm.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ALGORITHM_UNSPECIFIED: ChecksumFileRequest._Algorithm.ValueType  # 0
+        """As `SHA256`."""
+        SHA256: ChecksumFileRequest._Algorithm.ValueType  # 1
+        """SHA-256 (FIPS 180-4)."""
+        MD5: ChecksumFileRequest._Algorithm.ValueType  # 2
+        """MD5 (RFC 1321); not against people with bad intentions."""
+        CRC32C: ChecksumFileRequest._Algorithm.ValueType  # 3
+        """CRC-32C (RFC 3720), as object stores use it."""
+        XXH3: ChecksumFileRequest._Algorithm.ValueType  # 4
+        """XXH3, 64 bits."""
+
+    class Algorithm(_Algorithm, metaclass=_AlgorithmEnumTypeWrapper):
+        """How checksums are computed."""
+
+    ALGORITHM_UNSPECIFIED: ChecksumFileRequest.Algorithm.ValueType  # 0
+    """As `SHA256`."""
+    SHA256: ChecksumFileRequest.Algorithm.ValueType  # 1
+    """SHA-256 (FIPS 180-4)."""
+    MD5: ChecksumFileRequest.Algorithm.ValueType  # 2
+    """MD5 (RFC 1321); not against people with bad intentions."""
+    CRC32C: ChecksumFileRequest.Algorithm.ValueType  # 3
+    """CRC-32C (RFC 3720), as object stores use it."""
+    XXH3: ChecksumFileRequest.Algorithm.ValueType  # 4
+    """XXH3, 64 bits."""
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    algorithm: Global___ChecksumFileRequest.Algorithm.ValueType
+    """The algorithm; SHA-256 when unset."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        algorithm: Global___ChecksumFileRequest.Algorithm.ValueType = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChecksumFileRequest: _TypeAlias = ChecksumFileRequest  # noqa: Y015
+
+@_typing.final
+class CopyFilesRequest(_message.Message):
+    """Names what to copy, and to where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    DEREFERENCE_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    RAW_TARGET_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    target: _builtins.str
+    """The absolute path of the copy itself, not of a directory to put it in."""
+    overwrite: _builtins.bool
+    """Replace files that are there already."""
+    dereference: _builtins.bool
+    """Copy what symbolic links point to."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    raw_target: _builtins.bytes
+    """The target's bytes, instead of `target`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        target: _builtins.str = ...,
+        overwrite: _builtins.bool = ...,
+        dereference: _builtins.bool = ...,
+        raw_path: _builtins.bytes = ...,
+        raw_target: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "system", b"system", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyFilesRequest: _TypeAlias = CopyFilesRequest  # noqa: Y015
+
+@_typing.final
+class MoveFilesRequest(_message.Message):
+    """Names what to move, and to where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    RAW_TARGET_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    target: _builtins.str
+    """The absolute path it shall have."""
+    overwrite: _builtins.bool
+    """Replace a file that is there already."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    raw_target: _builtins.bytes
+    """The target's bytes, instead of `target`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        target: _builtins.str = ...,
+        overwrite: _builtins.bool = ...,
+        raw_path: _builtins.bytes = ...,
+        raw_target: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "system", b"system", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveFilesRequest: _TypeAlias = MoveFilesRequest  # noqa: Y015
+
+@_typing.final
+class RemoveFilesRequest(_message.Message):
+    """Names what to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveFilesRequest: _TypeAlias = RemoveFilesRequest  # noqa: Y015
 
 @_typing.final
 class RemoveFileRequest(_message.Message):
@@ -378,20 +1024,378 @@ class RemoveFileRequest(_message.Message):
 
     SYSTEM_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The absolute path."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         path: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveFileRequest: _TypeAlias = RemoveFileRequest  # noqa: Y015
+
+@_typing.final
+class ReadArchiveRequest(_message.Message):
+    """Names what to put in an archive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DEREFERENCE_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    format: Global___ArchiveFormat.ValueType
+    """How it is packed; `TAR_GZ` when unset."""
+    dereference: _builtins.bool
+    """Pack what symbolic links point to."""
+    pattern: _builtins.str
+    """Only files whose name matches this shell pattern."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        format: Global___ArchiveFormat.ValueType = ...,
+        dereference: _builtins.bool = ...,
+        pattern: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "format", b"format", "path", b"path", "pattern", b"pattern", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArchiveRequest: _TypeAlias = ReadArchiveRequest  # noqa: Y015
+
+@_typing.final
+class WriteArchiveRequest(_message.Message):
+    """One piece of an archive to unpack. The first message carries all fields, the others only content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path of the directory that the archive's entries shall be in; made when it is not there."""
+    format: Global___ArchiveFormat.ValueType
+    """How it is packed; `TAR_GZ` when unset."""
+    overwrite: _builtins.bool
+    """Replace files that are there already."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    @_builtins.property
+    def content(self) -> _httpbody_pb2.HttpBody:
+        """The next bytes."""
+
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        format: Global___ArchiveFormat.ValueType = ...,
+        content: _httpbody_pb2.HttpBody | None = ...,
+        overwrite: _builtins.bool = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "format", b"format", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteArchiveRequest: _TypeAlias = WriteArchiveRequest  # noqa: Y015
+
+@_typing.final
+class WriteArchiveResponse(_message.Message):
+    """An archive was unpacked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The absolute path of the directory."""
+    entries: _builtins.int
+    """How many entries were unpacked."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteArchiveResponse: _TypeAlias = WriteArchiveResponse  # noqa: Y015
+
+@_typing.final
+class MeasureUsageRequest(_message.Message):
+    """Names a tree to measure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureUsageRequest: _TypeAlias = MeasureUsageRequest  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """What a tree takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ALLOCATED_FIELD_NUMBER: _builtins.int
+    entries: _builtins.int
+    """Files, directories and other entries."""
+    size: _builtins.int
+    """The sum of their sizes, bytes."""
+    allocated: _builtins.int
+    """What they take on disk, bytes."""
+    def __init__(
+        self,
+        *,
+        entries: _builtins.int = ...,
+        size: _builtins.int = ...,
+        allocated: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "entries", b"entries", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class GetQuotaRequest(_message.Message):
+    """Names the filesystem by a path in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaRequest: _TypeAlias = GetQuotaRequest  # noqa: Y015
+
+@_typing.final
+class Quota(_message.Message):
+    """How much room there is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Room(_message.Message):
+        """What is used, and what may be."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        USED_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        SOFT_LIMIT_FIELD_NUMBER: _builtins.int
+        FILES_USED_FIELD_NUMBER: _builtins.int
+        FILES_LIMIT_FIELD_NUMBER: _builtins.int
+        used: _builtins.int
+        """Bytes in use."""
+        limit: _builtins.int
+        """Bytes that may be used: the size, or the hard limit; 0 for no limit."""
+        soft_limit: _builtins.int
+        """Bytes from which on there are warnings; 0 for none."""
+        files_used: _builtins.int
+        """Files in use."""
+        files_limit: _builtins.int
+        """How many files there may be; 0 for no limit."""
+        def __init__(
+            self,
+            *,
+            used: _builtins.int = ...,
+            limit: _builtins.int = ...,
+            soft_limit: _builtins.int = ...,
+            files_used: _builtins.int = ...,
+            files_limit: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["files_limit", b"files_limit", "files_used", b"files_used", "limit", b"limit", "soft_limit", b"soft_limit", "used", b"used"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FILESYSTEM_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filesystem(self) -> Global___Quota.Room:
+        """The whole filesystem."""
+
+    @_builtins.property
+    def user(self) -> Global___Quota.Room:
+        """What the caller may use of it; unset where the system sets or tells no quota."""
+
+    def __init__(
+        self,
+        *,
+        filesystem: Global___Quota.Room | None = ...,
+        user: Global___Quota.Room | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filesystem", b"filesystem", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filesystem", b"filesystem", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015
+
+@_typing.final
+class FileProgress(_message.Message):
+    """How far a long operation is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_DONE_FIELD_NUMBER: _builtins.int
+    BYTES_DONE_FIELD_NUMBER: _builtins.int
+    BYTES_TOTAL_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    entries_done: _builtins.int
+    """Files, directories and other entries dealt with so far."""
+    bytes_done: _builtins.int
+    """Bytes dealt with so far."""
+    bytes_total: _builtins.int
+    """Bytes to deal with in all; 0 while that is not known."""
+    finished: _builtins.bool
+    """It is done: this is the last message."""
+    @_builtins.property
+    def error(self) -> _streams_pb2.StreamError:
+        """Why it ended before it was done."""
+
+    @_builtins.property
+    def checksum(self) -> Global___Checksum:
+        """The checksum."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What the tree takes."""
+
+    @_builtins.property
+    def file(self) -> Global___File:
+        """The copied or moved file or directory."""
+
+    def __init__(
+        self,
+        *,
+        entries_done: _builtins.int = ...,
+        bytes_done: _builtins.int = ...,
+        bytes_total: _builtins.int = ...,
+        finished: _builtins.bool = ...,
+        error: _streams_pb2.StreamError | None = ...,
+        checksum: Global___Checksum | None = ...,
+        usage: Global___Usage | None = ...,
+        file: Global___File | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "error", b"error", "file", b"file", "result", b"result", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_done", b"bytes_done", "bytes_total", b"bytes_total", "checksum", b"checksum", "entries_done", b"entries_done", "error", b"error", "file", b"file", "finished", b"finished", "result", b"result", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["checksum", "usage", "file"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___FileProgress: _TypeAlias = FileProgress  # noqa: Y015
+
+@_typing.final
+class Checksum(_message.Message):
+    """A checksum."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    algorithm: Global___ChecksumFileRequest.Algorithm.ValueType
+    """How it was computed."""
+    value: _builtins.str
+    """In lower-case hexadecimal."""
+    def __init__(
+        self,
+        *,
+        algorithm: Global___ChecksumFileRequest.Algorithm.ValueType = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checksum: _TypeAlias = Checksum  # noqa: Y015

@@ -28,7 +28,11 @@ if _version_not_supported:
 
 
 class StorageServiceStub:
-    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems.
+    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems,
+    also after its symbolic links are followed. Where a path is not UTF-8, `raw_path` carries its bytes instead of `path`.
+
+    Long operations answer with a stream: what is done so far about once a second, the result in the last message. Ending
+    the call cancels the operation.
     """
 
     def __init__(self, channel):
@@ -42,10 +46,20 @@ class StorageServiceStub:
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.StatFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
                 _registered_method=True)
+        self.StatFiles = channel.unary_unary(
+                '/passerelle.v1.StorageService/StatFiles',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.StatFilesRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.StatFilesResponse.FromString,
+                _registered_method=True)
         self.ListFiles = channel.unary_unary(
                 '/passerelle.v1.StorageService/ListFiles',
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.ListFilesRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.ListFilesResponse.FromString,
+                _registered_method=True)
+        self.WalkFiles = channel.unary_stream(
+                '/passerelle.v1.StorageService/WalkFiles',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.WalkFilesRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileBatch.FromString,
                 _registered_method=True)
         self.ReadFile = channel.unary_stream(
                 '/passerelle.v1.StorageService/ReadFile',
@@ -62,15 +76,79 @@ class StorageServiceStub:
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.MakeDirectoryRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
                 _registered_method=True)
+        self.MakeSymlink = channel.unary_unary(
+                '/passerelle.v1.StorageService/MakeSymlink',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.MakeSymlinkRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
+                _registered_method=True)
+        self.ChangeMode = channel.unary_unary(
+                '/passerelle.v1.StorageService/ChangeMode',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.ChangeModeRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
+                _registered_method=True)
+        self.ChangeOwner = channel.unary_unary(
+                '/passerelle.v1.StorageService/ChangeOwner',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.ChangeOwnerRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
+                _registered_method=True)
+        self.GetFileType = channel.unary_unary(
+                '/passerelle.v1.StorageService/GetFileType',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.GetFileTypeRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileType.FromString,
+                _registered_method=True)
+        self.ChecksumFile = channel.unary_stream(
+                '/passerelle.v1.StorageService/ChecksumFile',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.ChecksumFileRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+                _registered_method=True)
+        self.CopyFiles = channel.unary_stream(
+                '/passerelle.v1.StorageService/CopyFiles',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.CopyFilesRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+                _registered_method=True)
+        self.MoveFiles = channel.unary_stream(
+                '/passerelle.v1.StorageService/MoveFiles',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.MoveFilesRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+                _registered_method=True)
+        self.RemoveFiles = channel.unary_stream(
+                '/passerelle.v1.StorageService/RemoveFiles',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.RemoveFilesRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+                _registered_method=True)
         self.RemoveFile = channel.unary_unary(
                 '/passerelle.v1.StorageService/RemoveFile',
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.RemoveFileRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.ReadArchive = channel.unary_stream(
+                '/passerelle.v1.StorageService/ReadArchive',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.ReadArchiveRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.WriteArchive = channel.stream_unary(
+                '/passerelle.v1.StorageService/WriteArchive',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.WriteArchiveRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.WriteArchiveResponse.FromString,
+                _registered_method=True)
+        self.MeasureUsage = channel.unary_stream(
+                '/passerelle.v1.StorageService/MeasureUsage',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.MeasureUsageRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+                _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/passerelle.v1.StorageService/GetQuota',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.Quota.FromString,
+                _registered_method=True)
 
 
 class StorageServiceServicer:
-    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems.
+    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems,
+    also after its symbolic links are followed. Where a path is not UTF-8, `raw_path` carries its bytes instead of `path`.
+
+    Long operations answer with a stream: what is done so far about once a second, the result in the last message. Ending
+    the call cancels the operation.
     """
 
     def StatFile(self, request, context):
@@ -80,8 +158,22 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StatFiles(self, request, context):
+        """Returns what is known about many files, each with its own answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFiles(self, request, context):
-        """Lists a directory.
+        """Lists a directory, page by page where the caller wants pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WalkFiles(self, request, context):
+        """Streams a directory tree, of any size.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,14 +181,16 @@ class StorageServiceServicer:
 
     def ReadFile(self, request, context):
         """Streams a file, or a range of it, in constant memory.
+
+        REST callers may send `Range`, `If-Range`, `If-Match` and `If-None-Match` (RFC 9110).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WriteFile(self, request_iterator, context):
-        """Writes a file from a stream, in constant memory. The file appears under its name, replacing one that was there, only
-        when all of it has arrived and its checksum, if one was given, is right.
+        """Writes a file from a stream, in constant memory. What is written appears only when all of it has arrived and its
+        checksum, if one was given, is right. REST callers may send `If-Match` and `If-None-Match: *`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,8 +203,93 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MakeSymlink(self, request, context):
+        """Makes a symbolic link.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeMode(self, request, context):
+        """Changes the permission bits of a file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeOwner(self, request, context):
+        """Changes the owner and the group of a file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFileType(self, request, context):
+        """Tells what a file holds, as file(1) on the system sees it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChecksumFile(self, request, context):
+        """Computes a file's checksum where the file lies.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyFiles(self, request, context):
+        """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
+        what of the file in work was copied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveFiles(self, request, context):
+        """Moves a file or a directory within the system; between two filesystems by copying and removing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveFiles(self, request, context):
+        """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveFile(self, request, context):
-        """Removes a file, or a directory with all that is in it.
+        """Removes a file, or a directory with all that is in it, within the time of one request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadArchive(self, request, context):
+        """Streams a file or a directory as an archive, made while it is sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteArchive(self, request_iterator, context):
+        """Unpacks an archive while it arrives. The directory appears only when all of the archive has been unpacked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureUsage(self, request, context):
+        """Adds up what a directory tree takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuota(self, request, context):
+        """Returns how much of a filesystem is used, and of the caller's quota on it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,10 +303,20 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.StatFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
             ),
+            'StatFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.StatFiles,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.StatFilesRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.StatFilesResponse.SerializeToString,
+            ),
             'ListFiles': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFiles,
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.ListFilesRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.ListFilesResponse.SerializeToString,
+            ),
+            'WalkFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.WalkFiles,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.WalkFilesRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileBatch.SerializeToString,
             ),
             'ReadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadFile,
@@ -144,10 +333,70 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.MakeDirectoryRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
             ),
+            'MakeSymlink': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeSymlink,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.MakeSymlinkRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
+            ),
+            'ChangeMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeMode,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.ChangeModeRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
+            ),
+            'ChangeOwner': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeOwner,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.ChangeOwnerRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
+            ),
+            'GetFileType': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFileType,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.GetFileTypeRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileType.SerializeToString,
+            ),
+            'ChecksumFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ChecksumFile,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.ChecksumFileRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
+            ),
+            'CopyFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.CopyFiles,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.CopyFilesRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
+            ),
+            'MoveFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.MoveFiles,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.MoveFilesRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
+            ),
+            'RemoveFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.RemoveFiles,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.RemoveFilesRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
+            ),
             'RemoveFile': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveFile,
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.RemoveFileRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ReadArchive': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadArchive,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.ReadArchiveRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'WriteArchive': grpc.stream_unary_rpc_method_handler(
+                    servicer.WriteArchive,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.WriteArchiveRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.WriteArchiveResponse.SerializeToString,
+            ),
+            'MeasureUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.MeasureUsage,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.MeasureUsageRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.GetQuotaRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.Quota.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -158,7 +407,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StorageService:
-    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems.
+    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems,
+    also after its symbolic links are followed. Where a path is not UTF-8, `raw_path` carries its bytes instead of `path`.
+
+    Long operations answer with a stream: what is done so far about once a second, the result in the last message. Ending
+    the call cancels the operation.
     """
 
     @staticmethod
@@ -189,6 +442,33 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
+    def StatFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.v1.StorageService/StatFiles',
+            passerelle_dot_v1_dot_storage__pb2.StatFilesRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.StatFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListFiles(request,
             target,
             options=(),
@@ -205,6 +485,33 @@ class StorageService:
             '/passerelle.v1.StorageService/ListFiles',
             passerelle_dot_v1_dot_storage__pb2.ListFilesRequest.SerializeToString,
             passerelle_dot_v1_dot_storage__pb2.ListFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WalkFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/passerelle.v1.StorageService/WalkFiles',
+            passerelle_dot_v1_dot_storage__pb2.WalkFilesRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.FileBatch.FromString,
             options,
             channel_credentials,
             insecure,
@@ -297,6 +604,222 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
+    def MakeSymlink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.v1.StorageService/MakeSymlink',
+            passerelle_dot_v1_dot_storage__pb2.MakeSymlinkRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.File.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.v1.StorageService/ChangeMode',
+            passerelle_dot_v1_dot_storage__pb2.ChangeModeRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.File.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeOwner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.v1.StorageService/ChangeOwner',
+            passerelle_dot_v1_dot_storage__pb2.ChangeOwnerRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.File.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFileType(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.v1.StorageService/GetFileType',
+            passerelle_dot_v1_dot_storage__pb2.GetFileTypeRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.FileType.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChecksumFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/passerelle.v1.StorageService/ChecksumFile',
+            passerelle_dot_v1_dot_storage__pb2.ChecksumFileRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/passerelle.v1.StorageService/CopyFiles',
+            passerelle_dot_v1_dot_storage__pb2.CopyFilesRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/passerelle.v1.StorageService/MoveFiles',
+            passerelle_dot_v1_dot_storage__pb2.MoveFilesRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/passerelle.v1.StorageService/RemoveFiles',
+            passerelle_dot_v1_dot_storage__pb2.RemoveFilesRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RemoveFile(request,
             target,
             options=(),
@@ -313,6 +836,114 @@ class StorageService:
             '/passerelle.v1.StorageService/RemoveFile',
             passerelle_dot_v1_dot_storage__pb2.RemoveFileRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadArchive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/passerelle.v1.StorageService/ReadArchive',
+            passerelle_dot_v1_dot_storage__pb2.ReadArchiveRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteArchive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/passerelle.v1.StorageService/WriteArchive',
+            passerelle_dot_v1_dot_storage__pb2.WriteArchiveRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.WriteArchiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/passerelle.v1.StorageService/MeasureUsage',
+            passerelle_dot_v1_dot_storage__pb2.MeasureUsageRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.v1.StorageService/GetQuota',
+            passerelle_dot_v1_dot_storage__pb2.GetQuotaRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.Quota.FromString,
             options,
             channel_credentials,
             insecure,

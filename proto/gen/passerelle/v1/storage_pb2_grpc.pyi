@@ -29,7 +29,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StorageServiceStub:
-    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems."""
+    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems,
+    also after its symbolic links are followed. Where a path is not UTF-8, `raw_path` carries its bytes instead of `path`.
+
+    Long operations answer with a stream: what is done so far about once a second, the result in the last message. Ending
+    the call cancels the operation.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,41 +42,117 @@ class StorageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> StorageServiceAsyncStub: ...
     StatFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StatFileRequest, _storage_pb2.File]
     """Returns what is known about one file, without following a final symbolic link unless asked."""
+    StatFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StatFilesRequest, _storage_pb2.StatFilesResponse]
+    """Returns what is known about many files, each with its own answer."""
     ListFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]
-    """Lists a directory."""
+    """Lists a directory, page by page where the caller wants pages."""
+    WalkFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.FileBatch]
+    """Streams a directory tree, of any size."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]
-    """Streams a file, or a range of it, in constant memory."""
+    """Streams a file, or a range of it, in constant memory.
+
+    REST callers may send `Range`, `If-Range`, `If-Match` and `If-None-Match` (RFC 9110).
+    """
     WriteFile: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteFileRequest, _storage_pb2.WriteFileResponse]
-    """Writes a file from a stream, in constant memory. The file appears under its name, replacing one that was there, only
-    when all of it has arrived and its checksum, if one was given, is right.
+    """Writes a file from a stream, in constant memory. What is written appears only when all of it has arrived and its
+    checksum, if one was given, is right. REST callers may send `If-Match` and `If-None-Match: *`.
     """
     MakeDirectory: _grpc.UnaryUnaryMultiCallable[_storage_pb2.MakeDirectoryRequest, _storage_pb2.File]
     """Makes a directory."""
+    MakeSymlink: _grpc.UnaryUnaryMultiCallable[_storage_pb2.MakeSymlinkRequest, _storage_pb2.File]
+    """Makes a symbolic link."""
+    ChangeMode: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ChangeModeRequest, _storage_pb2.File]
+    """Changes the permission bits of a file."""
+    ChangeOwner: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ChangeOwnerRequest, _storage_pb2.File]
+    """Changes the owner and the group of a file."""
+    GetFileType: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]
+    """Tells what a file holds, as file(1) on the system sees it."""
+    ChecksumFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]
+    """Computes a file's checksum where the file lies."""
+    CopyFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.CopyFilesRequest, _storage_pb2.FileProgress]
+    """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
+    what of the file in work was copied.
+    """
+    MoveFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.MoveFilesRequest, _storage_pb2.FileProgress]
+    """Moves a file or a directory within the system; between two filesystems by copying and removing."""
+    RemoveFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.RemoveFilesRequest, _storage_pb2.FileProgress]
+    """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing."""
     RemoveFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.RemoveFileRequest, _empty_pb2.Empty]
-    """Removes a file, or a directory with all that is in it."""
+    """Removes a file, or a directory with all that is in it, within the time of one request."""
+    ReadArchive: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadArchiveRequest, _httpbody_pb2.HttpBody]
+    """Streams a file or a directory as an archive, made while it is sent."""
+    WriteArchive: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]
+    """Unpacks an archive while it arrives. The directory appears only when all of the archive has been unpacked."""
+    MeasureUsage: _grpc.UnaryStreamMultiCallable[_storage_pb2.MeasureUsageRequest, _storage_pb2.FileProgress]
+    """Adds up what a directory tree takes."""
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetQuotaRequest, _storage_pb2.Quota]
+    """Returns how much of a filesystem is used, and of the caller's quota on it."""
 
 @_typing.type_check_only
 class StorageServiceAsyncStub(StorageServiceStub):
-    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems."""
+    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems,
+    also after its symbolic links are followed. Where a path is not UTF-8, `raw_path` carries its bytes instead of `path`.
+
+    Long operations answer with a stream: what is done so far about once a second, the result in the last message. Ending
+    the call cancels the operation.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StatFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.StatFileRequest, _storage_pb2.File]  # type: ignore[assignment]
     """Returns what is known about one file, without following a final symbolic link unless asked."""
+    StatFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.StatFilesRequest, _storage_pb2.StatFilesResponse]  # type: ignore[assignment]
+    """Returns what is known about many files, each with its own answer."""
     ListFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]  # type: ignore[assignment]
-    """Lists a directory."""
+    """Lists a directory, page by page where the caller wants pages."""
+    WalkFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.FileBatch]  # type: ignore[assignment]
+    """Streams a directory tree, of any size."""
     ReadFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Streams a file, or a range of it, in constant memory."""
+    """Streams a file, or a range of it, in constant memory.
+
+    REST callers may send `Range`, `If-Range`, `If-Match` and `If-None-Match` (RFC 9110).
+    """
     WriteFile: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteFileRequest, _storage_pb2.WriteFileResponse]  # type: ignore[assignment]
-    """Writes a file from a stream, in constant memory. The file appears under its name, replacing one that was there, only
-    when all of it has arrived and its checksum, if one was given, is right.
+    """Writes a file from a stream, in constant memory. What is written appears only when all of it has arrived and its
+    checksum, if one was given, is right. REST callers may send `If-Match` and `If-None-Match: *`.
     """
     MakeDirectory: _aio.UnaryUnaryMultiCallable[_storage_pb2.MakeDirectoryRequest, _storage_pb2.File]  # type: ignore[assignment]
     """Makes a directory."""
+    MakeSymlink: _aio.UnaryUnaryMultiCallable[_storage_pb2.MakeSymlinkRequest, _storage_pb2.File]  # type: ignore[assignment]
+    """Makes a symbolic link."""
+    ChangeMode: _aio.UnaryUnaryMultiCallable[_storage_pb2.ChangeModeRequest, _storage_pb2.File]  # type: ignore[assignment]
+    """Changes the permission bits of a file."""
+    ChangeOwner: _aio.UnaryUnaryMultiCallable[_storage_pb2.ChangeOwnerRequest, _storage_pb2.File]  # type: ignore[assignment]
+    """Changes the owner and the group of a file."""
+    GetFileType: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]  # type: ignore[assignment]
+    """Tells what a file holds, as file(1) on the system sees it."""
+    ChecksumFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    """Computes a file's checksum where the file lies."""
+    CopyFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.CopyFilesRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
+    what of the file in work was copied.
+    """
+    MoveFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.MoveFilesRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    """Moves a file or a directory within the system; between two filesystems by copying and removing."""
+    RemoveFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.RemoveFilesRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing."""
     RemoveFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.RemoveFileRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Removes a file, or a directory with all that is in it."""
+    """Removes a file, or a directory with all that is in it, within the time of one request."""
+    ReadArchive: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadArchiveRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Streams a file or a directory as an archive, made while it is sent."""
+    WriteArchive: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]  # type: ignore[assignment]
+    """Unpacks an archive while it arrives. The directory appears only when all of the archive has been unpacked."""
+    MeasureUsage: _aio.UnaryStreamMultiCallable[_storage_pb2.MeasureUsageRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    """Adds up what a directory tree takes."""
+    GetQuota: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetQuotaRequest, _storage_pb2.Quota]  # type: ignore[assignment]
+    """Returns how much of a filesystem is used, and of the caller's quota on it."""
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems."""
+    """Files on the systems, as the calling user sees them. Every path is absolute and inside one of the system's filesystems,
+    also after its symbolic links are followed. Where a path is not UTF-8, `raw_path` carries its bytes instead of `path`.
+
+    Long operations answer with a stream: what is done so far about once a second, the result in the last message. Ending
+    the call cancels the operation.
+    """
 
     @_abc_1.abstractmethod
     def StatFile(
@@ -82,12 +163,28 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what is known about one file, without following a final symbolic link unless asked."""
 
     @_abc_1.abstractmethod
+    def StatFiles(
+        self,
+        request: _storage_pb2.StatFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.StatFilesResponse, _abc.Awaitable[_storage_pb2.StatFilesResponse]]:
+        """Returns what is known about many files, each with its own answer."""
+
+    @_abc_1.abstractmethod
     def ListFiles(
         self,
         request: _storage_pb2.ListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ListFilesResponse, _abc.Awaitable[_storage_pb2.ListFilesResponse]]:
-        """Lists a directory."""
+        """Lists a directory, page by page where the caller wants pages."""
+
+    @_abc_1.abstractmethod
+    def WalkFiles(
+        self,
+        request: _storage_pb2.WalkFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileBatch], _abc.AsyncIterator[_storage_pb2.FileBatch]]:
+        """Streams a directory tree, of any size."""
 
     @_abc_1.abstractmethod
     def ReadFile(
@@ -95,7 +192,10 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.ReadFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
-        """Streams a file, or a range of it, in constant memory."""
+        """Streams a file, or a range of it, in constant memory.
+
+        REST callers may send `Range`, `If-Range`, `If-Match` and `If-None-Match` (RFC 9110).
+        """
 
     @_abc_1.abstractmethod
     def WriteFile(
@@ -103,8 +203,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_storage_pb2.WriteFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.WriteFileResponse, _abc.Awaitable[_storage_pb2.WriteFileResponse]]:
-        """Writes a file from a stream, in constant memory. The file appears under its name, replacing one that was there, only
-        when all of it has arrived and its checksum, if one was given, is right.
+        """Writes a file from a stream, in constant memory. What is written appears only when all of it has arrived and its
+        checksum, if one was given, is right. REST callers may send `If-Match` and `If-None-Match: *`.
         """
 
     @_abc_1.abstractmethod
@@ -116,11 +216,109 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a directory."""
 
     @_abc_1.abstractmethod
+    def MakeSymlink(
+        self,
+        request: _storage_pb2.MakeSymlinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.File, _abc.Awaitable[_storage_pb2.File]]:
+        """Makes a symbolic link."""
+
+    @_abc_1.abstractmethod
+    def ChangeMode(
+        self,
+        request: _storage_pb2.ChangeModeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.File, _abc.Awaitable[_storage_pb2.File]]:
+        """Changes the permission bits of a file."""
+
+    @_abc_1.abstractmethod
+    def ChangeOwner(
+        self,
+        request: _storage_pb2.ChangeOwnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.File, _abc.Awaitable[_storage_pb2.File]]:
+        """Changes the owner and the group of a file."""
+
+    @_abc_1.abstractmethod
+    def GetFileType(
+        self,
+        request: _storage_pb2.GetFileTypeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.FileType, _abc.Awaitable[_storage_pb2.FileType]]:
+        """Tells what a file holds, as file(1) on the system sees it."""
+
+    @_abc_1.abstractmethod
+    def ChecksumFile(
+        self,
+        request: _storage_pb2.ChecksumFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
+        """Computes a file's checksum where the file lies."""
+
+    @_abc_1.abstractmethod
+    def CopyFiles(
+        self,
+        request: _storage_pb2.CopyFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
+        """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
+        what of the file in work was copied.
+        """
+
+    @_abc_1.abstractmethod
+    def MoveFiles(
+        self,
+        request: _storage_pb2.MoveFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
+        """Moves a file or a directory within the system; between two filesystems by copying and removing."""
+
+    @_abc_1.abstractmethod
+    def RemoveFiles(
+        self,
+        request: _storage_pb2.RemoveFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
+        """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing."""
+
+    @_abc_1.abstractmethod
     def RemoveFile(
         self,
         request: _storage_pb2.RemoveFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Removes a file, or a directory with all that is in it."""
+        """Removes a file, or a directory with all that is in it, within the time of one request."""
+
+    @_abc_1.abstractmethod
+    def ReadArchive(
+        self,
+        request: _storage_pb2.ReadArchiveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Streams a file or a directory as an archive, made while it is sent."""
+
+    @_abc_1.abstractmethod
+    def WriteArchive(
+        self,
+        request_iterator: _MaybeAsyncIterator[_storage_pb2.WriteArchiveRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.WriteArchiveResponse, _abc.Awaitable[_storage_pb2.WriteArchiveResponse]]:
+        """Unpacks an archive while it arrives. The directory appears only when all of the archive has been unpacked."""
+
+    @_abc_1.abstractmethod
+    def MeasureUsage(
+        self,
+        request: _storage_pb2.MeasureUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
+        """Adds up what a directory tree takes."""
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _storage_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.Quota, _abc.Awaitable[_storage_pb2.Quota]]:
+        """Returns how much of a filesystem is used, and of the caller's quota on it."""
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -276,7 +276,11 @@ def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Js
     return {
         "proto_descriptor_bin": b64encode(transcodable()).decode(),
         "services": sorted({method.service for method in all_methods if method.bindings}),
-        "print_options": {"always_print_primitive_fields": True},
+        # A stream of messages is one JSON object a line.
+        "print_options": {
+            "always_print_primitive_fields": True,
+            "stream_newline_delimited": True,
+        },
         "url_unescape_spec": "ALL_CHARACTERS_EXCEPT_SLASH",
         "query_param_unescape_plus": True,
         "ignore_unknown_query_parameters": True,

@@ -1,15 +1,19 @@
 """What each RPC demands of its caller, as its proto says, and which request fields name the system."""
 
+from collections.abc import Iterator
 from functools import cache
 
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
+from passerelle.runtime.errors import ApiError
 from passerelle.v1 import access_pb2
+from passerelle.v1.access_pb2 import Access
+from passerelle.v1.streams_pb2 import StreamError
 
 
 @cache
-def demands(method: str) -> access_pb2.Access:
+def demands(method: str) -> Access:
     """The `access` option of `/package.Service/Method`.
 
     Raises LookupError for an RPC without one: that is a bug, and a test finds it.
@@ -30,3 +34,23 @@ def system_of(request: Message) -> str:
     if "system" not in request.DESCRIPTOR.fields_by_name:
         return ""
     return str(request.system)  # type: ignore[attr-defined]
+
+
+def other_demands(demand: Access, request: Message) -> Iterator[tuple[Access, str]]:
+    """What is demanded on further systems that the request names, and which they are."""
+    for also in demand.also:
+        further = Access(audience=demand.audience, scope=demand.scope, relation=also.relation)
+        yield further, getattr(request, also.field)
+
+
+def broken_off(method: str, error: ApiError) -> Message | None:
+    """The last message of `/package.Service/Method`'s stream when it breaks off: the one that tells the error.
+
+    None for a method whose messages have no field for it, such as file content.
+    """
+    service, name = method.lstrip("/").split("/")
+    found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    if "error" not in found.output_type.fields_by_name:
+        return None
+    told = StreamError(code=error.http, reason=error.reason, message=error.detail)
+    return message_factory.GetMessageClass(found.output_type)(error=told)

@@ -165,6 +165,14 @@ class DataOperation(Section):
     datatransfer_jobs_directives: tuple[str, ...] = Field(
         default=(), description="Lines for transfer jobs' scripts; `{account}` is replaced."
     )
+    work_dir: str = Field(
+        default="{filesystem}/{user}",
+        description="Where transfer jobs work and log; `{filesystem}` is the one marked `default_work_dir`.",
+    )
+    staging: tuple[Plugin, ...] = Field(
+        default=(),
+        description="Roads for bulk data beside the gateway, the preferred one first.",
+    )
 
 
 class System(Section):
@@ -179,6 +187,10 @@ class System(Section):
     filesystems: tuple[Filesystem, ...] = Field(
         default=(),
         description="What paths may point into; with none, every path is accepted.",
+    )
+    check_links: bool = Field(
+        default=True,
+        description="Whether what symbolic links lead to must be inside the filesystems, too.",
     )
     probing: Probing = Probing()
     data_operation: DataOperation = DataOperation()

@@ -28,6 +28,8 @@ class Rpc:
     context: Any
     request: Message
     user: str | None = None
+    begun: bool = False
+    """Whether a message of the answering stream has been sent."""
 
     @property
     def is_firecrest(self) -> bool:
@@ -81,19 +83,19 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
                 first = await anext(aiter(request), None) or handler.request_deserializer(b"")
                 request = _chain(first, request)
             rpc = Rpc(method, demand, metadata, context, first)
-            return await self._through(rpc, lambda: act(request, context))
+            return await self._through(rpc, lambda: act(request, rpc))
 
         make = _MAKERS[handler.request_streaming, handler.response_streaming]
         return make(serve, handler.request_deserializer, handler.response_serializer)
 
-    def _action(self, handler: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _action(self, handler: Any) -> Callable[[Any, Rpc], Awaitable[Any]]:
         """What is left to do inside all stages."""
         if handler.response_streaming:
             answers = handler.stream_stream or handler.unary_stream
-            return lambda request, context: _written(answers(request, context), context)
+            return lambda request, rpc: _written(answers(request, rpc.context), rpc)
         call = handler.stream_unary or handler.unary_unary
         limit = None if handler.request_streaming else self._timeout
-        return lambda request, context: _in_time(call(request, context), context, limit)
+        return lambda request, rpc: _in_time(call(request, rpc.context), rpc.context, limit)
 
     async def _through(self, rpc: Rpc, act: Proceed, depth: int = 0) -> Any:
         if depth == len(self._stages):
@@ -107,14 +109,15 @@ async def _chain(first: Any, rest: Any) -> AsyncIterator[Any]:
         yield message
 
 
-async def _written(messages: Any, context: Any) -> None:
+async def _written(messages: Any, rpc: Rpc) -> None:
     """Send a stream's messages.
 
     Written, not yielded: grpc leaves a cancelled generator to the garbage collector, and with it what it holds.
     """
     async with aclosing(messages):
         async for message in messages:
-            await context.write(message)
+            await rpc.context.write(message)
+            rpc.begun = True
 
 
 async def _in_time(answer: Awaitable[Any], context: Any, limit: float | None) -> Any:

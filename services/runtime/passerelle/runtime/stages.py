@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import grpc
 
 from passerelle.runtime import caller, firecrest
-from passerelle.runtime.access import system_of
+from passerelle.runtime.access import broken_off, other_demands, system_of
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
 from passerelle.runtime.interceptors import Proceed, Rpc, Stage
@@ -81,6 +81,8 @@ async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
 async def _abort(rpc: Rpc, error: ApiError) -> None:
     status = error.status()
     rest = rpc.metadata.get(REST_SURFACE)
+    if rest and rpc.begun and (last := broken_off(rpc.method, error)) is not None:
+        return await rpc.context.write(last)  # type: ignore[no-any-return]  # the HTTP status is sent already
     trailers: list[tuple[str, Any]] = list(() if rest else status.trailing_metadata or ())
     if rest:
         trailers += _rest_trailers(rpc, error)
@@ -118,9 +120,11 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
             case Access.INTERNAL:
                 _demand_secret(rpc, service_secret)
                 return await proceed()
-        system = system_of(rpc.request)
-        found = await authority.caller(_bearer(rpc), demand=rpc.demand, system=system)
+        token, system = _bearer(rpc), system_of(rpc.request)
+        found = await authority.caller(token, demand=rpc.demand, system=system)
         rpc.user = found.username
+        for demand, other in other_demands(rpc.demand, rpc.request):
+            await authority.caller(token, demand=demand, system=other)
         with caller.bind(found):
             return await proceed()
 

@@ -1,7 +1,7 @@
 """The fallback where no helper can run: the same operations by GNU coreutils and findutils, one process each.
 
-Every operation here takes the arguments and gives the result of its namesake in `remote_helper.OPERATIONS`. Names that
-are not UTF-8 come back with U+FFFD in them, because output is text here.
+Every operation here takes the arguments and gives the result of its namesake in `remote/operations.py`. Names that are
+not UTF-8 come back with U+FFFD in them, because output is text here.
 """
 
 import base64

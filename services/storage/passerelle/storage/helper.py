@@ -6,7 +6,6 @@ import json
 import logging
 import shlex
 from contextlib import suppress
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import asyncssh
@@ -14,11 +13,22 @@ import asyncssh
 from passerelle.runtime.errors import ApiError, BackendError, ConnectionFailed
 from passerelle.runtime.ssh.connection import LOST, Connection
 from passerelle.storage.files import FileError
-from passerelle.storage.remote_helper import ANSWER, FAILED, GREETING, MORE, REQUEST
+from passerelle.storage.remote.frames import ANSWER, FAILED, GREETING, MORE, REQUEST
+from passerelle.storage.shipping import program
 
 log = logging.getLogger(__name__)
 
-_SOURCE = files("passerelle.storage").joinpath("remote_helper.py").read_bytes()
+_MODULES = (
+    "frames",
+    "outcome",
+    "rows",
+    "listing",
+    "content",
+    "changes",
+    "operations",
+    "conversation",
+)
+_SOURCE = program("passerelle.storage.remote", *_MODULES).encode()
 _BOOTSTRAP = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'helper', 'exec'))"
 # A constant: its only inputs are its own arguments. platform-python is what RHEL 8 has where no python3 is installed.
 _SCRIPT = (
@@ -74,7 +84,7 @@ class RemoteHelper:
         return not self._reader.done()
 
     async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
-        """Ask for one of the helper's OPERATIONS and return its result; raises FileError or ConnectionFailed.
+        """Ask for an operation of `remote/operations.py` and return its result; raises FileError or ConnectionFailed.
 
         Cancelling the call cancels the work.
         """

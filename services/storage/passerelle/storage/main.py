@@ -14,6 +14,7 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.firecrest import FilesystemService
 from passerelle.storage.places import Place
 from passerelle.storage.server import StorageService
+from passerelle.storage.sessions import Sessions
 from passerelle.storage.system_files import SystemFiles
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 
@@ -29,7 +30,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         pool = SshPool({system.name: system for system in site.systems}, auth)
         await stack.enter_async_context(pool.sweeping())
         places = {
-            system.name: Place(system, SystemFiles(pool, system, settings))
+            system.name: Place(system, SystemFiles(Sessions(pool, system, settings)))
             for system in site.systems
         }
 

@@ -81,6 +81,41 @@ class FilesystemServiceStub:
                 request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.UploadRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.Checksum = channel.unary_unary(
+                '/passerelle.firecrest.v2.FilesystemService/Checksum',
+                request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.PathRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.FileType = channel.unary_unary(
+                '/passerelle.firecrest.v2.FilesystemService/FileType',
+                request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.PathRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ChangeMode = channel.unary_unary(
+                '/passerelle.firecrest.v2.FilesystemService/ChangeMode',
+                request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ChangeOwner = channel.unary_unary(
+                '/passerelle.firecrest.v2.FilesystemService/ChangeOwner',
+                request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.MakeSymlink = channel.unary_unary(
+                '/passerelle.firecrest.v2.FilesystemService/MakeSymlink',
+                request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.Compress = channel.unary_unary(
+                '/passerelle.firecrest.v2.FilesystemService/Compress',
+                request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.Extract = channel.unary_unary(
+                '/passerelle.firecrest.v2.FilesystemService/Extract',
+                request_serializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class FilesystemServiceServicer:
@@ -150,6 +185,55 @@ class FilesystemServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Checksum(self, request, context):
+        """Returns a file's SHA-256.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FileType(self, request, context):
+        """Returns what file(1) says about a file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeMode(self, request, context):
+        """Changes permission bits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeOwner(self, request, context):
+        """Changes owner and group.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MakeSymlink(self, request, context):
+        """Makes a symbolic link: 201.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Compress(self, request, context):
+        """Packs a small file or directory into an archive: 204.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Extract(self, request, context):
+        """Unpacks a small archive: 204.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FilesystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +280,41 @@ def add_FilesystemServiceServicer_to_server(servicer, server):
             'Upload': grpc.stream_unary_rpc_method_handler(
                     servicer.Upload,
                     request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.UploadRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'Checksum': grpc.unary_unary_rpc_method_handler(
+                    servicer.Checksum,
+                    request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.PathRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'FileType': grpc.unary_unary_rpc_method_handler(
+                    servicer.FileType,
+                    request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.PathRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ChangeMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeMode,
+                    request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ChangeOwner': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeOwner,
+                    request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'MakeSymlink': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeSymlink,
+                    request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'Compress': grpc.unary_unary_rpc_method_handler(
+                    servicer.Compress,
+                    request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'Extract': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extract,
+                    request_deserializer=passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -442,6 +561,195 @@ class FilesystemService:
             target,
             '/passerelle.firecrest.v2.FilesystemService/Upload',
             passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.UploadRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Checksum(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.firecrest.v2.FilesystemService/Checksum',
+            passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.PathRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FileType(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.firecrest.v2.FilesystemService/FileType',
+            passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.PathRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.firecrest.v2.FilesystemService/ChangeMode',
+            passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeOwner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.firecrest.v2.FilesystemService/ChangeOwner',
+            passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeSymlink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.firecrest.v2.FilesystemService/MakeSymlink',
+            passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.firecrest.v2.FilesystemService/Compress',
+            passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.firecrest.v2.FilesystemService/Extract',
+            passerelle_dot_firecrest_dot_v2_dot_filesystem__pb2.BodyRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -52,6 +52,20 @@ class FilesystemServiceStub:
     """Returns a small file's bytes."""
     Upload: _grpc.StreamUnaryMultiCallable[_filesystem_pb2.UploadRequest, _httpbody_pb2.HttpBody]
     """Writes a small file from the part `file` of a multipart form: 204."""
+    Checksum: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.PathRequest, _httpbody_pb2.HttpBody]
+    """Returns a file's SHA-256."""
+    FileType: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.PathRequest, _httpbody_pb2.HttpBody]
+    """Returns what file(1) says about a file."""
+    ChangeMode: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]
+    """Changes permission bits."""
+    ChangeOwner: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]
+    """Changes owner and group."""
+    MakeSymlink: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]
+    """Makes a symbolic link: 201."""
+    Compress: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]
+    """Packs a small file or directory into an archive: 204."""
+    Extract: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]
+    """Unpacks a small archive: 204."""
 
 @_typing.type_check_only
 class FilesystemServiceAsyncStub(FilesystemServiceStub):
@@ -76,6 +90,20 @@ class FilesystemServiceAsyncStub(FilesystemServiceStub):
     """Returns a small file's bytes."""
     Upload: _aio.StreamUnaryMultiCallable[_filesystem_pb2.UploadRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Writes a small file from the part `file` of a multipart form: 204."""
+    Checksum: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.PathRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Returns a file's SHA-256."""
+    FileType: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.PathRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Returns what file(1) says about a file."""
+    ChangeMode: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Changes permission bits."""
+    ChangeOwner: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Changes owner and group."""
+    MakeSymlink: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Makes a symbolic link: 201."""
+    Compress: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Packs a small file or directory into an archive: 204."""
+    Extract: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.BodyRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Unpacks a small archive: 204."""
 
 class FilesystemServiceServicer(metaclass=_abc_1.ABCMeta):
     """FirecREST v2 `/filesystem/{system}/ops`: file operations that end within a request."""
@@ -151,5 +179,61 @@ class FilesystemServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """Writes a small file from the part `file` of a multipart form: 204."""
+
+    @_abc_1.abstractmethod
+    def Checksum(
+        self,
+        request: _filesystem_pb2.PathRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Returns a file's SHA-256."""
+
+    @_abc_1.abstractmethod
+    def FileType(
+        self,
+        request: _filesystem_pb2.PathRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Returns what file(1) says about a file."""
+
+    @_abc_1.abstractmethod
+    def ChangeMode(
+        self,
+        request: _filesystem_pb2.BodyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Changes permission bits."""
+
+    @_abc_1.abstractmethod
+    def ChangeOwner(
+        self,
+        request: _filesystem_pb2.BodyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Changes owner and group."""
+
+    @_abc_1.abstractmethod
+    def MakeSymlink(
+        self,
+        request: _filesystem_pb2.BodyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Makes a symbolic link: 201."""
+
+    @_abc_1.abstractmethod
+    def Compress(
+        self,
+        request: _filesystem_pb2.BodyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Packs a small file or directory into an archive: 204."""
+
+    @_abc_1.abstractmethod
+    def Extract(
+        self,
+        request: _filesystem_pb2.BodyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Unpacks a small archive: 204."""
 
 def add_FilesystemServiceServicer_to_server(servicer: FilesystemServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,21 @@
+"""What can be asked for: adding an operation to the helper is adding a line here."""
+
+from passerelle.storage.remote.changes import make_directory, remove, write_target
+from passerelle.storage.remote.content import excerpt, read_file
+from passerelle.storage.remote.listing import list_files
+from passerelle.storage.remote.rows import stat_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
+    "stat": stat_file,
+    "list": list_files,
+    "read": read_file,
+    "excerpt": excerpt,
+    "mkdir": make_directory,
+    "remove": remove,
+    "target": write_target,
+}
+"""Each takes the Call and the arguments of its request; its result may come piece by piece."""

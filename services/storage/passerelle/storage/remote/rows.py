@@ -1,0 +1,131 @@
+"""What is known about a file, as JSON."""
+
+import grp
+import os
+import pwd
+import stat
+import time
+from json.encoder import encode_basestring_ascii as quote
+
+from passerelle.storage.remote.outcome import Call, Failure, text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Cache(dict):  # type: ignore[type-arg]  # no subscript before Python 3.9
+    """Remembers what `find` returned for a key."""
+
+    def __init__(self, find: "Callable[[int], str]") -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, key: int) -> str:
+        found = self[key] = self._find(key)
+        return found
+
+
+def _user(uid: int) -> str:
+    try:
+        return quote(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return f'"{uid}"'
+
+
+def _group(gid: int) -> str:
+    try:
+        return quote(grp.getgrgid(gid).gr_name)
+    except KeyError:
+        return f'"{gid}"'
+
+
+def _local_time(second: int) -> str:
+    return time.strftime('"%Y-%m-%dT%H:%M:%S"', time.localtime(second))
+
+
+USERS = Cache(_user)
+GROUPS = Cache(_group)
+PERMISSIONS = Cache(lambda mode: f'"{stat.filemode(mode)[1:]}"')
+LETTERS = Cache(lambda mode: f'"{stat.filemode(mode)[0]}"')
+TIMES = Cache(_local_time)
+
+# Every field that can be asked for, as JSON, from an entry's name, stat result and link target.
+# st[8] is the whole second of the last change: a float would round .999999999 up.
+FIELDS: "dict[str, Callable[[bytes, os.stat_result, bytes | None], str]]" = {
+    "name": lambda name, st, target: quote(text(name)),
+    "letter": lambda name, st, target: LETTERS[st.st_mode],
+    "target": lambda name, st, target: "null" if target is None else quote(text(target)),
+    "permissions": lambda name, st, target: PERMISSIONS[st.st_mode],
+    "mode": lambda name, st, target: str(st.st_mode),
+    "user": lambda name, st, target: USERS[st.st_uid],
+    "group": lambda name, st, target: GROUPS[st.st_gid],
+    "uid": lambda name, st, target: str(st.st_uid),
+    "gid": lambda name, st, target: str(st.st_gid),
+    "uid_text": lambda name, st, target: f'"{st.st_uid}"',
+    "gid_text": lambda name, st, target: f'"{st.st_gid}"',
+    "size": lambda name, st, target: str(st.st_size),
+    "size_text": lambda name, st, target: f'"{st.st_size}"',
+    "local_time": lambda name, st, target: TIMES[st[8]],
+    "mtime_ns": lambda name, st, target: str(st.st_mtime_ns),
+    "atime_ns": lambda name, st, target: str(st.st_atime_ns),
+    "ctime_ns": lambda name, st, target: str(st.st_ctime_ns),
+    "inode": lambda name, st, target: str(st.st_ino),
+    "device": lambda name, st, target: str(st.st_dev),
+    "links": lambda name, st, target: str(st.st_nlink),
+}
+
+
+# What depends on mode, user and group alone: the same for most entries of a directory, so it is put together once.
+SHARED = {"letter", "permissions", "mode", "user", "group", "uid", "gid", "uid_text", "gid_text"}
+
+
+def row_maker(columns: "Sequence[tuple[str, str]]") -> "Callable[..., str]":
+    """A function from name, stat result and link target to a JSON object with these (key, field) columns."""
+    own = [FIELDS[field] for _, field in columns if field not in SHARED]
+    templates: dict[tuple[int, int, int], str] = {}
+
+    def template(st: os.stat_result) -> str:
+        pairs = []
+        for key, field in columns:
+            value = FIELDS[field](b"", st, None).replace("%", "%%") if field in SHARED else "%s"
+            pairs.append(quote(key).replace("%", "%%") + ":" + value)
+        return "{" + ",".join(pairs) + "}"
+
+    def row(name: bytes, st: os.stat_result, target: "bytes | None") -> str:
+        kind = (st.st_mode, st.st_uid, st.st_gid)
+        if kind not in templates:
+            templates[kind] = template(st)
+        return templates[kind] % tuple([get(name, st, target) for get in own])
+
+    return row
+
+
+def look(path: bytes, dereference: bool) -> os.stat_result:
+    """stat(2) of the path; `dereference` follows a final link."""
+    try:
+        return os.stat(path) if dereference else os.lstat(path)
+    except OSError as error:
+        raise Failure("access", path, error.errno or 0) from None
+
+
+def link_target(path: bytes) -> bytes:
+    """Where a link points."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return b""  # it went away meanwhile
+
+
+def row_of(path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]") -> bytes:
+    """One JSON object about a file."""
+    st = look(path, dereference)
+    target = link_target(path) if stat.S_ISLNK(st.st_mode) else None
+    return row_maker(columns)(path, st, target).encode()
+
+
+def stat_file(
+    call: Call, path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]"
+) -> bytes:
+    """One JSON object about a file."""
+    return row_of(path, dereference, columns)
