@@ -74,8 +74,8 @@ class Staged:
 class Staging(Protocol):
     """One staging method of one system, as the current caller.
 
-    Its class has a nested `Options(Section)` and is made as `Plugin(system, files, jobs, options)`, where `files` are the
-    system's Files and `jobs` its TransferJobs. Its registered name is what requests call it.
+    Its class has a nested `Options(Section)` and is made as `Plugin(system, files, jobs, options)`, where `files` are
+    the system's Files and `jobs` its TransferJobs. Its registered name is what requests call it.
     """
 
     async def upload(self, inbound: Inbound) -> Staged:
