@@ -11,13 +11,17 @@ from grpc_health.v1 import health_pb2
 
 from passerelle.firecrest.v2 import compute_pb2 as firecrest_compute_pb2
 from passerelle.firecrest.v2 import filesystem_pb2, status_pb2
+from passerelle.firecrest.v2 import transfer_pb2 as firecrest_transfer_pb2
 from passerelle.runtime.access import demands, system_of
 from passerelle.v1 import (  # loading them fills the pool that `demands` reads
     access_pb2,
     auth_pb2,
     compute_pb2,
     storage_pb2,
+    streams_pb2,
     systems_pb2,
+    transfers_pb2,
+    uploads_pb2,
 )
 
 REPO = Path(__file__).parents[2]
@@ -25,9 +29,13 @@ CONTRACTS = (
     auth_pb2,
     compute_pb2,
     storage_pb2,
+    streams_pb2,
     systems_pb2,
+    transfers_pb2,
+    uploads_pb2,
     firecrest_compute_pb2,
     filesystem_pb2,
+    firecrest_transfer_pb2,
     status_pb2,
 )
 SERVICES = [s for file in CONTRACTS for s in file.DESCRIPTOR.services_by_name.values()]
@@ -70,6 +78,24 @@ def test_a_request_that_names_a_system_demands_a_relation() -> None:
             if demand.audience == access_pb2.Access.USER:
                 names_system = "system" in method.input_type.fields_by_name
                 assert bool(demand.relation) == names_system, method.full_name
+
+
+def test_every_stream_of_messages_can_say_why_it_ends() -> None:
+    for service in SERVICES:
+        for method in service.methods:
+            answer = method.output_type
+            if method.server_streaming and answer.full_name != "google.api.HttpBody":
+                error = answer.fields_by_name.get("error")
+                assert error is not None, f"{answer.full_name} has no field `error`"
+                assert error.message_type.full_name == "passerelle.v1.StreamError"
+
+
+def test_what_is_demanded_besides_names_a_field() -> None:
+    for service in SERVICES:
+        for method in service.methods:
+            for also in demands(f"/{service.full_name}/{method.name}").also:
+                assert also.relation
+                assert also.field in method.input_type.fields_by_name, method.full_name
 
 
 def test_the_system_is_read_from_the_message() -> None:

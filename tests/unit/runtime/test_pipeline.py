@@ -27,6 +27,8 @@ from passerelle.v1 import (
     compute_pb2_grpc,
     storage_pb2,
     storage_pb2_grpc,
+    transfers_pb2,
+    transfers_pb2_grpc,
 )
 from passerelle.v1.access_pb2 import Access
 
@@ -80,6 +82,17 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
             size += len(message.content.data)
         return storage_pb2.WriteFileResponse(path=caller.current().username, size=size)
 
+    async def WalkFiles(self, request: storage_pb2.WalkFilesRequest, context: Any) -> Any:
+        if request.path == "/nothing":
+            raise NotFound("gone")
+        yield storage_pb2.FileBatch(files=[storage_pb2.File(name="one")])
+        raise NotFound("gone")
+
+
+class Transfers(transfers_pb2_grpc.TransferServiceServicer):
+    async def Transfer(self, request: transfers_pb2.TransferRequest, context: Any) -> Any:
+        yield transfers_pb2.TransferProgress(finished=True)
+
 
 class Profile(f7t_grpc.ComputeServiceServicer):
     async def GetJob(self, request: f7t.JobRequest, context: Any) -> Any:
@@ -104,6 +117,7 @@ async def channel(compute: Compute) -> AsyncIterator[grpc.aio.Channel]:
     def register(server: grpc.aio.Server) -> None:
         compute_pb2_grpc.add_ComputeServiceServicer_to_server(compute, server)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(Storage(), server)  # type: ignore[abstract]
+        transfers_pb2_grpc.add_TransferServiceServicer_to_server(Transfers(), server)  # type: ignore[abstract]
         f7t_grpc.add_ComputeServiceServicer_to_server(Profile(), server)  # type: ignore[abstract]
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
 
@@ -214,6 +228,47 @@ async def test_streams_have_the_same_stages(channel: grpc.aio.Channel) -> None:
     )
     await broken.read()
     assert (await failure(broken.read())).code() is grpc.StatusCode.NOT_FOUND
+
+
+def walk(channel: grpc.aio.Channel, path: str, metadata: Any) -> Any:
+    stub = storage_pb2_grpc.StorageServiceStub(channel)
+    request = storage_pb2.WalkFilesRequest(system="daint", path=path)
+    return stub.WalkFiles(request, metadata=metadata, timeout=5)
+
+
+async def test_a_stream_that_breaks_says_why_in_its_last_message(
+    channel: grpc.aio.Channel,
+) -> None:
+    """Over REST the status is sent already; over gRPC the call itself fails."""
+    messages = [message async for message in walk(channel, "/some", REST)]
+    assert [file.name for file in messages[0].files] == ["one"]
+    told = messages[1].error
+    assert (told.code, told.reason, told.message) == (404, "NOT_FOUND", "gone")
+    call = walk(channel, "/some", ALICE)
+    await call.read()
+    assert (await failure(call.read())).code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_stream_that_never_begins_fails_as_a_whole(channel: grpc.aio.Channel) -> None:
+    assert (
+        trailers_of(await failure(walk(channel, "/nothing", REST).read()))["x-http-code"] == "404"
+    )
+
+
+@pytest.mark.parametrize(
+    ("system", "target", "allowed"),
+    [("daint", "eiger", True), ("daint", "secret", False), ("secret", "daint", False)],
+)
+async def test_every_system_that_a_request_names_is_asked_about(
+    channel: grpc.aio.Channel, system: str, target: str, allowed: bool
+) -> None:
+    stub = transfers_pb2_grpc.TransferServiceStub(channel)
+    request = transfers_pb2.TransferRequest(system=system, target_system=target)
+    call: Any = stub.Transfer(request, metadata=ALICE, timeout=5)
+    if allowed:
+        assert (await call.read()).finished
+    else:
+        assert (await failure(call.read())).code() == grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_request_stream_is_judged_by_its_first_message(channel: grpc.aio.Channel) -> None:

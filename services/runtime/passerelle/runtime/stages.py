@@ -82,7 +82,8 @@ async def _abort(rpc: Rpc, error: ApiError) -> None:
     status = error.status()
     rest = rpc.metadata.get(REST_SURFACE)
     if rest and rpc.begun and (last := broken_off(rpc.method, error)) is not None:
-        return await rpc.context.write(last)  # type: ignore[no-any-return]  # the HTTP status is sent already
+        await rpc.context.write(last)  # the HTTP status is sent already
+        return
     trailers: list[tuple[str, Any]] = list(() if rest else status.trailing_metadata or ())
     if rest:
         trailers += _rest_trailers(rpc, error)
