@@ -5,27 +5,39 @@ The rules are those of its contract and recorded replies; what differs on purpos
 
 import posixpath
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import orjson
 from google.api.httpbody_pb2 import HttpBody
-from pydantic import Field
-from typing_extensions import TypedDict
 
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.firecrest import (
-    SOURCE_PATH,
-    Model,
     Operation,
-    Text,
     checked_path,
     json_reply,
     read_body,
     read_query,
 )
 from passerelle.storage.files import Columns, Excerpt, Listing
+from passerelle.storage.firecrest_bodies import (
+    HeadQuery,
+    ListQuery,
+    MakeDirectoryBody,
+    StatQuery,
+    TailQuery,
+    ViewQuery,
+    given_path,
+)
+from passerelle.storage.firecrest_replies import (
+    ContentFields,
+    ContentReply,
+    ListReply,
+    MakeDirectoryReply,
+    StatFields,
+    StatReply,
+    ViewReply,
+)
 from passerelle.storage.form import FormFile
 from passerelle.storage.gnu import failure, told_by
 from passerelle.storage.places import Place, Places, place_of
@@ -42,121 +54,6 @@ _COLUMNS: Columns = (
 )
 _NUMERIC: Mapping[str, str] = {"user": "uid_text", "group": "gid_text"}
 _NUMERIC_COLUMNS: Columns = tuple((key, _NUMERIC.get(field, field)) for key, field in _COLUMNS)
-
-Number = Annotated[int, Field(gt=-(2**63), lt=2**63)]
-
-
-class ListQuery(Model):
-    """What `ls` shows."""
-
-    show_hidden: bool = False
-    numeric_uid: bool = False
-    recursive: bool = False
-    dereference: bool = False
-
-
-class StatQuery(Model):
-    """What `stat` looks at."""
-
-    dereference: bool = False
-
-
-class HeadQuery(Model):
-    """How much of a file's beginning; 0 is as good as nothing."""
-
-    amount_bytes: Number | None = Field(default=None, alias="bytes")
-    lines: Number | None = None
-    skip_trailing: bool = False
-
-
-class TailQuery(Model):
-    """How much of a file's end; 0 is as good as nothing."""
-
-    amount_bytes: Number | None = Field(default=None, alias="bytes")
-    lines: Number | None = None
-    skip_heading: bool = False
-
-
-class ViewQuery(Model):
-    """Which piece of a file; the largest that is allowed unless `size` says less."""
-
-    size: Number | None = None
-    offset: Number = 0
-
-
-class MakeDirectoryBody(Model):
-    """A directory to make."""
-
-    path: Text = Field(validation_alias=SOURCE_PATH)
-    parent: bool = False
-
-
-class FileReply(TypedDict):
-    """A file as `ls -l` shows it; `lastModified` in the system's local time."""
-
-    name: str
-    type: str
-    linkTarget: str | None
-    user: str
-    group: str
-    permissions: str
-    lastModified: str
-    size: str
-
-
-class StatFields(TypedDict):
-    """stat(2); times in seconds since the epoch."""
-
-    mode: int
-    ino: int
-    dev: int
-    nlink: int
-    uid: int
-    gid: int
-    size: int
-    atime: int
-    ctime: int
-    mtime: int
-
-
-class ContentFields(TypedDict):
-    """A piece of a file as text, and where it lies."""
-
-    content: str
-    contentType: Literal["lines", "bytes"]
-    startPosition: int
-    endPosition: int
-
-
-class ListReply(TypedDict):
-    """A listing."""
-
-    output: list[FileReply]
-
-
-class StatReply(TypedDict):
-    """A file's fields."""
-
-    output: StatFields
-
-
-class ContentReply(TypedDict):
-    """A piece of a file."""
-
-    output: ContentFields
-
-
-class ViewReply(TypedDict):
-    """A piece of a file as text."""
-
-    output: str
-
-
-class MakeDirectoryReply(TypedDict):
-    """The new directory."""
-
-    output: FileReply
-
 
 OPENAPI: Mapping[str, Operation] = {
     "List": Operation(query=ListQuery, replies={200: ListReply}),
@@ -210,32 +107,32 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`head`."""
         place, path = self._target(request)
         query = read_query(HeadQuery, request)
-        unit, number = _amount(query)
+        unit, number = query.amount()
         if number < 0 and query.skip_trailing:
             raise failure("head", f"invalid number of {unit}: '-{number}'", InvalidArgument)
-        from_end = number < 0 or (query.skip_trailing and _given(query))
+        from_end = number < 0 or (query.skip_trailing and query.given())
         excerpt = Excerpt(unit, abs(number), from_end=from_end, before=True)
-        end = _position(query, default=10, sign=-1 if query.skip_trailing else 1)
+        end = query.position(-1 if query.skip_trailing else 1)
         return await _excerpted(place, path, "head", excerpt, start=0, end=end)
 
     async def Tail(self, request: pb.TailRequest, context: Any) -> HttpBody:
         """`tail`; with `skipHeading` from that line or byte on, counted from 1."""
         place, path = self._target(request)
         query = read_query(TailQuery, request)
-        unit, number = _amount(query)
+        unit, number = query.amount()
         if number < 0 and query.skip_heading:
             raise failure("tail", f"invalid number of {unit}: '+{number}'", InvalidArgument)
-        from_start = query.skip_heading and _given(query)
+        from_start = query.skip_heading and query.given()
         count = number - 1 if from_start else abs(number)
         excerpt = Excerpt(unit, count, from_end=not from_start, before=False)
-        start = _position(query, default=10, sign=1 if query.skip_heading else -1)
+        start = query.position(1 if query.skip_heading else -1)
         return await _excerpted(place, path, "tail", excerpt, start=start, end=-1)
 
     async def View(self, request: pb.ViewRequest, context: Any) -> HttpBody:
         """`dd`, as FirecREST calls it: blocks of `size` bytes are read from the one that holds byte `offset` on, two of
         them, and of their *characters* `size` are taken, from `offset` less the block's begin on."""
         place, path = self._target(request)
-        size, offset = _checked_view(read_query(ViewQuery, request), _limit(place))
+        size, offset = read_query(ViewQuery, request).checked(_limit(place))
         skipped = offset % size
         with told_by("dd", path):
             content = await place.files.read(path, offset - skipped, 2 * size)
@@ -245,7 +142,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
     async def MakeDirectory(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`mkdir`."""
         place = place_of(self._places, request.system)
-        path = checked_path(place.system, _body_path(request.body))
+        path = checked_path(place.system, given_path(request.body))
         body = read_body(MakeDirectoryBody, request.body)
         with told_by("mkdir", path):
             made = await place.files.make_directory(path, _COLUMNS, parents=body.parent)
@@ -301,25 +198,6 @@ async def _answered(context: Any, status: int) -> None:
     await context.send_initial_metadata((("x-http-code", str(status)),))
 
 
-def _given(query: HeadQuery | TailQuery) -> bool:
-    """Whether there is a number: 0 is none."""
-    return bool(query.amount_bytes or query.lines)
-
-
-def _amount(query: HeadQuery | TailQuery) -> tuple[Literal["lines", "bytes"], int]:
-    if query.amount_bytes and query.lines:
-        raise InvalidArgument("Only one of `bytes` or `lines` can be specified.")
-    if query.amount_bytes:
-        return "bytes", query.amount_bytes
-    return "lines", query.lines or 10
-
-
-def _position(query: HeadQuery | TailQuery, *, default: int, sign: int) -> int:
-    if query.lines is not None:
-        return sign * query.lines
-    return default if query.amount_bytes is None else sign * query.amount_bytes
-
-
 async def _excerpted(
     place: Place, path: str, program: str, excerpt: Excerpt, *, start: int, end: int
 ) -> HttpBody:
@@ -332,31 +210,6 @@ async def _excerpted(
         endPosition=end,
     )
     return json_reply(ContentReply(output=fields))
-
-
-def _checked_view(query: ViewQuery, limit: int) -> tuple[int, int]:
-    size = limit if query.size is None else query.size
-    if query.offset < 0:
-        raise InvalidArgument("`offset` value must be an integer value equal or greater than 0")
-    if size <= 0:
-        raise InvalidArgument("`size` value must be an integer value greater than 0")
-    if size > limit:
-        raise InvalidArgument(f"`size` value must be less than {limit} bytes")
-    return size, query.offset
-
-
-def _body_path(body: HttpBody) -> str | None:
-    """The path in a JSON body, looked at before the body as a whole; None when there is none."""
-    try:
-        data = orjson.loads(body.data or b"null")
-    except orjson.JSONDecodeError:
-        read_body(MakeDirectoryBody, body)  # which tells what is wrong
-        raise
-    keys = [key for key in SOURCE_PATH.choices if isinstance(data, dict) and key in data]
-    given = data[keys[0]] if keys else ""
-    if given is None:
-        raise InvalidArgument("All filesystem requests require a path or source_path parameter.")
-    return given if keys and isinstance(given, str) else None
 
 
 async def _content(

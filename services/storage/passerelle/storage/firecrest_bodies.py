@@ -1,0 +1,108 @@
+"""What FirecREST v2's file operations take: queries and bodies, in all their spellings, and what they mean."""
+
+from typing import Annotated, Literal
+
+import orjson
+from google.api.httpbody_pb2 import HttpBody
+from pydantic import Field
+
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.runtime.firecrest import SOURCE_PATH, Model, Text, read_body
+
+Number = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+
+
+class ListQuery(Model):
+    """What `ls` shows."""
+
+    show_hidden: bool = False
+    numeric_uid: bool = False
+    recursive: bool = False
+    dereference: bool = False
+
+
+class StatQuery(Model):
+    """What `stat` looks at."""
+
+    dereference: bool = False
+
+
+class AmountQuery(Model):
+    """So many bytes, or so many lines; 0 is as good as nothing."""
+
+    amount_bytes: Number | None = Field(default=None, alias="bytes")
+    lines: Number | None = None
+
+    def given(self) -> bool:
+        """Whether there is a number."""
+        return bool(self.amount_bytes or self.lines)
+
+    def amount(self) -> tuple[Literal["lines", "bytes"], int]:
+        """The unit and the number, ten lines unless told; InvalidArgument when both are given."""
+        if self.amount_bytes and self.lines:
+            raise InvalidArgument("Only one of `bytes` or `lines` can be specified.")
+        if self.amount_bytes:
+            return "bytes", self.amount_bytes
+        return "lines", self.lines or 10
+
+    def position(self, sign: int) -> int:
+        """What a reply calls the position of the mark: the number as it was given, 10 where there was none."""
+        if self.lines is not None:
+            return sign * self.lines
+        return 10 if self.amount_bytes is None else sign * self.amount_bytes
+
+
+class HeadQuery(AmountQuery):
+    """How much of a file's beginning."""
+
+    skip_trailing: bool = False
+
+
+class TailQuery(AmountQuery):
+    """How much of a file's end."""
+
+    skip_heading: bool = False
+
+
+class ViewQuery(Model):
+    """Which piece of a file; the largest that is allowed unless `size` says less."""
+
+    size: Number | None = None
+    offset: Number = 0
+
+    def checked(self, limit: int) -> tuple[int, int]:
+        """Size and offset in bytes; InvalidArgument when they make no sense, or the size is above `limit`."""
+        size = limit if self.size is None else self.size
+        if self.offset < 0:
+            raise InvalidArgument("`offset` value must be an integer value equal or greater than 0")
+        if size <= 0:
+            raise InvalidArgument("`size` value must be an integer value greater than 0")
+        if size > limit:
+            raise InvalidArgument(f"`size` value must be less than {limit} bytes")
+        return size, self.offset
+
+
+class PathBody(Model):
+    """What every body has: the file it is about."""
+
+    path: Text = Field(validation_alias=SOURCE_PATH)
+
+
+class MakeDirectoryBody(PathBody):
+    """A directory to make."""
+
+    parent: bool = False
+
+
+def given_path(body: HttpBody) -> str | None:
+    """The path in a JSON body, looked at before the body as a whole; None when there is none."""
+    try:
+        data = orjson.loads(body.data or b"null")
+    except orjson.JSONDecodeError:
+        read_body(PathBody, body)  # which tells what is wrong
+        raise
+    keys = [key for key in SOURCE_PATH.choices if isinstance(data, dict) and key in data]
+    given = data[keys[0]] if keys else ""
+    if given is None:
+        raise InvalidArgument("All filesystem requests require a path or source_path parameter.")
+    return given if keys and isinstance(given, str) else None

@@ -1,0 +1,72 @@
+"""What FirecREST v2's file operations answer, every key always there."""
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+
+class FileReply(TypedDict):
+    """A file as `ls -l` shows it; `lastModified` in the system's local time."""
+
+    name: str
+    type: str
+    linkTarget: str | None
+    user: str
+    group: str
+    permissions: str
+    lastModified: str
+    size: str
+
+
+class StatFields(TypedDict):
+    """stat(2); times in seconds since the epoch."""
+
+    mode: int
+    ino: int
+    dev: int
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    atime: int
+    ctime: int
+    mtime: int
+
+
+class ContentFields(TypedDict):
+    """A piece of a file as text, and where it lies."""
+
+    content: str
+    contentType: Literal["lines", "bytes"]
+    startPosition: int
+    endPosition: int
+
+
+class ListReply(TypedDict):
+    """A listing."""
+
+    output: list[FileReply]
+
+
+class StatReply(TypedDict):
+    """A file's fields."""
+
+    output: StatFields
+
+
+class ContentReply(TypedDict):
+    """A piece of a file."""
+
+    output: ContentFields
+
+
+class ViewReply(TypedDict):
+    """A piece of a file as text."""
+
+    output: str
+
+
+class MakeDirectoryReply(TypedDict):
+    """The new directory."""
+
+    output: FileReply
