@@ -135,16 +135,7 @@ async def _measured(stack: Stack, options: argparse.Namespace) -> list[dict[str,
 
 
 async def _bare(opened: AsyncExitStack, stack: Stack, job: str) -> dict[str, floor.Operation]:
-    cluster = stack.cluster
-    connection = await opened.enter_async_context(
-        floor.connected(
-            host=cluster.host,
-            port=cluster.ssh_port,
-            user="alice",
-            key=str(cluster.directory / "ssh" / "alice"),
-            known_hosts=str(cluster.known_hosts),
-        )
-    )
+    connection = await opened.enter_async_context(floor.connected_to(stack.cluster))
     sftp: asyncssh.SFTPClient = await opened.enter_async_context(connection.start_sftp_client())
     return floor.operations(connection, sftp, HOME, job)
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncssh
 
 from bench.http import Measured
+from tests.cluster import Cluster
 
 Operation = Callable[[], Awaitable[object]]
 
@@ -27,6 +28,19 @@ async def connected(
         encryption_algs=["aes128-gcm@openssh.com"],
     ) as connection:
         yield connection
+
+
+def connected_to(
+    cluster: Cluster,
+) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
+    """An open connection to a deploy/cluster, as alice."""
+    return connected(
+        host=cluster.host,
+        port=cluster.ssh_port,
+        user="alice",
+        key=str(cluster.directory / "ssh" / "alice"),
+        known_hosts=str(cluster.known_hosts),
+    )
 
 
 def operations(
