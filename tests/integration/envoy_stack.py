@@ -114,6 +114,12 @@ class Native(native_compute.ComputeServiceServicer, native_storage.StorageServic
                 raise BackendError("The disk is gone.")
             yield HttpBody(content_type="application/octet-stream", data=b"x" * (1 << 20))
 
+    async def ReadArchive(self, request: Any, context: Any) -> Any:
+        for _ in range(2):
+            yield HttpBody(content_type="application/x-tar", data=b"x" * (1 << 20))
+        if request.path == "/breaks":
+            raise BackendError("tar failed.")
+
     async def WriteFile(self, requests: Any, context: Any) -> Any:
         size, path = 0, ""
         async for request in requests:

@@ -21,6 +21,9 @@ from tests.integration.envoy_stack import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+_BROKEN = (18, 56, 92)
+"""curl's words for it: partial file, failure in receiving, stream error in HTTP/2 (its manual page, EXIT CODES)."""
+
 _OURS_ALONE = ("grpc-", "x-http-", "x-error-", "x-envoy-", "x-passerelle-", "x-content-length")
 
 
@@ -280,6 +283,24 @@ async def test_a_streamed_download_has_its_length(http: httpx.AsyncClient) -> No
 async def test_a_download_that_breaks_off_is_seen_to_be_broken(http: httpx.AsyncClient) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         await http.get("/v1/systems/x/files:content", params={"path": "/breaks"}, timeout=60)
+
+
+@pytest.mark.parametrize("http_version", ["--http1.1", "--http2-prior-knowledge"])
+@pytest.mark.parametrize("method", ["content", "archive"], ids=["known length", "chunked"])
+async def test_curl_takes_no_broken_stream_for_a_whole_one(
+    stack: Stack, http_version: str, method: str
+) -> None:
+    url = f"{stack.url}/v1/systems/x/files:{method}?path=/"
+    bearer = f"Authorization: {TOKEN['Authorization']}"
+    curl = ("curl", "--silent", http_version, "--max-time", "20", "--header", bearer)
+    ended = [
+        await (
+            await asyncio.create_subprocess_exec(*curl, "--output", "/dev/null", url + path)
+        ).wait()
+        for path in ("whole", "breaks")
+    ]
+    assert ended[0] == 0
+    assert ended[1] in _BROKEN
 
 
 @pytest.mark.parametrize("size", [1 << 20, 40 << 20])

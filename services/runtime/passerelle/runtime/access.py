@@ -43,14 +43,19 @@ def other_demands(demand: Access, request: Message) -> Iterator[tuple[Access, st
         yield further, getattr(request, also.field)
 
 
-def broken_off(method: str, error: ApiError) -> Message | None:
-    """The last message of `/package.Service/Method`'s stream when it breaks off: the one that tells the error.
+NO_MESSAGE = b"\xff"
+"""What no message can be read from: Envoy's transcoder answers it by resetting the stream, so that the client sees its
+connection break (HTTP/1.1) or its stream fail (HTTP/2). A gRPC status would look to it like the end of the content."""
 
-    None for a method whose messages have no field for it, such as file content.
+
+def broken_off(method: str, error: ApiError) -> Message | bytes:
+    """The last message of `/package.Service/Method`'s stream that breaks off over REST: the one that tells the error.
+
+    NO_MESSAGE for a method whose messages have no field for it, such as file content.
     """
     service, name = method.lstrip("/").split("/")
     found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
     if "error" not in found.output_type.fields_by_name:
-        return None
+        return NO_MESSAGE
     told = StreamError(code=error.http, reason=error.reason, message=error.detail)
     return message_factory.GetMessageClass(found.output_type)(error=told)

@@ -86,7 +86,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
             return await self._through(rpc, lambda: act(request, rpc))
 
         make = _MAKERS[handler.request_streaming, handler.response_streaming]
-        return make(serve, handler.request_deserializer, handler.response_serializer)
+        return make(serve, handler.request_deserializer, _or_bytes(handler.response_serializer))
 
     def _action(self, handler: Any) -> Callable[[Any, Rpc], Awaitable[Any]]:
         """What is left to do inside all stages."""
@@ -101,6 +101,11 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         if depth == len(self._stages):
             return await act()
         return await self._stages[depth](rpc, lambda: self._through(rpc, act, depth + 1))
+
+
+def _or_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """A serializer that lets through what is serialized already: `broken_off` sends what is no message."""
+    return lambda message: message if isinstance(message, bytes) else serialize(message)
 
 
 async def _chain(first: Any, rest: Any) -> AsyncIterator[Any]:

@@ -81,8 +81,8 @@ async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
 async def _abort(rpc: Rpc, error: ApiError) -> None:
     status = error.status()
     rest = rpc.metadata.get(REST_SURFACE)
-    if rest and rpc.begun and (last := broken_off(rpc.method, error)) is not None:
-        await rpc.context.write(last)  # the HTTP status is sent already
+    if rest and rpc.begun:  # the HTTP status is sent already
+        await rpc.context.write(broken_off(rpc.method, error))
         return
     trailers: list[tuple[str, Any]] = list(() if rest else status.trailing_metadata or ())
     if rest:
