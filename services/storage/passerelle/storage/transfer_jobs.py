@@ -1,8 +1,21 @@
 """Jobs that move data on a system, submitted through the compute service like anyone else's."""
 
+import asyncio
+import posixpath
+import re
+import shlex
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from passerelle.runtime import caller
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import ApiError, FailedPrecondition, Field, InvalidArgument
+
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}", re.ASCII)
+_NO_WORK_DIR = "System {} has no filesystem marked `default_work_dir`, where transfer jobs work."
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +31,7 @@ class SubmittedJob:
 
 @dataclass(frozen=True, slots=True)
 class ShellWork:
-    """Work done by commands of the system: `script` is bash, whose only inputs are words quoted by `shlex`."""
+    """Work done by commands of the system: `script` is bash, whose only inputs are words made by `word`."""
 
     script: str
 
@@ -33,3 +46,124 @@ class AgentWork:
 
     source: str
     parameters: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """What is handed to the scheduler: a script and where its streams go, all paths absolute; stdin is empty."""
+
+    name: str
+    script: str
+    working_directory: str
+    standard_output: str
+    standard_error: str
+
+
+class Submitter(Protocol):
+    """The compute service, as the current caller."""
+
+    async def submit(self, system: str, job: BatchJob) -> str:
+        """Submit the job, once; returns its id. Raises what compute answers."""
+        ...
+
+
+class Private(Protocol):
+    """Files that only the current caller can read."""
+
+    async def put(self, directory: str, name: str, content: Mapping[str, Any]) -> str:
+        """Write a new file of JSON; returns its absolute path. Raises FileError, ConnectionFailed."""
+        ...
+
+    async def discard(self, path: str) -> None:
+        """Remove it, if it is still there."""
+        ...
+
+
+class TransferJobs:
+    """The transfer jobs of one system."""
+
+    def __init__(self, system: System, compute: Submitter, private: Private) -> None:
+        self._system = system
+        self._compute = compute
+        self._private = private
+
+    async def submit(
+        self, name: str, work: ShellWork | AgentWork, account: str | None
+    ) -> SubmittedJob:
+        """Submit a job of that name; `account` is what the site's directives may want to know.
+
+        Raises InvalidArgument for a missing or malformed account, FileError when the working directory cannot be used,
+        and what the compute service answers. It is submitted at most once, and leaves no file behind when it raises.
+        """
+        head = "".join(
+            ("#!/bin/bash\n", _directives(self._system, account or None), _GREETING % word(name))
+        )
+        directory, number = _work_dir(self._system), str(uuid.uuid4())
+        if isinstance(work, ShellWork):
+            return await self._submit(name, head + work.script, directory, number)
+        path = await self._private.put(directory, number, work.parameters)
+        try:
+            script = head + _agent(work.source, path, f"END-{number}")
+            return await self._submit(name, script, directory, number)
+        except BaseException:
+            await asyncio.shield(asyncio.create_task(self._discard(path)))
+            raise
+
+    async def _submit(self, name: str, script: str, directory: str, number: str) -> SubmittedJob:
+        # Clients of FirecREST v2 know the logs by these names.
+        output = posixpath.join(directory, f".f7t_file_handling_job_{number}.log")
+        error = posixpath.join(directory, f".f7t_file_handling_job_error_{number}.log")
+        job = BatchJob(name, script, directory, output, error)
+        job_id = await self._compute.submit(self._system.name, job)
+        return SubmittedJob(job_id, self._system.name, directory, output, error)
+
+    async def _discard(self, path: str) -> None:
+        with suppress(ApiError):  # what stays is swept later
+            await self._private.discard(path)
+
+
+def word(text: str) -> str:
+    """`text` as one word of a bash script: quoted, and without line breaks that sbatch takes for those of DOS."""
+    return shlex.quote(text).replace("\r", "'$'\\r''")
+
+
+# The first line in the log.
+_GREETING = 'echo "$(date -u)" %s" (id:${SLURM_JOB_ID:-${PBS_JOBID:-unknown}})"\n'
+
+_AGENT = """\
+python=$(command -v python3 || echo /usr/libexec/platform-python)
+exec "$python" -I -S -B - %s <<'%s'
+%s
+%s
+"""
+
+
+def _agent(source: str, path: str, end: str) -> str:
+    """The script that runs a Python program; `end` is a line that the program does not have."""
+    return _AGENT % (word(path), end, source, end)
+
+
+def _directives(system: System, account: str | None) -> str:
+    """The site's lines for the scheduler, with the account in them."""
+    lines = system.data_operation.datatransfer_jobs_directives
+    if any("{account}" in line for line in lines):
+        _check_account(account)
+    return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
+
+
+def _check_account(account: str | None) -> None:
+    if account is None:
+        raise InvalidArgument("Account parameter is required on this system.")
+    if not _ACCOUNT.fullmatch(account):
+        wrong = "must be the name of an account: letters, digits and any of _ . @ + -"
+        raise InvalidArgument(f"account {wrong}", (Field("body", "account", wrong),))
+
+
+def _work_dir(system: System) -> str:
+    """Where the jobs of the current caller work; FailedPrecondition when the site does not say."""
+    pattern = system.data_operation.work_dir
+    root = next((found.path for found in system.filesystems if found.default_work_dir), None)
+    if root is None and "{filesystem}" in pattern:
+        raise FailedPrecondition(_NO_WORK_DIR.format(system.name), system=system.name)
+    directory = pattern.replace("{filesystem}", root or "")
+    return posixpath.normpath(directory.replace("{user}", caller.current().username))

@@ -1,7 +1,7 @@
 """The staging port: roads for bulk data beside the gateway.
 
-One module per method, registered in the entry-point group `passerelle.staging` and chosen by `data_operation.staging` of
-a system. A method submits a transfer job on the system, and tells the caller's side what it has to do.
+One module per method, registered in the entry-point group `passerelle.staging` and chosen by `data_operation.staging`
+of a system. A method submits a transfer job on the system, and tells the caller's side what it has to do.
 """
 
 from dataclasses import dataclass, field

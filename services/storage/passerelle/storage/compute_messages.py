@@ -1,0 +1,72 @@
+"""The compute service as storage uses it: submits jobs in the caller's name."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+
+from passerelle.runtime import caller
+from passerelle.runtime.config import SiteBase
+from passerelle.runtime.errors import BackendUnavailable, from_rpc
+from passerelle.storage.transfer_jobs import BatchJob
+from passerelle.v1 import compute_pb2 as pb
+from passerelle.v1 import compute_pb2_grpc as pb_grpc
+
+# gRPC's own pauses between two attempts to connect grow to minutes: too long after compute was restarted. No retry
+# policy: a job must not be submitted twice.
+_RECONNECT = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class ComputeJobs:
+    """Submits jobs over a channel; None stands for a site without a compute service. `timeout` is in seconds."""
+
+    def __init__(self, channel: grpc.aio.Channel | None, timeout: float) -> None:
+        self._stub: pb_grpc.ComputeServiceAsyncStub | None = (
+            pb_grpc.ComputeServiceStub(channel) if channel else None
+        )
+        self._timeout = timeout
+
+    async def submit(self, system: str, job: BatchJob) -> str:
+        """Submit the job with the caller's own token, once; returns its id.
+
+        Raises the error that compute answers with, BackendUnavailable or DeadlineExceeded when it does not.
+        """
+        if self._stub is None:
+            raise BackendUnavailable("This site has no compute service, which transfer jobs need.")
+        request = pb.SubmitJobRequest(system=system, job=_description(job))
+        metadata = (
+            ("authorization", f"Bearer {caller.current().token}"),
+            ("x-request-id", caller.request_id()),
+        )
+        try:
+            reply = await self._stub.SubmitJob(request, metadata=metadata, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, "compute") from None
+        return reply.job_id
+
+
+def _description(job: BatchJob) -> pb.JobDescription:
+    return pb.JobDescription(
+        name=job.name,
+        script=job.script,
+        working_directory=job.working_directory,
+        standard_input="/dev/null",
+        standard_output=job.standard_output,
+        standard_error=job.standard_error,
+    )
+
+
+@asynccontextmanager
+async def compute_jobs(site: SiteBase) -> AsyncIterator[ComputeJobs]:
+    """A ComputeJobs for the site's compute service, closed on leaving."""
+    timeout = site.services.request_timeout
+    if site.services.compute is None:
+        yield ComputeJobs(None, timeout)
+        return
+    address = site.services.compute.address
+    async with grpc.aio.insecure_channel(address, options=_RECONNECT) as channel:
+        yield ComputeJobs(channel, timeout)

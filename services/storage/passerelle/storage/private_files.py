@@ -1,0 +1,67 @@
+"""Files that hand secrets to a job: readable by the user alone, and gone when the job has read them."""
+
+import json
+import os
+import posixpath
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import asyncssh
+
+from passerelle.runtime.errors import ApiError
+from passerelle.storage.files import FileError
+from passerelle.storage.sessions import Sessions
+
+_PREFIX = ".passerelle-transfer-"
+# Seconds. A presigned URL lives for seven days at most, and no other secret of a transfer outlives it.
+_LIFE = 7 * 86400
+
+
+class PrivateFiles:
+    """The private files of one system, as the current caller."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def put(self, directory: str, name: str, content: Mapping[str, Any]) -> str:
+        """Write a new file of JSON; returns its path. Those that no job has come for in a week are swept away.
+
+        Raises FileError, ConnectionFailed or DeadlineExceeded, and leaves nothing behind then where it can.
+        """
+        path = posixpath.join(directory, _PREFIX + name)
+        async with self._sessions.transfer() as session:
+            try:
+                written = await session.do("write", path, _write, session.sftp, path, content)
+            except BaseException:
+                with suppress(ApiError):
+                    await session.do("unlink", path, session.sftp.remove, path)
+                raise
+            with suppress(ApiError):
+                await session.do(
+                    "list", directory, _sweep, session.sftp, directory, written - _LIFE
+                )
+        return path
+
+    async def discard(self, path: str) -> None:
+        """Remove the file, if it is still there."""
+        with suppress(FileError):
+            async with self._sessions.transfer() as session:
+                await session.do("unlink", path, session.sftp.remove, path)
+
+
+async def _write(sftp: asyncssh.SFTPClient, path: str, content: Mapping[str, Any]) -> int:
+    """Returns when the file was written by the system's clock, in seconds since the epoch."""
+    private = asyncssh.SFTPAttrs(permissions=0o600)
+    async with sftp.open(path, "xb", private) as file:
+        await file.write(json.dumps(content).encode())
+        return (await file.stat()).mtime or 0
+
+
+async def _sweep(sftp: asyncssh.SFTPClient, directory: str, before: int) -> None:
+    """Remove the private files that were written before that second."""
+    async for entry in sftp.scandir(directory.encode()):
+        name = os.fsencode(entry.filename)
+        written = entry.attrs.mtime
+        if name.startswith(_PREFIX.encode()) and written is not None and written < before:
+            await sftp.remove(posixpath.join(directory.encode(), name))
