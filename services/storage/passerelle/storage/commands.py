@@ -174,6 +174,7 @@ def _info(values: list[str]) -> tuple[str, FileInfo]:
     )
     return name, FileInfo(
         name=name,
+        raw_hex=None,
         target=target if letter == "l" else None,
         size=int(size),
         mode=int(mode, 8) | _TYPES.get(letter, 0),

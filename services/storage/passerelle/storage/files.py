@@ -24,6 +24,7 @@ from passerelle.runtime.errors import (
     NotFound,
     TooLarge,
 )
+from passerelle.storage.remote.outcome import text
 
 
 class NoSpace(ApiError):
@@ -55,6 +56,11 @@ _MEANINGS: Mapping[int, type[ApiError]] = {
 }
 
 
+def shown(path: str) -> str:
+    """A path whose wrong bytes are lone surrogates (PEP 383), for people and messages: those bytes in octal."""
+    return text(path.encode("utf-8", "surrogateescape"))
+
+
 class FileError(ApiError):
     """A file operation that the system refused: `step` (access, open, read, write, mkdir, unlink …), `path`, `errno`.
 
@@ -64,6 +70,7 @@ class FileError(ApiError):
     def __init__(self, step: str, path: str, number: int) -> None:
         self.meaning = _MEANINGS.get(number, BackendError)
         self.words = os.strerror(number)
+        path = shown(path)
         super().__init__(f"{path}: {self.words}", path=path, errno=errno.errorcode.get(number, ""))
         self.code = self.meaning.code  # type: ignore[misc]  # it speaks for another error
         self.reason = self.meaning.reason  # type: ignore[misc]
@@ -76,9 +83,11 @@ class FileError(ApiError):
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """What is known about a file. `local_time` is the last change in the system's own time, without a zone; the
-    `_ns` times are nanoseconds since the epoch; `mode` is stat(2)'s, with the bits of the type."""
+    `_ns` times are nanoseconds since the epoch; `mode` is stat(2)'s, with the bits of the type; `raw_hex` is the name's
+    bytes in hexadecimal when they are not UTF-8."""
 
     name: str
+    raw_hex: str | None
     target: str | None
     size: int
     mode: int
@@ -93,6 +102,16 @@ class FileInfo:
     inode: int
     device: int
     links: int
+
+    @property
+    def raw_name(self) -> bytes | None:
+        """The name's bytes, when they are not UTF-8."""
+        return None if self.raw_hex is None else bytes.fromhex(self.raw_hex)
+
+    @property
+    def version(self) -> str:
+        """A text that changes whenever the file's content does: its ETag."""
+        return f"{self.inode:x}-{self.size:x}-{self.mtime_ns:x}"
 
     @property
     def letter(self) -> str:

@@ -29,19 +29,19 @@ def place_of(places: Places, system: str) -> Place:
     return places[system]
 
 
-def checked_path(system: System, path: str) -> str:
-    """An absolute path inside the system's filesystems, normalised; InvalidArgument names the field `path`."""
+def checked_path(system: System, path: str, field: str = "path") -> str:
+    """An absolute path inside the system's filesystems as it is spelt, normalised; InvalidArgument names the field."""
     if not path.startswith("/"):
-        raise _wrong("must be an absolute path")
+        raise _wrong(field, "must be an absolute path")
     if "\0" in path:
-        raise _wrong("must not contain NUL characters")
+        raise _wrong(field, "must not contain NUL characters")
     normal = posixpath.normpath("/" + path.lstrip("/"))
     if system.filesystems and not any(
         firecrest.inside(normal, filesystem.path) for filesystem in system.filesystems
     ):
-        raise _wrong(f"is in none of the filesystems of system {system.name}")
+        raise _wrong(field, f"is in none of the filesystems of system {system.name}")
     return normal
 
 
-def _wrong(why: str) -> InvalidArgument:
-    return InvalidArgument(f"path {why}", (Field("query", "path", why),))
+def _wrong(field: str, why: str) -> InvalidArgument:
+    return InvalidArgument(f"{field} {why}", (Field("query", field, why),))

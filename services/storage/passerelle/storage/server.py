@@ -1,30 +1,20 @@
 """The native `passerelle.v1.StorageService`: converts, calls, converts."""
 
-import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from passerelle.runtime.errors import Field, InvalidArgument
-from passerelle.storage.files import EVERYTHING, FileInfo, Listing, OpenFile
-from passerelle.storage.places import Place, Places, checked_path, place_of
+from passerelle.storage.files import EVERYTHING, Listing, OpenFile
+from passerelle.storage.messages import file_message, target
+from passerelle.storage.places import Place, Places
 from passerelle.storage.ranges import Span, span_of
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 
-_TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
-    stat.S_IFREG: pb.File.REGULAR,
-    stat.S_IFDIR: pb.File.DIRECTORY,
-    stat.S_IFLNK: pb.File.SYMLINK,
-    stat.S_IFIFO: pb.File.FIFO,
-    stat.S_IFSOCK: pb.File.SOCKET,
-    stat.S_IFCHR: pb.File.CHARACTER_DEVICE,
-    stat.S_IFBLK: pb.File.BLOCK_DEVICE,
-}
 _BINARY = "application/octet-stream"
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
@@ -38,14 +28,14 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def StatFile(self, request: pb.StatFileRequest, context: Any) -> pb.File:
         """One file."""
         place, path = self._target(request)
-        return _to_proto(await place.files.stat(path, dereference=request.dereference))
+        return file_message(await place.files.stat(path, dereference=request.dereference))
 
     async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
         """A directory."""
         place, path = self._target(request)
         listing = Listing(request.show_hidden, request.recursive, request.dereference)
         found = await place.files.list(path, listing)
-        return pb.ListFilesResponse(files=[_to_proto(info) for info in found])
+        return pb.ListFilesResponse(files=[file_message(info) for info in found])
 
     async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
         """A file's bytes, or a range of them."""
@@ -74,7 +64,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
         """A new directory."""
         place, path = self._target(request)
         await place.files.make_directory(path, EVERYTHING, parents=request.parents)
-        return _to_proto(await place.files.stat(path, dereference=True))
+        return file_message(await place.files.stat(path, dereference=True))
 
     async def RemoveFile(self, request: pb.RemoveFileRequest, context: Any) -> Empty:
         """Away with it."""
@@ -83,33 +73,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
         return Empty()
 
     def _target(self, request: Any) -> tuple[Place, str]:
-        place = place_of(self._places, request.system)
-        return place, checked_path(place.system, request.path)
-
-
-def _to_proto(info: FileInfo) -> pb.File:
-    return pb.File(
-        name=info.name,
-        type=_TYPES.get(stat.S_IFMT(info.mode), pb.File.TYPE_UNSPECIFIED),
-        link_target=info.target or "",
-        size=info.size,
-        mode=info.mode,
-        uid=info.uid,
-        gid=info.gid,
-        user=info.user,
-        group=info.group,
-        modify_time=_timestamp(info.mtime_ns),
-        access_time=_timestamp(info.atime_ns),
-        change_time=_timestamp(info.ctime_ns),
-        inode=info.inode,
-        device=info.device,
-        links=info.links,
-    )
-
-
-def _timestamp(nanoseconds: int) -> Timestamp:
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return Timestamp(seconds=seconds, nanos=rest)
+        return target(self._places, request)
 
 
 def _span(request: pb.ReadFileRequest, context: Any, size: int) -> Span:

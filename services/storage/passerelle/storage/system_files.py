@@ -99,8 +99,7 @@ class SystemFiles:
         if not stat.S_ISREG(info.mode):  # opening a pipe would hang the whole SFTP session
             number = errno.EISDIR if stat.S_ISDIR(info.mode) else errno.EINVAL
             raise FileError("read", path, number)
-        version = f"{info.inode:x}-{info.size:x}-{info.mtime_ns:x}"
-        async with self._sessions.transfer() as session, opened(session, path, version) as file:
+        async with self._sessions.transfer() as session, opened(session, path, info.version) as file:
             yield file
 
     async def write(

@@ -68,7 +68,7 @@ class Conversation:
 
     def _answer(self, number: int, call: Call, operation: str, arguments: "dict[str, Any]") -> None:
         try:
-            arguments["path"] = arguments["path"].encode()
+            arguments["path"] = arguments["path"].encode("utf-8", "surrogateescape")
             status, result = LAST, OPERATIONS[operation](call, **arguments)
             if not isinstance(result, bytes):
                 for piece in result:

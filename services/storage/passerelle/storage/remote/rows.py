@@ -40,6 +40,14 @@ def _group(gid: int) -> str:
         return f'"{gid}"'
 
 
+def _raw(name: bytes) -> str:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return f'"{name.hex()}"'
+    return "null"
+
+
 def _local_time(second: int) -> str:
     return time.strftime('"%Y-%m-%dT%H:%M:%S"', time.localtime(second))
 
@@ -54,6 +62,7 @@ TIMES = Cache(_local_time)
 # st[8] is the whole second of the last change: a float would round .999999999 up.
 FIELDS: "dict[str, Callable[[bytes, os.stat_result, bytes | None], str]]" = {
     "name": lambda name, st, target: quote(text(name)),
+    "raw_hex": lambda name, st, target: _raw(name),
     "letter": lambda name, st, target: LETTERS[st.st_mode],
     "target": lambda name, st, target: "null" if target is None else quote(text(target)),
     "permissions": lambda name, st, target: PERMISSIONS[st.st_mode],
