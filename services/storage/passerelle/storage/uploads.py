@@ -23,8 +23,12 @@ class Uploads:
         self._sessions = sessions
         self._settings = settings
 
-    async def create(self, path: str) -> str:
-        """Begin an upload to the absolute `path`, and sweep what the user abandoned in its directory; the new id."""
+    async def create(self, path: str, upload_id: str = "") -> str:
+        """Begin an upload to the absolute `path`, and sweep what the user abandoned in its directory; the new id.
+
+        A copy between systems gives an `upload_id` of its own, by which it finds the upload again; FileError (EEXIST)
+        when that one has begun already.
+        """
         raise NotImplementedError
 
     async def received(self, path: str, upload_id: str) -> int:
