@@ -25,6 +25,9 @@ _MODULES = (
     "listing",
     "content",
     "changes",
+    "attributes",
+    "checksums",
+    "placing",
     "operations",
     "conversation",
 )

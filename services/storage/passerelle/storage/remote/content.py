@@ -9,7 +9,7 @@ from passerelle.storage.remote.outcome import Call, Failure
 BLOCK = 1 << 18
 
 
-def _open(path: bytes) -> "tuple[int, int]":
+def open_regular(path: bytes) -> "tuple[int, int]":
     """An open regular file and its size; never waits for a pipe's other end."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -36,7 +36,7 @@ def _between(call: Call, fd: int, start: int, end: int) -> bytes:
 
 def read_file(call: Call, path: bytes, offset: int, length: int, limit: "int | None") -> bytes:
     """At most `length` bytes from `offset` on; a file of more than `limit` bytes is refused."""
-    fd, size = _open(path)
+    fd, size = open_regular(path)
     try:
         if limit is not None and size > limit:
             raise Failure("limit", path, errno.EFBIG)
@@ -51,7 +51,7 @@ def excerpt(
     call: Call, path: bytes, unit: str, count: int, from_end: bool, before: bool, limit: int
 ) -> bytes:
     """What lies before, or else after, the mark `count` lines or bytes from the file's beginning, or else its end."""
-    fd, size = _open(path)
+    fd, size = open_regular(path)
     try:
         if unit == "bytes":
             mark = max(0, size - count) if from_end else min(size, count)

@@ -1,8 +1,11 @@
 """What can be asked for: adding an operation to the helper is adding a line here."""
 
-from passerelle.storage.remote.changes import make_directory, remove, write_target
+from passerelle.storage.remote.attributes import make_symlink, run_program
+from passerelle.storage.remote.changes import make_directory, remove
+from passerelle.storage.remote.checksums import checksum_file
 from passerelle.storage.remote.content import excerpt, read_file
 from passerelle.storage.remote.listing import list_files
+from passerelle.storage.remote.placing import begin_part, place_part, write_target
 from passerelle.storage.remote.rows import stat_file
 
 TYPE_CHECKING = False
@@ -16,6 +19,11 @@ OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
     "excerpt": excerpt,
     "mkdir": make_directory,
     "remove": remove,
+    "symlink": make_symlink,
+    "run": run_program,
+    "checksum": checksum_file,
     "target": write_target,
+    "begin": begin_part,
+    "place": place_part,
 }
 """Each takes the Call and the arguments of its request; its result may come piece by piece."""

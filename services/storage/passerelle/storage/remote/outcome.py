@@ -47,6 +47,11 @@ def text(name: bytes) -> str:
     return name.decode("utf-8", "octal")
 
 
+def raw(name: str) -> bytes:
+    """A name's bytes; one that is not UTF-8 travels as a lone surrogate (PEP 383)."""
+    return name.encode("utf-8", "surrogateescape")
+
+
 def described(step: str, path: bytes, code: int) -> bytes:
     """A failure as it travels."""
     return json.dumps({"step": step, "path": text(path), "errno": code}).encode()

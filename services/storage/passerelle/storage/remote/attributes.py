@@ -1,0 +1,53 @@
+"""What files are beside their content: links, and what programs of the system do to them or say of them."""
+
+import json
+import os
+
+from passerelle.storage.remote.outcome import Call, Cancelled, Failure, raw, text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from subprocess import Popen
+
+LOOK = 0.2  # seconds between looks at whether the answer is still wanted
+NOT_FOUND = 127  # the status with which env(1) tells of a program that is not there
+
+
+def make_symlink(call: Call, path: bytes, target: str) -> bytes:
+    """Make a link at `path` that says `target`."""
+    try:
+        os.symlink(raw(target), path)
+    except OSError as error:
+        raise Failure("symlink", path, error.errno or 0) from None
+    return b""
+
+
+def run_program(call: Call, path: bytes, argv: "Sequence[str]") -> bytes:
+    """Run `argv` and `path` as its last argument; a JSON array of its exit status, stdout and stderr."""
+    import subprocess  # takes as long to load as all the rest, and is seldom needed
+
+    try:
+        process = subprocess.Popen(
+            [*(raw(word) for word in argv), path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        return json.dumps([NOT_FOUND, "", ""]).encode()
+    with process:
+        stdout, stderr = _output(call, process)
+    return json.dumps([process.returncode, text(stdout), text(stderr)]).encode()
+
+
+def _output(call: Call, process: "Popen[bytes]") -> "tuple[bytes, bytes]":
+    from subprocess import TimeoutExpired
+
+    while True:
+        try:
+            return process.communicate(timeout=LOOK)
+        except TimeoutExpired:
+            if call.cancelled:
+                process.kill()
+                raise Cancelled from None
