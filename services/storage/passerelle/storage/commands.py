@@ -11,17 +11,18 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.errors import ApiError, BackendError
+from passerelle.runtime.errors import ApiError
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.content import Session, opened
 from passerelle.storage.files import Columns, FileError, FileInfo
+from passerelle.storage.stderr import failure_of, first_line
 
 # name, letter, link target, type-less mode, owner, size, times, inode, device, links; local time last
 _FORMAT = (
@@ -37,7 +38,6 @@ _TYPES: Mapping[str, int] = {
     "c": stat.S_IFCHR,
     "b": stat.S_IFBLK,
 }
-_NUMBERS: Mapping[str, int] = {os.strerror(number): number for number in errno.errorcode}
 _QUOTED = re.compile(r"'(.*)'", re.DOTALL)
 
 
@@ -54,6 +54,8 @@ class PlainCommands:
             "excerpt": self._excerpt,
             "mkdir": self._make_directory,
             "remove": self._remove,
+            "symlink": self._make_symlink,
+            "run": self._run_program,
             "target": self._target,
         }
 
@@ -113,8 +115,8 @@ class PlainCommands:
         if limit is not None and info.size > limit:
             raise FileError("limit", path, errno.EFBIG)
         session = Session(await self._connection.sftp(), self._connection.system, self._limit)
-        async with opened(session, path, "") as file:
-            length = max(0, min(length, file.size - offset))
+        async with opened(session, path) as file:
+            length = max(0, min(length, info.size - offset))
             return b"".join([chunk async for chunk in file.chunks(offset, length)])
 
     async def _excerpt(
@@ -145,6 +147,16 @@ class PlainCommands:
         if output.status:
             raise _failure(output, "unlink", path)
         return b""
+
+    async def _make_symlink(self, path: str, target: str) -> bytes:
+        output = await self._run("ln", "-s", "-T", "--", target, path)
+        if output.status:
+            raise failure_of(output, "symlink", path)
+        return b""
+
+    async def _run_program(self, path: str, argv: Sequence[str]) -> bytes:
+        output = await self._run(*argv, path)
+        return orjson.dumps([output.status, output.stdout, output.stderr])
 
     async def _target(self, path: str) -> bytes:
         output = await self._run("readlink", "-v", "-f", "-z", "--", path)
@@ -216,10 +228,6 @@ def _in_order(found: Mapping[str, FileInfo], hidden: bool) -> Iterator[FileInfo]
 
 
 def _failure(output: Output, step: str, path: str) -> ApiError:
-    """The failure that a command's first line on stderr tells: `find: '/path': No such file or directory`."""
-    line = output.stderr.strip().split("\n")[0]
-    number = _NUMBERS.get(line.rpartition(": ")[2])
-    if number is None:
-        return BackendError(line or f"The remote command failed with status {output.status}.")
-    where = _QUOTED.search(line)
-    return FileError(step, where[1] if where else path, number)
+    """The failure that a command tells, about the file that it names in quotes if it does."""
+    where = _QUOTED.search(first_line(output))
+    return failure_of(output, step, where[1] if where else path)

@@ -20,6 +20,11 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
     "bash": {"open": "line 1: {}"},
     "mkdir": {"mkdir": "cannot create directory '{}'"},
     "rm": {"unlink": "cannot remove '{}'"},
+    "sha256sum": {"open": "{}", "read": "{}"},
+    "file": {"open": "cannot open '{}'"},
+    "chmod": {"access": "cannot access '{}'", "chmod": "changing permissions of '{}'"},
+    "chown": {"access": "cannot access '{}'", "chown": "changing ownership of '{}'"},
+    "ln": {"symlink": "failed to create symbolic link '{}'"},
 }
 
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 LOOK = 0.2  # seconds between looks at whether the answer is still wanted
-NOT_FOUND = 127  # the status with which env(1) tells of a program that is not there
 
 
 def make_symlink(call: Call, path: bytes, target: str) -> bytes:
@@ -27,15 +26,12 @@ def run_program(call: Call, path: bytes, argv: "Sequence[str]") -> bytes:
     """Run `argv` and `path` as its last argument; a JSON array of its exit status, stdout and stderr."""
     import subprocess  # takes as long to load as all the rest, and is seldom needed
 
-    try:
-        process = subprocess.Popen(
-            [*(raw(word) for word in argv), path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except FileNotFoundError:
-        return json.dumps([NOT_FOUND, "", ""]).encode()
+    process = subprocess.Popen(
+        [*(raw(word) for word in argv), path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     with process:
         stdout, stderr = _output(call, process)
     return json.dumps([process.returncode, text(stdout), text(stderr)]).encode()

@@ -1,0 +1,83 @@
+"""What files are beside their content: links, modes, owners, and what they hold in the eyes of file(1).
+
+chmod(1), chown(1) and file(1) themselves are run on the system, so that they accept what its users know.
+"""
+
+import errno
+import re
+
+import orjson
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import Field, InvalidArgument, Unsupported
+from passerelle.storage.files import FileError
+from passerelle.storage.sessions import Sessions
+from passerelle.storage.stderr import failure_of, first_line
+
+_NOT_THERE = 127  # what env(1) ends with when there is no such program
+_OCTAL = r"0*[0-7]{1,4}"
+_CLAUSE = r"([ugoa]*([-+=]([rwxXst]*|[ugo]))+|[-+=]0*[0-7]{1,4})"
+_MODE = re.compile(rf"{_OCTAL}|{_CLAUSE}(,{_CLAUSE})*", re.ASCII)
+_UNKNOWN = re.compile(r"invalid (user|group|spec): .*")  # of chown(1)
+
+
+class Attributes:
+    """The attributes of one system's files, as the current caller.
+
+    Every method raises FileError for what the system refuses, Unsupported where the program it takes is missing, and
+    ConnectionFailed, Overloaded or DeadlineExceeded for the way there. Modes and owners are those of what a final link
+    points to.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def make_symlink(self, path: str, target: str) -> None:
+        """Make a link at `path` that says `target`."""
+        await self._sessions.change("symlink", path=path, target=target)
+
+    async def change_mode(self, path: str, mode: str) -> None:
+        """Change permission bits as chmod(1) does (`644`, `u+x,go-w`); InvalidArgument names the field `mode`."""
+        if not _MODE.fullmatch(mode):
+            wrong = "must be octal digits or changes as for chmod(1)"
+            raise InvalidArgument(f"invalid mode: '{mode}'", (Field("body", "mode", wrong),))
+        await self._change(path, "chmod", mode)
+
+    async def change_owner(self, path: str, user: str, group: str) -> None:
+        """Give a file to a user and a group: names or numbers, empty to leave them as they are.
+
+        InvalidArgument for what nobody on the system is called.
+        """
+        for kind, name in (("user", user), ("group", group)):
+            if ":" in name or "\0" in name:
+                raise InvalidArgument(f"invalid {kind}: '{name}'")
+        # `user:` would change the group too, to that user's own.
+        await self._change(path, "chown", f"{user}:{group}" if group or not user else user)
+
+    async def kind(self, path: str) -> str:
+        """What a file holds, in file(1)'s words; they tell, too, when there is none or it cannot be read."""
+        # UTF-8, so that names keep their characters in what is said of links.
+        argv = ("env", "LC_ALL=C.UTF-8", "file", "-b", "--")
+        output = _output("file", await self._sessions.call("run", path=path, argv=argv))
+        if output.status:
+            raise failure_of(output, "open", path)
+        return output.stdout.strip()
+
+    async def _change(self, path: str, program: str, how: str) -> None:
+        argv = ("env", "LC_ALL=C", program, "--", how)
+        output = _output(program, await self._sessions.change("run", path=path, argv=argv))
+        if not output.status:
+            return
+        line = first_line(output)
+        if unknown := _UNKNOWN.search(line):
+            raise InvalidArgument(unknown[0])
+        if "dangling symlink" in line:
+            raise FileError("access", path, errno.ENOENT)
+        raise failure_of(output, "access" if "cannot access" in line else program, path)
+
+
+def _output(program: str, result: bytes) -> Output:
+    output = Output(*orjson.loads(result))
+    if output.status == _NOT_THERE:
+        raise Unsupported(f"The system has no program {program}.")
+    return output
