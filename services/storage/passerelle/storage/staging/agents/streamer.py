@@ -1,0 +1,189 @@
+"""The job of the staging method `streamer`: one file over one WebSocket, as FirecREST's `streamer` client speaks it.
+
+Whoever sends begins with a binary message `{"type": "init", "num_chunks": …, "file_size": …}`, then come binary
+messages of the file, then `{"type": "eof", "sha256_hash": …}`. The client sends that last one as binary, but would add
+a binary one to its file: it knows the end only by a text that begins exactly with `{"type":"eof"`.
+(firecrest-streamer 0.0.21, streamer_core.py.) Runs on the system, on Python 3.6 and newer.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import stat
+from contextlib import contextmanager
+
+from passerelle.storage.staging.agents import job
+from passerelle.storage.staging.agents.arriving import ArrivingFile
+from passerelle.storage.staging.agents.streamer_door import (
+    NobodyCame,
+    NoPort,
+    guest,
+    listening,
+)
+from passerelle.storage.staging.agents.websocket import (
+    BINARY,
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    INVALID_DATA,
+    NORMAL,
+    TEXT,
+    TOO_BIG,
+    Closed,
+    ProtocolError,
+    WebSocket,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_CHUNK = 5 << 20  # bytes; the client takes messages that are a quarter larger
+_MAX_MESSAGE = _CHUNK * 5 // 4
+_STALL = 180.0  # seconds without a byte; the client sends a ping every 60
+
+
+class Broken(Exception):
+    """The transfer cannot be completed; the text says why."""
+
+
+def main() -> None:
+    """Send or receive the file that the parameters name, and say how that went."""
+    asked = job.parameters()
+    signal.signal(signal.SIGTERM, lambda number, frame: job.fail("The job was cancelled."))
+    try:
+        if asked["operation"] == "receive":
+            _receive(asked)
+        else:
+            _send(asked)
+    except (Broken, Closed, NoPort, NobodyCame, ProtocolError) as error:
+        job.fail("The transfer failed: %s" % error)  # noqa: UP031
+    except OSError as error:
+        job.fail("The transfer failed: %s" % (error.strerror or error))  # noqa: UP031
+
+
+def _receive(asked: "dict[str, Any]") -> None:
+    with ArrivingFile(asked["path"]) as arriving, _peer(asked) as peer:
+        size = _announced(peer, asked["inbound_transfer_limit"])
+        _take(peer, arriving, size)
+        arriving.appear()
+    job.say("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
+
+
+def _send(asked: "dict[str, Any]") -> None:
+    path = asked["path"].encode("utf-8", "surrogateescape")
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # never waits for a pipe
+    with open(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Broken("it is not a regular file")
+        with _peer(asked) as peer:
+            size = _give(peer, file)
+    job.say("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
+
+
+@contextmanager
+def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
+    """The connection of whoever has the secret; it hears how the block ended."""
+    listener = listening(asked["host"], *asked["port_range"])
+    job.say("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
+    peer = WebSocket(guest(listener, asked["secret"], asked["wait_timeout"]), _MAX_MESSAGE, _STALL)
+    job.say("Connected.")
+    code, reason = GOING_AWAY, ""
+    try:
+        yield peer
+        code = NORMAL
+    except ProtocolError as error:
+        code, reason = error.code, str(error)
+        raise
+    except (Broken, OSError) as error:
+        code, reason = INTERNAL_ERROR, str(error)
+        raise
+    except Closed:
+        code = NORMAL
+        raise
+    finally:
+        peer.close(code, reason)
+
+
+def _announced(peer: WebSocket, limit: int) -> int:
+    """The size of the file that the peer is going to send, in bytes."""
+    size = _record(peer.receive().data, "init").get("file_size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ProtocolError(INVALID_DATA, "`file_size` is not a size")
+    if size > limit:
+        raise ProtocolError(
+            TOO_BIG,
+            "Inbound transfer limit exceeded, max allowed transfer size: %d bytes." % limit,  # noqa: UP031
+        )
+    return size
+
+
+def _take(peer: WebSocket, arriving: ArrivingFile, size: int) -> None:
+    """Write exactly `size` bytes that hash to what the peer says at the end."""
+    digest, left = hashlib.sha256(), size
+    while left:
+        message = peer.receive()
+        if message.text or len(message.data) > left:
+            raise ProtocolError(INVALID_DATA, "the content is not as long as announced")
+        arriving.write(message.data)
+        digest.update(message.data)
+        left -= len(message.data)
+    if _record(peer.receive().data, "eof").get("sha256_hash") != digest.hexdigest():
+        raise ProtocolError(INVALID_DATA, "the content has another SHA-256 than announced")
+
+
+def _record(data: bytes, kind: str) -> "dict[str, Any]":
+    try:
+        record = json.loads(data.decode())
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or record.get("type") != kind:
+        raise ProtocolError(INVALID_DATA, "there is no `%s` record where one has to be" % kind)  # noqa: UP031
+    return record
+
+
+def _give(peer: WebSocket, file: "Any") -> int:
+    """Send the file, and wait until the peer has confirmed by closing that it has all of it; its size."""
+    before = os.fstat(file.fileno())
+    size, digest = before.st_size, hashlib.sha256()
+    chunks = -(-size // _CHUNK)
+    init = {"type": "init", "num_chunks": chunks, "file_size": size}
+    peer.send(BINARY, json.dumps(init).encode())
+    for number in range(chunks):
+        chunk = _read(file, min(_CHUNK, size - number * _CHUNK))
+        digest.update(chunk)
+        peer.send(BINARY, chunk)
+        peer.poll()
+    after = os.fstat(file.fileno())
+    if (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
+        raise Broken("the file changed while it was sent")
+    eof = {"type": "eof", "sha256_hash": digest.hexdigest()}
+    peer.send(TEXT, json.dumps(eof, separators=(",", ":")).encode())
+    _await_confirmation(peer)
+    return size
+
+
+def _read(file: "Any", length: int) -> bytearray:
+    chunk = bytearray(length)
+    view, done = memoryview(chunk), 0
+    while done < length:
+        count = file.readinto(view[done:])
+        if not count:
+            raise Broken("the file became shorter while it was sent")
+        done += count
+    return chunk
+
+
+def _await_confirmation(peer: WebSocket) -> None:
+    try:
+        peer.receive()
+    except Closed as closed:
+        if closed.code == NORMAL:
+            return
+        raise
+    raise ProtocolError(INVALID_DATA, "the receiver speaks after the end")
+
+
+if __name__ == "__main__":
+    main()

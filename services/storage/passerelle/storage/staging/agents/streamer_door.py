@@ -1,0 +1,229 @@
+"""Where a streaming job waits for the one peer that knows its secret.
+
+The opening handshake is RFC 6455's, section 4.2; 401 and 403 are what FirecREST's streamer answers.
+Runs on the system, on Python 3.6 and newer.
+"""
+
+import base64
+import binascii
+import errno
+import hashlib
+import hmac
+import selectors
+import socket
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_MAX_HEAD = 8192  # bytes
+_MAX_WAITING = 64  # connections that have not shown the secret yet
+_PATIENCE = 10.0  # seconds that each of them may take
+_TAKEN = (errno.EADDRINUSE, errno.EACCES)
+
+
+class NoPort(Exception):
+    """Every port of the range is taken, or the address is not this machine's; the text says which."""
+
+
+class NobodyCame(Exception):
+    """Nobody showed the secret in time."""
+
+
+class _Refused(Exception):
+    def __init__(self, status: str, *headers: str) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+
+
+class _Stranger:
+    """A connection that has not shown the secret yet: the head of its request so far, and until when it may take."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.head = bytearray()
+        self.until = time.monotonic() + _PATIENCE
+
+
+def listening(host: "str | None", first: int, last: int) -> socket.socket:
+    """A socket that listens on the first free port from `first` to `last`, of all interfaces when `host` is None."""
+    refusal = "no address"
+    for family, address in _addresses(host):
+        for port in range(first, last + 1):
+            try:
+                return _bound(family, address, port)
+            except OSError as error:
+                refusal = error.strerror or str(error)
+                if error.errno not in _TAKEN:
+                    break
+    where = "%s ports %d to %d" % (host or "all interfaces,", first, last)  # noqa: UP031
+    raise NoPort("Cannot listen on %s: %s" % (where, refusal))  # noqa: UP031
+
+
+def _addresses(host: "str | None") -> "list[tuple[socket.AddressFamily, Any]]":
+    if host is None:  # IPv6's `::` takes IPv4, too, where the system has IPv6
+        return [(socket.AF_INET6, ("::", 0)), (socket.AF_INET, ("0.0.0.0", 0))]  # noqa: S104
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise NoPort("Cannot listen on %s: %s" % (host, error.strerror)) from None  # noqa: UP031
+    return [(one[0], one[4]) for one in found]
+
+
+def _bound(family: socket.AddressFamily, address: "Any", port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+        listener.bind((address[0], port) + tuple(address[2:]))
+        listener.listen(_MAX_WAITING)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def guest(listener: socket.socket, secret: str, timeout: float) -> socket.socket:
+    """The connection of the first peer that shows the secret, upgraded to a WebSocket; closes the listener, always.
+
+    Others may come and fail meanwhile. Raises NobodyCame after `timeout` seconds.
+    """
+    with listener, selectors.DefaultSelector() as selector:
+        hall = _Hall(selector, secret)
+        selector.register(listener, selectors.EVENT_READ)
+        until = time.monotonic() + timeout
+        try:
+            while time.monotonic() < until:
+                for key, _ in selector.select(min(1.0, max(0.0, until - time.monotonic()))):
+                    found = hall.hear(key.data) if key.data else hall.greet(listener)
+                    if found:
+                        return found
+                hall.tidy()
+            raise NobodyCame("Nobody connected within %d s." % timeout)  # noqa: UP031
+        finally:
+            hall.clear()
+
+
+class _Hall:
+    """Who has come and not shown the secret yet."""
+
+    def __init__(self, selector: selectors.BaseSelector, secret: str) -> None:
+        self._selector = selector
+        self._secret = secret
+        self._waiting: "list[_Stranger]" = []  # the longest first
+
+    def greet(self, listener: socket.socket) -> None:
+        """Let one in; when the hall is full, whoever has waited longest has to go."""
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # gone again
+        if len(self._waiting) >= _MAX_WAITING:
+            self._dismiss(self._waiting[0])
+        stranger = _Stranger(connection)
+        self._waiting.append(stranger)
+        self._selector.register(connection, selectors.EVENT_READ, stranger)
+
+    def hear(self, stranger: _Stranger) -> "socket.socket | None":
+        """Read on; the connection, when it was the last piece of a handshake with the secret."""
+        try:
+            received = stranger.connection.recv(_MAX_HEAD)
+            stranger.head += received
+            if b"\r\n\r\n" not in stranger.head:
+                if not received or len(stranger.head) > _MAX_HEAD:
+                    self._dismiss(stranger)
+                return None
+            return self._admitted(stranger)
+        except _Refused as refused:
+            self._dismiss(stranger, refused)
+        except OSError:
+            self._dismiss(stranger)
+        return None
+
+    def _admitted(self, stranger: _Stranger) -> socket.socket:
+        stranger.connection.sendall(_answer(bytes(stranger.head), self._secret))
+        self._waiting.remove(stranger)
+        self._selector.unregister(stranger.connection)
+        return stranger.connection
+
+    def tidy(self) -> None:
+        """Dismiss who has taken too long."""
+        while self._waiting and self._waiting[0].until < time.monotonic():
+            self._dismiss(self._waiting[0])
+
+    def clear(self) -> None:
+        """Dismiss everybody."""
+        while self._waiting:
+            self._dismiss(self._waiting[0])
+
+    def _dismiss(self, stranger: _Stranger, refused: "_Refused | None" = None) -> None:
+        self._waiting.remove(stranger)
+        self._selector.unregister(stranger.connection)
+        with stranger.connection:
+            if refused:
+                _refuse(stranger.connection, refused)
+
+
+def _refuse(connection: socket.socket, refused: _Refused) -> None:
+    lines = ("HTTP/1.1 " + refused.status, "Content-Length: 0", "Connection: close")
+    try:
+        connection.sendall("\r\n".join(lines + refused.headers + ("", "")).encode())
+        connection.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # gone already
+
+
+def _answer(head: bytes, secret: str) -> bytes:
+    """The answer that accepts a handshake; raises _Refused for any other request."""
+    request, headers = _parsed(head)
+    if "authorization" not in headers:
+        raise _Refused("401 Unauthorized", "WWW-Authenticate: Bearer")
+    shown = headers["authorization"].encode("latin-1")
+    if not hmac.compare_digest(shown, b"Bearer " + secret.encode()):
+        raise _Refused("403 Forbidden")
+    if not _is_handshake(request, headers):
+        raise _Refused("426 Upgrade Required", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    accept = _accept(headers.get("sec-websocket-key", ""))
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
+def _is_handshake(request: str, headers: "dict[str, str]") -> bool:
+    tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
+    return (
+        request.startswith("GET ")
+        and request.endswith(" HTTP/1.1")
+        and headers.get("upgrade", "").lower() == "websocket"
+        and "upgrade" in tokens
+        and headers.get("sec-websocket-version") == "13"
+    )
+
+
+def _parsed(head: bytes) -> "tuple[str, dict[str, str]]":
+    """The request line and the headers, names in lower case; raises _Refused."""
+    text, _, rest = head.decode("latin-1").partition("\r\n\r\n")
+    request, *lines = text.split("\r\n")
+    pairs = [line.partition(":") for line in lines]
+    headers = {name.lower(): value.strip() for name, colon, value in pairs if colon}
+    # A client sends nothing more before it is answered; a header twice could mean two things.
+    if rest or len(headers) != len(lines):
+        raise _Refused("400 Bad Request")
+    return request, headers
+
+
+def _accept(key: str) -> bytes:
+    try:
+        if len(base64.b64decode(key, validate=True)) != 16:
+            raise _Refused("400 Bad Request")
+    except (binascii.Error, ValueError):
+        raise _Refused("400 Bad Request") from None
+    digest = hashlib.sha1(key.encode() + _GUID)  # noqa: S324  # RFC 6455 says so; it protects nothing
+    return base64.b64encode(digest.digest())

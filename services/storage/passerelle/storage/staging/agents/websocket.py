@@ -1,0 +1,202 @@
+"""The server's side of a WebSocket (RFC 6455) on a blocking socket: messages, without extensions.
+
+Runs on the system, on Python 3.6 and newer.
+"""
+
+import select
+import socket
+import struct
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+_OPCODES = (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)
+_MAX_CONTROL = 125  # section 5.5
+
+# Close codes, section 7.4.1.
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, INVALID_DATA, TOO_BIG, INTERNAL_ERROR = (
+    1000,
+    1001,
+    1002,
+    1007,
+    1009,
+    1011,
+)
+_NO_CODE, _LOST = 1005, 1006  # these never travel
+
+_BLOCK = 1 << 15  # unmasking is fastest by pieces that fit into a processor's cache (measured)
+_GOODBYE = 10.0  # seconds that a peer may take to close after we have
+
+
+class ProtocolError(Exception):
+    """The peer broke a rule: the close `code` to tell it, and why."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Closed(Exception):
+    """The peer closed the connection, or it was lost: the close `code` and the reason that it gave."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__("%s (close code %d)" % (reason, code) if reason else str(code))  # noqa: UP031
+        self.code = code
+        self.reason = reason
+
+
+class Message:
+    """A message that came: its bytes, and whether it is text."""
+
+    def __init__(self, opcode: int, data: bytes) -> None:
+        self.text = opcode == TEXT
+        self.data = data
+
+
+class WebSocket:
+    """One connection after its handshake.
+
+    A message may have `limit` bytes. `stall` is how many seconds may pass without a byte moving. Methods raise Closed,
+    ProtocolError or OSError (a timeout is one, too); only `close` may follow.
+    """
+
+    def __init__(self, connection: socket.socket, limit: int, stall: float) -> None:
+        connection.settimeout(stall)
+        self._connection = connection
+        self._limit = limit
+
+    def receive(self) -> Message:
+        """The next message, whatever frames it came in; pings between them are answered."""
+        opcode, pieces, size = CONTINUATION, [], 0
+        while True:
+            final, kind, data = self._frame(self._limit - size)
+            if kind >= CLOSE:
+                self._control(kind, data)
+                continue
+            if (kind == CONTINUATION) == (opcode == CONTINUATION):
+                raise ProtocolError(PROTOCOL_ERROR, "fragments are out of order")
+            opcode = opcode or kind
+            size += len(data)
+            if data:  # of empty fragments there may be any number
+                pieces.append(data)
+            if final:
+                return _message(opcode, pieces)
+
+    def send(self, opcode: int, data: bytes) -> None:
+        """Send a message as one frame."""
+        self._connection.sendall(_head(opcode, len(data)))
+        self._connection.sendall(data)
+
+    def poll(self) -> None:
+        """Attend to what came while sending, without waiting: answer pings, raise Closed if the peer has closed."""
+        while select.select([self._connection], [], [], 0)[0]:
+            _, kind, data = self._frame(0)
+            if kind < CLOSE:
+                raise ProtocolError(PROTOCOL_ERROR, "the sender speaks")
+            self._control(kind, data)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Say why we close, wait until the peer has closed too, for 10 s at most, and free the socket."""
+        payload = struct.pack("!H", code) + reason.encode()[: _MAX_CONTROL - 2]
+        try:
+            self.send(CLOSE, payload)
+            self._connection.shutdown(socket.SHUT_WR)
+            self._drain()
+        except OSError:
+            pass  # the peer went first
+        finally:
+            self._connection.close()
+
+    def _drain(self) -> None:
+        """Read what is still on its way: closing a socket that has unread bytes would take our last words back."""
+        until = time.monotonic() + _GOODBYE
+        while time.monotonic() < until:
+            self._connection.settimeout(max(0.001, until - time.monotonic()))
+            if not self._connection.recv(1 << 16):
+                return
+
+    def _frame(self, limit: int) -> "tuple[bool, int, bytes]":
+        """One frame with at most `limit` bytes of data: whether it ends a message, its opcode, its data."""
+        first, second = self._exactly(2)
+        final, opcode = bool(first & 0x80), first & 0x0F
+        if first & 0x70:
+            raise ProtocolError(PROTOCOL_ERROR, "reserved bits are set")
+        if opcode not in _OPCODES:
+            raise ProtocolError(PROTOCOL_ERROR, "unknown opcode")
+        if not second & 0x80:
+            raise ProtocolError(PROTOCOL_ERROR, "a client masks its frames")
+        length = self._length(second & 0x7F)
+        if opcode >= CLOSE and (length > _MAX_CONTROL or not final):
+            raise ProtocolError(PROTOCOL_ERROR, "a control frame is long or fragmented")
+        if opcode < CLOSE and length > limit:
+            raise ProtocolError(TOO_BIG, "a message is too big")
+        key = bytes(self._exactly(4))
+        return final, opcode, unmasked(self._exactly(length), key)
+
+    def _length(self, short: int) -> int:
+        if short < 126:
+            return short
+        form = "!H" if short == 126 else "!Q"
+        (length,) = struct.unpack(form, self._exactly(struct.calcsize(form)))
+        return int(length)
+
+    def _exactly(self, count: int) -> bytearray:
+        data = bytearray(count)
+        view, done = memoryview(data), 0
+        while done < count:
+            received = self._connection.recv_into(view[done:])
+            if not received:
+                raise Closed(_LOST, "the connection was lost")
+            done += received
+        return data
+
+    def _control(self, kind: int, data: bytes) -> None:
+        if kind == PING:
+            self.send(PONG, data)
+        if kind == CLOSE:
+            _raise_closed(data)
+
+
+def unmasked(data: "bytes | bytearray", key: bytes) -> bytes:
+    """`data` XOR the repeated `key` of 4 bytes (section 5.3), as big integers."""
+    mask = key * (_BLOCK // 4)
+    number = int.from_bytes(mask, "little")
+    view = memoryview(data)
+    pieces = []
+    for start in range(0, len(view), _BLOCK):
+        piece = view[start : start + _BLOCK]
+        if len(piece) < _BLOCK:
+            number = int.from_bytes(mask[: len(piece)], "little")
+        pieces.append((int.from_bytes(piece, "little") ^ number).to_bytes(len(piece), "little"))
+    return b"".join(pieces)
+
+
+def _head(opcode: int, length: int) -> bytes:
+    """The head of an unmasked frame that is a whole message."""
+    if length < 126:
+        return struct.pack("!BB", 0x80 | opcode, length)
+    if length < 1 << 16:
+        return struct.pack("!BBH", 0x80 | opcode, 126, length)
+    return struct.pack("!BBQ", 0x80 | opcode, 127, length)
+
+
+def _message(opcode: int, pieces: "list[bytes]") -> Message:
+    data = b"".join(pieces)
+    if opcode == TEXT:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            raise ProtocolError(INVALID_DATA, "text is not UTF-8") from None
+    return Message(opcode, data)
+
+
+def _raise_closed(data: bytes) -> "NoReturn":
+    if not data:
+        raise Closed(_NO_CODE, "")
+    if len(data) == 1:
+        raise ProtocolError(PROTOCOL_ERROR, "half a close code")
+    (code,) = struct.unpack("!H", data[:2])
+    raise Closed(code, data[2:].decode("utf-8", "replace"))
