@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as profile_grpc
+from passerelle.firecrest.v2 import transfer_pb2_grpc as profile_transfers_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config import System
@@ -18,13 +19,20 @@ from passerelle.runtime.ssh.pool import SshPool
 from passerelle.runtime.stages import authorise, map_errors, observe
 from passerelle.storage.config import StorageSection
 from passerelle.storage.firecrest import FilesystemService
+from passerelle.storage.firecrest_transfer import TransferProfile
 from passerelle.storage.places import Place
+from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.system_files import SystemFiles
+from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.transfer_server import TransferService
 from passerelle.v1 import storage_pb2_grpc as native_grpc
+from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
 from passerelle.v1.access_pb2 import Access
 from tests.sshd import Keys, Server, serving_ssh
+from tests.unit.storage.bash_jobs import BashJobs
 
 METADATA = (("authorization", "Bearer token"),)
 
@@ -38,6 +46,8 @@ class World:
     files: SystemFiles
     pool: SshPool
     root: Path
+    place: Place
+    compute: BashJobs
 
 
 @asynccontextmanager
@@ -50,7 +60,11 @@ async def remote(
     async with serving_ssh(keys.key) as server:
         system = _system(server, root, limit, ssh)
         async with SshPool({"lab": system}, keys).sweeping() as pool:
-            yield World(server, system, SystemFiles(Sessions(pool, system, settings)), pool, root)
+            sessions, compute = Sessions(pool, system, settings), BashJobs()
+            files = SystemFiles(sessions)
+            jobs = TransferJobs(system, compute, PrivateFiles(sessions))
+            place = Place(system, files, jobs, StagedTransfers(files, {}))
+            yield World(server, system, files, pool, root, place, compute)
 
 
 def _system(server: Server, root: Path, limit: int, ssh: dict[str, Any]) -> System:
@@ -62,8 +76,8 @@ def _system(server: Server, root: Path, limit: int, ssh: dict[str, Any]) -> Syst
             "name": "lab",
             "ssh": {**address, **ssh},
             "scheduler": {"type": "local"},
-            "filesystems": [{"path": str(root), "data_type": "users"}],
-            "data_operation": {"max_ops_file_size": limit},
+            "filesystems": [{"path": str(root), "data_type": "users", "default_work_dir": True}],
+            "data_operation": {"max_ops_file_size": limit, "work_dir": "{filesystem}"},
         }
     )
 
@@ -79,11 +93,15 @@ class Anyone:
 @asynccontextmanager
 async def serving_storage(world: World) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the storage service over `world`, with all stages around its RPCs."""
-    places = {"lab": Place(world.system, world.files)}
+    places = {"lab": world.place}
 
     def register(server: grpc.aio.Server) -> None:
         native_grpc.add_StorageServiceServicer_to_server(StorageService(places), server)
         profile_grpc.add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
+        transfers_grpc.add_TransferServiceServicer_to_server(TransferService(places), server)
+        profile_transfers_grpc.add_TransferServiceServicer_to_server(
+            TransferProfile(places), server
+        )
 
     pipeline = Pipeline([observe, map_errors, authorise(Anyone(), "s" * 32)], timeout=60)
     async with (

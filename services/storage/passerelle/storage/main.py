@@ -6,19 +6,35 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 
 from passerelle.firecrest.v2.filesystem_pb2_grpc import add_FilesystemServiceServicer_to_server
+from passerelle.firecrest.v2.transfer_pb2_grpc import (
+    add_TransferServiceServicer_to_server as add_profile_transfers,
+)
 from passerelle.runtime.auth_client import auth_client
-from passerelle.runtime.config import SiteBase, section
+from passerelle.runtime.config import SiteBase, System, section
+from passerelle.runtime.plugins import make
 from passerelle.runtime.service import running_service
 from passerelle.runtime.ssh.pool import SshPool
+from passerelle.storage.compute_messages import ComputeJobs, compute_jobs
 from passerelle.storage.config import StorageSection
 from passerelle.storage.firecrest import FilesystemService
+from passerelle.storage.firecrest_transfer import TransferProfile
 from passerelle.storage.places import Place
+from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.system_files import SystemFiles
+from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.transfer_server import TransferService
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
+from passerelle.v1.transfers_pb2_grpc import add_TransferServiceServicer_to_server
 
-_SERVICES = ("passerelle.v1.StorageService", "passerelle.firecrest.v2.FilesystemService")
+_SERVICES = (
+    "passerelle.v1.StorageService",
+    "passerelle.v1.TransferService",
+    "passerelle.firecrest.v2.FilesystemService",
+    "passerelle.firecrest.v2.TransferService",
+)
 
 
 @asynccontextmanager
@@ -29,14 +45,35 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         auth = await stack.enter_async_context(auth_client(site))
         pool = SshPool({system.name: system for system in site.systems}, auth)
         await stack.enter_async_context(pool.sweeping())
+        compute = await stack.enter_async_context(compute_jobs(site))
         places = {
-            system.name: Place(system, SystemFiles(Sessions(pool, system, settings)))
+            system.name: _place(system, Sessions(pool, system, settings), compute)
             for system in site.systems
         }
 
         def register(server: grpc.aio.Server) -> None:
             add_StorageServiceServicer_to_server(StorageService(places), server)
             add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
+            add_TransferServiceServicer_to_server(TransferService(places), server)
+            add_profile_transfers(TransferProfile(places), server)
 
         service = running_service(site, "storage", register, _SERVICES, auth)
         yield await stack.enter_async_context(service)
+
+
+def _place(system: System, sessions: Sessions, compute: ComputeJobs) -> Place:
+    """A system with all that is done on it; ConfigError for a staging method that cannot be made."""
+    files = SystemFiles(sessions)
+    jobs = TransferJobs(system, compute, PrivateFiles(sessions))
+    methods = {
+        chosen.type: make(
+            "passerelle.staging",
+            f"systems ({system.name}): data_operation.staging ({chosen.type})",
+            chosen,
+            system,
+            files,
+            jobs,
+        )
+        for chosen in system.data_operation.staging
+    }
+    return Place(system, files, jobs, StagedTransfers(files, methods))

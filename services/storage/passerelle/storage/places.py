@@ -8,14 +8,18 @@ from passerelle.runtime import firecrest
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import Field, InvalidArgument, NotFound
 from passerelle.storage.files import Files
+from passerelle.storage.staged_transfers import StagedTransfers
+from passerelle.storage.transfer_jobs import TransferJobs
 
 
 @dataclass(frozen=True)
 class Place:
-    """A system and its files."""
+    """A system: its files, its transfer jobs, and the roads for bulk data beside the gateway."""
 
     system: System
     files: Files
+    jobs: TransferJobs
+    staging: StagedTransfers
 
 
 Places = Mapping[str, Place]

@@ -9,7 +9,8 @@ from typing import Any
 
 import asyncssh
 
-from passerelle.runtime.errors import ApiError
+from passerelle.runtime.errors import ApiError, FailedPrecondition
+from passerelle.storage.content import Session
 from passerelle.storage.files import FileError
 from passerelle.storage.sessions import Sessions
 
@@ -27,15 +28,19 @@ class PrivateFiles:
     async def put(self, directory: str, name: str, content: Mapping[str, Any]) -> str:
         """Write a new file of JSON; returns its path. Those that no job has come for in a week are swept away.
 
-        Raises FileError, ConnectionFailed or DeadlineExceeded, and leaves nothing behind then where it can.
+        Raises FailedPrecondition when the directory cannot be used, ConnectionFailed or DeadlineExceeded, and leaves
+        nothing behind then where it can.
         """
         path = posixpath.join(directory, _PREFIX + name)
         async with self._sessions.transfer() as session:
             try:
                 written = await session.do("write", path, _write, session.sftp, path, content)
+            except FileError as error:
+                await _gone(session, path)
+                told = f"Transfer jobs cannot work in {directory}: {error.words}"
+                raise FailedPrecondition(told, directory=directory) from None
             except BaseException:
-                with suppress(ApiError):
-                    await session.do("unlink", path, session.sftp.remove, path)
+                await _gone(session, path)
                 raise
             with suppress(ApiError):
                 await session.do(
@@ -45,9 +50,8 @@ class PrivateFiles:
 
     async def discard(self, path: str) -> None:
         """Remove the file, if it is still there."""
-        with suppress(FileError):
-            async with self._sessions.transfer() as session:
-                await session.do("unlink", path, session.sftp.remove, path)
+        async with self._sessions.transfer() as session:
+            await _gone(session, path)
 
 
 async def _write(sftp: asyncssh.SFTPClient, path: str, content: Mapping[str, Any]) -> int:
@@ -56,6 +60,11 @@ async def _write(sftp: asyncssh.SFTPClient, path: str, content: Mapping[str, Any
     async with sftp.open(path, "xb", private) as file:
         await file.write(json.dumps(content).encode())
         return (await file.stat()).mtime or 0
+
+
+async def _gone(session: Session, path: str) -> None:
+    with suppress(ApiError):
+        await session.do("unlink", path, session.sftp.remove, path)
 
 
 async def _sweep(sftp: asyncssh.SFTPClient, directory: str, before: int) -> None:

@@ -71,7 +71,8 @@ class Private(Protocol):
     """Files that only the current caller can read."""
 
     async def put(self, directory: str, name: str, content: Mapping[str, Any]) -> str:
-        """Write a new file of JSON; returns its absolute path. Raises FileError, ConnectionFailed."""
+        """Write a new file of JSON; returns its absolute path. Raises FailedPrecondition when the directory
+        cannot be used, ConnectionFailed or DeadlineExceeded."""
         ...
 
     async def discard(self, path: str) -> None:
@@ -92,11 +93,12 @@ class TransferJobs:
     ) -> SubmittedJob:
         """Submit a job of that name; `account` is what the site's directives may want to know.
 
-        Raises InvalidArgument for a missing or malformed account, FileError when the working directory cannot be used,
-        and what the compute service answers. It is submitted at most once, and leaves no file behind when it raises.
+        Raises InvalidArgument for a missing or malformed account, FailedPrecondition when the working directory cannot
+        be used, and what the compute service answers. It is submitted at most once, and leaves no file behind when it
+        raises.
         """
         head = "".join(
-            ("#!/bin/bash\n", _directives(self._system, account or None), _GREETING % word(name))
+            ("#!/bin/bash\n", _directives(self._system, account or None), _GREETING % _spaced(name))
         )
         directory, number = _work_dir(self._system), str(uuid.uuid4())
         if isinstance(work, ShellWork):
@@ -128,7 +130,13 @@ def word(text: str) -> str:
 
 
 # The first line in the log.
-_GREETING = 'echo "$(date -u)" %s" (id:${SLURM_JOB_ID:-${PBS_JOBID:-unknown}})"\n'
+_GREETING = 'echo "$(date -u)" "%s Job (id:${SLURM_JOB_ID:-${PBS_JOBID:-unknown}})"\n'
+
+
+def _spaced(name: str) -> str:
+    """`Move Files` for the job name MoveFiles."""
+    return re.sub(r"\B(?=[A-Z])", " ", name)
+
 
 _AGENT = """\
 python=$(command -v python3 || echo /usr/libexec/platform-python)

@@ -1,0 +1,180 @@
+"""FirecREST v2 `/filesystem/{system}/transfer`: file operations of any length, each a job on the system.
+
+The rules are those of its contract and recorded replies; what differs on purpose is told in docs/firecrest-profile.md.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.firecrest.v2 import transfer_pb2 as pb
+from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
+from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
+from passerelle.runtime.firecrest import (
+    Operation,
+    checked_path,
+    json_reply,
+    read_body,
+    read_query,
+)
+from passerelle.storage import transfer_scripts as scripts
+from passerelle.storage.firecrest_bodies import given_path
+from passerelle.storage.firecrest_transfer_bodies import (
+    CompressBody,
+    CopyBody,
+    DirectivesReply,
+    DownloadBody,
+    ExtractBody,
+    JobBody,
+    JobReply,
+    LogsReply,
+    RemoveQuery,
+    StagedReply,
+    TargetBody,
+    TransferJobReply,
+    UploadBody,
+)
+from passerelle.storage.gnu import told_by
+from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.staging import (
+    Code,
+    Coordinates,
+    Directives,
+    DownloadUrl,
+    Inbound,
+    Outbound,
+    PartUrls,
+)
+from passerelle.storage.transfer_jobs import ShellWork, SubmittedJob
+
+OPENAPI: Mapping[str, Operation] = {
+    "Move": Operation(body=TargetBody, replies={201: JobReply}),
+    "Copy": Operation(body=CopyBody, replies={201: JobReply}),
+    "Remove": Operation(query=RemoveQuery, replies={200: JobReply}),
+    "Compress": Operation(body=CompressBody, replies={201: JobReply}),
+    "Extract": Operation(body=ExtractBody, replies={201: JobReply}),
+    "Upload": Operation(body=UploadBody, replies={201: StagedReply}),
+    "Download": Operation(body=DownloadBody, replies={201: StagedReply}),
+}
+
+B = TypeVar("B", bound=JobBody)
+
+
+class TransferProfile(pb_grpc.TransferServiceServicer):
+    """The profile's transfers."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def Move(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`mv` by a job."""
+        place, source, body = self._read(TargetBody, request)
+        work = scripts.move(source, checked_path(place.system, body.target_path))
+        return await _submitted(context, place, "MoveFiles", work, body)
+
+    async def Copy(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`cp` by a job."""
+        place, source, body = self._read(CopyBody, request)
+        target = checked_path(place.system, body.target_path)
+        work = scripts.copy(source, target, dereference=body.dereference)
+        return await _submitted(context, place, "CopyFiles", work, body)
+
+    async def Remove(self, request: pb.RemoveByJobRequest, context: Any) -> HttpBody:
+        """`rm -R` by a job: 200."""
+        place = place_of(self._places, request.system)
+        path = checked_path(place.system, request.path if request.HasField("path") else None)
+        account = read_query(RemoveQuery, request).account
+        job = await place.jobs.submit("DeleteFiles", scripts.remove(path), account)
+        return json_reply(JobReply(transferJob=_job_reply(job)))
+
+    async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`tar -c` by a job."""
+        place, source, body = self._read(CompressBody, request)
+        target = checked_path(place.system, body.target_path)
+        packing = scripts.Packing(
+            source, target, body.compression, body.dereference, body.match_pattern
+        )
+        return await _submitted(context, place, "CompressFiles", scripts.compress(packing), body)
+
+    async def Extract(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`tar -x` by a job."""
+        place, source, body = self._read(ExtractBody, request)
+        target = checked_path(place.system, body.target_path)
+        work = scripts.extract(source, target, body.compression)
+        return await _submitted(context, place, "CompressFiles", work, body)
+
+    async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
+        """Let a file come."""
+        place, path, body = self._read(UploadBody, request)
+        asked = body.transfer_directives
+        inbound = Inbound(
+            path,
+            size=getattr(asked, "file_size", None),
+            account=body.account,
+            code=getattr(asked, "wormhole_code", None),
+        )
+        with told_by("stat", path):
+            staged = await place.staging.upload(asked.transfer_method, inbound)
+        reply = StagedReply(
+            transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
+        )
+        return await _created(context, reply)
+
+    async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
+        """Let a file leave."""
+        place, path, body = self._read(DownloadBody, request)
+        method = body.transfer_directives.transfer_method
+        with told_by("stat", path):
+            staged = await place.staging.download(method, Outbound(path, body.account))
+        reply = StagedReply(
+            transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
+        )
+        return await _created(context, reply)
+
+    def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
+        """The place, the path there, and the body: looked at in FirecREST's order."""
+        place = place_of(self._places, request.system)
+        path = checked_path(place.system, given_path(request.body))
+        return place, path, read_body(model, request.body)
+
+
+async def _submitted(
+    context: Any, place: Place, name: str, work: ShellWork, body: JobBody
+) -> HttpBody:
+    job = await place.jobs.submit(name, work, body.account)
+    return await _created(context, JobReply(transferJob=_job_reply(job)))
+
+
+async def _created(context: Any, reply: JobReply) -> HttpBody:
+    """Answer 201; only to be called when nothing can fail any more."""
+    await context.send_initial_metadata((("x-http-code", "201"),))
+    return json_reply(reply)
+
+
+def _job_reply(job: SubmittedJob) -> TransferJobReply:
+    return TransferJobReply(
+        jobId=job.job_id,
+        system=job.system,
+        workingDirectory=job.working_directory,
+        logs=LogsReply(outputLog=job.output_log, errorLog=job.error_log),
+    )
+
+
+def _directives(directives: Directives) -> DirectivesReply:
+    match directives:
+        case PartUrls(parts, complete, part_size):
+            return DirectivesReply(
+                transferMethod="s3",
+                partsUploadUrls=list(parts),
+                completeUploadUrl=complete,
+                maxPartSize=part_size,
+            )
+        case DownloadUrl(url):
+            return DirectivesReply(transferMethod="s3", downloadUrl=url)
+        case Coordinates(encoded):
+            return DirectivesReply(transferMethod="streamer", coordinates=encoded)
+        case Code(None):
+            return DirectivesReply(transferMethod="wormhole")
+        case Code(code):
+            return DirectivesReply(transferMethod="wormhole", wormholeCode=code)
