@@ -1,7 +1,11 @@
 """The native `passerelle.v1.TransferService`: converts, calls, converts."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
+from passerelle.runtime.errors import FailedPrecondition
+from passerelle.storage.messages import path_in, target
 from passerelle.storage.places import Places, checked_path, place_of
 from passerelle.storage.staging import (
     Code,
@@ -12,6 +16,8 @@ from passerelle.storage.staging import (
     PartUrls,
     Staged,
 )
+from passerelle.storage.transfer_jobs import SubmittedJob
+from passerelle.storage.transfers import Order, Progress, Road
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
 
@@ -19,8 +25,36 @@ from passerelle.v1 import transfers_pb2_grpc as pb_grpc
 class TransferService(pb_grpc.TransferServiceServicer):
     """Bulk data over gRPC, and over REST under /v1."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, roads: Mapping[str, Road]) -> None:
+        """`roads` between systems: `direct`, and `staged` where the site has it."""
         self._places = places
+        self._roads = roads
+
+    async def Transfer(
+        self, request: pb.TransferRequest, context: Any
+    ) -> AsyncIterator[pb.TransferProgress]:
+        """From one system to another."""
+        order = self._order(request)
+        road = "staged" if request.method == pb.TransferRequest.STAGED else "direct"
+        if road not in self._roads:
+            raise FailedPrecondition(f"No system of this site can be reached by {road} transfers.")
+        async with aclosing(self._roads[road].copy(order)) as told:  # type: ignore[type-var]
+            async for progress in told:
+                yield _progress_message(progress)
+
+    def _order(self, request: pb.TransferRequest) -> Order:
+        source, path = target(self._places, request)
+        there = place_of(self._places, request.target_system)
+        return Order(
+            source=source,
+            path=path,
+            target=there,
+            target_path=path_in(there, request, "target"),
+            overwrite=request.overwrite,
+            resume=request.resume,
+            account=request.account or None,
+            target_account=request.target_account or request.account or None,
+        )
 
     async def StageUpload(self, request: pb.StageUploadRequest, context: Any) -> pb.StagedTransfer:
         """Let a file come."""
@@ -42,16 +76,29 @@ class TransferService(pb_grpc.TransferServiceServicer):
         return _staged_message(await place.staging.download(request.method or None, outbound))
 
 
-def _staged_message(staged: Staged) -> pb.StagedTransfer:
-    message = pb.StagedTransfer(
-        job=pb.TransferJob(
-            job_id=staged.job.job_id,
-            system=staged.job.system,
-            working_directory=staged.job.working_directory,
-            output_log=staged.job.output_log,
-            error_log=staged.job.error_log,
-        )
+def _progress_message(progress: Progress) -> pb.TransferProgress:
+    return pb.TransferProgress(
+        bytes_done=progress.done,
+        bytes_total=progress.total,
+        bytes_resumed=progress.resumed,
+        jobs=map(_job_message, progress.jobs),
+        finished=bool(progress.sha256),
+        sha256=progress.sha256,
     )
+
+
+def _job_message(job: SubmittedJob) -> pb.TransferJob:
+    return pb.TransferJob(
+        job_id=job.job_id,
+        system=job.system,
+        working_directory=job.working_directory,
+        output_log=job.output_log,
+        error_log=job.error_log,
+    )
+
+
+def _staged_message(staged: Staged) -> pb.StagedTransfer:
+    message = pb.StagedTransfer(job=_job_message(staged.job))
     match staged.directives:
         case PartUrls(parts, complete, part_size):
             urls = pb.StagedTransfer.S3(part_urls=parts, complete_url=complete, part_size=part_size)
