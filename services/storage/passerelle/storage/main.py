@@ -26,6 +26,7 @@ from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
+from passerelle.storage.transfers import Direct
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from passerelle.v1.transfers_pb2_grpc import add_TransferServiceServicer_to_server
 
@@ -51,10 +52,12 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             for system in site.systems
         }
 
+        roads = {"direct": Direct()}
+
         def register(server: grpc.aio.Server) -> None:
             add_StorageServiceServicer_to_server(StorageService(places), server)
             add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
-            add_TransferServiceServicer_to_server(TransferService(places), server)
+            add_TransferServiceServicer_to_server(TransferService(places, roads), server)
             add_profile_transfers(TransferProfile(places), server)
 
         service = running_service(site, "storage", register, _SERVICES, auth)
