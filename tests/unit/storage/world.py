@@ -16,7 +16,7 @@ from passerelle.runtime.config import System
 from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.serve import serving
 from passerelle.runtime.ssh.pool import SshPool
-from passerelle.runtime.stages import authorise, map_errors, observe
+from passerelle.runtime.stages import Authority, authorise, map_errors, observe
 from passerelle.storage.config import StorageSection
 from passerelle.storage.firecrest import FilesystemService
 from passerelle.storage.firecrest_transfer import TransferProfile
@@ -28,6 +28,7 @@ from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
+from passerelle.storage.transfers import Direct
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
 from passerelle.v1.access_pb2 import Access
@@ -52,14 +53,20 @@ class World:
 
 @asynccontextmanager
 async def remote(
-    root: Path, *, helper: bool = True, stall: float = 20, limit: int = 5 << 20, **ssh: Any
+    root: Path,
+    *,
+    name: str = "lab",
+    helper: bool = True,
+    stall: float = 20,
+    limit: int = 5 << 20,
+    **ssh: Any,
 ) -> AsyncIterator[World]:
     """A world around `root`; `ssh` are settings of the system's section of that name."""
     keys = Keys()
     settings = StorageSection(remote_helper=helper, stall_timeout=stall)
     async with serving_ssh(keys.key) as server:
-        system = _system(server, root, limit, ssh)
-        async with SshPool({"lab": system}, keys).sweeping() as pool:
+        system = _system(name, server, root, limit, ssh)
+        async with SshPool({name: system}, keys).sweeping() as pool:
             sessions, compute = Sessions(pool, system, settings), BashJobs()
             files = SystemFiles(sessions)
             jobs = TransferJobs(system, compute, PrivateFiles(sessions))
@@ -67,13 +74,13 @@ async def remote(
             yield World(server, system, files, pool, root, place, compute)
 
 
-def _system(server: Server, root: Path, limit: int, ssh: dict[str, Any]) -> System:
+def _system(name: str, server: Server, root: Path, limit: int, ssh: dict[str, Any]) -> System:
     # The tests' machine may be busy: what is not about deadlines must not meet one.
     ssh = {"timeout": {"command": 30, "login": 30, "connection": 30}, **ssh}
     address = {"host": "127.0.0.1", "port": server.port, "host_keys": [server.host_key]}
     return System.model_validate(
         {
-            "name": "lab",
+            "name": name,
             "ssh": {**address, **ssh},
             "scheduler": {"type": "local"},
             "filesystems": [{"path": str(root), "data_type": "users", "default_work_dir": True}],
@@ -90,20 +97,26 @@ class Anyone:
         return Caller("alice", token)
 
 
+_ANYONE = Anyone()
+
+
 @asynccontextmanager
-async def serving_storage(world: World) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the storage service over `world`, with all stages around its RPCs."""
-    places = {"lab": world.place}
+async def serving_storage(
+    *worlds: World, authority: Authority = _ANYONE
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the storage service over `worlds`, with all stages around its RPCs."""
+    places = {world.system.name: world.place for world in worlds}
+    roads = {"direct": Direct()}
 
     def register(server: grpc.aio.Server) -> None:
         native_grpc.add_StorageServiceServicer_to_server(StorageService(places), server)
         profile_grpc.add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
-        transfers_grpc.add_TransferServiceServicer_to_server(TransferService(places), server)
+        transfers_grpc.add_TransferServiceServicer_to_server(TransferService(places, roads), server)
         profile_transfers_grpc.add_TransferServiceServicer_to_server(
             TransferProfile(places), server
         )
 
-    pipeline = Pipeline([observe, map_errors, authorise(Anyone(), "s" * 32)], timeout=60)
+    pipeline = Pipeline([observe, map_errors, authorise(authority, "s" * 32)], timeout=60)
     async with (
         serving(register, (), [pipeline], drain=0.1) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

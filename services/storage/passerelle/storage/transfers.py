@@ -26,6 +26,7 @@ import grpc
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError, FailedPrecondition, Field, InvalidArgument, NotFound
 from passerelle.runtime.turns import Turns
+from passerelle.storage.checksums import Algorithm
 from passerelle.storage.files import FileError, OpenFile
 from passerelle.storage.places import Place
 from passerelle.storage.terms import Terms, WriteMode
@@ -177,8 +178,12 @@ class _Copy:
 
     async def _checksum(self) -> str:
         """The source's, computed where it lies."""
-        with _on(self._order.source):
-            return await self._order.source.files.checksum(self._order.path)
+        place, path = self._order.source, self._order.path
+        with _on(place):
+            async with aclosing(place.checksums.compute(path, Algorithm.SHA256)) as steps:
+                async for step in steps:
+                    value = step.value
+        return value
 
     async def _demand_unchanged(self) -> None:
         source = self._order.source
