@@ -6,6 +6,7 @@ Runs on the system, on Python 3.6 and newer.
 import errno
 import os
 import uuid
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,5 @@ def appear(path: bytes, target: bytes) -> None:
 
 def unlink(path: bytes) -> None:
     """Remove a file, if it is there."""
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -60,7 +60,7 @@ def main() -> None:
     except (Broken, Closed, NoPort, NobodyCame, ProtocolError) as error:
         job.fail("The transfer failed: %s" % error)  # noqa: UP031
     except OSError as error:
-        job.fail("The transfer failed: %s" % (error.strerror or error))  # noqa: UP031
+        job.fail("The transfer failed: %s" % (error.strerror or error))
 
 
 def _receive(asked: "dict[str, Any]") -> None:

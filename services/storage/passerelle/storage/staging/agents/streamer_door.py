@@ -80,7 +80,7 @@ def _bound(family: socket.AddressFamily, address: "Any", port: int) -> socket.so
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
-        listener.bind((address[0], port) + tuple(address[2:]))
+        listener.bind((address[0], port, *address[2:]))
         listener.listen(_MAX_WAITING)
         listener.setblocking(False)
     except BaseException:
@@ -101,7 +101,10 @@ def guest(listener: socket.socket, secret: str, timeout: float) -> socket.socket
         try:
             while time.monotonic() < until:
                 for key, _ in selector.select(min(1.0, max(0.0, until - time.monotonic()))):
-                    found = hall.hear(key.data) if key.data else hall.greet(listener)
+                    if key.data is None:
+                        hall.greet(listener)
+                        continue
+                    found = hall.hear(key.data)
                     if found:
                         return found
                 hall.tidy()
@@ -116,7 +119,7 @@ class _Hall:
     def __init__(self, selector: selectors.BaseSelector, secret: str) -> None:
         self._selector = selector
         self._secret = secret
-        self._waiting: "list[_Stranger]" = []  # the longest first
+        self._waiting = []  # type: list[_Stranger]  # the longest first
 
     def greet(self, listener: socket.socket) -> None:
         """Let one in; when the hall is full, whoever has waited longest has to go."""

@@ -85,7 +85,7 @@ class WebSocket:
             if final:
                 return _message(opcode, pieces)
 
-    def send(self, opcode: int, data: bytes) -> None:
+    def send(self, opcode: int, data: "bytes | bytearray") -> None:
         """Send a message as one frame."""
         self._connection.sendall(_head(opcode, len(data)))
         self._connection.sendall(data)
