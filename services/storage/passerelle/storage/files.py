@@ -10,7 +10,7 @@ import stat
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import grpc
 
@@ -19,12 +19,14 @@ from passerelle.runtime.errors import (
     ApiError,
     BackendError,
     FailedPrecondition,
+    Field,
     Forbidden,
     InvalidArgument,
     NotFound,
     TooLarge,
 )
 from passerelle.storage.remote.outcome import text
+from passerelle.storage.terms import REPLACING, Terms
 
 
 class NoSpace(ApiError):
@@ -78,6 +80,16 @@ class FileError(ApiError):
         self.step = step
         self.path = path
         self.errno = number
+
+
+class Outside(InvalidArgument):
+    """A path leads out of the filesystems of its system: `path`, as given in `field`, and `system`."""
+
+    def __init__(self, field: str, path: str, system: str) -> None:
+        self.path = shown(path)
+        self.system = system
+        wrong = f"leads out of the filesystems of system {system}"
+        super().__init__(f"{field} {wrong}: {self.path}", (Field("query", field, wrong),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +176,22 @@ class Excerpt:
     before: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long operation is: entries and bytes done, bytes in all (0 when not known), its result at its end."""
+
+    entries: int
+    size: int
+    total: int
+    result: Any = None
+
+
 class Written(NamedTuple):
-    """What was written: bytes, and their SHA-256 in lower-case hexadecimal."""
+    """What was written: bytes, their SHA-256 in lower-case hexadecimal, and the version of the file (its ETag) now."""
 
     size: int
     sha256: str
+    version: str = ""
 
 
 class OpenFile(Protocol):
@@ -178,7 +201,10 @@ class OpenFile(Protocol):
     version: str
 
     def chunks(self, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Its bytes from `offset` on, exactly `length` of them; FileError when the file turns out shorter."""
+        """Its bytes from `offset` on, exactly `length` of them; FileError when the file turns out shorter.
+
+        Fails before the last of them when the file was changed meanwhile.
+        """
         ...
 
 
@@ -226,11 +252,11 @@ class Files(Protocol):
         ...
 
     async def write(
-        self, path: str, chunks: AsyncIterator[bytes], sha256: str | None = None
+        self, path: str, chunks: AsyncIterator[bytes], terms: Terms = REPLACING
     ) -> Written:
         """Write a file of any size in constant memory.
 
-        It appears under its name, replacing what was there, only when `chunks` has ended without an error and its
-        SHA-256 is `sha256`, when given. InvalidArgument when it is not.
+        It appears under its name, whole, only when `chunks` has ended without an error, and on the `terms`:
+        InvalidArgument when its checksum is another, PreconditionFailed or FileError (EEXIST) for what is there.
         """
         ...

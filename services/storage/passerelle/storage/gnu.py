@@ -6,8 +6,8 @@ One table, from FirecREST's recorded messages (coreutils 9.1, C locale); the exi
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from passerelle.runtime.errors import ApiError, TooLarge
-from passerelle.storage.files import FileError
+from passerelle.runtime.errors import ApiError, InvalidArgument, TooLarge
+from passerelle.storage.files import FileError, Outside
 
 # By program and failed step; a step that is not listed is worded as the program's first one.
 _PHRASES: Mapping[str, Mapping[str, str]] = {
@@ -35,6 +35,11 @@ def told_by(
     """Raise a FileError of the block as FirecREST words it: what `program` would have printed, called for `path`."""
     try:
         yield
+    except Outside as error:
+        raise InvalidArgument(
+            f"The provided path ({error.path}) does not match any of the defined filesystem paths "
+            f"for the requested system ({error.system})."
+        ) from None
     except FileError as error:
         if error.step == "limit":
             raise TooLarge(too_large) from None

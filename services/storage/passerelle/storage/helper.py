@@ -5,14 +5,20 @@ import itertools
 import json
 import logging
 import shlex
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import asyncssh
 
-from passerelle.runtime.errors import ApiError, BackendError, ConnectionFailed
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendError,
+    ConnectionFailed,
+    DeadlineExceeded,
+)
 from passerelle.runtime.ssh.connection import LOST, Connection
-from passerelle.storage.files import FileError
+from passerelle.storage.files import FileError, Outside
 from passerelle.storage.remote.frames import ANSWER, FAILED, GREETING, MORE, REQUEST
 from passerelle.storage.shipping import program
 
@@ -21,6 +27,7 @@ log = logging.getLogger(__name__)
 _MODULES = (
     "frames",
     "outcome",
+    "boundary",
     "rows",
     "listing",
     "content",
@@ -46,11 +53,49 @@ class NoHelper(Exception):
     """No helper can run on this system."""
 
 
-class _Pending(NamedTuple):
-    """A call that waits for its answer, and the pieces of it that have come."""
+class _Whole:
+    """A call that waits for its whole answer."""
 
-    answer: "asyncio.Future[bytes]"
-    pieces: list[bytes]
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pieces: list[bytes] = []
+
+    def take(self, piece: bytes, last: bool) -> None:
+        """A piece has come."""
+        self._pieces.append(piece)
+        if last and not self.answer.done():
+            self.answer.set_result(b"".join(self._pieces))
+
+    def fail(self, error: ApiError) -> None:
+        """Nothing will come."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _Stream:
+    """A call whose answer is taken piece by piece; the helper sends no more than `outcome.WINDOW` ahead."""
+
+    def __init__(self) -> None:
+        self._coming: asyncio.Queue[tuple[bytes, bool] | ApiError] = asyncio.Queue()
+
+    def take(self, piece: bytes, last: bool) -> None:
+        """A piece has come."""
+        self._coming.put_nowait((piece, last))
+
+    def fail(self, error: ApiError) -> None:
+        """Nothing more will come."""
+        self._coming.put_nowait(error)
+
+    async def next(self, stall: float) -> tuple[bytes, bool]:
+        """The next piece, and whether it is the last; DeadlineExceeded when none comes for `stall` seconds."""
+        try:
+            async with asyncio.timeout(stall):
+                found = await self._coming.get()
+        except TimeoutError:
+            raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+        if isinstance(found, ApiError):
+            raise found
+        return found
 
 
 class RemoteHelper:
@@ -60,13 +105,13 @@ class RemoteHelper:
         self._system = system
         self._process = process
         self._numbers = itertools.cycle(range(1, 1 << 32))
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, _Whole | _Stream] = {}
         self._outgoing = bytearray()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, connection: Connection) -> "RemoteHelper":
-        """Start one; raises NoHelper where none can run."""
+    async def start(cls, connection: Connection, roots: Sequence[str] = ()) -> "RemoteHelper":
+        """Start one whose paths must lie in `roots`, if there are any; raises NoHelper where none can run."""
         process = await connection.start(_LINE, encoding=None, stderr=asyncssh.DEVNULL)
         try:
             process.stdin.write(_SOURCE)
@@ -79,7 +124,10 @@ class RemoteHelper:
         except BaseException:
             process.close()
             raise
-        return cls(connection.system, process)
+        helper = cls(connection.system, process)
+        if roots:
+            helper._send(0, "confine", {"roots": list(roots)})
+        return helper
 
     @property
     def alive(self) -> bool:
@@ -91,19 +139,47 @@ class RemoteHelper:
 
         Cancelling the call cancels the work.
         """
+        pending = _Whole()
+        with self._asked(pending, operation, arguments):
+            return await pending.answer
+
+    async def stream(
+        self, operation: str, arguments: dict[str, Any], stall: float
+    ) -> AsyncGenerator[bytes, None]:
+        """As `call`, but piece by piece as they come, none of them empty; the helper waits for a slow reader.
+
+        DeadlineExceeded when nothing comes for `stall` seconds. Closing the iterator cancels the work.
+        """
+        pending = _Stream()
+        with self._asked(pending, operation, arguments) as number:
+            last = False
+            while not last:
+                piece, last = await pending.next(stall)
+                if piece:
+                    yield piece
+                if not last:
+                    self._send(number, "taken", {})
+
+    @contextmanager
+    def _asked(
+        self, pending: "_Whole | _Stream", operation: str, arguments: dict[str, Any]
+    ) -> Iterator[int]:
+        """A question whose answer goes to `pending`; it is given up when the block ends before the answer."""
         if not self.alive:
             raise _lost(self._system)
         number = next(self._numbers)
-        pending = self._pending[number] = _Pending(asyncio.get_running_loop().create_future(), [])
-        self._send(number, operation, arguments)
+        self._pending[number] = pending
+        self._send(number, operation, arguments, streamed=isinstance(pending, _Stream))
         try:
-            return await pending.answer
+            yield number
         finally:
             if self._pending.pop(number, None) is not None and self.alive:
                 self._send(number, "cancel", {})
 
-    def _send(self, number: int, operation: str, arguments: dict[str, Any]) -> None:
-        question = json.dumps([operation, arguments]).encode()
+    def _send(
+        self, number: int, operation: str, arguments: dict[str, Any], streamed: bool = False
+    ) -> None:
+        question = json.dumps([operation, arguments, streamed]).encode()
         if not self._outgoing:  # what is asked in one round of the event loop travels in one packet
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing += REQUEST.pack(number, len(question)) + question
@@ -123,8 +199,7 @@ class RemoteHelper:
             log.debug("the helper's channel to system %s broke", self._system)
         finally:
             for pending in self._pending.values():
-                if not pending.answer.done():
-                    pending.answer.set_exception(_lost(self._system))
+                pending.fail(_lost(self._system))
             self._pending.clear()
             self._process.close()
 
@@ -142,19 +217,19 @@ class RemoteHelper:
 
     def _take(self, number: int, status: int, payload: bytes) -> None:
         pending = self._pending.get(number)
-        if pending is None or pending.answer.done():
+        if pending is None:
             return  # given up meanwhile
-        pending.pieces.append(payload)
-        if status == MORE:
-            return
-        del self._pending[number]
+        if status != MORE:
+            del self._pending[number]
         if status == FAILED:
-            pending.answer.set_exception(self._error(payload))
+            pending.fail(self._error(payload))
         else:
-            pending.answer.set_result(b"".join(pending.pieces))
+            pending.take(payload, status != MORE)
 
     def _error(self, payload: bytes) -> ApiError:
         said = json.loads(payload)
+        if said["step"] == "boundary":
+            return Outside(said["field"], said["path"], self._system)
         if said["errno"]:
             return FileError(said["step"], said["path"], said["errno"])
         log.error("the helper on system %s failed: %s", self._system, said["step"])

@@ -5,10 +5,12 @@ A helper per connection does what SFTP cannot do or does slowly, plain commands 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
+
+import orjson
 
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded
@@ -17,11 +19,13 @@ from passerelle.runtime.turns import Turns
 from passerelle.storage.commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.content import Session
+from passerelle.storage.files import Progress
 from passerelle.storage.helper import NoHelper, RemoteHelper
 
 log = logging.getLogger(__name__)
 
 _CALLS_AT_ONCE = 16  # enough to keep a helper busy while answers travel
+_STREAMS_AT_ONCE = 8  # each holds a thread of the helper, and up to a window of 1 MB
 _TRANSFERS_AT_ONCE = 8  # each holds up to a window of 3 MB
 
 
@@ -35,6 +39,12 @@ class Operations(Protocol):
 
     async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
         """The operation's result; raises FileError or ConnectionFailed."""
+        ...
+
+    def stream(
+        self, operation: str, arguments: dict[str, Any], stall: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The same piece by piece, as they come; DeadlineExceeded when nothing comes for `stall` seconds."""
         ...
 
 
@@ -53,10 +63,14 @@ class _User:
         waiting = system.ssh.max_waiting
         self.connection = connection
         self.calls = Turns(system.name, _CALLS_AT_ONCE, waiting)
+        self.streams = Turns(system.name, _STREAMS_AT_ONCE, waiting)
         self.transfers = Turns(system.name, _TRANSFERS_AT_ONCE, waiting)
         self.stall = settings.stall_timeout
         self._use_helper = settings.remote_helper
         self._limit = system.ssh.timeout.command
+        self._roots = (
+            [filesystem.path for filesystem in system.filesystems] if system.check_links else []
+        )
         self._operations: Operations | None = None
         self._starting = asyncio.Lock()
 
@@ -72,7 +86,7 @@ class _User:
     async def _started(self) -> Operations:
         if self._use_helper:
             try:
-                return await RemoteHelper.start(self.connection)
+                return await RemoteHelper.start(self.connection, self._roots)
             except NoHelper as reason:
                 log.warning("plain commands are used instead of a helper: %s", reason)
         return PlainCommands(self.connection, self._limit)
@@ -104,6 +118,25 @@ class Sessions:
         """An operation, asked once; DeadlineExceeded after the system's time for a command."""
         return await self._ask(await self._user(), operation, arguments)
 
+    async def stream(self, operation: str, **arguments: Any) -> AsyncGenerator[bytes, None]:
+        """An operation, asked once, whose answer is taken piece by piece and may take any time.
+
+        DeadlineExceeded when the system sends nothing for the time of a stalled transfer. Closing the iterator, which
+        whoever does not read to the end must do, cancels the work.
+        """
+        user = await self._user()
+        async with user.connection.use(), user.streams.turn():
+            operations = await self._ready(user)
+            async with aclosing(operations.stream(operation, arguments, user.stall)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def progress(self, operation: str, **arguments: Any) -> AsyncGenerator[Progress, None]:
+        """A long operation that tells how far it is, by `Call.advance`; the last has what `Call.result` was given."""
+        async with aclosing(self.stream(operation, **arguments)) as pieces:
+            async for piece in pieces:
+                yield Progress(**orjson.loads(piece))
+
     @asynccontextmanager
     async def transfer(self) -> AsyncIterator[Session]:
         """An SFTP session, when the caller's turn to move content has come."""
@@ -123,6 +156,13 @@ class Sessions:
                     return await operations.call(operation, arguments)
             except TimeoutError:
                 raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+
+    async def _ready(self, user: _User) -> Operations:
+        try:
+            async with asyncio.timeout(self._system.ssh.timeout.command):
+                return await user.operations()
+        except TimeoutError:
+            raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
 
     async def _user(self) -> _User:
         connection = await self._pool.connection(self._system.name)

@@ -3,18 +3,22 @@
 import errno
 import json
 import os
+import resource
 import sys
 import threading
+import time
 
+from passerelle.storage.remote.boundary import Boundary, take_paths
 from passerelle.storage.remote.frames import ANSWER, FAILED, GREETING, LAST, MORE, REQUEST
 from passerelle.storage.remote.operations import OPERATIONS
-from passerelle.storage.remote.outcome import Call, Cancelled, Failure, described
+from passerelle.storage.remote.outcome import Call, Cancelled, Failure, described, raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
 MAX_THREADS = 64  # a call that hangs in a dead filesystem keeps its thread; others must go on
+GRACE = 30  # seconds that calls have to clean up when nobody listens any more
 
 
 class Conversation:
@@ -23,17 +27,25 @@ class Conversation:
     def __init__(self, source: "BinaryIO", sink: int) -> None:
         self._source = source
         self._sink = sink
+        self._boundary = Boundary()
         self._reading = threading.Lock()
         self._writing = threading.Lock()
         self._counting = threading.Lock()
+        self._ended = threading.Event()
         self._threads = 0
         self._free = 0
         self._calls: dict[int, Call] = {}
 
-    def begin(self) -> None:
-        """Greet, and start the first thread."""
+    def hold(self) -> None:
+        """Greet, answer until nobody listens any more, and let what is under way clean up behind itself."""
         self._write(GREETING)
         self._one_more()
+        self._ended.wait()
+        last = time.monotonic() + GRACE
+        while self._calls and time.monotonic() < last:
+            for call in list(self._calls.values()):
+                call.cancel()
+            time.sleep(0.02)
 
     def _one_more(self) -> None:
         self._threads += 1
@@ -43,45 +55,55 @@ class Conversation:
     def _work(self) -> None:
         while True:
             with self._reading:
-                number, operation, arguments = self._request()
-                call = self._calls[number] = Call()
+                number, operation, arguments, streamed = self._request()
+                send = self._sender(number)
+                call = self._calls[number] = Call(self._boundary, send if streamed else None)
             with self._counting:
                 self._free -= 1
                 if not self._free and self._threads < MAX_THREADS:
                     self._one_more()
-            self._answer(number, call, operation, arguments)
+            self._answer(number, call, operation, arguments, call.send if streamed else send)
             with self._counting:
                 self._free += 1
 
-    def _request(self) -> "tuple[int, str, dict[str, Any]]":
+    def _request(self) -> "tuple[int, str, dict[str, Any], bool]":
         while True:
             head = self._source.read(REQUEST.size)
             if len(head) < REQUEST.size:
-                os._exit(0)
+                self._ended.set()
+                sys.exit()  # this thread; the others find out in the same way
             number, length = REQUEST.unpack(head)
-            operation, arguments = json.loads(self._source.read(length).decode())
-            if operation != "cancel":
-                return number, operation, arguments
-            unwanted = self._calls.get(number)
-            if unwanted:
-                unwanted.cancelled = True
+            operation, arguments, streamed = json.loads(self._source.read(length).decode())
+            if operation == "confine":
+                self._boundary = Boundary([raw(root) for root in arguments["roots"]])
+            elif operation not in ("cancel", "taken"):
+                return number, operation, arguments, streamed
+            else:
+                call = self._calls.get(number)
+                if call:
+                    getattr(call, operation)()
 
-    def _answer(self, number: int, call: Call, operation: str, arguments: "dict[str, Any]") -> None:
+    def _sender(self, number: int) -> "Any":
+        return lambda piece: self._write(ANSWER.pack(number, MORE, len(piece)) + piece)
+
+    def _answer(
+        self, number: int, call: Call, operation: str, arguments: "dict[str, Any]", send: "Any"
+    ) -> None:
         try:
-            arguments["path"] = arguments["path"].encode("utf-8", "surrogateescape")
+            take_paths(operation, arguments, call.boundary)
             status, result = LAST, OPERATIONS[operation](call, **arguments)
             if not isinstance(result, bytes):
                 for piece in result:
-                    self._write(ANSWER.pack(number, MORE, len(piece)) + piece)
+                    send(piece)
                 result = b""
         except Cancelled:
-            status, result = FAILED, described("cancelled", b"", errno.ECANCELED)
+            status, result = FAILED, described(Failure("cancelled", b"", errno.ECANCELED))
         except Failure as error:
-            status, result = FAILED, described(error.step, error.path, error.code)
+            status, result = FAILED, described(error)
         except Exception as error:  # a fault of this program; the service logs it
-            status, result = FAILED, described("fault " + repr(error), b"", 0)
-        del self._calls[number]
+            status, result = FAILED, described(Failure("fault " + repr(error), b"", 0))
         self._write(ANSWER.pack(number, status, len(result)) + result)
+        del self._calls[number]
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
@@ -90,10 +112,13 @@ class Conversation:
                 try:
                     left = left[os.write(self._sink, left) :]
                 except OSError:
-                    os._exit(0)  # nobody listens any more
+                    self._ended.set()
+                    return
 
 
 if __name__ == "__main__":
-    sys.setrecursionlimit(10000)  # directories may be nested deeper than 1000
-    Conversation(sys.stdin.buffer, sys.stdout.fileno()).begin()
-    threading.Event().wait()
+    sys.setrecursionlimit(10000)  # directories may be nested deeper than 1000,
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # and each is held open
+    Conversation(sys.stdin.buffer, sys.stdout.fileno()).hold()
+    os._exit(0)

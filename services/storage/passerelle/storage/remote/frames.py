@@ -1,9 +1,13 @@
 """The frames between the storage service and its helper on a system.
 
-A request is `id, length` (two 32-bit numbers, big-endian) and that many bytes of JSON `[operation, arguments]`; an
-answer is `id, status, length` (32, 8 and 32 bits) and that many bytes: the last of the result (status 0), a piece of it
-with more to come (2), or a JSON description of what failed (1), which makes earlier pieces void. Answers come in any
-order. The helper ends when its input ends.
+A request is `id, length` (two 32-bit numbers, big-endian) and that many bytes of JSON `[operation, arguments,
+streamed]`; an answer is `id, status, length` (32, 8 and 32 bits) and that many bytes: the last of the result (status
+0), a piece of it with more to come (2), or a JSON description of what failed (1), which makes earlier pieces void.
+Answers come in any order. The helper ends when its input ends.
+
+Of a streamed answer at most `outcome.WINDOW` pieces are on their way; the request `taken` with the same id makes room
+for one more. `cancel` gives a request up. `confine` says in which directories (`roots`) paths must lie from then on.
+These three are not answered.
 """
 
 import struct

@@ -1,21 +1,34 @@
-"""How operations end, and how names travel."""
+"""How operations are answered and end, and how names travel."""
 
 import codecs
 import json
+import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from passerelle.storage.remote.boundary import Boundary
+
+WINDOW = 16
+"""How many pieces of a stream may be on their way to somebody who has not taken them."""
+INTERVAL = 1.0  # seconds between two words about how far an operation is
 
 
 class Failure(Exception):
-    """A system call failed: what was tried (`access`, `open`, `read` …), on which path, with which errno."""
+    """A system call failed: what was tried (`access`, `open`, `read` …), on which path, with which errno.
 
-    def __init__(self, step: str, path: bytes, code: int) -> None:
-        super().__init__(step, path, code)
+    `field` is the argument at fault, where that is not plain.
+    """
+
+    def __init__(self, step: str, path: bytes, code: int, field: str = "") -> None:
+        super().__init__(step, path, code, field)
         self.step = step
         self.path = path
         self.code = code
+        self.field = field
 
 
 class Cancelled(Exception):
@@ -23,15 +36,59 @@ class Cancelled(Exception):
 
 
 class Call:
-    """One request being answered."""
+    """One request being answered; `send` sends a piece of the answer to somebody who takes them one by one, if so."""
 
-    def __init__(self) -> None:
+    def __init__(self, boundary: "Boundary", send: "Callable[[bytes], None] | None" = None) -> None:
+        self.boundary = boundary
         self.cancelled = False
+        self._send = send
+        self._room = threading.Semaphore(WINDOW)
+        self._entries = 0
+        self._size = 0
+        self._total = 0
+        self._told = time.monotonic()
 
     def check(self) -> None:
         """Raise Cancelled when nobody waits for the answer any more; long work asks now and then."""
         if self.cancelled:
             raise Cancelled
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.cancelled = True
+        self._room.release()
+
+    def taken(self) -> None:
+        """A piece of the answer has been taken: there is room for one more."""
+        self._room.release()
+
+    def send(self, piece: bytes) -> None:
+        """Send a piece of a streamed answer, when there is room for it."""
+        if self._send is not None:
+            self._room.acquire()
+            self.check()
+            self._send(piece)
+
+    def expect(self, total: int) -> None:
+        """Know how many bytes there are to deal with in all."""
+        self._total = total
+
+    def advance(self, entries: int = 0, size: int = 0) -> None:
+        """Count what has been dealt with, and tell it about once a second; raises as `check`."""
+        self.check()
+        self._entries += entries
+        self._size += size
+        if time.monotonic() - self._told >= INTERVAL:
+            self._told = time.monotonic()
+            self.send(self._progress())
+
+    def result(self, value: "Any" = None) -> bytes:
+        """The answer of an operation that told its progress: JSON `entries`, `size`, `total`, and `result`."""
+        return self._progress(result=value)
+
+    def _progress(self, **more: "Any") -> bytes:
+        progress = {"entries": self._entries, "size": self._size, "total": self._total, **more}
+        return json.dumps(progress).encode()
 
 
 def _octal(error: "Any") -> "tuple[str, int]":
@@ -48,10 +105,11 @@ def text(name: bytes) -> str:
 
 
 def raw(name: str) -> bytes:
-    """A name's bytes; one that is not UTF-8 travels as a lone surrogate (PEP 383)."""
+    """The bytes of a name from a request, in which lone surrogates stand for what is not UTF-8 (PEP 383)."""
     return name.encode("utf-8", "surrogateescape")
 
 
-def described(step: str, path: bytes, code: int) -> bytes:
+def described(failure: Failure) -> bytes:
     """A failure as it travels."""
-    return json.dumps({"step": step, "path": text(path), "errno": code}).encode()
+    told = {"step": failure.step, "path": text(failure.path), "errno": failure.code}
+    return json.dumps({**told, "field": failure.field}).encode()
