@@ -13,8 +13,8 @@ import signal
 import stat
 from contextlib import contextmanager
 
-from passerelle.storage.staging.agents import job
 from passerelle.storage.staging.agents.arriving import ArrivingFile
+from passerelle.storage.staging.agents.job import fail, parameters, say
 from passerelle.storage.staging.agents.streamer_door import (
     NobodyCame,
     NoPort,
@@ -50,17 +50,17 @@ class Broken(Exception):
 
 def main() -> None:
     """Send or receive the file that the parameters name, and say how that went."""
-    asked = job.parameters()
-    signal.signal(signal.SIGTERM, lambda number, frame: job.fail("The job was cancelled."))
+    asked = parameters()
+    signal.signal(signal.SIGTERM, lambda number, frame: fail("The job was cancelled."))
     try:
         if asked["operation"] == "receive":
             _receive(asked)
         else:
             _send(asked)
     except (Broken, Closed, NoPort, NobodyCame, ProtocolError) as error:
-        job.fail("The transfer failed: %s" % error)  # noqa: UP031
+        fail("The transfer failed: %s" % error)  # noqa: UP031
     except OSError as error:
-        job.fail("The transfer failed: %s" % (error.strerror or error))
+        fail("The transfer failed: %s" % (error.strerror or error))
 
 
 def _receive(asked: "dict[str, Any]") -> None:
@@ -68,7 +68,7 @@ def _receive(asked: "dict[str, Any]") -> None:
         size = _announced(peer, asked["inbound_transfer_limit"])
         _take(peer, arriving, size)
         arriving.appear()
-    job.say("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
+    say("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
 
 
 def _send(asked: "dict[str, Any]") -> None:
@@ -79,16 +79,16 @@ def _send(asked: "dict[str, Any]") -> None:
             raise Broken("it is not a regular file")
         with _peer(asked) as peer:
             size = _give(peer, file)
-    job.say("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
+    say("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
 
 
 @contextmanager
 def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
     """The connection of whoever has the secret; it hears how the block ended."""
     listener = listening(asked["host"], *asked["port_range"])
-    job.say("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
+    say("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
     peer = WebSocket(guest(listener, asked["secret"], asked["wait_timeout"]), _MAX_MESSAGE, _STALL)
-    job.say("Connected.")
+    say("Connected.")
     code, reason = GOING_AWAY, ""
     try:
         yield peer
