@@ -178,7 +178,7 @@ class _Copy:
 
     async def _checksum(self) -> str:
         """The source's, computed where it lies."""
-        place, path = self._order.source, self._order.path
+        place, path, value = self._order.source, self._order.path, ""
         with _on(place):
             async with aclosing(place.checksums.compute(path, Algorithm.SHA256)) as steps:
                 async for step in steps:
