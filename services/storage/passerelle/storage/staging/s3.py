@@ -1,0 +1,253 @@
+"""Staging through an S3 object store: for traffic that should not pass the gateway.
+
+A job on the system moves the file between its filesystem and the store; the caller's side moves it between the store
+and itself, with presigned URLs. The job gets its own URLs in a private file, and nobody else does.
+
+For copies between two systems that stage with the same store, `send` on one system leaves the file in an object, and
+`fetch` on the other takes it from there: the second job may be submitted at once, for it waits for the object.
+"""
+
+import asyncio
+import posixpath
+import re
+import stat
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from minio.credentials.credentials import Credentials
+from pydantic import AfterValidator, Field
+
+from passerelle.runtime import caller
+from passerelle.runtime.config import Secret, Section, System
+from passerelle.runtime.errors import Field as WrongField
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.files import Files
+from passerelle.storage.shipping import program
+from passerelle.storage.staging import DownloadUrl, Inbound, Outbound, PartUrls, Staged
+from passerelle.storage.staging.s3_store import ObjectStore
+from passerelle.storage.staging.s3_urls import (
+    LONGEST_LIFE,
+    Endpoint,
+    Keys,
+    ObjectName,
+    bucket_name,
+    checked_url,
+)
+from passerelle.storage.transfer_jobs import AgentWork, SubmittedJob, TransferJobs
+
+_AGENTS = "passerelle.storage.staging.agents"
+_SHARED = ("job", "s3_http", "s3_crew")
+_INGRESS = program(_AGENTS, *_SHARED, "s3_ingress")
+_EGRESS = program(_AGENTS, *_SHARED, "s3_egress")
+_MIB = 1 << 20
+# Amazon S3's limits ("Multipart upload limits"), which other servers keep to.
+_MOST_PARTS = 10_000
+_SMALLEST_PART = 5 * _MIB
+_LARGEST_PART = 5 << 30
+_LARGEST_OBJECT = _MOST_PARTS * _LARGEST_PART
+
+Url = Annotated[str, AfterValidator(checked_url)]
+
+
+class S3Options(Section):
+    """Options of the `s3` staging method."""
+
+    private_url: Url = Field(description="The store as the gateway and the systems reach it.")
+    public_url: Url | None = Field(
+        default=None, description="The store as callers reach it; `private_url` when unset."
+    )
+    access_key_id: str = Field(min_length=1, description="The id of the key that signs.")
+    secret_access_key: Secret = Field(description="Its secret half.")
+    region: str = Field(default="us-east-1", description="The store's region.")
+    tenant: str | None = Field(
+        default=None,
+        description="Put before the bucket in every presigned URL, as `tenant:bucket` (Ceph).",
+    )
+    bucket: str = Field(
+        default="{user}",
+        pattern=r"\{user\}",
+        description="The name of a user's bucket; what S3 does not allow in it is replaced.",
+    )
+    lifecycle_days: int = Field(
+        default=10, ge=1, description="Objects and unfinished uploads go away after this, days."
+    )
+    ttl: int = Field(
+        default=86400, ge=1, le=LONGEST_LIFE, description="How long presigned URLs work, s."
+    )
+    wait_limit: int = Field(
+        default=86400, ge=1, description="How long a job waits for the caller's upload, s."
+    )
+    part_size: int = Field(
+        default=128 * _MIB,
+        ge=_SMALLEST_PART,
+        le=_LARGEST_PART,
+        description="Size of a part, bytes; larger for files of more than 10,000 of them.",
+    )
+    parallel: int = Field(default=4, ge=1, le=64, description="Parts that a job moves at once.")
+    retries: int = Field(
+        default=6, ge=0, le=100, description="How often a job tries a part again, with pauses."
+    )
+    md5_etags: bool = Field(
+        default=True,
+        description="Whether the store's ETags are MD5 sums, which are checked then; "
+        "not so where it encrypts with keys of its own.",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) to trust instead of the system's, here and in the jobs.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """An object that will come to be: its name, the multipart upload that makes it, its and its parts' size, bytes."""
+
+    name: ObjectName
+    upload: str
+    size: int
+    part_size: int
+
+    @property
+    def parts(self) -> int:
+        """How many parts it has: at least one, for an empty file is an empty part."""
+        return max(1, -(-self.size // self.part_size))
+
+
+class S3:
+    """The `s3` staging method of one system."""
+
+    Options = S3Options
+
+    def __init__(
+        self, system: System, files: Files, jobs: TransferJobs, options: S3Options
+    ) -> None:
+        self._system = system
+        self._files = files
+        self._jobs = jobs
+        self._options = options
+        self._ca = options.ca_file.read_text() if options.ca_file else None
+        secret = options.secret_access_key.get_secret_value()
+        keys = Keys(Credentials(options.access_key_id, secret), options.region)
+        self._private = Endpoint(options.private_url, keys, options.tenant)
+        self._public = Endpoint(options.public_url or options.private_url, keys, options.tenant)
+        self._store = ObjectStore(self._private, keys, options.lifecycle_days, self._ca)
+
+    async def upload(self, inbound: Inbound) -> Staged:
+        """As Staging.upload; `size` is required."""
+        if inbound.size is None:
+            raise _wrong_size("is required for transfers with s3")
+        stored = await self._begin(inbound.path, inbound.size)
+        try:
+            urls = await self._store.in_thread(self._part_urls, self._public, stored)
+            complete = self._public.presigned(
+                "POST", stored.name, self._options.ttl, uploadId=stored.upload
+            )
+            job = await self.fetch(stored, inbound.path, inbound.account)
+        except BaseException:
+            await self.discard(stored)
+            raise
+        return Staged(job, PartUrls(urls, complete, stored.part_size))
+
+    async def download(self, outbound: Outbound) -> Staged:
+        """As Staging.download."""
+        job, stored = await self.send(outbound)
+        url = self._public.presigned("GET", stored.name, self._options.ttl)
+        return Staged(job, DownloadUrl(url))
+
+    async def send(self, outbound: Outbound) -> tuple[SubmittedJob, S3Object]:
+        """Submit a job that puts the file into an object; raises as Staging.download does."""
+        stored = await self._begin(outbound.path, await self._readable_size(outbound.path))
+        try:
+            parameters = await self._store.in_thread(self._egress, stored, outbound.path)
+            work = AgentWork(_EGRESS, parameters)
+            job = await self._jobs.submit("OutgressFileTransfer", work, outbound.account)
+        except BaseException:
+            await self.discard(stored)
+            raise
+        return job, stored
+
+    async def fetch(self, stored: S3Object, path: str, account: str | None) -> SubmittedJob:
+        """Submit a job that waits for the object, makes it the file `path`, and removes it, whatever becomes of it."""
+        work = AgentWork(_INGRESS, self._ingress(stored, path))
+        return await self._jobs.submit("IngressFileTransfer", work, account)
+
+    async def discard(self, stored: S3Object) -> None:
+        """Give up an object that is not complete yet; also when the caller is being cancelled."""
+        aborting = asyncio.create_task(self._store.abort(stored.name, stored.upload))
+        await asyncio.shield(aborting)
+
+    async def _begin(self, path: str, size: int) -> S3Object:
+        if not 0 <= size <= _LARGEST_OBJECT:
+            raise _wrong_size(f"must be between 0 and {_LARGEST_OBJECT} bytes")
+        bucket = bucket_name(self._options.bucket, caller.current().username)
+        name = ObjectName(bucket, f"{uuid.uuid4()}/{_plain(path)}")
+        return S3Object(name, await self._store.begin(name), size, self._part_size(size))
+
+    def _part_size(self, size: int) -> int:
+        least = -(-size // _MOST_PARTS)
+        return max(self._options.part_size, -(-least // _MIB) * _MIB)
+
+    async def _readable_size(self, path: str) -> int:
+        info = await self._files.stat(path, dereference=True)
+        if not stat.S_ISREG(info.mode):
+            raise InvalidArgument(
+                f"{path} is not a regular file",
+                (WrongField("body", "path", "must be a regular file"),),
+            )
+        await self._files.read(path, 0, 1)
+        return info.size
+
+    def _part_urls(self, endpoint: Endpoint, stored: S3Object) -> tuple[str, ...]:
+        return tuple(
+            endpoint.presigned(
+                "PUT",
+                stored.name,
+                self._options.ttl,
+                partNumber=str(number),
+                uploadId=stored.upload,
+            )
+            for number in range(1, stored.parts + 1)
+        )
+
+    def _ingress(self, stored: S3Object, path: str) -> dict[str, Any]:
+        """The parameters of agents/s3_ingress.py."""
+        options = self._options
+        get = self._private.presigned("GET", stored.name, options.ttl)
+        own = {"get": get, "size": stored.size, "wait": min(options.wait_limit, options.ttl)}
+        return self._both(stored, path) | own
+
+    def _egress(self, stored: S3Object, path: str) -> dict[str, Any]:
+        """The parameters of agents/s3_egress.py."""
+        complete = self._private.presigned(
+            "POST", stored.name, self._options.ttl, uploadId=stored.upload
+        )
+        own = {"parts": self._part_urls(self._private, stored), "complete": complete}
+        return self._both(stored, path) | own
+
+    def _both(self, stored: S3Object, path: str) -> dict[str, Any]:
+        name, upload, options = stored.name, stored.upload, self._options
+        sign = self._private.presigned
+        return {
+            "path": path,
+            "head": sign("HEAD", name, options.ttl),
+            "uploaded": sign("GET", name, options.ttl, uploadId=upload),
+            # A job that comes too late for anything else still tidies up.
+            "abort": sign("DELETE", name, LONGEST_LIFE, uploadId=upload),
+            "delete": sign("DELETE", name, LONGEST_LIFE),
+            "part_size": stored.part_size,
+            "parallel": options.parallel,
+            "retries": options.retries,
+            "ca": self._ca,
+            "md5_etags": options.md5_etags,
+        }
+
+
+def _plain(path: str) -> str:
+    """A file's name as the last part of an object's key: in characters that every S3 server takes."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", posixpath.basename(path))[:200].strip(".") or "file"
+
+
+def _wrong_size(why: str) -> InvalidArgument:
+    return InvalidArgument(f"fileSize {why}", (WrongField("body", "fileSize", why),))
