@@ -27,6 +27,7 @@ from passerelle.storage.sessions import Sessions
 from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.uploads import Uploads
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
 from passerelle.v1 import storage_pb2_grpc as native_grpc
@@ -70,7 +71,7 @@ async def remote(
             sessions, compute = Sessions(pool, system, settings), BashJobs()
             files = SystemFiles(sessions)
             jobs = TransferJobs(system, compute, PrivateFiles(sessions))
-            place = Place(system, files, jobs, StagedTransfers(files, {}))
+            place = Place(system, files, Uploads(sessions, settings), jobs, StagedTransfers(files, {}))
             yield World(server, system, files, pool, root, place, compute)
 
 

@@ -17,3 +17,8 @@ class StorageSection(Section):
         gt=0,
         description="A transfer that moves no byte for this long is given up, s.",
     )
+    abandoned_after: float = Field(
+        default=7,
+        gt=0,
+        description="Uploads untouched for this long are removed when their user begins another one beside them, days.",
+    )

@@ -14,6 +14,8 @@ from passerelle.runtime.config import SiteBase, System, section
 from passerelle.runtime.plugins import make
 from passerelle.runtime.service import running_service
 from passerelle.runtime.ssh.pool import SshPool
+from passerelle.storage.attributes import Attributes
+from passerelle.storage.checksums import Checksums
 from passerelle.storage.compute_messages import ComputeJobs, compute_jobs
 from passerelle.storage.config import StorageSection
 from passerelle.storage.firecrest import FilesystemService
@@ -27,12 +29,16 @@ from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
+from passerelle.storage.upload_server import UploadService
+from passerelle.storage.uploads import Uploads
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from passerelle.v1.transfers_pb2_grpc import add_TransferServiceServicer_to_server
+from passerelle.v1.uploads_pb2_grpc import add_UploadServiceServicer_to_server
 
 _SERVICES = (
     "passerelle.v1.StorageService",
     "passerelle.v1.TransferService",
+    "passerelle.v1.UploadService",
     "passerelle.firecrest.v2.FilesystemService",
     "passerelle.firecrest.v2.TransferService",
 )
@@ -48,7 +54,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         await stack.enter_async_context(pool.sweeping())
         compute = await stack.enter_async_context(compute_jobs(site))
         places = {
-            system.name: _place(system, Sessions(pool, system, settings), compute)
+            system.name: _place(system, Sessions(pool, system, settings), settings, compute)
             for system in site.systems
         }
 
@@ -56,6 +62,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
 
         def register(server: grpc.aio.Server) -> None:
             add_StorageServiceServicer_to_server(StorageService(places), server)
+            add_UploadServiceServicer_to_server(UploadService(places), server)
             add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
             add_TransferServiceServicer_to_server(TransferService(places, roads), server)
             add_profile_transfers(TransferProfile(places), server)
@@ -64,7 +71,9 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         yield await stack.enter_async_context(service)
 
 
-def _place(system: System, sessions: Sessions, compute: ComputeJobs) -> Place:
+def _place(
+    system: System, sessions: Sessions, settings: StorageSection, compute: ComputeJobs
+) -> Place:
     """A system with all that is done on it; ConfigError for a staging method that cannot be made."""
     files = SystemFiles(sessions)
     jobs = TransferJobs(system, compute, PrivateFiles(sessions))
@@ -79,4 +88,12 @@ def _place(system: System, sessions: Sessions, compute: ComputeJobs) -> Place:
         )
         for chosen in system.data_operation.staging
     }
-    return Place(system, files, jobs, StagedTransfers(files, methods))
+    return Place(
+        system=system,
+        files=files,
+        attributes=Attributes(sessions),
+        checksums=Checksums(sessions, files),
+        uploads=Uploads(sessions, settings),
+        jobs=jobs,
+        staging=StagedTransfers(files, methods),
+    )

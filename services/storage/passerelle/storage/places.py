@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from passerelle.runtime import firecrest
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import Field, InvalidArgument, NotFound
+from passerelle.storage.attributes import Attributes
+from passerelle.storage.checksums import Checksums
 from passerelle.storage.files import Files
 from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.uploads import Uploads
 
 
 @dataclass(frozen=True)
 class Place:
-    """A system: its files, its transfer jobs, and the roads for bulk data beside the gateway."""
+    """A system: its files, their attributes and checksums, uploads to it, its transfer jobs, and the roads for bulk data beside the gateway."""
 
     system: System
     files: Files
+    attributes: Attributes
+    checksums: Checksums
+    uploads: Uploads
     jobs: TransferJobs
     staging: StagedTransfers
 

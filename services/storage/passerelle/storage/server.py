@@ -7,16 +7,18 @@ from typing import Any
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
-from passerelle.runtime.errors import Field, InvalidArgument
-from passerelle.storage.files import EVERYTHING, Listing, OpenFile
+from passerelle.storage.content_messages import (
+    Reading,
+    content_message,
+    pieces,
+    terms_of,
+    written_message,
+)
+from passerelle.storage.files import EVERYTHING, Listing
 from passerelle.storage.messages import file_message, target
 from passerelle.storage.places import Place, Places
-from passerelle.storage.ranges import Span, span_of
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
-
-_BINARY = "application/octet-stream"
-_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 
 class StorageService(pb_grpc.StorageServiceServicer):
@@ -41,14 +43,18 @@ class StorageService(pb_grpc.StorageServiceServicer):
         """A file's bytes, or a range of them."""
         place, path = self._target(request)
         async with place.files.opened(path) as file:
-            span = _span(request, context, file.size)
+            reading = Reading(request, context, file)
+            if reading.unchanged:
+                await context.send_initial_metadata(reading.reply_headers)
+                return
+            span = reading.span
             async with aclosing(file.chunks(span.offset, span.length)) as chunks:  # type: ignore[type-var]
                 first = await anext(chunks, b"")
                 # Only now: after initial metadata no error reaches a REST caller.
-                await context.send_initial_metadata(_headers(file, span))
-                yield HttpBody(content_type=_BINARY, data=first)
+                await context.send_initial_metadata(reading.reply_headers)
+                yield content_message(first)
                 async for chunk in chunks:
-                    yield HttpBody(content_type=_BINARY, data=chunk)
+                    yield content_message(chunk)
 
     async def WriteFile(
         self, requests: AsyncIterator[pb.WriteFileRequest], context: Any
@@ -56,9 +62,8 @@ class StorageService(pb_grpc.StorageServiceServicer):
         """A new file, or new content for an old one."""
         first = await anext(requests)
         place, path = self._target(first)
-        content = _content(first, requests)
-        written = await place.files.write(path, content, _checked_sha256(first.sha256))
-        return pb.WriteFileResponse(path=path, size=written.size, sha256=written.sha256)
+        terms = terms_of(first, context)
+        return written_message(path, await place.files.write(path, pieces(first, requests), terms))
 
     async def MakeDirectory(self, request: pb.MakeDirectoryRequest, context: Any) -> pb.File:
         """A new directory."""
@@ -74,46 +79,3 @@ class StorageService(pb_grpc.StorageServiceServicer):
 
     def _target(self, request: Any) -> tuple[Place, str]:
         return target(self._places, request)
-
-
-def _span(request: pb.ReadFileRequest, context: Any, size: int) -> Span:
-    for name in ("offset", "length"):
-        if getattr(request, name) < 0:
-            wrong = "must not be negative"
-            raise InvalidArgument(f"{name} {wrong}", (Field("query", name, wrong),))
-    header = dict(context.invocation_metadata() or ()).get("range", "")
-    if header and not (request.offset or request.length):
-        return span_of(str(header), size) or Span(0, size)
-    offset = min(request.offset, size)
-    return Span(offset, min(request.length or size, size - offset))
-
-
-def _headers(file: OpenFile, span: Span) -> tuple[tuple[str, str], ...]:
-    """For REST callers; Envoy drops the length of streams unless its Lua filter restores it."""
-    headers = [
-        ("accept-ranges", "bytes"),
-        ("etag", f'"{file.version}"'),
-        ("x-content-length", str(span.length)),
-    ]
-    if span.partial:
-        last = span.offset + span.length - 1
-        headers += [
-            ("x-http-code", "206"),
-            ("content-range", f"bytes {span.offset}-{last}/{file.size}"),
-        ]
-    return tuple(headers)
-
-
-async def _content(
-    first: pb.WriteFileRequest, others: AsyncIterator[pb.WriteFileRequest]
-) -> AsyncIterator[bytes]:
-    yield first.content.data
-    async for request in others:
-        yield request.content.data
-
-
-def _checked_sha256(text: str) -> str | None:
-    if text and (len(text) != 64 or not _HEXADECIMAL.issuperset(text)):
-        wrong = "must be 64 hexadecimal digits"
-        raise InvalidArgument(f"sha256 {wrong}", (Field("query", "sha256", wrong),))
-    return text or None

@@ -2,16 +2,18 @@
 
 import asyncio
 import errno
-import json
+import hmac
 import stat
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 
 import orjson
 
 from passerelle.runtime import caller
-from passerelle.runtime.errors import ApiError, ConnectionFailed
-from passerelle.storage.content import RemoteFile, Replacement, opened, temporary_name
+from passerelle.runtime.errors import ApiError
+from passerelle.storage.arrivals import Arrival
+from passerelle.storage.content import Changed, SteadyFile, opened
 from passerelle.storage.files import (
     EVERYTHING,
     Columns,
@@ -21,9 +23,13 @@ from passerelle.storage.files import (
     Listing,
     Written,
 )
+from passerelle.storage.remote.outcome import raw
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.shared_calls import SharedCalls
+from passerelle.storage.terms import REPLACING, Terms
+from passerelle.storage.writing import Writing, demand, new_token, wrong_checksum
 
+_OPENINGS = 5  # of a file that is being replaced again and again
 _LISTING_LIMIT = 60 << 20  # bytes; the largest reply that Envoy passes on is 64 MiB
 
 
@@ -32,6 +38,7 @@ class SystemFiles:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._writing = Writing(sessions)
         self._shared = SharedCalls()
 
     async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
@@ -93,32 +100,55 @@ class SystemFiles:
         await self._sessions.change("remove", path=path)
 
     @asynccontextmanager
-    async def opened(self, path: str) -> AsyncIterator[RemoteFile]:
+    async def opened(self, path: str) -> AsyncIterator[SteadyFile]:
         """See `Files.opened`."""
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(self._sessions.transfer())
+            before = await self._readable(path)
+            for _ in range(_OPENINGS):
+                file = await stack.enter_async_context(opened(session, path))
+                info = await self._readable(path)
+                # The same before and after: that is what was opened, and not something that was there in between.
+                if (info.inode, info.device) == (before.inode, before.device):
+                    yield SteadyFile(file, info, lambda: self.stat(path, dereference=True))
+                    return
+                before = info
+            raise Changed(path)
+
+    async def _readable(self, path: str) -> FileInfo:
         info = await self.stat(path, dereference=True)
         if not stat.S_ISREG(info.mode):  # opening a pipe would hang the whole SFTP session
             number = errno.EISDIR if stat.S_ISDIR(info.mode) else errno.EINVAL
             raise FileError("read", path, number)
-        async with self._sessions.transfer() as session, opened(session, path, info.version) as file:
-            yield file
+        return info
 
     async def write(
-        self, path: str, chunks: AsyncIterator[bytes], sha256: str | None = None
+        self, path: str, chunks: AsyncIterator[bytes], terms: Terms = REPLACING
     ) -> Written:
         """See `Files.write`."""
-        target = json.loads(await self._sessions.call("target", path=path))
-        real = target["real"].encode("utf-8", "surrogateescape")
-        temporary = temporary_name(real)
+        target = await self._writing.target(path)
+        demand(target, terms)
+        part = target.part(new_token())
         try:
-            async with self._sessions.transfer() as session:
-                replacement = Replacement(session, path, real, target["mode"], temporary)
-                return await replacement.write(chunks, sha256)
-        except ConnectionFailed:
-            await asyncio.shield(asyncio.create_task(self._discard(temporary)))
+            size, sha256 = await self._arrived(path, part, chunks)
+            if terms.sha256 and not hmac.compare_digest(terms.sha256, sha256):
+                raise wrong_checksum(sha256)
+            version = await self._writing.place(target, part, size, replace(terms, sha256=""))
+        except BaseException:
+            await asyncio.shield(asyncio.create_task(self._discard(part)))
             raise
+        return Written(size, sha256, version)
 
-    async def _discard(self, temporary: bytes) -> None:
-        """Remove what a lost connection left, over a new one if there is one."""
+    async def _arrived(
+        self, path: str, part: str, chunks: AsyncIterator[bytes]
+    ) -> tuple[int, str]:
+        """Write all chunks to a new part; how many bytes, and their SHA-256."""
+        async with self._sessions.transfer() as session:
+            arrival = Arrival(session, path, raw(part))
+            await arrival.new(chunks)
+            return arrival.end, arrival.sha256
+
+    async def _discard(self, part: str) -> None:
+        """Remove what a failed write left, over a new connection if the old one is lost."""
         with suppress(ApiError):
-            async with self._sessions.transfer() as session:
-                await session.do("unlink", "", session.sftp.remove, temporary)
+            await self._sessions.change("remove", path=part)

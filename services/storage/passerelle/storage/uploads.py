@@ -6,9 +6,13 @@ from the target's and the upload's id, and which only its user can read.
 
 import asyncio
 import errno
+import json
 import re
-from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
 
 import grpc
 
@@ -17,11 +21,10 @@ from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
 from passerelle.storage.arrivals import Arrival
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files import FileError, Written
+from passerelle.storage.remote.outcome import raw
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.terms import Terms
 from passerelle.storage.writing import Target, Writing, new_token
-
-T = TypeVar("T")
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _DAY = 86_400  # seconds
@@ -35,18 +38,26 @@ class TakenOver(ApiError):
     http = 409
 
 
+@dataclass(eq=False)
+class _Work:
+    """What is being done with one part: by the holder of `alone`, for the task that came last."""
+
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    latest: "asyncio.Task[Any] | None" = None
+
+
 class Uploads:
     """The uploads to one system, as the current caller.
 
     Every method raises FileError for what the system refuses, ConnectionFailed, Overloaded or DeadlineExceeded for the
-    way there; those that take an `upload_id` raise InvalidArgument for one that cannot be, NotFound for one that is not.
+    way there, InvalidArgument for an `upload_id` that cannot be, and NotFound for one that is not.
     """
 
     def __init__(self, sessions: Sessions, settings: StorageSection) -> None:
         self._sessions = sessions
         self._writing = Writing(sessions)
         self._stale = settings.abandoned_after * _DAY
-        self._working: dict[tuple[str, str], asyncio.Task[object]] = {}
+        self._working: WeakValueDictionary[tuple[str, str], _Work] = WeakValueDictionary()
 
     async def create(self, path: str, upload_id: str = "") -> str:
         """Begin an upload to the absolute `path`, and sweep what the user abandoned in its directory; the new id.
@@ -61,8 +72,8 @@ class Uploads:
 
     async def received(self, path: str, upload_id: str) -> int:
         """How many bytes have arrived: the offset to go on from."""
-        target, part = await self._part(path, upload_id)
-        return await self._size(target, part)
+        _, part = await self._part(path, upload_id)
+        return await self._size(part)
 
     async def write(
         self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
@@ -74,7 +85,8 @@ class Uploads:
         earlier gets TakenOver.
         """
         target, part = await self._part(path, upload_id)
-        return await self._alone(part, self._write(target, part, offset, chunks))
+        async with self._alone(part):
+            return await self._write(target, part, offset, chunks)
 
     async def complete(self, path: str, upload_id: str, size: int, terms: Terms) -> Written:
         """Put an upload of `size` bytes in its place, whole or not at all; what was written, and its version.
@@ -84,17 +96,19 @@ class Uploads:
         in `terms`.
         """
         target, part = await self._part(path, upload_id)
-        try:
-            version = await self._alone(part, self._writing.place(target, part, size, terms))
-        except FileError as error:
-            raise _unknown(error) from None
+        async with self._alone(part):
+            try:
+                version = await self._writing.place(target, part, size, terms)
+            except FileError as error:
+                raise _unknown(error) if error.step == "part" else error from None
         return Written(size, terms.sha256, version)
 
     async def abort(self, path: str, upload_id: str) -> None:
         """Remove what has arrived."""
-        target, part = await self._part(path, upload_id)
-        await self._size(target, part)
-        await self._alone(part, self._sessions.change("remove", path=part))
+        _, part = await self._part(path, upload_id)
+        async with self._alone(part):
+            await self._size(part)
+            await self._sessions.change("remove", path=part)
 
     async def _part(self, path: str, upload_id: str) -> tuple[Target, str]:
         if not _ID.fullmatch(upload_id):  # it becomes a piece of a file's name
@@ -103,7 +117,7 @@ class Uploads:
         target = await self._writing.target(path)
         return target, target.part(upload_id)
 
-    async def _size(self, target: Target, part: str) -> int:
+    async def _size(self, part: str) -> int:
         try:
             answer = await self._sessions.call(
                 "stat", path=part, dereference=False, columns=[("size", "size")]
@@ -115,28 +129,38 @@ class Uploads:
     async def _write(
         self, target: Target, part: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> int:
-        received = await self._size(target, part)
+        received = await self._size(part)
         if not 0 <= offset <= received:
             wrong = f"must be between 0 and {received}, which is how much has arrived"
             raise InvalidArgument(f"offset {wrong}", (Field("query", "offset", wrong),))
         async with self._sessions.transfer() as session:
-            name = part.encode("utf-8", "surrogateescape")
-            arrival = Arrival(session, target.path, name, offset)
+            arrival = Arrival(session, target.path, raw(part), offset)
             await arrival.go_on(chunks)
             return arrival.end
 
-    async def _alone(self, part: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work on a part when whatever this service was still doing with it has been ended."""
+    @asynccontextmanager
+    async def _alone(self, part: str) -> AsyncIterator[None]:
+        """Run the block when whatever this service was still doing with that part has been ended."""
         key = (caller.current().username, part)
-        task = asyncio.create_task(work)
-        before, self._working[key] = self._working.get(key), task
+        work = self._working.get(key) or _Work()
+        self._working[key] = work
+        me = asyncio.current_task()
+        before, work.latest = work.latest, me
+        if before is not None:
+            before.cancel()
         try:
-            if before is not None:
-                before.cancel(_TAKEN_OVER)
-                await asyncio.wait((before,))
-            return await task
-        except asyncio.CancelledError as cancelled:
-            raise
+            async with work.alone:
+                yield
+        except asyncio.CancelledError:
+            if work.latest is me or me is None:
+                raise
+            me.uncancel()
+            raise TakenOver("Another call goes on with this upload.") from None
         finally:
-            if self._working.get(key) is task:
-                del self._working[key]
+            if work.latest is me:
+                work.latest = None
+
+
+def _unknown(error: FileError) -> ApiError:
+    """What a part that is not there means."""
+    return NotFound("There is no such upload.") if error.errno == errno.ENOENT else error

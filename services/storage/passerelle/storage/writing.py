@@ -1,76 +1,98 @@
-"""How new content takes the place of a file: the terms on which it may, and the hidden parts in which it arrives."""
+"""How new content takes the place of a file: it arrives in a hidden part beside it, and moves when it is whole."""
 
+import errno
+import json
 import os
-import re
 import secrets
 from dataclasses import dataclass
-from enum import Enum
-
-import grpc
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
-
-SUFFIX = ".passerelle-part"
-"""What the names of all parts end with."""
+from passerelle.storage.files import FileError, shown
+from passerelle.storage.remote.outcome import raw
+from passerelle.storage.remote.placing import SUFFIX
+from passerelle.storage.sessions import Sessions
+from passerelle.storage.terms import PreconditionFailed, Terms, WriteMode
 
 _NAME_MAX = 255  # bytes
-_UPLOAD_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-
-
-class WriteMode(Enum):
-    """What writing does to a file that is there already: replace it, refuse, or add to its end."""
-
-    OVERWRITE = "overwrite"
-    CREATE = "create"
-    APPEND = "append"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms content may take its place.
+class Target:
+    """Where content for `path` belongs: `real` is the file without links, `version` that of what is there, or None."""
 
-    `if_match` is the ETag (without quotes) of the version that must be there, `*` for any; empty for whatever there is.
-    `sha256` is what the content must have, in lower-case hexadecimal; empty when nobody knows.
-    """
+    path: str
+    real: str
+    version: str | None
 
-    mode: WriteMode = WriteMode.OVERWRITE
-    if_match: str = ""
-    sha256: str = ""
-
-
-class PreconditionFailed(ApiError):
-    """The file is not the version that the caller means."""
-
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "PRECONDITION_FAILED"
-    http = 412
+    def part(self, token: str) -> str:
+        """The hidden part with that token (ASCII): beside the target, under a name of at most 255 bytes."""
+        directory, name = os.path.split(raw(self.real))
+        ending = b"." + token.encode() + SUFFIX
+        cut = name[: _NAME_MAX - 1 - len(ending)]
+        if cut != name:
+            cut = cut.decode(errors="ignore").encode()  # no half of a character
+        return os.path.join(directory, b"." + cut + ending).decode("utf-8", "surrogateescape")
 
 
-class TakenOver(ApiError):
-    """Another call works on the same upload now; what this one wrote is kept."""
-
-    code = grpc.StatusCode.ABORTED
-    reason = "UPLOAD_TAKEN_OVER"
-    http = 409
-
-
-def new_upload_id() -> str:
-    """An id for an upload; nobody else has it."""
+def new_token() -> str:
+    """What makes a part's name its own: 32 hexadecimal digits that nobody else has."""
     return secrets.token_hex(16)
 
 
-def checked_upload_id(text: str) -> str:
-    """The id, which becomes a piece of a file's name; raises InvalidArgument for what is none of ours."""
-    if not _UPLOAD_ID.fullmatch(text):
-        wrong = "must be 32 digits as CreateUpload returned them"
-        raise InvalidArgument(f"upload_id {wrong}", (Field("path", "upload_id", wrong),))
-    return text
+class Writing:
+    """The beginning and the end of every way to write a file on one system."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def target(self, path: str) -> Target:
+        """Where writing to `path` would write; FileError when it cannot."""
+        found = json.loads(await self._sessions.call("target", path=path))
+        return Target(path, found["real"], found["version"])
+
+    async def place(self, target: Target, part: str, size: int, terms: Terms) -> str:
+        """Put a part of `size` bytes in the target's place; the version of what is there now.
+
+        Nothing is changed when the part or what is there turns out not to be what `terms` say: InvalidArgument,
+        PreconditionFailed, FileError (EEXIST; step `part` when there is no such part).
+        """
+        answer = await self._sessions.change(
+            "place",
+            path=target.real,
+            part=part,
+            size=size,
+            sha256=terms.sha256,
+            mode=terms.mode.value,
+            if_match=terms.if_match,
+        )
+        found = json.loads(answer)
+        if "wrong" in found:
+            raise _refusal(target.path, found["wrong"], found["found"])
+        return str(found["version"])
 
 
-def part_beside(path: bytes, upload_id: str) -> bytes:
-    """The hidden part of that upload to `path`: beside it, with a name of at most 255 bytes."""
-    directory, name = os.path.split(path)
-    ending = f".{upload_id}{SUFFIX}".encode()
-    room = _NAME_MAX - 1 - len(ending)
-    cut = name[:room].decode(errors="ignore").encode()  # no half of a character
-    return os.path.join(directory, b"." + cut + ending)
+def demand(target: Target, terms: Terms) -> None:
+    """Refuse early, before content is taken, what would be refused when it is whole."""
+    if terms.if_match and (target.version is None or terms.if_match not in ("*", target.version)):
+        raise _refusal(target.path, "version", target.version or "")
+    if terms.mode is WriteMode.CREATE and target.version is not None:
+        raise FileError("open", target.path, errno.EEXIST)
+
+
+def wrong_checksum(found: str) -> InvalidArgument:
+    """What a writer is told whose content has another SHA-256 than announced."""
+    return _not_announced("sha256", f"The content's SHA-256 is {found}")
+
+
+def _refusal(path: str, wrong: str, found: str) -> ApiError:
+    if wrong == "sha256":
+        return wrong_checksum(found)
+    if wrong == "size":
+        return _not_announced("size", f"{found} bytes have arrived")
+    there = f"its ETag is {found}" if found else "it is not there"
+    return PreconditionFailed(f"{shown(path)}: Not the version that was asked for: {there}.")
+
+
+def _not_announced(field: str, told: str) -> InvalidArgument:
+    message = f"{told}, which is not what was announced; nothing was put in the file's place."
+    return InvalidArgument(message, (Field("query", field, told),))

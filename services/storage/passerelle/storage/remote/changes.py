@@ -1,7 +1,6 @@
 """What changes files."""
 
 import errno
-import json
 import os
 import stat
 
@@ -62,29 +61,3 @@ def _empty(
             _remove(call, below, os.path.join(path, os.fsencode(below)), fd, failures)
     finally:
         os.close(fd)
-
-
-def write_target(call: Call, path: bytes) -> bytes:
-    """Where writing to `path` would write: `real` without links, and the `mode` of what is there, or null."""
-    try:
-        mode: int | None = os.stat(path).st_mode
-    except FileNotFoundError:
-        mode = None
-    except OSError as error:
-        raise Failure("open", path, error.errno or 0) from None
-    if mode is not None and not stat.S_ISREG(mode):
-        raise Failure("open", path, errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL)
-    real = os.path.realpath(path)
-    _demand_writable(path, os.path.dirname(real), real if mode is not None else None)
-    return json.dumps({"real": real.decode("utf-8", "surrogateescape"), "mode": mode}).encode()
-
-
-def _demand_writable(path: bytes, directory: bytes, real: "bytes | None") -> None:
-    try:
-        os.stat(directory)
-    except OSError as error:
-        raise Failure("open", path, error.errno or 0) from None
-    if not os.path.isdir(directory):
-        raise Failure("open", path, errno.ENOTDIR)
-    if not os.access(directory, os.W_OK | os.X_OK) or (real and not os.access(real, os.W_OK)):
-        raise Failure("open", path, errno.EACCES)

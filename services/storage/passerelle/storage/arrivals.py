@@ -1,0 +1,135 @@
+"""Content of any size on its way into a part, in constant memory: pipelined SFTP writes whose bytes are counted."""
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import asyncssh
+
+from passerelle.runtime.errors import ApiError, DeadlineExceeded
+from passerelle.storage.content import BLOCK, Session, abandon, closed, open_file
+from passerelle.storage.files import FileError
+
+T = TypeVar("T")
+
+_SAFE_BLOCK = 32_768  # what every SFTP server must take
+_WINDOW = 12
+
+
+class Arrival:
+    """Content that arrives in the part `part` of the file `path`, through one SFTP session.
+
+    `end` is where the next byte belongs: everything before it is known to have been written.
+    """
+
+    def __init__(self, session: Session, path: str, part: bytes, offset: int = 0) -> None:
+        self.end = offset
+        self._session = session
+        self._path = path
+        self._part = part
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """That of what has arrived in this call, in lower-case hexadecimal."""
+        return self._digest.hexdigest()
+
+    async def new(self, chunks: AsyncIterator[bytes]) -> None:
+        """Make the part, which only the user can read, and write all chunks to it."""
+        attributes = asyncssh.SFTPAttrs(permissions=0o600)
+        await self._into("xb", attributes, chunks)
+
+    async def go_on(self, chunks: AsyncIterator[bytes]) -> None:
+        """Write all chunks to the part from `end` on; what lay behind it is given up."""
+        await self._into("r+b", asyncssh.SFTPAttrs(), chunks)
+
+    async def _into(
+        self, flags: str, attributes: asyncssh.SFTPAttrs, chunks: AsyncIterator[bytes]
+    ) -> None:
+        # block_size=0: every write is one request, so that the window is ours
+        opening = partial(self._session.sftp.open, self._part, flags, attributes, block_size=0)
+        file = await open_file(self._session, self._do("open", opening))
+        try:
+            if flags != "xb":
+                await self._do("write", file.truncate, self.end)
+            await self._fill(file, chunks)
+        finally:
+            await closed(self._session, file)
+
+    async def _fill(self, file: Any, chunks: AsyncIterator[bytes]) -> None:
+        window: deque[tuple[asyncio.Task[int], int]] = deque()
+        block = BLOCK if self._session.sftp.limits.max_write_len >= BLOCK else _SAFE_BLOCK
+        start = self.end
+        try:
+            async for data in _recut(self._in_time(chunks), block):
+                if len(window) == _WINDOW:
+                    await self._oldest(window)
+                task = asyncio.create_task(self._do("write", file.write, data, start))
+                start += len(data)
+                window.append((task, start))
+                self._digest.update(data)
+        finally:
+            await asyncio.shield(asyncio.create_task(self._settled(file, window)))
+
+    async def _settled(self, file: Any, window: "deque[tuple[asyncio.Task[int], int]]") -> None:
+        """Wait for what is on its way, also when no more comes; where a write failed, cut off what came after it."""
+        try:
+            while window:
+                await self._oldest(window)
+        except ApiError:
+            with suppress(ApiError):
+                await self._session.do("write", self._path, file.truncate, self.end)
+            raise
+        finally:
+            await abandon([task for task, _ in window])
+
+    async def _oldest(self, window: "deque[tuple[asyncio.Task[int], int]]") -> None:
+        await window[0][0]
+        self.end = window.popleft()[1]
+
+    async def _in_time(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The sender's chunks; one that sends nothing for too long gives up its place."""
+        while True:
+            try:
+                async with asyncio.timeout(self._session.stall):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise DeadlineExceeded("No more content arrived in time.") from None
+            if chunk is None:
+                return
+            yield chunk
+
+    async def _do(self, step: str, request: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """As Session.do, naming the path that the caller knows, and telling a full disk from other failures."""
+        try:
+            return await self._session.do(step, self._path, request, *arguments)
+        except FileError as error:
+            if error.errno == errno.EIO and await self._full():
+                raise FileError(step, self._path, errno.ENOSPC) from None
+            raise
+
+    async def _full(self) -> bool:
+        with suppress(ApiError):
+            statvfs = self._session.sftp.statvfs
+            directory = os.path.dirname(self._part)
+            return not (await self._session.do("access", self._path, statvfs, directory)).bavail
+        return False
+
+
+async def _recut(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of `size`."""
+    buffer = bytearray()
+    async for chunk in chunks:
+        buffer += chunk
+        while len(buffer) >= size:
+            piece = bytes(memoryview(buffer)[:size])
+            del buffer[:size]
+            yield piece
+    if buffer:
+        yield bytes(buffer)

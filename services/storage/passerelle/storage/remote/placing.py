@@ -1,0 +1,217 @@
+"""How what has arrived in a hidden part takes the place of a file: whole or not at all."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import time
+from contextlib import suppress
+
+from passerelle.storage.remote.outcome import Call, Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SUFFIX = b".passerelle-part"
+BLOCK = 1 << 20
+UMASK = os.umask(0o077)  # there is no other way to ask for it; this runs before there are threads
+os.umask(UMASK)
+
+
+def version(st: os.stat_result) -> str:
+    """The ETag of a file's content; as `FileInfo.version`."""
+    return f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}"
+
+
+def write_target(call: Call, path: bytes) -> bytes:
+    """Where writing to `path` would write: `real` without links, and the `version` of what is there, or null."""
+    try:
+        there = _there(path)
+    except OSError as error:
+        raise Failure("open", path, error.errno or 0) from None
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        number = errno.EISDIR if stat.S_ISDIR(there.st_mode) else errno.EINVAL
+        raise Failure("open", path, number)
+    real = os.path.realpath(path)
+    _demand_writable(path, os.path.dirname(real), real if there is not None else None)
+    found = {"real": real.decode("utf-8", "surrogateescape"), "version": there and version(there)}
+    return json.dumps(found).encode()
+
+
+def _demand_writable(path: bytes, directory: bytes, real: "bytes | None") -> None:
+    try:
+        os.stat(directory)
+    except OSError as error:
+        raise Failure("open", path, error.errno or 0) from None
+    if not os.path.isdir(directory):
+        raise Failure("open", path, errno.ENOTDIR)
+    if not os.access(directory, os.W_OK | os.X_OK) or (real and not os.access(real, os.W_OK)):
+        raise Failure("open", path, errno.EACCES)
+
+
+def begin_part(call: Call, path: bytes, part: str, stale: float) -> bytes:
+    """Make the empty `part`; what its directory has of this user's parts untouched for `stale` seconds, goes."""
+    name = part.encode("utf-8", "surrogateescape")
+    directory = os.path.dirname(name)
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        for entry in os.listdir(directory):
+            if entry.startswith(b".") and entry.endswith(SUFFIX):
+                _sweep(os.path.join(directory, entry), stale)
+    except OSError as error:
+        raise Failure("open", path, error.errno or 0) from None
+    return b""
+
+
+def _sweep(name: bytes, stale: float) -> None:
+    with suppress(OSError):  # somebody else was faster
+        st = os.lstat(name)
+        mine = st.st_uid == os.geteuid() and stat.S_ISREG(st.st_mode)
+        if mine and st.st_mtime < time.time() - stale:
+            os.unlink(name)
+
+
+def place_part(
+    call: Call,
+    path: bytes,
+    part: str,
+    size: int,
+    sha256: "str | None",
+    mode: str,
+    if_match: str,
+) -> bytes:
+    """Check `part`, and put it in the place of `path`, which is no link, or add it to its end.
+
+    JSON: `wrong` (`size`, `sha256` or `version`) and what was `found` when nothing was done for that reason; else the
+    new `version`. Failures: `part` when there is none, `busy` when another call has it.
+    """
+    name = part.encode("utf-8", "surrogateescape")
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError as error:
+        raise Failure("part", path, error.errno or 0) from None
+    try:
+        _lock(fd, path)
+        wrong = _wrong_part(call, fd, size, sha256) or _wrong_version(path, if_match)
+        found = wrong or {"version": version(_put(call, fd, name, path, mode))}
+    except OSError as error:
+        raise Failure("rename", path, error.errno or 0) from None
+    finally:
+        os.close(fd)
+    return json.dumps(found).encode()
+
+
+def _lock(fd: int, path: bytes) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Failure("busy", path, errno.EBUSY) from None
+    except OSError:
+        pass  # a filesystem without locks
+    if not os.fstat(fd).st_nlink:  # somebody else has just placed it
+        raise Failure("part", path, errno.ENOENT)
+
+
+def _wrong_part(call: Call, fd: int, size: int, sha256: "str | None") -> "dict[str, Any] | None":
+    actual = os.fstat(fd).st_size
+    if actual != size:
+        return {"wrong": "size", "found": str(actual)}
+    if not sha256:
+        return None
+    digest, position = hashlib.sha256(), 0
+    while position < size:
+        call.check()
+        block = os.pread(fd, BLOCK, position)
+        if not block:
+            break
+        digest.update(block)
+        position += len(block)
+    if digest.hexdigest() != sha256:
+        return {"wrong": "sha256", "found": digest.hexdigest()}
+    return None
+
+
+def _wrong_version(path: bytes, if_match: str) -> "dict[str, Any] | None":
+    if not if_match:
+        return None
+    old = _there(path)
+    if old is None or if_match not in ("*", version(old)):
+        return {"wrong": "version", "found": version(old) if old else ""}
+    return None
+
+
+def _there(path: bytes) -> "os.stat_result | None":
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _put(call: Call, fd: int, name: bytes, path: bytes, mode: str) -> os.stat_result:
+    old = _there(path)
+    os.fchmod(fd, 0o666 & ~UMASK if old is None else old.st_mode & 0o777)
+    os.fsync(fd)
+    if mode == "overwrite":
+        os.rename(name, path)
+        return os.fstat(fd)
+    if mode == "append" and old is not None:
+        return _append(call, fd, name, path)
+    try:
+        _create(name, path)
+    except FileExistsError:
+        if mode == "create":
+            raise
+        return _append(call, fd, name, path)
+    return os.fstat(fd)
+
+
+def _create(name: bytes, path: bytes) -> None:
+    """Give the part its name without ever taking it from another file: link(2) refuses a name that is there."""
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # A filesystem without hard links: the name is taken with an empty file first, which the part then replaces.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.rename(name, path)
+    else:
+        os.unlink(name)
+
+
+def _append(call: Call, source: int, name: bytes, path: bytes) -> os.stat_result:
+    """Add the part to the end of `path`; when that fails, or nobody wants it any more, the end is where it was."""
+    target = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        with suppress(OSError):  # a filesystem without locks
+            fcntl.flock(target, fcntl.LOCK_EX)
+        end = os.fstat(target).st_size
+        try:
+            _copy(call, source, target, end)
+            os.fsync(target)
+        except BaseException:
+            os.ftruncate(target, end)
+            raise
+        os.unlink(name)
+        return os.fstat(target)
+    finally:
+        os.close(target)
+
+
+def _copy(call: Call, source: int, target: int, position: int) -> None:
+    offset = 0
+    while True:
+        call.check()
+        block = memoryview(os.pread(source, BLOCK, offset))
+        if not block:
+            return
+        offset += len(block)
+        while block:
+            written = os.pwrite(target, block, position)
+            position += written
+            block = block[written:]
