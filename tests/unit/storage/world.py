@@ -17,6 +17,8 @@ from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.serve import serving
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.runtime.stages import Authority, authorise, map_errors, observe
+from passerelle.storage.attributes import Attributes
+from passerelle.storage.checksums import Checksums
 from passerelle.storage.config import StorageSection
 from passerelle.storage.firecrest import FilesystemService
 from passerelle.storage.firecrest_transfer import TransferProfile
@@ -71,7 +73,15 @@ async def remote(
             sessions, compute = Sessions(pool, system, settings), BashJobs()
             files = SystemFiles(sessions)
             jobs = TransferJobs(system, compute, PrivateFiles(sessions))
-            place = Place(system, files, Uploads(sessions, settings), jobs, StagedTransfers(files, {}))
+            place = Place(
+                system=system,
+                files=files,
+                attributes=Attributes(sessions),
+                checksums=Checksums(sessions, files),
+                uploads=Uploads(sessions, settings),
+                jobs=jobs,
+                staging=StagedTransfers(files, {}),
+            )
             yield World(server, system, files, pool, root, place, compute)
 
 

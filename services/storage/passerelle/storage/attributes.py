@@ -21,6 +21,10 @@ _MODE = re.compile(rf"{_OCTAL}|{_CLAUSE}(,{_CLAUSE})*", re.ASCII)
 _UNKNOWN = re.compile(r"invalid (user|group|spec): .*")  # of chown(1)
 
 
+class InvalidAttribute(InvalidArgument):
+    """What chmod(1) or chown(1) does not take, in its words."""
+
+
 class Attributes:
     """The attributes of one system's files, as the current caller.
 
@@ -37,20 +41,20 @@ class Attributes:
         await self._sessions.change("symlink", path=path, target=target)
 
     async def change_mode(self, path: str, mode: str) -> None:
-        """Change permission bits as chmod(1) does (`644`, `u+x,go-w`); InvalidArgument names the field `mode`."""
+        """Change permission bits as chmod(1) does (`644`, `u+x,go-w`); InvalidAttribute names the field `mode`."""
         if not _MODE.fullmatch(mode):
             wrong = "must be octal digits or changes as for chmod(1)"
-            raise InvalidArgument(f"invalid mode: '{mode}'", (Field("body", "mode", wrong),))
+            raise InvalidAttribute(f"invalid mode: '{mode}'", (Field("body", "mode", wrong),))
         await self._change(path, "chmod", mode)
 
     async def change_owner(self, path: str, user: str, group: str) -> None:
         """Give a file to a user and a group: names or numbers, empty to leave them as they are.
 
-        InvalidArgument for what nobody on the system is called.
+        InvalidAttribute for what nobody on the system is called.
         """
         for kind, name in (("user", user), ("group", group)):
             if ":" in name or "\0" in name:
-                raise InvalidArgument(f"invalid {kind}: '{name}'")
+                raise InvalidAttribute(f"invalid {kind}: '{name}'")
         # `user:` would change the group too, to that user's own.
         await self._change(path, "chown", f"{user}:{group}" if group or not user else user)
 
@@ -70,7 +74,7 @@ class Attributes:
             return
         line = first_line(output)
         if unknown := _UNKNOWN.search(line):
-            raise InvalidArgument(unknown[0])
+            raise InvalidAttribute(unknown[0])
         if "dangling symlink" in line:
             raise FileError("access", path, errno.ENOENT)
         raise failure_of(output, "access" if "cannot access" in line else program, path)

@@ -5,7 +5,7 @@ The rules are those of its contract and recorded replies; what differs on purpos
 
 import posixpath
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -21,19 +21,26 @@ from passerelle.runtime.firecrest import (
 )
 from passerelle.storage.files import Columns, Excerpt, Listing
 from passerelle.storage.firecrest_bodies import (
+    ChangeModeBody,
+    ChangeOwnerBody,
     HeadQuery,
     ListQuery,
     MakeDirectoryBody,
+    MakeSymlinkBody,
+    PathBody,
     StatQuery,
     TailQuery,
     ViewQuery,
     given_path,
 )
 from passerelle.storage.firecrest_replies import (
+    ChangedFileReply,
+    ChecksumFields,
+    ChecksumReply,
     ContentFields,
     ContentReply,
+    FileTypeReply,
     ListReply,
-    MakeDirectoryReply,
     StatFields,
     StatReply,
     ViewReply,
@@ -55,16 +62,23 @@ _COLUMNS: Columns = (
 _NUMERIC: Mapping[str, str] = {"user": "uid_text", "group": "gid_text"}
 _NUMERIC_COLUMNS: Columns = tuple((key, _NUMERIC.get(field, field)) for key, field in _COLUMNS)
 
+B = TypeVar("B", bound=PathBody)
+
 OPENAPI: Mapping[str, Operation] = {
     "List": Operation(query=ListQuery, replies={200: ListReply}),
     "Stat": Operation(query=StatQuery, replies={200: StatReply}),
     "Head": Operation(query=HeadQuery, replies={200: ContentReply}),
     "Tail": Operation(query=TailQuery, replies={200: ContentReply}),
     "View": Operation(query=ViewQuery, replies={200: ViewReply}),
-    "MakeDirectory": Operation(body=MakeDirectoryBody, replies={201: MakeDirectoryReply}),
+    "MakeDirectory": Operation(body=MakeDirectoryBody, replies={201: ChangedFileReply}),
     "Remove": Operation(replies={204: None}),
     "Download": Operation(replies={200: bytes}),
     "Upload": Operation(replies={204: None}),
+    "Checksum": Operation(replies={200: ChecksumReply}),
+    "FileType": Operation(replies={200: FileTypeReply}),
+    "ChangeMode": Operation(body=ChangeModeBody, replies={200: ChangedFileReply}),
+    "ChangeOwner": Operation(body=ChangeOwnerBody, replies={200: ChangedFileReply}),
+    "MakeSymlink": Operation(body=MakeSymlinkBody, replies={201: ChangedFileReply}),
 }
 
 
@@ -141,9 +155,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
 
     async def MakeDirectory(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`mkdir`."""
-        place = place_of(self._places, request.system)
-        path = checked_path(place.system, given_path(request.body))
-        body = read_body(MakeDirectoryBody, request.body)
+        place, path, body = self._read(MakeDirectoryBody, request)
         with told_by("mkdir", path):
             made = await place.files.make_directory(path, _COLUMNS, parents=body.parent)
         await _answered(context, 201)
@@ -175,6 +187,50 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
             await place.files.write(path, form.content())
         await _answered(context, 204)
         return HttpBody()
+
+    async def Checksum(self, request: pb.PathRequest, context: Any) -> HttpBody:
+        """`sha256sum`."""
+        place, path = self._target(request)
+        with told_by("sha256sum", path):
+            checksum = await place.checksums.sha256(path)
+        fields = ChecksumFields(algorithm="SHA256", checksum=checksum)
+        return json_reply(ChecksumReply(output=fields))
+
+    async def FileType(self, request: pb.PathRequest, context: Any) -> HttpBody:
+        """`file`, for which a file that is not there is something to tell, too."""
+        place, path = self._target(request)
+        with told_by("file", path):
+            return json_reply(FileTypeReply(output=await place.attributes.kind(path)))
+
+    async def ChangeMode(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`chmod`; a link is shown itself, though what it points to is changed."""
+        place, path, body = self._read(ChangeModeBody, request)
+        with told_by("chmod", path):
+            await place.attributes.change_mode(path, body.mode)
+            return _output(await place.files.row(path, _COLUMNS))
+
+    async def ChangeOwner(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`chown`; a link is shown itself, though what it points to is changed."""
+        place, path, body = self._read(ChangeOwnerBody, request)
+        with told_by("chown", path):
+            await place.attributes.change_owner(path, body.owner, body.group)
+            return _output(await place.files.row(path, _COLUMNS))
+
+    async def MakeSymlink(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`ln -s`; the link, too, has to be inside the filesystems."""
+        place, target, body = self._read(MakeSymlinkBody, request)
+        path = checked_path(place.system, body.link_path)
+        with told_by("ln", path):
+            await place.attributes.make_symlink(path, target)
+            made = await place.files.row(path, _COLUMNS)
+        await _answered(context, 201)
+        return _output(made)
+
+    def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[Place, str, B]:
+        """Where a body points, and what it says; checked in FirecREST's order."""
+        place = place_of(self._places, request.system)
+        path = checked_path(place.system, given_path(request.body))
+        return place, path, read_body(model, request.body)
 
     def _target(self, request: Any, *, keep_slash: bool = False) -> tuple[Place, str]:
         """Where the request points. A slash at the end, which follows a link to a directory, is kept when it counts."""

@@ -94,6 +94,25 @@ class MakeDirectoryBody(PathBody):
     parent: bool = False
 
 
+class ChangeModeBody(PathBody):
+    """A file's new mode, as for chmod(1)."""
+
+    mode: Text
+
+
+class ChangeOwnerBody(PathBody):
+    """A file's new owner and group: names or numbers, empty to leave them as they are."""
+
+    owner: Text = ""
+    group: Text = ""
+
+
+class MakeSymlinkBody(PathBody):
+    """A link to make at `linkPath`; `path` is what it shall point to."""
+
+    link_path: Text
+
+
 def given_path(body: HttpBody) -> str | None:
     """The path in a JSON body, looked at before the body as a whole; None when there is none."""
     try:

@@ -66,7 +66,26 @@ class ViewReply(TypedDict):
     output: str
 
 
-class MakeDirectoryReply(TypedDict):
-    """The new directory."""
+class ChangedFileReply(TypedDict):
+    """The file as it is now."""
 
     output: FileReply
+
+
+class ChecksumFields(TypedDict):
+    """A checksum in hexadecimal."""
+
+    algorithm: Literal["SHA256"]
+    checksum: str
+
+
+class ChecksumReply(TypedDict):
+    """A file's checksum."""
+
+    output: ChecksumFields
+
+
+class FileTypeReply(TypedDict):
+    """What a file holds, in the words of file(1)."""
+
+    output: str

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from passerelle.runtime.errors import ApiError, InvalidArgument, TooLarge
+from passerelle.storage.attributes import InvalidAttribute
 from passerelle.storage.files import FileError, Outside
 
 # By program and failed step; a step that is not listed is worded as the program's first one.
@@ -32,7 +33,7 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
 def told_by(
     program: str, path: str, *, too_large: str = "Command output exceeded buffer limit."
 ) -> Iterator[None]:
-    """Raise a FileError of the block as FirecREST words it: what `program` would have printed, called for `path`."""
+    """Raise a failure of the block as FirecREST words it: what `program` would have printed, called for `path`."""
     try:
         yield
     except Outside as error:
@@ -44,6 +45,8 @@ def told_by(
         if error.step == "limit":
             raise TooLarge(too_large) from None
         raise _told(program, path, error) from None
+    except InvalidAttribute as error:
+        raise InvalidAttribute(_message(program, error.detail), error.fields) from None
 
 
 def _told(program: str, path: str, error: FileError) -> ApiError:
@@ -61,6 +64,8 @@ def _status(program: str, path: str, error: FileError) -> int:
 
 def failure(program: str, said: str, kind: type[ApiError], status: int = 1) -> ApiError:
     """A program's failure in FirecREST's words."""
-    return kind(
-        f"Remote process failed with exit status:{status} and error message:{program}: {said}"
-    )
+    return kind(_message(program, said, status))
+
+
+def _message(program: str, said: str, status: int = 1) -> str:
+    return f"Remote process failed with exit status:{status} and error message:{program}: {said}"

@@ -17,7 +17,7 @@ from passerelle.storage.uploads import Uploads
 
 @dataclass(frozen=True)
 class Place:
-    """A system: its files, their attributes and checksums, uploads to it, its transfer jobs, and the roads for bulk data beside the gateway."""
+    """A system, and what can be done there; `staging` are the roads for bulk data beside the gateway."""
 
     system: System
     files: Files
