@@ -91,6 +91,7 @@ def test_check_notes_what_will_not_work(tmp_path: Path) -> None:
     done = passerelle("config", "check", site(tmp_path))
     assert done.exit_code == 0
     assert "systems.0 (one).ssh: no host_keys" in done.stderr
+    assert "systems.0 (one).filesystems: none is marked default_work_dir" in done.stderr
     assert done.stdout.endswith("site.yaml: correct\n")
 
 
@@ -118,7 +119,7 @@ def test_check_for_programs(tmp_path: Path) -> None:
     right = json.loads(passerelle("config", "check", "--json", site(tmp_path)).stdout)
     wrong = passerelle("config", "check", "--json", site(tmp_path, "systms: []\n"))
     assert right["valid"] is True
-    assert len(right["warnings"]) == 2
+    assert len(right["warnings"]) == 3
     assert wrong.exit_code == os.EX_CONFIG
     assert json.loads(wrong.stdout)["errors"][0].endswith("site.yaml:1: systms: unknown key")
 

@@ -45,6 +45,9 @@ def _plugins(site: SiteBase) -> Iterator[tuple[Key, str, Plugin]]:
     """Where it is named, the entry-point group, and what the site says about every plugin."""
     for number, system in enumerate(site.systems):
         yield ("systems", number, "scheduler"), "passerelle.schedulers", system.scheduler
+        for place, staging in enumerate(system.data_operation.staging):
+            key = ("systems", number, "data_operation", "staging", place)
+            yield key, "passerelle.staging", staging
     for key, group in _PLUGINS:
         plugin: Plugin | None = getattr(getattr(site, key[0]), key[1])
         if plugin is not None:
@@ -66,5 +69,9 @@ def _notes(site: SiteBase) -> Iterator[str]:
             yield f"{key}.ssh: accepts any host key; whoever answers at {ssh.host} gets the users' sessions"
         elif not ssh.host_keys and not ssh.known_hosts:
             yield f"{key}.ssh: no host_keys and no known_hosts, so that no connection will be made"
+        if "{filesystem}" in system.data_operation.work_dir and not any(
+            filesystem.default_work_dir for filesystem in system.filesystems
+        ):
+            yield f"{key}.filesystems: none is marked default_work_dir, so that transfer jobs cannot run"
         if system.probing.service_account is None:
             yield f"{key}.probing: no service_account, so that its health is not checked"

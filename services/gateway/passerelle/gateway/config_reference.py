@@ -14,6 +14,7 @@ from passerelle.runtime.config import site_model
 
 _PLUGINS = {
     "passerelle.schedulers": "systems[].scheduler",
+    "passerelle.staging": "systems[].data_operation.staging[]",
     "passerelle.authorizers": "auth.authorizer",
     "passerelle.credentials": "auth.ssh_credentials",
 }

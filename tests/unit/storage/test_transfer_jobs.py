@@ -1,0 +1,198 @@
+"""Transfer jobs: what is submitted, and that secrets are nowhere in it."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import (
+    BackendUnavailable,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+)
+from passerelle.storage.config import StorageSection
+from passerelle.storage.private_files import PrivateFiles
+from passerelle.storage.sessions import Sessions
+from passerelle.storage.shipping import program
+from passerelle.storage.transfer_jobs import AgentWork, ShellWork, SubmittedJob, TransferJobs
+from tests.unit.storage.bash_jobs import BashJobs
+from tests.unit.storage.world import World, as_alice
+
+SECRET = "hush-7f3a"
+AGENT = """\
+import json, os, sys
+from passerelle.storage.staging.agents import job
+path = sys.argv[1]
+mode = oct(os.stat(path).st_mode & 0o7777)
+found = job.parameters()
+job.say(json.dumps({
+    "parameters": len(found["secret"]), "mode": mode, "there": os.path.exists(path),
+    "argv": len(sys.argv), "secret in environment": found["secret"] in str(os.environ),
+}))
+"""
+
+
+class NoPrivateFiles:
+    """Transfer jobs of commands need none."""
+
+    async def put(self, directory: str, name: str, content: object) -> str:
+        raise AssertionError("a private file was asked for")
+
+    async def discard(self, path: str) -> None:
+        raise AssertionError("a private file was asked for")
+
+
+def system(*directives: str, work_dir: str = "{filesystem}", root: Path | None = None) -> System:
+    filesystem = {"path": str(root), "data_type": "users", "default_work_dir": True}
+    return System.model_validate(
+        {
+            "name": "lab",
+            "ssh": {"host": "127.0.0.1"},
+            "scheduler": {"type": "local"},
+            "filesystems": [filesystem] if root else [],
+            "data_operation": {"datatransfer_jobs_directives": directives, "work_dir": work_dir},
+        }
+    )
+
+
+async def submitted(
+    where: System, account: str | None = None, work: ShellWork | None = None
+) -> tuple[SubmittedJob, BashJobs]:
+    compute = BashJobs()
+    jobs = TransferJobs(where, compute, NoPrivateFiles())
+    with as_alice():
+        return await jobs.submit("MoveFiles", work or ShellWork("echo done\n"), account), compute
+
+
+async def test_a_job_logs_where_clients_of_firecrest_look(tmp_path: Path) -> None:
+    (tmp_path / "alice").mkdir()
+    job, compute = await submitted(system(root=tmp_path, work_dir="{filesystem}/{user}"))
+    assert job.working_directory == f"{tmp_path}/alice"
+    assert Path(job.output_log).parent == Path(job.error_log).parent == tmp_path / "alice"
+    assert Path(job.output_log).name.startswith(".f7t_file_handling_job_")
+    assert Path(job.error_log).name.startswith(".f7t_file_handling_job_error_")
+    greeting, done = Path(job.output_log).read_text().splitlines()
+    assert greeting.endswith("Move Files Job (id:unknown)")
+    assert (done, Path(job.error_log).read_text()) == ("done", "")
+    assert [found.name for found in compute.submitted] == ["MoveFiles"]
+
+
+async def test_the_sites_directives_come_first_with_the_account_in_them(tmp_path: Path) -> None:
+    where = system("#SBATCH -p xfer", "#SBATCH -A {account}", root=tmp_path)
+    _, compute = await submitted(where, "proj.1@lab")
+    lines = compute.submitted[0].script.splitlines()
+    assert lines[:3] == ["#!/bin/bash", "#SBATCH -p xfer", "#SBATCH -A proj.1@lab"]
+
+
+@pytest.mark.parametrize("account", [None, ""])
+async def test_an_account_that_a_directive_wants_is_required(
+    tmp_path: Path, account: str | None
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"^Account parameter is required on this system\.$"):
+        await submitted(system("#SBATCH -A {account}", root=tmp_path), account)
+
+
+@pytest.mark.parametrize("account", ["a b", "a\nid", "-p", "a;id", "$(id)", "ä", "a" * 256])
+async def test_what_is_no_account_is_refused(tmp_path: Path, account: str) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        await submitted(system("#SBATCH -A {account}", root=tmp_path), account)
+    assert raised.value.fields[0].name == "account"
+
+
+async def test_an_account_that_no_directive_wants_is_ignored(tmp_path: Path) -> None:
+    _, compute = await submitted(system("#SBATCH -N 1", root=tmp_path), "a\nid")
+    assert "id\n" not in compute.submitted[0].script.split("echo")[0]
+
+
+async def test_a_site_that_names_no_working_directory_is_told() -> None:
+    with pytest.raises(FailedPrecondition, match="default_work_dir"):
+        await submitted(system())
+
+
+async def agent(world: World, secret: str = SECRET) -> SubmittedJob:
+    shared = program("passerelle.storage.staging.agents", "job")
+    return await world.place.jobs.submit(
+        "IngressFileTransfer", AgentWork(shared + AGENT, {"secret": secret}), None
+    )
+
+
+async def test_an_agent_finds_its_parameters_in_a_file_that_is_gone_then(world: World) -> None:
+    with as_alice():
+        job = await agent(world)
+    assert world.compute.statuses == [0], Path(job.error_log).read_text()
+    said = Path(job.output_log).read_text().splitlines()[-1]
+    assert json.loads(said[said.index("{") :]) == {
+        "parameters": len(SECRET),
+        "mode": "0o600",
+        "there": False,
+        "argv": 2,
+        "secret in environment": False,
+    }
+    assert SECRET not in repr(world.compute.submitted)
+    assert {path.name for path in world.root.iterdir()} == {
+        Path(job.output_log).name,
+        Path(job.error_log).name,
+    }
+
+
+@pytest.mark.parametrize("secret", ["it's", "a\nb", "é" * 100_000])
+async def test_parameters_are_any_json(world: World, secret: str) -> None:
+    with as_alice():
+        job = await agent(world, secret)
+    assert f'"parameters": {len(secret)}' in Path(job.output_log).read_text()
+
+
+async def test_an_agent_that_is_started_again_says_that_it_cannot_go_on(world: World) -> None:
+    with as_alice():
+        job = await agent(world)
+    again = await asyncio.create_subprocess_exec(
+        "bash", "-c", world.compute.submitted[0].script, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await again.communicate()
+    assert again.returncode == 1
+    assert b"parameters of this transfer are gone" in said
+    assert job.job_id == "1"
+
+
+@pytest.mark.parametrize("refusal", [BackendUnavailable("away"), DeadlineExceeded("late")])
+async def test_a_submission_that_fails_leaves_no_secret(
+    world: World, refusal: BackendUnavailable | DeadlineExceeded
+) -> None:
+    world.compute.refusal = refusal
+    with as_alice(), pytest.raises(type(refusal)):
+        await agent(world)
+    assert len(world.compute.submitted) == 1  # asked once only
+    assert not list(world.root.iterdir())
+
+
+async def test_secrets_that_no_job_came_for_are_swept_away(world: World) -> None:
+    stale, waiting, other = (
+        world.root / name
+        for name in (".passerelle-transfer-old", ".passerelle-transfer-new", "kept\udcff")
+    )
+    for path in (stale, waiting, other):
+        path.touch()
+    for path in (stale, other):
+        os.utime(path, (1, 1))
+    with as_alice():
+        await agent(world)
+    assert (stale.exists(), waiting.exists(), other.exists()) == (False, True, True)
+
+
+async def test_a_working_directory_that_cannot_be_used_is_no_missing_file(world: World) -> None:
+    where = world.system.model_copy(
+        update={
+            "data_operation": world.system.data_operation.model_copy(
+                update={"work_dir": "{filesystem}/nowhere"}
+            )
+        }
+    )
+    sessions = Sessions(world.pool, where, StorageSection())
+    jobs = TransferJobs(where, world.compute, PrivateFiles(sessions))
+    with as_alice(), pytest.raises(FailedPrecondition, match="nowhere: No such file"):
+        await jobs.submit("IngressFileTransfer", AgentWork("", {}), None)
+    assert not world.compute.submitted
