@@ -25,11 +25,11 @@ from tests.unit.storage.world import World, as_alice
 SECRET = "hush-7f3a"
 AGENT = """\
 import json, os, sys
-from passerelle.storage.staging.agents import job
+from passerelle.storage.staging.agents.job import parameters, say
 path = sys.argv[1]
-mode = oct(os.stat(path).st_mode & 0o7777)
-found = job.parameters()
-job.say(json.dumps({
+mode = oct(os.stat(path).st_mode & 0o7777) if os.path.exists(path) else ""
+found = parameters()
+say(json.dumps({
     "parameters": len(found["secret"]), "mode": mode, "there": os.path.exists(path),
     "argv": len(sys.argv), "secret in environment": found["secret"] in str(os.environ),
 }))
