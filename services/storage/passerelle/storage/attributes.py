@@ -9,7 +9,7 @@ import re
 import orjson
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.errors import Field, InvalidArgument, Unsupported
+from passerelle.runtime.errors import ApiError, Field, InvalidArgument, Unsupported
 from passerelle.storage.files import FileError
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.stderr import failure_of, first_line
@@ -62,22 +62,27 @@ class Attributes:
         """What a file holds, in file(1)'s words; they tell, too, when there is none or it cannot be read."""
         # UTF-8, so that names keep their characters in what is said of links.
         argv = ("env", "LC_ALL=C.UTF-8", "file", "-b", "--")
-        output = _output("file", await self._sessions.call("run", path=path, argv=argv))
+        said = await self._sessions.call("run", path=path, argv=argv, dereference=False)
+        output = _output("file", said)
         if output.status:
             raise failure_of(output, "open", path)
         return output.stdout.strip()
 
     async def _change(self, path: str, program: str, how: str) -> None:
         argv = ("env", "LC_ALL=C", program, "--", how)
-        output = _output(program, await self._sessions.change("run", path=path, argv=argv))
-        if not output.status:
-            return
-        line = first_line(output)
-        if unknown := _UNKNOWN.search(line):
-            raise InvalidAttribute(unknown[0])
-        if "dangling symlink" in line:
-            raise FileError("access", path, errno.ENOENT)
-        raise failure_of(output, "access" if "cannot access" in line else program, path)
+        said = await self._sessions.change("run", path=path, argv=argv, dereference=True)
+        output = _output(program, said)
+        if output.status:
+            raise _failure(program, path, output)
+
+
+def _failure(program: str, path: str, output: Output) -> ApiError:
+    line = first_line(output)
+    if unknown := _UNKNOWN.search(line):
+        return InvalidAttribute(unknown[0])
+    if "dangling symlink" in line:  # of chmod, instead of the system call's words
+        return FileError("access", path, errno.ENOENT)
+    return failure_of(output, "access" if "cannot access" in line else program, path)
 
 
 def _output(program: str, result: bytes) -> Output:

@@ -7,6 +7,7 @@ from typing import Any
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
+from passerelle.storage.attribute_messages import algorithm_of, checksum_message, link_target
 from passerelle.storage.content_messages import (
     Reading,
     content_message,
@@ -70,6 +71,40 @@ class StorageService(pb_grpc.StorageServiceServicer):
         place, path = self._target(request)
         await place.files.make_directory(path, EVERYTHING, parents=request.parents)
         return file_message(await place.files.stat(path, dereference=True))
+
+    async def MakeSymlink(self, request: pb.MakeSymlinkRequest, context: Any) -> pb.File:
+        """A new link."""
+        place, path = self._target(request)
+        await place.attributes.make_symlink(path, link_target(place, path, request))
+        return file_message(await place.files.stat(path))
+
+    async def ChangeMode(self, request: pb.ChangeModeRequest, context: Any) -> pb.File:
+        """Other permission bits."""
+        place, path = self._target(request)
+        await place.attributes.change_mode(path, request.mode)
+        return file_message(await place.files.stat(path, dereference=True))
+
+    async def ChangeOwner(self, request: pb.ChangeOwnerRequest, context: Any) -> pb.File:
+        """Another owner, another group."""
+        place, path = self._target(request)
+        await place.attributes.change_owner(path, request.user, request.group)
+        return file_message(await place.files.stat(path, dereference=True))
+
+    async def GetFileType(self, request: pb.GetFileTypeRequest, context: Any) -> pb.FileType:
+        """What a file holds."""
+        place, path = self._target(request)
+        await place.files.stat(path)  # file(1) does not take a missing file for a failure
+        return pb.FileType(description=await place.attributes.kind(path))
+
+    async def ChecksumFile(
+        self, request: pb.ChecksumFileRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """A file's checksum."""
+        place, path = self._target(request)
+        algorithm = algorithm_of(request)
+        async with aclosing(place.checksums.compute(path, algorithm)) as steps:
+            async for progress in steps:
+                yield checksum_message(progress, algorithm)
 
     async def RemoveFile(self, request: pb.RemoveFileRequest, context: Any) -> Empty:
         """Away with it."""

@@ -22,8 +22,11 @@ def make_symlink(call: Call, path: bytes, target: str) -> bytes:
     return b""
 
 
-def run_program(call: Call, path: bytes, argv: "Sequence[str]") -> bytes:
-    """Run `argv` and `path` as its last argument; a JSON array of its exit status, stdout and stderr."""
+def run_program(call: Call, path: bytes, argv: "Sequence[str]", dereference: bool) -> bytes:
+    """Run `argv` and `path` as its last argument; a JSON array of its exit status, stdout and stderr.
+
+    `dereference` says whether the program follows a link at the path's end: then its target is what is checked.
+    """
     import subprocess  # takes as long to load as all the rest, and is seldom needed
 
     process = subprocess.Popen(

@@ -25,6 +25,7 @@ PATHS: "Mapping[str, Mapping[str, str]]" = {
     "walk": {"path": ASKED},
     "measure": {"path": ITSELF},
     "remove": {"path": ITSELF},
+    "run": {"path": ASKED},
     "copy": {"path": ASKED, "target": ITSELF},
     "move": {"path": ITSELF, "target": ITSELF},
     "symlink": {"path": ITSELF, "target": WORDS},
