@@ -22,6 +22,7 @@ from passerelle.runtime.errors import ApiError
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.content import Session, opened
 from passerelle.storage.files import Columns, FileError, FileInfo
+from passerelle.storage.placing_commands import PlacingCommands
 from passerelle.storage.stderr import failure_of, first_line
 
 # name, letter, link target, type-less mode, owner, size, times, inode, device, links; local time last
@@ -47,6 +48,7 @@ class PlainCommands:
     def __init__(self, connection: Connection, limit: float) -> None:
         self._connection = connection
         self._limit = limit
+        placing = PlacingCommands(self._run, self._look)
         self._operations: Mapping[str, Callable[..., Awaitable[bytes]]] = {
             "stat": self._stat,
             "list": self._list,
@@ -58,6 +60,8 @@ class PlainCommands:
             "run": self._run_program,
             "checksum": self._checksum,
             "target": self._target,
+            "begin": placing.begin,
+            "place": placing.place,
         }
 
     @property
@@ -171,6 +175,9 @@ class PlainCommands:
         value = output.stdout.removeprefix("\\").partition(" ")[0]  # a backslash marks odd names
         return orjson.dumps({"entries": 0, "size": size, "total": size, "result": value})
 
+    async def _look(self, path: str) -> FileInfo:
+        return (await self._find(path, False, "-maxdepth", "0"))[""]
+
     async def _target(self, path: str) -> bytes:
         output = await self._run("readlink", "-v", "-f", "-z", "--", path)
         if output.status:
@@ -180,13 +187,13 @@ class PlainCommands:
         if found.status:
             error = _failure(found, "open", path)
             if isinstance(error, FileError) and error.errno == errno.ENOENT:
-                return json.dumps({"real": real, "mode": None}).encode()
+                return json.dumps({"real": real, "version": None}).encode()
             raise error
         info = _info(found.stdout.split("\0")[:-1])[1]
         if info.letter != "-":
             number = errno.EISDIR if info.letter == "d" else errno.EINVAL
             raise FileError("open", path, number)
-        return json.dumps({"real": real, "mode": info.mode}).encode()
+        return json.dumps({"real": real, "version": info.version}).encode()
 
     async def _run(self, *argv: str) -> Output:
         line = shlex.join(("env", "LC_ALL=C", *argv))

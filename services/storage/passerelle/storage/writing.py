@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import secrets
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
@@ -56,7 +57,7 @@ class Writing:
         Nothing is changed when the part or what is there turns out not to be what `terms` say: InvalidArgument,
         PreconditionFailed, FileError (EEXIST; step `part` when there is no such part).
         """
-        answer = await self._sessions.change(
+        steps = self._sessions.progress(
             "place",
             path=target.real,
             part=part,
@@ -65,7 +66,9 @@ class Writing:
             mode=terms.mode.value,
             if_match=terms.if_match,
         )
-        found = json.loads(answer)
+        async with aclosing(steps):
+            async for step in steps:
+                found = step.result
         if "wrong" in found:
             raise _refusal(target.path, found["wrong"], found["found"])
         return str(found["version"])

@@ -2,10 +2,10 @@
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import stat
+import threading
 import time
 from contextlib import suppress
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUFFIX = b".passerelle-part"
 BLOCK = 1 << 20
+_MUCH = 64 << 20  # bytes that a disk may take longer for than anybody waits in silence
 UMASK = os.umask(0o077)  # there is no other way to ask for it; this runs before there are threads
 os.umask(UMASK)
 
@@ -85,8 +86,8 @@ def place_part(
 ) -> bytes:
     """Check `part`, and put it in the place of `path`, which is no link, or add it to its end.
 
-    JSON: `wrong` (`size`, `sha256` or `version`) and what was `found` when nothing was done for that reason; else the
-    new `version`. Failures: `part` when there is none, `busy` when another call has it.
+    The result has `wrong` (`size`, `sha256` or `version`) and what was `found` when nothing was done for that reason;
+    else the new `version`. Failures: `part` when there is none, `busy` when another call has it.
     """
     name = part.encode("utf-8", "surrogateescape")
     try:
@@ -101,7 +102,7 @@ def place_part(
         raise Failure("rename", path, error.errno or 0) from None
     finally:
         os.close(fd)
-    return json.dumps(found).encode()
+    return call.result(found)
 
 
 def _lock(fd: int, path: bytes) -> None:
@@ -121,14 +122,16 @@ def _wrong_part(call: Call, fd: int, size: int, sha256: "str | None") -> "dict[s
         return {"wrong": "size", "found": str(actual)}
     if not sha256:
         return None
+    import hashlib  # seldom needed, and slow to load
+
     digest, position = hashlib.sha256(), 0
-    while position < size:
-        call.check()
-        block = os.pread(fd, BLOCK, position)
-        if not block:
-            break
+    call.expect(size)
+    block = os.pread(fd, BLOCK, 0)
+    while block:
         digest.update(block)
         position += len(block)
+        call.advance(size=len(block))
+        block = os.pread(fd, BLOCK, position)
     if digest.hexdigest() != sha256:
         return {"wrong": "sha256", "found": digest.hexdigest()}
     return None
@@ -153,7 +156,7 @@ def _there(path: bytes) -> "os.stat_result | None":
 def _put(call: Call, fd: int, name: bytes, path: bytes, mode: str) -> os.stat_result:
     old = _there(path)
     os.fchmod(fd, 0o666 & ~UMASK if old is None else old.st_mode & 0o777)
-    os.fsync(fd)
+    _sync(call, fd)
     if mode == "overwrite":
         os.rename(name, path)
         return os.fstat(fd)
@@ -166,6 +169,31 @@ def _put(call: Call, fd: int, name: bytes, path: bytes, mode: str) -> os.stat_re
             raise
         return _append(call, fd, name, path)
     return os.fstat(fd)
+
+
+def _sync(call: Call, fd: int) -> None:
+    """fsync(2), which may take minutes: meanwhile it is told that somebody is at work."""
+    failures: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            failures.append(error)
+
+    if os.fstat(fd).st_size < _MUCH:
+        return os.fsync(fd)
+    thread = threading.Thread(target=sync)
+    thread.start()
+    try:
+        while thread.is_alive():
+            call.advance()
+            thread.join(1)
+    finally:
+        thread.join()  # whose file must not be closed before
+    if failures:
+        raise failures[0]
+    return None
 
 
 def _create(name: bytes, path: bytes) -> None:
@@ -193,7 +221,7 @@ def _append(call: Call, source: int, name: bytes, path: bytes) -> os.stat_result
         end = os.fstat(target).st_size
         try:
             _copy(call, source, target, end)
-            os.fsync(target)
+            _sync(call, target)
         except BaseException:
             os.ftruncate(target, end)
             raise
@@ -206,12 +234,9 @@ def _append(call: Call, source: int, name: bytes, path: bytes) -> os.stat_result
 def _copy(call: Call, source: int, target: int, position: int) -> None:
     offset = 0
     while True:
-        call.check()
-        block = memoryview(os.pread(source, BLOCK, offset))
+        block = os.pread(source, BLOCK, offset)
         if not block:
             return
-        offset += len(block)
-        while block:
-            written = os.pwrite(target, block, position)
-            position += written
-            block = block[written:]
+        written = os.pwrite(target, block, position + offset)  # what was not taken is read again
+        offset += written
+        call.advance(size=written)
