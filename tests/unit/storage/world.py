@@ -26,12 +26,11 @@ from passerelle.storage.places import Place
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
-from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.transfer_jobs import TransferJobs
-from passerelle.storage.uploads import Uploads
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
+from passerelle.storage.uploads import Uploads
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
 from passerelle.v1.access_pb2 import Access
@@ -80,7 +79,7 @@ async def remote(
                 checksums=Checksums(sessions, files),
                 uploads=Uploads(sessions, settings),
                 jobs=jobs,
-                staging=StagedTransfers(files, {}),
+                staging={},
             )
             yield World(server, system, files, pool, root, place, compute)
 

@@ -3,6 +3,7 @@
 The rules are those of its contract and recorded replies; what differs on purpose is told in docs/firecrest-profile.md.
 """
 
+import posixpath
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ from passerelle.storage.firecrest_transfer_bodies import (
     UploadBody,
 )
 from passerelle.storage.gnu import told_by
-from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.places import Place, Places, demand_inside, place_of
 from passerelle.storage.staging import (
     Code,
     Coordinates,
@@ -45,6 +46,7 @@ from passerelle.storage.staging import (
     Inbound,
     Outbound,
     PartUrls,
+    method_of,
 )
 from passerelle.storage.transfer_jobs import ShellWork, SubmittedJob
 
@@ -70,13 +72,13 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
     async def Move(self, request: BodyRequest, context: Any) -> HttpBody:
         """`mv` by a job."""
         place, source, body = self._read(TargetBody, request)
-        work = scripts.move(source, checked_path(place.system, body.target_path))
+        work = scripts.move(source, await _target(place, source, body))
         return await _submitted(context, place, "MoveFiles", work, body)
 
     async def Copy(self, request: BodyRequest, context: Any) -> HttpBody:
         """`cp` by a job."""
         place, source, body = self._read(CopyBody, request)
-        target = checked_path(place.system, body.target_path)
+        target = await _target(place, source, body, follow=body.dereference)
         work = scripts.copy(source, target, dereference=body.dereference)
         return await _submitted(context, place, "CopyFiles", work, body)
 
@@ -85,13 +87,16 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         place = place_of(self._places, request.system)
         path = checked_path(place.system, request.path if request.HasField("path") else None)
         account = read_query(RemoveQuery, request).account
+        await demand_inside(place, path, follow=False)
         job = await place.jobs.submit("DeleteFiles", scripts.remove(path), account)
         return json_reply(JobReply(transferJob=_job_reply(job)))
 
     async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -c` by a job."""
         place, source, body = self._read(CompressBody, request)
-        target = checked_path(place.system, body.target_path)
+        if body.match_pattern:  # it is looked for beside the source, too
+            checked_path(place.system, posixpath.dirname(source))
+        target = await _target(place, source, body, follow=body.dereference)
         packing = scripts.Packing(
             source, target, body.compression, body.dereference, body.match_pattern
         )
@@ -100,7 +105,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
     async def Extract(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -x` by a job."""
         place, source, body = self._read(ExtractBody, request)
-        target = checked_path(place.system, body.target_path)
+        target = await _target(place, source, body, follow=True)
         work = scripts.extract(source, target, body.compression)
         return await _submitted(context, place, "CompressFiles", work, body)
 
@@ -115,7 +120,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
             code=getattr(asked, "wormhole_code", None),
         )
         with told_by("stat", path):
-            staged = await place.staging.upload(asked.transfer_method, inbound)
+            staged = await method_of(place.staging, asked.transfer_method).upload(inbound)
         reply = StagedReply(
             transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
         )
@@ -126,7 +131,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         place, path, body = self._read(DownloadBody, request)
         method = body.transfer_directives.transfer_method
         with told_by("stat", path):
-            staged = await place.staging.download(method, Outbound(path, body.account))
+            staged = await method_of(place.staging, method).download(Outbound(path, body.account))
         reply = StagedReply(
             transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
         )
@@ -137,6 +142,15 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         place = place_of(self._places, request.system)
         path = checked_path(place.system, given_path(request.body))
         return place, path, read_body(model, request.body)
+
+
+async def _target(place: Place, source: str, body: TargetBody, *, follow: bool = False) -> str:
+    """The target's path; the links on the way to it, and to the source, are looked at. `follow` is about a link that
+    the source itself is."""
+    target = checked_path(place.system, body.target_path)
+    await demand_inside(place, source, follow=follow)
+    await demand_inside(place, target, follow=True, field="targetPath")
+    return target
 
 
 async def _submitted(

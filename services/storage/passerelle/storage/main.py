@@ -24,7 +24,6 @@ from passerelle.storage.places import Place
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
-from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
@@ -95,5 +94,5 @@ def _place(
         checksums=Checksums(sessions, files),
         uploads=Uploads(sessions, settings),
         jobs=jobs,
-        staging=StagedTransfers(files, methods),
+        staging=methods,
     )

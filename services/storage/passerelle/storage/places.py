@@ -7,25 +7,29 @@ from dataclasses import dataclass
 from passerelle.runtime import firecrest
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import Field, InvalidArgument, NotFound
+from passerelle.storage.archives import Archives
 from passerelle.storage.attributes import Attributes
 from passerelle.storage.checksums import Checksums
-from passerelle.storage.files import Files
-from passerelle.storage.staged_transfers import StagedTransfers
+from passerelle.storage.files import FileError, Files, Outside
+from passerelle.storage.staging import Staging
+from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.uploads import Uploads
 
 
 @dataclass(frozen=True)
 class Place:
-    """A system, and what can be done there; `staging` are the roads for bulk data beside the gateway."""
+    """A system, and what can be done there; `staging` are its staging methods by name, the preferred one first."""
 
     system: System
     files: Files
     attributes: Attributes
     checksums: Checksums
     uploads: Uploads
+    archives: Archives
+    tarballs: Tarballs
     jobs: TransferJobs
-    staging: StagedTransfers
+    staging: Mapping[str, Staging]
 
 
 Places = Mapping[str, Place]
@@ -51,6 +55,21 @@ def checked_path(system: System, path: str, field: str = "path") -> str:
     ):
         raise _wrong(field, f"is in none of the filesystems of system {system.name}")
     return normal
+
+
+async def demand_inside(place: Place, path: str, *, follow: bool, field: str = "path") -> None:
+    """Raise Outside when links on the way to `path`, which need not exist, lead out of the filesystems.
+
+    `follow`: also those that the path itself is. For what is then done by a job; operations look by themselves.
+    """
+    if not place.system.check_links:
+        return
+    try:
+        await place.files.stat(path, dereference=follow)
+    except Outside:
+        raise Outside(field, path, place.system.name) from None
+    except FileError:  # the job will tell
+        return
 
 
 def _wrong(field: str, why: str) -> InvalidArgument:

@@ -4,9 +4,11 @@ One module per method, registered in the entry-point group `passerelle.staging` 
 of a system. A method submits a transfer job on the system, and tells the caller's side what it has to do.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from passerelle.runtime.errors import InvalidArgument
 from passerelle.storage.transfer_jobs import SubmittedJob
 
 
@@ -86,3 +88,12 @@ class Staging(Protocol):
     async def download(self, outbound: Outbound) -> Staged:
         """Let a file leave. Raises as `upload` does, and FileError for a file that cannot be read."""
         ...
+
+
+def method_of(methods: Mapping[str, Staging], name: str | None) -> Staging:
+    """The staging method of that name, the first when none is asked for; InvalidArgument says which there are."""
+    found = methods.get(name or next(iter(methods), ""))
+    if found is None:
+        there = f"Available on this system: {', '.join(methods) or 'none'}."
+        raise InvalidArgument(f"Requested transfer method is not available. {there}")
+    return found
