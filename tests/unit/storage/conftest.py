@@ -6,6 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.unit.storage.profile import Profile
 from tests.unit.storage.world import World, remote, serving_storage
 
 
@@ -19,3 +20,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def channel(world: World) -> AsyncIterator[grpc.aio.Channel]:
     async with serving_storage(world) as found:
         yield found
+
+
+@pytest.fixture
+def profile(channel: grpc.aio.Channel) -> Profile:
+    return Profile(channel)
