@@ -17,6 +17,7 @@ from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.serve import serving
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.runtime.stages import Authority, authorise, map_errors, observe
+from passerelle.storage.archives import Archives
 from passerelle.storage.attributes import Attributes
 from passerelle.storage.checksums import Checksums
 from passerelle.storage.config import StorageSection
@@ -27,6 +28,7 @@ from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.system_files import SystemFiles
+from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
@@ -78,6 +80,8 @@ async def remote(
                 attributes=Attributes(sessions),
                 checksums=Checksums(sessions, files),
                 uploads=Uploads(sessions, settings),
+                archives=Archives(sessions),
+                tarballs=Tarballs(sessions, system.ssh.timeout.command),
                 jobs=jobs,
                 staging={},
             )

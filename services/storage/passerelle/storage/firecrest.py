@@ -23,6 +23,8 @@ from passerelle.storage.files import Columns, Excerpt, Listing
 from passerelle.storage.firecrest_bodies import (
     ChangeModeBody,
     ChangeOwnerBody,
+    CompressBody,
+    ExtractBody,
     HeadQuery,
     ListQuery,
     MakeDirectoryBody,
@@ -48,6 +50,7 @@ from passerelle.storage.firecrest_replies import (
 from passerelle.storage.form import FormFile
 from passerelle.storage.gnu import failure, told_by
 from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.tarballs import Tarball
 
 _COLUMNS: Columns = (
     ("name", "name"),
@@ -76,6 +79,8 @@ OPENAPI: Mapping[str, Operation] = {
     "Upload": Operation(replies={204: None}),
     "Checksum": Operation(replies={200: ChecksumReply}),
     "FileType": Operation(replies={200: FileTypeReply}),
+    "Compress": Operation(body=CompressBody, replies={204: None}),
+    "Extract": Operation(body=ExtractBody, replies={204: None}),
     "ChangeMode": Operation(body=ChangeModeBody, replies={200: ChangedFileReply}),
     "ChangeOwner": Operation(body=ChangeOwnerBody, replies={200: ChangedFileReply}),
     "MakeSymlink": Operation(body=MakeSymlinkBody, replies={201: ChangedFileReply}),
@@ -225,6 +230,25 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
             made = await place.files.row(path, _COLUMNS)
         await _answered(context, 201)
         return _output(made)
+
+    async def Compress(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`tar -c`."""
+        place, path, body = self._read(CompressBody, request)
+        target = checked_path(place.system, body.target_path)
+        tarball = Tarball(path, body.compression, body.dereference, body.match_pattern)
+        with told_by("tar", path):
+            await place.tarballs.compress(tarball, target)
+        await _answered(context, 204)
+        return HttpBody()
+
+    async def Extract(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`tar -x`."""
+        place, path, body = self._read(ExtractBody, request)
+        target = checked_path(place.system, body.target_path)
+        with told_by("tar", path):
+            await place.tarballs.extract(path, target, body.compression)
+        await _answered(context, 204)
+        return HttpBody()
 
     def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[Place, str, B]:
         """Where a body points, and what it says; checked in FirecREST's order."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.firecrest import SOURCE_PATH, Model, Text, read_body
 
+Compression = Literal["none", "bzip2", "gzip", "xz"]
 Number = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
@@ -105,6 +106,26 @@ class ChangeOwnerBody(PathBody):
 
     owner: Text = ""
     group: Text = ""
+
+
+class TargetBody(PathBody):
+    """One file becomes another."""
+
+    target_path: Text
+
+
+class CompressBody(TargetBody):
+    """What to pack; `matchPattern` is a regular expression of find(1) for the paths of files."""
+
+    match_pattern: Text | None = None
+    dereference: bool = False
+    compression: Compression = "gzip"
+
+
+class ExtractBody(TargetBody):
+    """What to unpack into the directory `targetPath`."""
+
+    compression: Compression = "gzip"
 
 
 class MakeSymlinkBody(PathBody):

@@ -6,9 +6,19 @@ One table, from FirecREST's recorded messages (coreutils 9.1, C locale); the exi
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from passerelle.runtime.errors import ApiError, InvalidArgument, TooLarge
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendError,
+    FailedPrecondition,
+    Forbidden,
+    InvalidArgument,
+    NotFound,
+    TooLarge,
+    Unsupported,
+)
 from passerelle.storage.attributes import InvalidAttribute
-from passerelle.storage.files import FileError, Outside
+from passerelle.storage.files import FileError, NoSpace, Outside
 
 # By program and failed step; a step that is not listed is worded as the program's first one.
 _PHRASES: Mapping[str, Mapping[str, str]] = {
@@ -25,6 +35,7 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
     "file": {"open": "cannot open '{}'"},
     "chmod": {"access": "cannot access '{}'", "chmod": "changing permissions of '{}'"},
     "chown": {"access": "cannot access '{}'", "chown": "changing ownership of '{}'"},
+    "tar": {"open": "{}: Cannot open", "exists": "{}: Cannot open", "rename": "{}: Cannot open"},
     "ln": {"symlink": "failed to create symbolic link '{}'"},
 }
 
@@ -69,3 +80,34 @@ def failure(program: str, said: str, kind: type[ApiError], status: int = 1) -> A
 
 def _message(program: str, said: str, status: int = 1) -> str:
     return f"Remote process failed with exit status:{status} and error message:{program}: {said}"
+
+
+# What tar and the programs it runs say, and the error it means to FirecREST's clients. First match wins: FirecREST
+# itself looks for the words from the third row on, in this order.
+_WORDS: tuple[tuple[str, type[ApiError]], ...] = (
+    ("Cannot exec", Unsupported),
+    ("No space left on device", NoSpace),
+    ("Disk quota exceeded", NoSpace),
+    ("No such file or directory", NotFound),
+    ("Permission denied", Forbidden),
+    ("Operation not permitted", Forbidden),
+    ("File exists", FailedPrecondition),
+    ("Is a directory", FailedPrecondition),
+    ("Not a directory", FailedPrecondition),
+    # not an archive, or not one of this compression
+    ("not in gzip format", FailedPrecondition),
+    ("is not a bzip2 file", FailedPrecondition),
+    ("File format not recognized", FailedPrecondition),
+    ("does not look like a tar archive", FailedPrecondition),
+    ("nexpected end of file", FailedPrecondition),
+    ("Unexpected end of input", FailedPrecondition),
+    ("Unexpected EOF", FailedPrecondition),
+)
+
+
+def refused(output: Output) -> ApiError:
+    """A failed program's failure in FirecREST's words: all that it said."""
+    said = output.stderr.strip()
+    kind = next((kind for words, kind in _WORDS if words in said), BackendError)
+    told = f" and error message:{said}" if said else ""
+    return kind(f"Remote process failed with exit status:{output.status}{told}")

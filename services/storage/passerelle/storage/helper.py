@@ -35,6 +35,7 @@ _MODULES = (
     "attributes",
     "checksums",
     "placing",
+    "packing",
     "operations",
     "conversation",
 )

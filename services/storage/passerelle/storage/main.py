@@ -14,6 +14,7 @@ from passerelle.runtime.config import SiteBase, System, section
 from passerelle.runtime.plugins import make
 from passerelle.runtime.service import running_service
 from passerelle.runtime.ssh.pool import SshPool
+from passerelle.storage.archives import Archives
 from passerelle.storage.attributes import Attributes
 from passerelle.storage.checksums import Checksums
 from passerelle.storage.compute_messages import ComputeJobs, compute_jobs
@@ -25,6 +26,7 @@ from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.system_files import SystemFiles
+from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
@@ -93,6 +95,8 @@ def _place(
         attributes=Attributes(sessions),
         checksums=Checksums(sessions, files),
         uploads=Uploads(sessions, settings),
+        archives=Archives(sessions),
+        tarballs=Tarballs(sessions, system.ssh.timeout.command),
         jobs=jobs,
         staging=methods,
     )

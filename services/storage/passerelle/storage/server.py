@@ -7,6 +7,7 @@ from typing import Any
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
+from passerelle.storage.archive_server import read_archive, write_archive
 from passerelle.storage.attribute_messages import algorithm_of, checksum_message, link_target
 from passerelle.storage.content_messages import (
     Reading,
@@ -105,6 +106,18 @@ class StorageService(pb_grpc.StorageServiceServicer):
         async with aclosing(place.checksums.compute(path, algorithm)) as steps:
             async for progress in steps:
                 yield checksum_message(progress, algorithm)
+
+    def ReadArchive(
+        self, request: pb.ReadArchiveRequest, context: Any
+    ) -> AsyncIterator[HttpBody]:
+        """A directory as an archive."""
+        return read_archive(self._places, request, context)
+
+    async def WriteArchive(
+        self, requests: AsyncIterator[pb.WriteArchiveRequest], context: Any
+    ) -> pb.WriteArchiveResponse:
+        """A directory from an archive."""
+        return await write_archive(self._places, requests)
 
     async def RemoveFile(self, request: pb.RemoveFileRequest, context: Any) -> Empty:
         """Away with it."""

@@ -5,7 +5,8 @@ A helper per connection does what SFTP cannot do or does slowly, plain commands 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+import shlex
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -21,6 +22,7 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.content import Session
 from passerelle.storage.files import Progress
 from passerelle.storage.helper import NoHelper, RemoteHelper
+from passerelle.storage.pipes import Pipe
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +138,14 @@ class Sessions:
         async with aclosing(self.stream(operation, **arguments)) as pieces:
             async for piece in pieces:
                 yield Progress(**orjson.loads(piece))
+
+    @asynccontextmanager
+    async def program(self, argv: Sequence[str]) -> AsyncIterator[Pipe]:
+        """A program that runs as long as the block does, in the C locale; ConnectionFailed or Overloaded."""
+        user = await self._user()
+        line = shlex.join(("env", "LC_ALL=C", *argv))
+        async with user.connection.piped(line) as process, Pipe.of(process, self._system.name, user.stall) as pipe:
+            yield pipe
 
     @asynccontextmanager
     async def transfer(self) -> AsyncIterator[Session]:

@@ -95,6 +95,24 @@ class Connection:
                 raise self._failed()
             return Output(process.exit_status, str(stdout), str(stderr))
 
+    @asynccontextmanager
+    async def piped(self, line: str) -> AsyncIterator["asyncssh.SSHClientProcess[bytes]"]:
+        """One command line, running as long as the block does, on one of the channels that `run` shares.
+
+        Its streams are bytes; lone surrogates in the line stand for bytes that are not UTF-8 (PEP 383). Leaving the
+        block ends the process. Raises Overloaded or ConnectionFailed on the way in.
+        """
+        async with self.use(), self._channels.turn():
+            command: Any = line.encode("utf-8", "surrogateescape")
+            process = await self.start(command, encoding=None)
+            try:
+                yield process
+            finally:
+                await _end(process)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(2 * _KILL_GRACE):
+                        await process.wait_closed()
+
     async def start(self, line: str, **options: Any) -> "asyncssh.SSHClientProcess[Any]":
         """Start a process on a channel of its own, asking again when the server has no session slot free yet.
 

@@ -5,6 +5,7 @@ from passerelle.storage.remote.changes import make_directory, remove
 from passerelle.storage.remote.checksums import checksum_file
 from passerelle.storage.remote.content import excerpt, read_file
 from passerelle.storage.remote.listing import list_files
+from passerelle.storage.remote.packing import pack_source, settle, unpack_target
 from passerelle.storage.remote.placing import begin_part, place_part, write_target
 from passerelle.storage.remote.rows import stat_file
 
@@ -25,5 +26,8 @@ OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
     "target": write_target,
     "begin": begin_part,
     "place": place_part,
+    "pack_source": pack_source,
+    "unpack_target": unpack_target,
+    "settle": settle,
 }
 """Each takes the Call and the arguments of its request; its result may come piece by piece."""
