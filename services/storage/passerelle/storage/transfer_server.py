@@ -18,7 +18,7 @@ from passerelle.storage.staging import (
     method_of,
 )
 from passerelle.storage.transfer_jobs import SubmittedJob
-from passerelle.storage.transfers import Order, Progress, Road
+from passerelle.storage.transfers import CopyProgress, Order, Road
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
 
@@ -39,7 +39,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         road = "staged" if request.method == pb.TransferRequest.STAGED else "direct"
         if road not in self._roads:
             raise FailedPrecondition(f"No system of this site can be reached by {road} transfers.")
-        async with aclosing(self._roads[road].copy(order)) as told:  # type: ignore[type-var]
+        async with aclosing(self._roads[road].copy(order)) as told:
             async for progress in told:
                 yield _progress_message(progress)
 
@@ -77,7 +77,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         return _staged_message(await method_of(place.staging, request.method).download(outbound))
 
 
-def _progress_message(progress: Progress) -> pb.TransferProgress:
+def _progress_message(progress: CopyProgress) -> pb.TransferProgress:
     return pb.TransferProgress(
         bytes_done=progress.done,
         bytes_total=progress.total,

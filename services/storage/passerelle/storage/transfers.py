@@ -8,7 +8,7 @@ import asyncio
 import errno
 import hashlib
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -24,9 +24,10 @@ from weakref import WeakValueDictionary
 import grpc
 
 from passerelle.runtime import caller
-from passerelle.runtime.errors import ApiError, FailedPrecondition, Field, InvalidArgument, NotFound
+from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
 from passerelle.runtime.turns import Turns
 from passerelle.storage.checksums import Algorithm
+from passerelle.storage.content import Changed
 from passerelle.storage.files import FileError, OpenFile
 from passerelle.storage.places import Place
 from passerelle.storage.terms import Terms, WriteMode
@@ -63,7 +64,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CopyProgress:
     """How far a copy is, in bytes: taken by the target, the file's size, and what an earlier call had brought. The
     jobs that carry it, if any; `sha256` of both ends once it is done."""
 
@@ -77,12 +78,12 @@ class Progress:
 class Road(Protocol):
     """A way for files to get from one system to another."""
 
-    def copy(self, order: Order) -> AsyncIterator[Progress]:
+    def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
         """Copy, telling about once a second how far it is; the last progress has the checksum.
 
         Closing the iterator cancels the copy. Raises InvalidArgument or FileError for what cannot be copied there,
-        FailedPrecondition for a source that changed meanwhile, DataLoss for a copy that is not like its source, and
-        what the way to either system raises. Every error names the system.
+        Changed for a source that changed meanwhile, DataLoss for a copy that is not like its source, and what the way
+        to either system raises. Every error names the system.
         """
         ...
 
@@ -93,7 +94,7 @@ class Direct:
     def __init__(self) -> None:
         self._turns: WeakValueDictionary[tuple[str, str], Turns] = WeakValueDictionary()
 
-    async def copy(self, order: Order) -> AsyncIterator[Progress]:
+    async def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
         """See `Road.copy`. What has arrived when it breaks off is kept, to be resumed."""
         await _demand_free(order)
         async with self._turn(order), _opened(order) as file:
@@ -128,9 +129,9 @@ class _Copy:
         self._resumed = 0
         self._taken = 0
 
-    def progress(self, sha256: str = "") -> Progress:
+    def progress(self, sha256: str = "") -> CopyProgress:
         """How far it is."""
-        return Progress(self._taken, self._file.size, self._resumed, (), sha256)
+        return CopyProgress(self._taken, self._file.size, self._resumed, (), sha256)
 
     async def begin(self) -> None:
         """Find what an earlier call brought, where it shall be resumed, or begin anew."""
@@ -144,7 +145,7 @@ class _Copy:
             await self._give_up()
             await uploads.create(path, self._upload)
 
-    async def finish(self) -> Progress:
+    async def finish(self) -> CopyProgress:
         """Bring what is missing, compare both ends, and put it in its place."""
         checksum = asyncio.create_task(self._checksum())
         try:
@@ -163,11 +164,11 @@ class _Copy:
             async with aclosing(self._content()) as content:
                 with _on(self._order.target):
                     await uploads.write(path, self._upload, self._resumed, content)
-        except FileError:
-            await self._demand_unchanged()  # one that became shorter says so
+        except (FileError, Changed):  # the former when it became shorter
+            await self._demand_unchanged()
             raise
 
-    async def _content(self) -> AsyncIterator[bytes]:
+    async def _content(self) -> AsyncGenerator[bytes, None]:
         """The missing bytes, read no faster than the target takes them."""
         missing = self._file.chunks(self._resumed, self._file.size - self._resumed)
         with _on(self._order.source):
@@ -178,25 +179,21 @@ class _Copy:
 
     async def _checksum(self) -> str:
         """The source's, computed where it lies."""
-        place, path, value = self._order.source, self._order.path, ""
+        place, path = self._order.source, self._order.path
         with _on(place):
             async with aclosing(place.checksums.compute(path, Algorithm.SHA256)) as steps:
                 async for step in steps:
-                    value = step.value
-        return value
+                    found = step.result
+        return str(found)
 
     async def _demand_unchanged(self) -> None:
-        source = self._order.source
-        with _on(source):
-            now = await source.files.stat(self._order.path, dereference=True)
-        if now.version == self._file.version:
-            return
-        await self._give_up()
-        raise FailedPrecondition(
-            f"{self._order.path} on system {source.system.name} changed while it was copied; nothing was put in the "
-            "target's place.",
-            system=source.system.name,
-        )
+        """Raise Changed when what the path holds is not what is being copied; what has arrived is of no use then."""
+        place, path = self._order.source, self._order.path
+        with _on(place):
+            now = await place.files.stat(path, dereference=True)
+            if now.version != self._file.version:
+                await self._give_up()
+                raise Changed(path)
 
     async def _complete(self, sha256: str) -> None:
         target, path = self._order.target, self._order.target_path
