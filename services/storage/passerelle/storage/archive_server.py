@@ -10,6 +10,7 @@ from urllib.parse import quote
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.storage.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
+from passerelle.storage.content_messages import pieces
 from passerelle.storage.files import shown
 from passerelle.storage.messages import target
 from passerelle.storage.places import Places
@@ -26,13 +27,13 @@ async def read_archive(
     place, path = target(places, request)
     packing = _FORMATS.get(request.format, TAR_GZ)
     selection = Selection(request.dereference, request.pattern)
-    async with aclosing(place.archives.packed(path, packing, selection)) as pieces:
-        first = await anext(pieces)
+    async with aclosing(place.archives.packed(path, packing, selection)) as packed:
+        first = await anext(packed)
         # Only now: after initial metadata no error reaches a REST caller.
         name = (posixpath.basename(path) or "root") + packing.suffix
         await context.send_initial_metadata((("content-disposition", attachment(name)),))
         yield HttpBody(content_type=packing.media_type, data=first)
-        async for piece in pieces:
+        async for piece in packed:
             yield HttpBody(content_type=packing.media_type, data=piece)
 
 
@@ -43,23 +44,15 @@ async def write_archive(
     first = await anext(requests)
     place, path = target(places, first)
     packing = _FORMATS.get(first.format, TAR_GZ)
-    content = _content(first, requests)
+    content = pieces(first, requests)
     entries = await place.archives.unpack(path, packing, content, overwrite=first.overwrite)
     return pb.WriteArchiveResponse(path=shown(path), entries=entries)
 
 
 def attachment(name: str) -> str:
-    """`Content-Disposition` for a file to be saved under a name (RFC 6266); as RFC 8187 has it where it is not plain."""
+    """`Content-Disposition` for a file to be saved under a name (RFC 6266; RFC 8187 where the name is not plain)."""
     plain = _UNSAFE.sub("_", name)
     if plain == name:
         return f'attachment; filename="{name}"'
     exact = quote(shown(name), safe="")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"
-
-
-async def _content(
-    first: pb.WriteArchiveRequest, others: AsyncIterator[pb.WriteArchiveRequest]
-) -> AsyncIterator[bytes]:
-    yield first.content.data
-    async for request in others:
-        yield request.content.data

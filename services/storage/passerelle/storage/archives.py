@@ -1,4 +1,4 @@
-"""Archives as streams: packed and unpacked by GNU tar on the system while they travel, without a job or a temporary file.
+"""Archives as streams: packed and unpacked by GNU tar on the system while they travel, without a job or a copy.
 
 What a whole archive is, tar decides: unless it ends well, the stream that it made is an error, and what it has unpacked
 is removed.
@@ -56,7 +56,7 @@ TAR_ZST = Format(".tar.zst", "application/zstd", ("--use-compress-program=zstd",
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a path is packed: what links lead to, and only files whose names match a shell pattern, if there is one."""
+    """What of a path is packed: what links lead to; only files whose names match a shell pattern, if there is one."""
 
     dereference: bool = False
     pattern: str = ""

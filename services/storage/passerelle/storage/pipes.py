@@ -34,7 +34,7 @@ class Pipe:
     async def of(
         cls, process: "asyncssh.SSHClientProcess[bytes]", system: str, stall: float
     ) -> AsyncIterator["Pipe"]:
-        """The pipe of a process on `system`, for the length of the block; no step may take more than `stall` seconds."""
+        """The pipe of a process on `system`, for the length of the block; no step may take longer than `stall` s."""
         pipe = cls(process, system, stall)
         try:
             yield pipe

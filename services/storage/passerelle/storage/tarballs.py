@@ -46,8 +46,8 @@ _UNPACKED = 'mkdir -- "$1" && shift && exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Tarball:
-    """What to pack: `source`, or every file in and below its *parent* whose path, as find(1) sees it from there, matches
-    the regular expression `pattern` (of Emacs, as find has them). `compression` is one of COMPRESSIONS."""
+    """What to pack: `source`, or every file in and below its *parent* whose path, as find(1) sees it from there,
+    matches the regular expression `pattern` (of Emacs, as find has them). `compression` is one of COMPRESSIONS."""
 
     source: str
     compression: str = "gzip"
@@ -58,8 +58,8 @@ class Tarball:
 class Tarballs:
     """The archives on one system, as the current caller. `limit` is the time for one, in seconds.
 
-    What tar does not do raises what `gnu.refused` makes of its words; DeadlineExceeded when it takes longer: then it has
-    ended, and nothing is left of its work.
+    What tar does not do raises what `gnu.refused` makes of its words; DeadlineExceeded when it takes longer: then it
+    has ended, and nothing is left of its work.
     """
 
     def __init__(self, sessions: Sessions, limit: float) -> None:

@@ -57,8 +57,8 @@ def _entries(call: Call, directory: bytes) -> "Iterator[os.DirEntry[bytes]]":
 
 
 def unpack_target(call: Call, path: bytes) -> bytes:
-    """JSON about the directory that an archive shall be unpacked into: `real` is its path without links, `there` whether
-    it exists. What would have to be written to must be writable."""
+    """JSON about the directory that an archive shall be unpacked into: `real` is its path without links, `there`
+    whether it exists. What would have to be written to must be writable."""
     real = os.path.realpath(path)
     there = os.path.lexists(real)
     changed = real if there else os.path.dirname(real)
@@ -77,8 +77,8 @@ def unpack_target(call: Call, path: bytes) -> bytes:
 def settle(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool) -> bytes:
     """Put the unpacked tree `part` in the place of the directory `path`, or into it where it is there.
 
-    `part` is on the same filesystem. Nothing is changed when something in it is refused: devices; links that lead out of
-    the tree, unless `any_links`; what is there already, unless `overwrite`. A directory is never replaced by a file.
+    `part` is on the same filesystem. Nothing is changed when something in it is refused: devices; links that lead out
+    of the tree, unless `any_links`; what is there already, unless `overwrite`. No file replaces a directory.
     The answer counts the entries.
     """
     tree = raw(part)
@@ -129,7 +129,7 @@ def leads_out(link: bytes, tree: bytes, final: bytes) -> bool:
 
 
 def _next_link(at: "list[bytes]", ahead: "list[bytes]", tree: bytes) -> "bytes | None":
-    """Follow `ahead` from the directory `at` on, up to the next link; `..` where it leaves the tree, None at its end."""
+    """Follow `ahead` from the directory `at` up to the next link; `..` where it leaves the tree, None at its end."""
     while ahead:
         name = ahead.pop(0)
         if name == b"..":
