@@ -62,6 +62,22 @@ def test_systems(full: tuple[dict[str, Any], list[str]]) -> None:
     assert daint["data_operation"] == {
         "max_ops_file_size": 1048576,
         "datatransfer_jobs_directives": ["#SBATCH -A {account}"],
+        "staging": [
+            {
+                "type": "s3",
+                "options": {
+                    "private_url": "http://minio:9000",
+                    "public_url": "https://s3.example.org",
+                    "access_key_id": "id",
+                    "secret_access_key": "secret_file:/etc/firecrest/s3",
+                    "region": "us-east-1",
+                    "ttl": 604800,
+                    "part_size": 1073741824,
+                    "parallel": 5,
+                    "lifecycle_days": 7,
+                },
+            }
+        ],
     }
 
 
@@ -120,7 +136,8 @@ def test_static_keys_keep_their_secret_files(full: tuple[dict[str, Any], list[st
         "clusters.0.scheduler.connection_mode",
         "clusters.0.scheduler.api_url",
         "clusters.0.scheduler.api_version",
-        "clusters.0.data_operation.data_transfer",
+        "clusters.0.data_operation.data_transfer.multipart.use_split",
+        "clusters.0.data_operation.data_transfer.multipart.tmp_folder",
         "clusters.1.probing",
         "clusters.2.scheduler.type",
         "logger",
@@ -159,14 +176,54 @@ def test_earlier_releases(tmp_path: Path) -> None:
     text = SMALL.replace("  type: SSHStaticKeys\n  keys: ", "  ").replace(
         "{alice: {private_key: text}}", "alice: {private_key: text}"
     )
-    text += "    datatransfer_jobs_directives: [a]\nstorage: {name: x, max_ops_file_size: 7}\n"
+    text += "    datatransfer_jobs_directives: [a]\nstorage: {name: x, max_ops_file_size: 7, "
+    text += "private_url: 'http://minio', accessKeyId: id, secret_access_key: s}\n"
     site, notes = small(tmp_path, text)
     assert site["auth"]["ssh_credentials"]["options"]["users"] == {"alice": {"private_key": "text"}}
     assert site["systems"][0]["data_operation"] == {
         "max_ops_file_size": 7,
         "datatransfer_jobs_directives": ["a"],
+        "staging": [
+            {
+                "type": "s3",
+                "options": {
+                    "private_url": "http://minio",
+                    "access_key_id": "id",
+                    "secret_access_key": "s",
+                },
+            }
+        ],
     }
-    assert any(note.startswith("storage: not carried over") for note in notes)
+    assert not any(note.startswith("storage") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (
+            "{service_type: streamer, portRange: [1000, 1009], public_ips: [192.0.2.1], "
+            "wait_timeout: 9, inbound_transfer_limit: 8, host: 127.0.0.1}",
+            {
+                "type": "streamer",
+                "options": {
+                    "host": "127.0.0.1",
+                    "port_range": [1000, 1009],
+                    "public_ips": ["192.0.2.1"],
+                    "wait_timeout": 9,
+                    "inbound_transfer_limit": 8,
+                },
+            },
+        ),
+        ("{serviceType: wormhole, pypi_index_url: 'http://x'}", {"type": "wormhole"}),
+        ("{service_type: pigeon}", None),
+    ],
+)
+def test_staging_methods(tmp_path: Path, theirs: str, ours: dict[str, Any] | None) -> None:
+    site, notes = small(tmp_path, SMALL + f"    data_operation: {{data_transfer: {theirs}}}\n")
+    operation = site["systems"][0].get("data_operation", {})
+    assert operation.get("staging", []) == ([ours] if ours else [])
+    told = [note for note in notes if note.startswith("clusters.0.data_operation")]
+    assert len(told) == ("streamer" not in theirs)
 
 
 def test_clusters_in_a_directory(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def _plugins(site: SiteBase) -> Iterator[tuple[Key, str, Plugin]]:
     for number, system in enumerate(site.systems):
         yield ("systems", number, "scheduler"), "passerelle.schedulers", system.scheduler
         for place, staging in enumerate(system.data_operation.staging):
-            key = ("systems", number, "data_operation", "staging", place)
-            yield key, "passerelle.staging", staging
+            where = ("systems", number, "data_operation", "staging", place)
+            yield where, "passerelle.staging", staging
     for key, group in _PLUGINS:
         plugin: Plugin | None = getattr(getattr(site, key[0]), key[1])
         if plugin is not None:

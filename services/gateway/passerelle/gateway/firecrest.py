@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from passerelle.firecrest.v2 import status_pb2 as pb
 from passerelle.firecrest.v2 import status_pb2_grpc as pb_grpc
+from passerelle.gateway.firecrest_staging import StagingReply, staging_reply
 from passerelle.gateway.systems import Directory, Health, Listed
 from passerelle.runtime.config import DataOperation, Filesystem, Probing, Scheduler, Ssh, System
 from passerelle.runtime.firecrest import Operation, json_reply
@@ -83,7 +84,7 @@ class DataOperationReply(TypedDict):
 
     datatransfer_jobs_directives: list[str]
     max_ops_file_size: int
-    data_transfer: dict[str, Any] | None
+    data_transfer: StagingReply | None
 
 
 class SystemReply(TypedDict):
@@ -219,7 +220,7 @@ def _data_operation(operation: DataOperation) -> DataOperationReply:
     return DataOperationReply(
         datatransfer_jobs_directives=list(operation.datatransfer_jobs_directives),
         max_ops_file_size=operation.max_ops_file_size,
-        data_transfer=None,
+        data_transfer=staging_reply(operation.staging),
     )
 
 

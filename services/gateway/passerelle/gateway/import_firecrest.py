@@ -11,6 +11,7 @@ import yaml
 
 from passerelle.gateway.import_firecrest_keys import host_keys
 from passerelle.gateway.import_firecrest_part import Part
+from passerelle.gateway.import_firecrest_staging import former_staging, staging
 from passerelle.runtime import plugins
 from passerelle.runtime.config import ConfigError, site_model
 
@@ -23,7 +24,6 @@ _OPENFGA = (
     "NOT CARRIED OVER, AND THIS OPENS ACCESS: OpenFGA decided who may use which system; the result lets every user "
     "with a valid token use every system on which they have an account and SSH credentials"
 )
-_TRANSFER = "data transfer over {} has no counterpart yet; files go through the gateway, by stream"
 
 
 def imported(path: Path, *, read_host_keys: bool) -> tuple[str, list[str]]:
@@ -153,10 +153,9 @@ def _former_limits(top: Part) -> dict[str, Any]:
     found = _data_operation(limits)
     storage = top.part("storage")
     found |= storage.rename(max_ops_file_size="max_ops_file_size")
-    if storage.take("name"):
-        storage.note(f"not carried over: {_TRANSFER.format('S3')}")
-    elif not found:
-        storage.end()
+    if methods := former_staging(storage):
+        found["staging"] = methods
+    storage.end()
     return found
 
 
@@ -261,8 +260,7 @@ def _data_operation(part: Part) -> dict[str, Any]:
         max_ops_file_size="max_ops_file_size",
         datatransfer_jobs_directives="datatransfer_jobs_directives",
     )
-    if transfer := part.take("data_transfer"):
-        kind = transfer.get("service_type", transfer.get("serviceType", "?"))
-        part.note(f"not carried over: {_TRANSFER.format(kind)}", "data_transfer")
+    if "data_transfer" in part:
+        found["staging"] = staging(part.part("data_transfer"))
     part.end()
     return found

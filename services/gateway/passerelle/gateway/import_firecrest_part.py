@@ -21,6 +21,9 @@ class Part:
         self.notes = notes
         self._left: dict[str, Any] = dict(data or {})
 
+    def __contains__(self, name: str) -> bool:
+        return self._left.get(self._spelt(name)) is not None
+
     def take(self, name: str, default: Any = None) -> Any:
         """The value of a key, which counts as carried over then; `default` when it is absent or null."""
         value = self._left.pop(self._spelt(name), None)

@@ -188,7 +188,7 @@ def _directives(directives: Directives) -> DirectivesReply:
             return DirectivesReply(transferMethod="s3", downloadUrl=url)
         case Coordinates(encoded):
             return DirectivesReply(transferMethod="streamer", coordinates=encoded)
-        case Code(None):
-            return DirectivesReply(transferMethod="wormhole")
-        case Code(code):
+        case Code(str(code)):
             return DirectivesReply(transferMethod="wormhole", wormholeCode=code)
+        case Code():
+            return DirectivesReply(transferMethod="wormhole")
