@@ -89,7 +89,7 @@ class Difference:
                 "data": {"fields": fields},
                 **kept,
             }
-        text = message if str(self.says) in message else f"... {self.says} ..."
+        text = message if str(self.says) in str(message) else f"... {self.says} ..."
         return {"errorType": "error", "message": text, "data": None, **kept}
 
 
@@ -220,6 +220,7 @@ DIFFERENCES: dict[str, Difference] = {
     "fs_file_quote_in_path": _QUOTED_LATER,
     "fs_checksum_space_in_name": _QUOTED_LATER,
     "fs_symlink_err_quote_in_path": Difference("quoting", 201, body=ANYTHING),
+    "fs_compress_err_malformed_json": Difference("validation", 400, field="1"),
     "fs_compress_err_quote_in_path": Difference("quoting", 204),
     "fs_chmod_mode_injection": Difference("validation", 400, body=ANYTHING),
     "fs_chmod_bad_mode": Difference("validation", 400, body=ANYTHING),
