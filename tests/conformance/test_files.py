@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from passerelle.runtime.errors import BackendError, DeadlineExceeded, InvalidArgument, Overloaded
 from passerelle.storage.files import Excerpt, FileError, Listing
+from passerelle.storage.terms import Terms
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
 
 COLUMNS = (("n", "name"), ("kind", "letter"), ("100%", "size_text"), ("to", "target"))
@@ -337,7 +338,8 @@ async def test_writing_and_overwriting(world: World, tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     digest = hashlib.sha256(content).hexdigest()
     path = tmp_path / "file"
-    written = await world.files.write(str(path), pieces(content[:7], b"", content[7:]), digest)
+    chunks = pieces(content[:7], b"", content[7:])
+    written = await world.files.write(str(path), chunks, Terms(sha256=digest))
     assert (written.size, written.sha256) == (len(content), digest)
     assert path.read_bytes() == content
     path.chmod(0o640)
@@ -359,7 +361,7 @@ async def test_writing_to_a_link_writes_what_it_points_to(world: World, tmp_path
 async def test_a_wrong_checksum_leaves_the_old_file(world: World, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     with pytest.raises(InvalidArgument):
-        await world.files.write(str(tmp_path / "file"), pieces(b"new"), "0" * 64)
+        await world.files.write(str(tmp_path / "file"), pieces(b"new"), Terms(sha256="0" * 64))
     assert (tmp_path / "file").read_text() == "old"
     assert debris(tmp_path) == []
 

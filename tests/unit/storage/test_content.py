@@ -8,11 +8,10 @@ from typing import Any
 
 import asyncssh
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from passerelle.runtime.errors import DeadlineExceeded
-from passerelle.storage.content import BLOCK, RemoteFile, Replacement, Session, temporary_name
+from passerelle.storage.arrivals import Arrival
+from passerelle.storage.content import BLOCK, RemoteFile, Session
 from passerelle.storage.files import FileError, NoSpace
 from tests.unit.storage.world import pieces
 
@@ -29,90 +28,72 @@ class Stingy:
         return self._content[offset : offset + min(size, self._part)]
 
 
-def opened(content: bytes, part: int, size: int | None = None) -> RemoteFile:
+def opened(content: bytes, part: int) -> RemoteFile:
     sftp: Any = None
-    file = Stingy(content, part)
-    length = len(content) if size is None else size
-    return RemoteFile(Session(sftp, "lab", 5), "/f", file, length, "")
+    return RemoteFile(Session(sftp, "lab", 5), "/f", Stingy(content, part))
 
 
 async def test_short_answers_are_not_the_end() -> None:
     content = os.urandom(3 * BLOCK + 7)
     file = opened(content, 100_000)
-    got = [chunk async for chunk in file.chunks(0, file.size)]
+    got = [chunk async for chunk in file.chunks(0, len(content))]
     assert b"".join(got) == content
     assert [len(chunk) for chunk in got] == [BLOCK, BLOCK, BLOCK, 7]
 
 
 async def test_a_file_that_shrank_is_an_error_not_a_short_file() -> None:
-    file = opened(os.urandom(BLOCK + 5), BLOCK, size=2 * BLOCK)
+    file = opened(os.urandom(BLOCK + 5), BLOCK)
     with pytest.raises(FileError):
-        [chunk async for chunk in file.chunks(0, file.size)]
+        [chunk async for chunk in file.chunks(0, 2 * BLOCK)]
 
 
 class Disk:
-    """An SFTP session, and the one file on it, whose disk takes `room` bytes."""
+    """An SFTP session, and the one file on it, whose disk takes `room` bytes; writes behind a failed one succeed."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.limits = asyncssh.SFTPLimits(0, 0, BLOCK, 0)
-        self.names: set[bytes] = set()
+        self.size = 0
 
-    async def open(self, path: bytes, *_: Any, **__: Any) -> "Disk":
-        self.names.add(path)
+    async def open(self, *_: Any, **__: Any) -> "Disk":
         return self
 
     async def write(self, data: bytes, offset: int) -> int:
-        if offset + len(data) > self.room:
+        if offset <= self.room < offset + len(data):
             raise asyncssh.SFTPFailure("Failure")
+        self.size = offset + len(data)
         return len(data)
+
+    async def truncate(self, size: int) -> None:
+        self.size = size
 
     async def statvfs(self, path: bytes) -> asyncssh.SFTPVFSAttrs:
         return asyncssh.SFTPVFSAttrs(bavail=0)
-
-    async def remove(self, path: bytes) -> None:
-        self.names.remove(path)
 
     async def close(self) -> None:
         pass
 
 
-def replacement(disk: Any, stall: float = 5) -> Replacement:
-    return Replacement(Session(disk, "lab", stall), "/d/f", b"/d/f", None, b"/d/.f.part")
+def arrival(disk: Any, stall: float = 5) -> Arrival:
+    return Arrival(Session(disk, "lab", stall), "/d/f", b"/d/.f.part")
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing() -> None:
-    disk = Disk(room=BLOCK)
+async def test_a_full_disk_is_told_and_leaves_no_hole() -> None:
+    disk = Disk(room=BLOCK + 5)
+    arriving = arrival(disk)
     with pytest.raises(FileError) as raised:
-        await replacement(disk).write(pieces(bytes(BLOCK), bytes(BLOCK)), None)
+        await arriving.new(pieces(bytes(BLOCK), bytes(BLOCK), bytes(BLOCK), b"x"))
     assert (raised.value.errno, raised.value.meaning) == (errno.ENOSPC, NoSpace)
     assert raised.value.detail == "/d/f: No space left on device"
-    assert disk.names == set()
+    assert (arriving.end, disk.size) == (BLOCK, BLOCK)
 
 
-async def test_a_sender_that_stalls_loses_its_place() -> None:
+async def test_a_sender_that_stalls_loses_its_place_but_not_what_it_sent() -> None:
     async def stalling() -> AsyncIterator[bytes]:
-        yield b"x"
+        yield bytes(BLOCK)
         await asyncio.sleep(3600)
 
-    disk = Disk(room=BLOCK)
+    arriving = arrival(Disk(room=2 * BLOCK), stall=0.05)
     with pytest.raises(DeadlineExceeded):
-        await replacement(disk, stall=0.05).write(stalling(), None)
-    assert disk.names == set()
-
-
-@given(st.text(min_size=1).map(lambda text: text.encode(errors="ignore").replace(b"/", b"")))
-def test_temporary_names_fit(name: bytes) -> None:
-    directory, temporary = os.path.split(temporary_name(b"/d/" + name[:255]))
-    assert directory == b"/d"
-    assert len(temporary) <= 255
-    assert temporary.startswith(b".")
-    assert temporary_name(b"/d/" + name) != temporary_name(b"/d/" + name)
-
-
-def test_a_name_of_255_bytes_is_cut_between_characters() -> None:
-    name = ("日" * 85).encode()
-    assert len(name) == 255
-    temporary = os.path.basename(temporary_name(b"/" + name))
-    temporary.decode()
-    assert len(temporary) <= 255
+        await arriving.new(stalling())
+    assert arriving.end == BLOCK

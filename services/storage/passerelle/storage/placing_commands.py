@@ -52,7 +52,7 @@ class PlacingCommands:
         """See `place_part`."""
         wrong = await self._wrong_part(path, part, size, sha256)
         old = await self._there(path)
-        version = old and old.version
+        version = old.version if old else None
         if not wrong and if_match and not among(version, (if_match,)):
             wrong = {"wrong": "version", "found": version or ""}
         found = wrong or {"version": await self._put(path, part, mode, old)}
