@@ -21,16 +21,16 @@ WORDS = "words"  # of a link that shall be made at `path`
 
 PATHS: "Mapping[str, Mapping[str, str]]" = {
     "stat": {"path": ASKED},
+    "stat_many": {},  # looks at each path by itself
     "list": {"path": ASKED},
     "walk": {"path": ASKED},
-    "measure": {"path": ITSELF},
     "remove": {"path": ITSELF},
     "run": {"path": ASKED},
     "copy": {"path": ASKED, "target": ITSELF},
     "move": {"path": ITSELF, "target": ITSELF},
     "symlink": {"path": ITSELF, "target": WORDS},
 }
-"""The path arguments by operation. What is not listed has one, `path`, and follows it."""
+"""The path arguments by operation. What is not listed has one, `path`, and a link at its end is followed."""
 _USUAL = {"path": FOLLOWED}
 
 

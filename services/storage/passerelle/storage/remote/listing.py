@@ -1,15 +1,17 @@
-"""Directories and trees."""
+"""Directories, whole or page by page."""
 
 import errno
+import fnmatch
+import itertools
 import os
 import stat
 
-from passerelle.storage.remote.outcome import Call, Cancelled, Failure
+from passerelle.storage.remote.outcome import Call, Failure, raw
 from passerelle.storage.remote.rows import link_target, look, row_maker, row_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PIECE = 1 << 16  # of a long answer; what has been sent travels while the rest is being made
 DOT = ord(".")
@@ -23,17 +25,23 @@ def list_files(
     recursive: bool,
     dereference: bool,
     limit: int,
+    pattern: str = "",
+    after: str = "",
+    count: "int | None" = None,
 ) -> "Iterator[bytes]":
-    """A JSON array in the order of GNU `ls` in the C locale, piece by piece; what is no directory is listed itself."""
+    """A JSON array in the order of GNU `ls` in the C locale, piece by piece; what is no directory is listed itself.
+
+    At most `count` entries, of those that match `pattern` and come behind the one named `after`.
+    """
     top = look(path, dereference)
     if not stat.S_ISDIR(top.st_mode):
         yield b"[" + row_of(path, dereference, columns) + b"]"
         return
     row = row_maker(columns)
-    above = ((top.st_dev, top.st_ino),)
     rows: list[str] = []
     opening, size, total = "[", 0, 0
-    for name, st, target in _walk(call, path, above, hidden, recursive, dereference):
+    tree = Tree(call, hidden, recursive, dereference, _wanted(raw(pattern), raw(after)))
+    for name, st, target in itertools.islice(tree.entries(path, top), count):
         rows.append(row(name, st, target))
         size += len(rows[-1])
         if size > PIECE:
@@ -44,46 +52,91 @@ def list_files(
     yield ((opening if rows or opening == "[" else "") + ",".join(rows) + "]").encode()
 
 
-def _walk(
-    call: Call,
-    path: bytes,
-    above: "tuple[tuple[int, int], ...]",
-    hidden: bool,
-    recursive: bool,
-    dereference: bool,
-) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
-    """A directory's entries, then those of each directory in it, with their names relative to `path`."""
-    pending = [(path, b"", above)]
-    while pending:
-        directory, prefix, above = pending.pop()
-        below = []
-        for name, st, target in _entries(call, directory, hidden, dereference):
-            yield prefix + name, st, target
-            if recursive and stat.S_ISDIR(st.st_mode):
-                identity = (st.st_dev, st.st_ino)
-                if identity not in above:  # a link may lead back up
-                    deeper = os.path.join(directory, name)
-                    below.append((deeper, prefix + name + b"/", (*above, identity)))
-        pending.extend(reversed(below))
+def _wanted(pattern: bytes, after: bytes) -> "Callable[[bytes], bool]":
+    """Whether an entry shall be listed, by its path in the tree."""
+    matches = matcher(pattern)
+    if not after:
+        return matches
+    begin = _place(after)
+    return lambda name: _place(name) > begin and matches(name)
 
 
-def _entries(
-    call: Call, directory: bytes, hidden: bool, dereference: bool
-) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
-    try:
-        names = os.listdir(directory)
-    except OSError as error:
-        raise Failure("open", directory, error.errno or 0) from None
-    base = directory.rstrip(b"/") + b"/"
-    stat_of = os.stat if dereference else os.lstat
-    for name in sorted(name for name in names if hidden or name[0] != DOT):
-        if call.cancelled:
-            raise Cancelled
+def matcher(pattern: bytes) -> "Callable[[bytes], bool]":
+    """Whether the last component of a path matches a shell pattern, if there is one."""
+    if not pattern:
+        return lambda name: True
+    return lambda name: fnmatch.fnmatchcase(os.path.basename(name), pattern)
+
+
+def _place(name: bytes) -> "list[tuple[bool, bytes]]":
+    """What sorts the entries of a tree in the order of `ls -R`: a directory's own ones before those below them."""
+    *directories, last = name.split(b"/")
+    return [*((True, directory) for directory in directories), (False, last)]
+
+
+class Tree:
+    """How a directory tree is gone through; entries that are not `wanted` are left out, what is below them is not."""
+
+    def __init__(
+        self,
+        call: Call,
+        hidden: bool,
+        recursive: bool,
+        dereference: bool,
+        wanted: "Callable[[bytes], bool]",
+    ) -> None:
+        self._call = call
+        self._hidden = hidden
+        self._recursive = recursive
+        self._dereference = dereference
+        self._wanted = wanted
+
+    def entries(
+        self, path: bytes, top: os.stat_result
+    ) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
+        """A directory's entries, then those of each directory in it, with their names relative to `path`."""
+        above: tuple[tuple[int, int], ...] = ((top.st_dev, top.st_ino),)
+        pending = [(path, b"", above)]
+        while pending:
+            directory, prefix, above = pending.pop()
+            below = []
+            for name, st, target in self._in(directory, prefix):
+                if self._wanted(prefix + name):
+                    yield prefix + name, st, target
+                if self._recursive and stat.S_ISDIR(st.st_mode):
+                    identity = (st.st_dev, st.st_ino)
+                    if identity not in above:  # a link may lead back up
+                        deeper = os.path.join(directory, name)
+                        below.append((deeper, prefix + name + b"/", (*above, identity)))
+            pending.extend(reversed(below))
+
+    def _in(
+        self, directory: bytes, prefix: bytes
+    ) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
+        base = directory.rstrip(b"/") + b"/"
+        for name in self._names(directory):
+            self._call.check()
+            if not self._recursive and not self._wanted(prefix + name):
+                continue  # spares the system a question
+            try:
+                st = self._look(base + name)
+            except OSError as error:
+                if error.errno == errno.ENOENT and not self._dereference:
+                    continue  # removed since the directory was read
+                raise Failure("access", base + name, error.errno or 0) from None
+            linked = stat.S_ISLNK(st.st_mode)
+            yield name, st, link_target(base + name) if linked else None
+
+    def _names(self, directory: bytes) -> "Sequence[bytes]":
         try:
-            st = stat_of(base + name)
+            names = os.listdir(directory)
         except OSError as error:
-            if error.errno == errno.ENOENT and not dereference:
-                continue  # removed since the directory was read
-            raise Failure("access", base + name, error.errno or 0) from None
-        linked = stat.S_ISLNK(st.st_mode)
-        yield name, st, link_target(base + name) if linked else None
+            raise Failure("open", directory, error.errno or 0) from None
+        return sorted(name for name in names if self._hidden or name[0] != DOT)
+
+    def _look(self, path: bytes) -> os.stat_result:
+        st = os.lstat(path)
+        if self._dereference and stat.S_ISLNK(st.st_mode):
+            self._call.boundary.demand(path)
+            return os.stat(path)
+        return st

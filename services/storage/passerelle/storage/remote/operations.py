@@ -1,13 +1,17 @@
 """What can be asked for: adding an operation to the helper is adding a line here."""
 
 from passerelle.storage.remote.attributes import make_symlink, run_program
-from passerelle.storage.remote.changes import make_directory, remove
+from passerelle.storage.remote.changes import make_directory
 from passerelle.storage.remote.checksums import checksum_file
 from passerelle.storage.remote.content import excerpt, read_file
 from passerelle.storage.remote.listing import list_files
 from passerelle.storage.remote.packing import pack_source, settle, unpack_target
 from passerelle.storage.remote.placing import begin_part, place_part, write_target
-from passerelle.storage.remote.rows import stat_file
+from passerelle.storage.remote.removal import remove
+from passerelle.storage.remote.rows import stat_file, stat_files
+from passerelle.storage.remote.trees import copy, move
+from passerelle.storage.remote.usage import measure, quota
+from passerelle.storage.remote.walking import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +19,17 @@ if TYPE_CHECKING:
 
 OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
     "stat": stat_file,
+    "stat_many": stat_files,
     "list": list_files,
+    "walk": walk,
     "read": read_file,
     "excerpt": excerpt,
     "mkdir": make_directory,
     "remove": remove,
+    "copy": copy,
+    "move": move,
+    "measure": measure,
+    "quota": quota,
     "symlink": make_symlink,
     "run": run_program,
     "checksum": checksum_file,

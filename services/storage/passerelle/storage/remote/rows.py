@@ -7,11 +7,11 @@ import stat
 import time
 from json.encoder import encode_basestring_ascii as quote
 
-from passerelle.storage.remote.outcome import Call, Failure, text
+from passerelle.storage.remote.outcome import Call, Failure, described, raw, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Cache(dict):  # type: ignore[type-arg]  # no subscript before Python 3.9
@@ -138,3 +138,16 @@ def stat_file(
 ) -> bytes:
     """One JSON object about a file."""
     return row_of(path, dereference, columns)
+
+
+def stat_files(
+    call: Call, paths: "Sequence[str]", dereference: bool, columns: "Sequence[tuple[str, str]]"
+) -> "Iterator[bytes]":
+    """JSON objects about files, one a line, each `{"file": …}` or `{"failure": …}` as failures travel."""
+    for path in map(raw, paths):
+        call.check()
+        try:
+            call.boundary.demand(path, "paths", dereference)
+            yield b'{"file":%b}\n' % row_of(path, dereference, columns)
+        except Failure as failure:
+            yield b'{"failure":%b}\n' % described(failure)

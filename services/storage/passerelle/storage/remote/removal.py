@@ -1,0 +1,52 @@
+"""Trees that go away."""
+
+import os
+import stat
+
+from passerelle.storage.remote.outcome import Call, Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import AnyStr
+
+
+def remove(call: Call, path: bytes) -> bytes:
+    """Remove a file, or a directory with all that can be removed in it; the first failure is raised at the end."""
+    removal = Removal(call)
+    removal.remove(path, path)
+    if removal.failure:
+        raise removal.failure
+    return call.result()
+
+
+class Removal:
+    """Removes trees, also what its owner may not write to if `force`; goes on after a failure, and keeps the first."""
+
+    def __init__(self, call: Call, force: bool = False) -> None:
+        self.failure: Failure | None = None
+        self._call = call
+        self._force = force
+
+    def remove(self, name: "AnyStr", path: bytes, parent: "int | None" = None) -> None:
+        """Remove entry `name` of the directory open as `parent`: nobody can swap a directory above it for a link."""
+        self._call.check()
+        try:
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                self._empty(name, path, parent)
+                os.rmdir(name, dir_fd=parent)
+            else:
+                os.unlink(name, dir_fd=parent)
+        except OSError as error:
+            self.failure = self.failure or Failure("unlink", path, error.errno or 0)
+        else:
+            self._call.advance(1)
+
+    def _empty(self, name: "AnyStr", path: bytes, parent: "int | None") -> None:
+        if self._force:
+            os.chmod(name, stat.S_IRWXU, dir_fd=parent)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        try:
+            for below in os.listdir(fd):
+                self.remove(below, os.path.join(path, os.fsencode(below)), fd)
+        finally:
+            os.close(fd)
