@@ -30,7 +30,7 @@ REASONS = {
     "node-sizes": "`cores` and `threads` of a node are its cores and threads, not its sockets once more.",
     "documentation": "The documentation page is Passerelle's own, with nothing loaded from other servers.",
     "not-an-archive": "Unpacking what is no archive is the caller's mistake: 400, not 500.",
-    "data-transfer": "Staging settings are shown once staging is served; a system nobody checks has no last check.",
+    "last-check": "A system whose health nobody checks has no last check.",
     "names": "Names keep their characters: listings have no octal escapes, job names no question marks.",
 }
 
@@ -128,10 +128,9 @@ def _real_sizes(body: Json) -> Json:
     return {"nodes": [node | {"cores": 1, "threads": 1} for node in body["nodes"]]}
 
 
-def _no_staging(body: Json) -> Json:
+def _no_last_check(body: Json) -> Json:
     systems = [
         system
-        | {"dataOperation": system["dataOperation"] | {"data_transfer": None}}
         | {"lastHealthCheck": system["lastHealthCheck"] if system["servicesHealth"] else None}
         for system in body["systems"]
     ]
@@ -153,7 +152,7 @@ def _real_names(body: Json) -> Json:
 
 
 _QUOTED = str(DIR / "sq'.txt")
-_SYSTEMS = Difference("data-transfer", amend=_no_staging)
+_SYSTEMS = Difference("last-check", amend=_no_last_check)
 _UNREACHABLE = Difference("unreachable", 424, says="Unable to establish SSH connection.")
 _NO_JOB = Difference("missing-job", 404, says="Job not found.")
 _NAMES = Difference("names", amend=_real_names)
