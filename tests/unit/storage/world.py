@@ -32,9 +32,11 @@ from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
+from passerelle.storage.upload_server import UploadService
 from passerelle.storage.uploads import Uploads
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
+from passerelle.v1 import uploads_pb2_grpc as uploads_grpc
 from passerelle.v1.access_pb2 import Access
 from tests.sshd import Keys, Server, serving_ssh
 from tests.unit.storage.bash_jobs import BashJobs
@@ -123,6 +125,7 @@ async def serving_storage(
     roads = {"direct": Direct()}
 
     def register(server: grpc.aio.Server) -> None:
+        uploads_grpc.add_UploadServiceServicer_to_server(UploadService(places), server)
         native_grpc.add_StorageServiceServicer_to_server(StorageService(places), server)
         profile_grpc.add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
         transfers_grpc.add_TransferServiceServicer_to_server(TransferService(places, roads), server)
