@@ -81,6 +81,12 @@ async def test_conditional_reading(
     assert ("x-content-length" in got) == (status != "304")
 
 
+async def test_headers_alone(files: Any, tmp_path: Path) -> None:
+    await write(files, tmp_path / "f", b"0123456789")
+    got, content = await read(files, tmp_path / "f", {REST_SURFACE: "1", "x-passerelle-head": "1"})
+    assert (got["x-content-length"], content) == ("10", b"")
+
+
 @pytest.mark.parametrize("header", ['"other"', 'W/"{}"', "nonsense", ""])
 async def test_reading_another_version_is_refused(files: Any, tmp_path: Path, header: str) -> None:
     written = await write(files, tmp_path / "f", b"0")

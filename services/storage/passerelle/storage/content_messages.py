@@ -21,6 +21,7 @@ _MODES: Mapping[int, WriteMode] = {
 }
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _BINARY = "application/octet-stream"
+_HEAD = "x-passerelle-head"  # set by Envoy, as REST_SURFACE is
 
 
 def terms_of(request: Any, context: Any) -> Terms:
@@ -103,8 +104,12 @@ class Reading:
         return header is None or among(self._file.version, tags(header, weak=False))
 
     @property
-    def unchanged(self) -> bool:
-        """Whether a REST caller has this version already."""
+    def wants_content(self) -> bool:
+        """Whether there is more to send than headers: not for a REST caller who asked for those, or has this version."""
+        return not self._unchanged and _HEAD not in self._headers
+
+    @property
+    def _unchanged(self) -> bool:
         header = self._headers.get("if-none-match", "")
         return REST_SURFACE in self._headers and among(self._file.version, tags(header, weak=True))
 
@@ -112,7 +117,7 @@ class Reading:
     def reply_headers(self) -> tuple[tuple[str, str], ...]:
         """For REST callers; Envoy drops the length of streams unless its Lua filter restores it."""
         headers = [("accept-ranges", "bytes"), ("etag", f'"{self._file.version}"')]
-        if self.unchanged:
+        if self._unchanged:
             return (*headers, ("x-http-code", "304"))
         headers.append(("x-content-length", str(self.span.length)))
         if self.span.partial:

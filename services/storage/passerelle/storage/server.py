@@ -46,8 +46,9 @@ class StorageService(pb_grpc.StorageServiceServicer):
         place, path = self._target(request)
         async with place.files.opened(path) as file:
             reading = Reading(request, context, file)
-            if reading.unchanged:
+            if not reading.wants_content:
                 await context.send_initial_metadata(reading.reply_headers)
+                yield content_message(b"")  # for its type
                 return
             span = reading.span
             async with aclosing(file.chunks(span.offset, span.length)) as chunks:  # type: ignore[type-var]
