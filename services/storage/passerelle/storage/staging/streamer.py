@@ -44,12 +44,12 @@ class Streamer:
             min_length=1,
             description="Addresses of the nodes where transfer jobs run, as callers reach them.",
         )
-        rounds: int = Field(
-            default=25,
+        attempts: int = Field(
+            default=2000,
             ge=1,
-            le=1000,
-            description="How often a caller is to go through all addresses and ports: clients try each but once, "
-            "and begin when the job does, before it listens.",
+            le=100_000,
+            description="How many connections callers are to try before they give up. FirecREST's client tries every "
+            "address once, at once, when the job runs, but may not listen yet; so addresses are named repeatedly.",
         )
         wait_timeout: int = Field(
             default=86400, ge=1, description="How long a job waits for the caller, s."
@@ -110,9 +110,12 @@ class Streamer:
 
     def _coordinates(self, secret: str, operation: str) -> Coordinates:
         """What `streamer --coordinates` takes (firecrest-streamer, streamer_client.py)."""
+        first, last = self._options.port_range
+        ips = self._options.public_ips
+        rounds = -(-self._options.attempts // ((last - first + 1) * len(ips)))
         data = {
-            "ports": self._options.port_range,
-            "ips": self._options.public_ips * self._options.rounds,
+            "ports": (first, last),
+            "ips": ips * rounds,
             "secret": secret,
             "operation": operation,
         }
