@@ -23,7 +23,7 @@ from tests.compat.original import free_port
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "minio"
 BUILD_SECONDS = 1800
-START_SECONDS = 60
+START_SECONDS = 180
 CANNOT_RUN_HERE = 77
 ACCESS_KEY = "passerelle-test"
 SECRET_KEY = "a-secret-of-this-test-run"
@@ -34,7 +34,7 @@ class MinioServer:
 
     def __init__(self, program: str, data: Path) -> None:
         self._program = program
-        self._data = data
+        self.data = data
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -55,9 +55,9 @@ class MinioServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        with (self._data.parent / "minio.log").open("ab") as log:
+        with (self.data.parent / "minio.log").open("ab") as log:
             self._process = subprocess.Popen(
-                (self._program, "server", "--quiet", "--address", self.host, str(self._data)),
+                (self._program, "server", "--quiet", "--address", self.host, str(self.data)),
                 env=os.environ
                 | {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
                 | {"MINIO_BROWSER": "off", "MINIO_CI_CD": "1"},
@@ -67,7 +67,7 @@ class MinioServer:
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self._data.parent / "minio.log").read_text()[-2000:])
+                raise RuntimeError((self.data.parent / "minio.log").read_text()[-2000:])
             time.sleep(0.1)
 
     def _answers(self) -> bool:

@@ -10,6 +10,7 @@ For copies between two systems that stage with the same store, `send` on one sys
 import asyncio
 import posixpath
 import re
+import secrets
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,9 +102,10 @@ class S3Options(Section):
 
 @dataclass(frozen=True, slots=True)
 class S3Object:
-    """An object that will come to be: its name, the multipart upload that makes it, its and its parts' size, bytes."""
+    """An object that will come to be: its name, its mark, the upload that makes it, its and its parts' size in bytes."""
 
     name: ObjectName
+    mark: str
     upload: str
     size: int
     part_size: int
@@ -182,7 +184,9 @@ class S3:
             raise _wrong_size(f"must be between 0 and {_LARGEST_OBJECT} bytes")
         bucket = bucket_name(self._options.bucket, caller.current().username)
         name = ObjectName(bucket, f"{uuid.uuid4()}/{_plain(path)}")
-        return S3Object(name, await self._store.begin(name), size, self._part_size(size))
+        mark = secrets.token_hex(16)
+        upload = await self._store.begin(name, mark)
+        return S3Object(name, mark, upload, size, self._part_size(size))
 
     def _part_size(self, size: int) -> int:
         least = -(-size // _MOST_PARTS)
@@ -225,6 +229,7 @@ class S3:
         sign = self._private.presigned
         return {
             "path": path,
+            "mark": stored.mark,
             "head": sign("HEAD", name, options.ttl),
             "uploaded": sign("GET", name, options.ttl, uploadId=upload),
             # A job that comes too late for anything else still tidies up.

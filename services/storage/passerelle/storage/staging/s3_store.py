@@ -6,10 +6,12 @@ Data never passes here. `minio` is synchronous: its calls run in a bounded numbe
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from types import MappingProxyType
+from typing import TypeVar
 
 import urllib3
 from minio import Minio
@@ -25,10 +27,10 @@ from minio.lifecycleconfig import (
 from passerelle.runtime.errors import BackendError, BackendUnavailable, Overloaded
 from passerelle.storage.staging.s3_urls import Endpoint, Keys, ObjectName
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 T = TypeVar("T")
+
+MARK = "x-amz-meta-passerelle-transfer"
+"""The header of an object that says which transfer it belongs to."""
 
 _THREADS = 8
 _WAITING = 256
@@ -65,40 +67,43 @@ class ObjectStore:
         self._threads = ThreadPoolExecutor(_THREADS, "s3")
         self._room = _THREADS + _WAITING
 
-    async def begin(self, name: ObjectName) -> str:
+    async def begin(self, name: ObjectName, mark: str) -> str:
         """Begin the multipart upload of an object, in a bucket that is made when missing; returns the upload's id.
+
+        The object will have `mark` in its metadata, so that no other is taken for it.
 
         Raises BackendUnavailable when the store cannot be reached, BackendError for what it refuses.
         """
-        return await self.in_thread(self._begin, name)
+        return await self.in_thread(self._begin, name, mark)
 
     async def abort(self, name: ObjectName, upload: str) -> None:
         """Give up an upload, as far as the store can be reached: its lifecycle does the rest."""
         with suppress(BackendUnavailable, BackendError, Overloaded):
-            await self.in_thread(self._ask, "DELETE", name, uploadId=upload)
+            await self.in_thread(self._ask, "DELETE", name, {"uploadId": upload})
 
-    async def in_thread(self, work: Callable[..., T], *arguments: object, **named: str) -> T:
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """What `work` returns, in one of the store's threads; raises Overloaded when too many wait for one."""
         if not self._room:
             raise Overloaded("Too many transfers wait for the object store.")
         self._room -= 1
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, lambda: work(*arguments, **named))
+        future = loop.run_in_executor(self._threads, partial(work, *arguments))
         future.add_done_callback(self._left)
         return await future
 
     def _left(self, future: "asyncio.Future[T]") -> None:
         self._room += 1
 
-    def _begin(self, name: ObjectName) -> str:
+    def _begin(self, name: ObjectName, mark: str) -> str:
+        begin = partial(self._ask, "POST", name, {"uploads": ""}, {MARK: mark})
         with _told():
             self._make(name.bucket)
             try:
-                answer = self._ask("POST", name, uploads="")
+                answer = begin()
             except _NoBucket:  # it vanished since we made it
                 self._ready.discard(name.bucket)
                 self._make(name.bucket)
-                answer = self._ask("POST", name, uploads="")
+                answer = begin()
         found = _UPLOAD_ID.search(answer)
         if found is None:
             raise BackendError("The object store began no upload.")
@@ -127,10 +132,16 @@ class ObjectStore:
         )
         return LifecycleConfig([rule])
 
-    def _ask(self, method: str, name: ObjectName, **query: str) -> bytes:
+    def _ask(
+        self,
+        method: str,
+        name: ObjectName,
+        query: Mapping[str, str],
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
         """A request that `minio` keeps to itself, for it never takes an upload apart."""
         with _told():
-            url, headers = self._endpoint.signed(method, name, **query)
+            url, headers = self._endpoint.signed(method, name, query, more)
             answer = self._http.request(method, url, headers=headers)
         if answer.status >= 300:
             found = _CODE.search(answer.data)
@@ -143,7 +154,7 @@ class _NoBucket(BackendError):
 
 
 @contextmanager
-def _told() -> "Iterator[None]":
+def _told() -> Iterator[None]:
     """What the block meets, in words that name no URL."""
     try:
         yield

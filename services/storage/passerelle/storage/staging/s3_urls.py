@@ -61,14 +61,17 @@ class Endpoint:
         )
         return url.geturl()
 
-    def signed(self, method: str, name: ObjectName, **query: str) -> tuple[str, dict[str, str]]:
-        """A URL without a secret, and the headers that sign a request for it that has no body."""
+    def signed(
+        self, method: str, name: ObjectName, query: Mapping[str, str], more: Mapping[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        """A URL without a secret, and the headers (`more` among them) that sign a request for it without a body."""
         now = datetime.now(UTC)
         url = self._url(name.bucket, name.key, query)
         headers: dict[str, str | list[str] | tuple[str]] = {
             "Host": self.host,
             "x-amz-content-sha256": _NOTHING,
             "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+            **more,
         }
         signed = sign_v4_s3(
             method=method,

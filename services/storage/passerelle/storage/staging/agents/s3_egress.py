@@ -1,9 +1,9 @@
 """Sends a file of the system to an object store, in parts.
 
-Runs on the system, on Python 3.6 and newer. Its parameters: `path`; `parts`, `complete`, `abort`, `uploaded`, `head`
-and `delete`, presigned URLs (to PUT each part, POST their list, DELETE the upload, GET its parts, HEAD and DELETE the
-object); `part_size` in bytes; `parallel` parts; `retries` of each; `ca`, certificates in PEM or null; `md5_etags`,
-whether ETags are MD5 sums.
+Runs on the system, on Python 3.6 and newer. Its parameters: `path`; the `mark` in its metadata; `parts`, `complete`,
+`abort`, `uploaded`, `head` and `delete`, presigned URLs (to PUT each part, POST their list, DELETE the upload, GET
+its parts, HEAD and DELETE the object); `part_size` in bytes; `parallel` parts; `retries` of each; `ca`, certificates
+in PEM or null; `md5_etags`, whether ETags are MD5 sums.
 """
 
 import base64
@@ -135,7 +135,8 @@ class Egress:
             if trouble.code == "404":
                 return False
             raise
-        return self._has_size(found) and (found.tag == tag or not self._given["md5_etags"])
+        same = found.tag == tag or not self._given["md5_etags"]
+        return same and self._has_size(found) and found.mark == self._given["mark"]
 
     def _has_size(self, found: Answer) -> bool:
         return bool(found.headers.get("Content-Length") == str(self._size))

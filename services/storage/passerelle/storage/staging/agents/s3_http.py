@@ -53,6 +53,11 @@ class Answer:
         self.body = body
 
     @property
+    def mark(self) -> str:
+        """Which transfer the object belongs to."""
+        return str(self.headers.get("x-amz-meta-passerelle-transfer"))
+
+    @property
     def tag(self) -> str:
         """The ETag without its quotes."""
         return str(self.headers.get("ETag") or "").strip('"')

@@ -1,9 +1,9 @@
 """Fetches an object into a file of the system, when it has arrived in the object store.
 
-Runs on the system, on Python 3.6 and newer. Its parameters: `path`; `size` in bytes; `get`, `head`, `delete`, `abort`,
-`uploaded` (presigned URLs: of the object, and to DELETE its upload or GET that one's parts); `part_size` in bytes of
-every part but the last; `parallel` parts; `retries` of each; `wait` in seconds; `ca`, certificates in PEM or null;
-`md5_etags`, whether ETags are MD5 sums.
+Runs on the system, on Python 3.6 and newer. Its parameters: `path`; the `mark` in its metadata; `size` in bytes;
+`get`, `head`, `delete`, `abort`, `uploaded` (presigned URLs: of the object, and to DELETE its upload or GET that
+one's parts); `part_size` in bytes of every part but the last; `parallel` parts; `retries` of each; `wait` in seconds;
+`ca`, certificates in PEM or null; `md5_etags`, whether ETags are MD5 sums.
 """
 
 import errno
@@ -111,6 +111,8 @@ class Ingress:
         size = found.headers.get("Content-Length")
         if size != str(self._size):
             raise Trouble("the object has %s bytes, %d were announced" % (size, self._size))  # noqa: UP031
+        if found.mark != self._given["mark"]:
+            raise Trouble("the object is not the one that was uploaded: it was replaced")
         parts = max(1, -(-self._size // self._part_size))
         if self._given["md5_etags"] and not found.tag.endswith("-%d" % parts):  # noqa: UP031
             raise Trouble("the object is not made of the %d parts that were asked for" % parts)  # noqa: UP031

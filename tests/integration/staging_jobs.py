@@ -1,0 +1,121 @@
+"""Transfer jobs as processes of this machine, and a client's side of staging with S3."""
+
+import asyncio
+import os
+import random
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import httpx
+
+from passerelle.runtime.errors import ApiError
+from passerelle.storage.staging import PartUrls, Staged
+from passerelle.storage.transfer_jobs import BatchJob
+
+END_SECONDS = 120
+
+
+@dataclass
+class Processes:
+    """A compute service that starts each job at once, and lets it run."""
+
+    python: str
+    """The Python that the jobs find."""
+    bin: Path
+    """A directory for it."""
+    refusal: ApiError | None = None
+    """Raised instead of starting anything, when set."""
+    delay: float = 0
+    """Seconds that a job waits before it starts."""
+    submitted: list[BatchJob] = field(default_factory=list)
+    running: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    async def submit(self, system: str, job: BatchJob) -> str:
+        """Start the script; returns its process id."""
+        if self.refusal:
+            raise self.refusal
+        self.bin.mkdir(exist_ok=True)
+        if not (self.bin / "python3").exists():
+            (self.bin / "python3").symlink_to(self.python)
+        self.submitted.append(job)
+        script = self.bin / f"job-{len(self.submitted)}"
+        script.write_text(job.script)
+        with open(job.standard_output, "wb") as output, open(job.standard_error, "wb") as error:  # noqa: ASYNC230
+            process = await asyncio.create_subprocess_exec(
+                "bash",
+                "-c",
+                'sleep "$1"; exec bash "$0"',
+                str(script),
+                str(self.delay),
+                cwd=job.working_directory,
+                env=os.environ | {"PATH": f"{self.bin}:{os.environ['PATH']}"},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=error,
+            )
+        self.running.append(process)
+        return str(process.pid)
+
+    async def ended(self) -> int:
+        """The exit status of the last job."""
+        return await asyncio.wait_for(self.running[-1].wait(), END_SECONDS)
+
+    async def said(self, words: str) -> None:
+        """Until the last job has said so."""
+        log = Path(self.submitted[-1].standard_output)
+        async with asyncio.timeout(END_SECONDS):
+            while words not in log.read_text():
+                assert self.running[-1].returncode is None, self.words()
+                await asyncio.sleep(0.01)
+
+    def words(self) -> str:
+        """All that the last job has said."""
+        job = self.submitted[-1]
+        return Path(job.standard_output).read_text() + Path(job.standard_error).read_text()
+
+    def cancel(self) -> None:
+        """End the last job as a scheduler does."""
+        self.running[-1].send_signal(signal.SIGTERM)
+
+    async def close(self) -> None:
+        """End what still runs."""
+        for process in self.running:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def put_parts(staged: Staged, content: bytes) -> list[str]:
+    """Send the parts as a client does; their ETags."""
+    urls = parts_of(staged)
+    tags = []
+    async with httpx.AsyncClient(timeout=60) as client:
+        for number, url in enumerate(urls.parts):
+            part = content[number * urls.part_size : (number + 1) * urls.part_size]
+            reply = (await client.put(url, content=part)).raise_for_status()
+            tags.append(reply.headers["ETag"])
+    return tags
+
+
+async def complete(staged: Staged, tags: list[str]) -> None:
+    """Put the parts together as a client does."""
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(tag)}</ETag></Part>"
+        for number, tag in enumerate(tags, 1)
+    )
+    body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
+    async with httpx.AsyncClient(timeout=60) as client:
+        (await client.post(parts_of(staged).complete, content=body)).raise_for_status()
+
+
+def parts_of(staged: Staged) -> PartUrls:
+    """What an upload's client has to do."""
+    assert isinstance(staged.directives, PartUrls)
+    return staged.directives
+
+
+def content_of(size: int) -> bytes:
+    """Bytes that look like nothing else, fast."""
+    return random.Random(size).randbytes(size)  # noqa: S311
