@@ -33,6 +33,7 @@ from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
 from passerelle.storage.upload_server import UploadService
+from passerelle.storage.trees import Trees
 from passerelle.storage.uploads import Uploads
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
@@ -84,6 +85,7 @@ async def remote(
                 uploads=Uploads(sessions, settings),
                 archives=Archives(sessions),
                 tarballs=Tarballs(sessions, system.ssh.timeout.command),
+                trees=Trees(sessions, name),
                 jobs=jobs,
                 staging={},
             )

@@ -92,6 +92,15 @@ class Outside(InvalidArgument):
         super().__init__(f"{field} {wrong}: {self.path}", (Field("query", field, wrong),))
 
 
+def error_told(said: Mapping[str, Any], system: str) -> ApiError:
+    """The error that a failure of the remote helper is, as it travels (`remote.outcome.described`)."""
+    if said["step"] == "boundary":
+        return Outside(said["field"], said["path"], system)
+    if said["errno"]:
+        return FileError(said["step"], said["path"], said["errno"])
+    return BackendError(f"A file operation failed on system {system}.")
+
+
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """What is known about a file. `local_time` is the last change in the system's own time, without a zone; the
@@ -159,11 +168,18 @@ EVERYTHING: Columns = tuple((field.name, field.name) for field in fields(FileInf
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a listing includes: hidden entries, subdirectories, what links point to."""
+    """What a listing includes: hidden entries, subdirectories, what links point to.
+
+    At most `count` entries, of those whose last component matches the shell pattern and that come behind the one named
+    `after`, if any.
+    """
 
     hidden: bool = False
     recursive: bool = False
     dereference: bool = False
+    pattern: str = ""
+    after: str = ""
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +194,16 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a long operation is: entries and bytes done, bytes in all (0 when not known), its result at its end."""
+    """How far a long operation is: entries and bytes done, bytes in all (0 when not known), its result at its end.
+
+    `finished` tells the end of one that has no result.
+    """
 
     entries: int
     size: int
     total: int
     result: Any = None
+    finished: bool = False
 
 
 class Written(NamedTuple):

@@ -11,14 +11,9 @@ from typing import Any
 
 import asyncssh
 
-from passerelle.runtime.errors import (
-    ApiError,
-    BackendError,
-    ConnectionFailed,
-    DeadlineExceeded,
-)
+from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import LOST, Connection
-from passerelle.storage.files import FileError, Outside
+from passerelle.storage.files import error_told
 from passerelle.storage.remote.frames import ANSWER, FAILED, GREETING, MORE, REQUEST
 from passerelle.storage.shipping import program
 
@@ -235,12 +230,9 @@ class RemoteHelper:
 
     def _error(self, payload: bytes) -> ApiError:
         said = json.loads(payload)
-        if said["step"] == "boundary":
-            return Outside(said["field"], said["path"], self._system)
-        if said["errno"]:
-            return FileError(said["step"], said["path"], said["errno"])
-        log.error("the helper on system %s failed: %s", self._system, said["step"])
-        return BackendError(f"A file operation failed on system {self._system}.")
+        if not said["errno"]:
+            log.error("the helper on system %s failed: %s", self._system, said["step"])
+        return error_told(said, self._system)
 
 
 def _lost(system: str) -> ConnectionFailed:

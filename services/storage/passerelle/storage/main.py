@@ -30,6 +30,7 @@ from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Direct
+from passerelle.storage.trees import Trees
 from passerelle.storage.upload_server import UploadService
 from passerelle.storage.uploads import Uploads
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
@@ -97,6 +98,7 @@ def _place(
         uploads=Uploads(sessions, settings),
         archives=Archives(sessions),
         tarballs=Tarballs(sessions, system.ssh.timeout.command),
+        trees=Trees(sessions, system.name),
         jobs=jobs,
         staging=methods,
     )

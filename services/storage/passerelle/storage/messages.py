@@ -11,7 +11,7 @@ from passerelle.storage.files import FileInfo
 from passerelle.storage.places import Place, Places, checked_path, place_of
 from passerelle.v1 import storage_pb2 as pb
 
-_TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
+TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
     stat.S_IFREG: pb.File.REGULAR,
     stat.S_IFDIR: pb.File.DIRECTORY,
     stat.S_IFLNK: pb.File.SYMLINK,
@@ -20,6 +20,7 @@ _TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
     stat.S_IFCHR: pb.File.CHARACTER_DEVICE,
     stat.S_IFBLK: pb.File.BLOCK_DEVICE,
 }
+"""What entries are, by the type bits of stat(2)'s `st_mode`."""
 
 
 def target(places: Places, request: Any) -> tuple[Place, str]:
@@ -52,7 +53,7 @@ def file_message(info: FileInfo) -> pb.File:
     return pb.File(
         name=info.name,
         raw_name=info.raw_name or b"",
-        type=_TYPES.get(stat.S_IFMT(info.mode), pb.File.TYPE_UNSPECIFIED),
+        type=TYPES.get(stat.S_IFMT(info.mode), pb.File.TYPE_UNSPECIFIED),
         link_target=info.target or "",
         size=info.size,
         mode=info.mode,

@@ -14,6 +14,7 @@ from passerelle.storage.files import FileError, Files, Outside
 from passerelle.storage.staging import Staging
 from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.trees import Trees
 from passerelle.storage.uploads import Uploads
 
 
@@ -28,6 +29,7 @@ class Place:
     uploads: Uploads
     archives: Archives
     tarballs: Tarballs
+    trees: Trees
     jobs: TransferJobs
     staging: Mapping[str, Staging]
 

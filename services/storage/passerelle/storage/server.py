@@ -16,9 +16,20 @@ from passerelle.storage.content_messages import (
     terms_of,
     written_message,
 )
-from passerelle.storage.files import EVERYTHING, Listing
-from passerelle.storage.messages import file_message, target
-from passerelle.storage.places import Place, Places
+from passerelle.storage.files import EVERYTHING
+from passerelle.storage.messages import file_message, path_in, target
+from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.tree_messages import (
+    answers_message,
+    batch_message,
+    file_progress,
+    listing_of,
+    page_message,
+    paths_of,
+    quota_message,
+    usage_progress,
+    walk_of,
+)
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 
@@ -37,9 +48,26 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
         """A directory."""
         place, path = self._target(request)
-        listing = Listing(request.show_hidden, request.recursive, request.dereference)
-        found = await place.files.list(path, listing)
-        return pb.ListFilesResponse(files=[file_message(info) for info in found])
+        return page_message(request, await place.files.list(path, listing_of(request)))
+
+    async def StatFiles(self, request: pb.StatFilesRequest, context: Any) -> pb.StatFilesResponse:
+        """Many files."""
+        place = place_of(self._places, request.system)
+        given = paths_of(place, request)
+        sound = [path for path in given if isinstance(path, str)]
+        found = iter(await place.trees.stat(sound, dereference=request.dereference))
+        answers = [next(found) if isinstance(path, str) else path for path in given]
+        return answers_message(request, answers)
+
+    async def WalkFiles(
+        self, request: pb.WalkFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileBatch]:
+        """A tree."""
+        place, path = self._target(request)
+        async with aclosing(place.trees.walk(path, walk_of(request))) as batches:
+            async for batch in batches:
+                yield batch_message(batch)
+        yield pb.FileBatch(finished=True)
 
     async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
         """A file's bytes, or a range of them."""
@@ -108,9 +136,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
             async for progress in steps:
                 yield checksum_message(progress, algorithm)
 
-    def ReadArchive(
-        self, request: pb.ReadArchiveRequest, context: Any
-    ) -> AsyncIterator[HttpBody]:
+    def ReadArchive(self, request: pb.ReadArchiveRequest, context: Any) -> AsyncIterator[HttpBody]:
         """A directory as an archive."""
         return read_archive(self._places, request, context)
 
@@ -119,6 +145,54 @@ class StorageService(pb_grpc.StorageServiceServicer):
     ) -> pb.WriteArchiveResponse:
         """A directory from an archive."""
         return await write_archive(self._places, requests)
+
+    async def CopyFiles(
+        self, request: pb.CopyFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """Once more."""
+        place, path = self._target(request)
+        steps = place.trees.copy(
+            path,
+            path_in(place, request, "target"),
+            overwrite=request.overwrite,
+            dereference=request.dereference,
+        )
+        async with aclosing(steps):
+            async for progress in steps:
+                yield file_progress(progress)
+
+    async def MoveFiles(
+        self, request: pb.MoveFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """Elsewhere."""
+        place, path = self._target(request)
+        aim = path_in(place, request, "target")
+        async with aclosing(place.trees.move(path, aim, overwrite=request.overwrite)) as steps:
+            async for progress in steps:
+                yield file_progress(progress)
+
+    async def RemoveFiles(
+        self, request: pb.RemoveFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """Away with all of it."""
+        place, path = self._target(request)
+        async with aclosing(place.trees.remove(path)) as steps:
+            async for progress in steps:
+                yield file_progress(progress)
+
+    async def MeasureUsage(
+        self, request: pb.MeasureUsageRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """What a tree takes."""
+        place, path = self._target(request)
+        async with aclosing(place.trees.measure(path)) as steps:
+            async for progress in steps:
+                yield usage_progress(progress)
+
+    async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.Quota:
+        """How much room there is."""
+        place, path = self._target(request)
+        return quota_message(*await place.trees.quota(path))
 
     async def RemoveFile(self, request: pb.RemoveFileRequest, context: Any) -> Empty:
         """Away with it."""

@@ -137,7 +137,8 @@ class Sessions:
         """A long operation that tells how far it is, by `Call.advance`; the last has what `Call.result` was given."""
         async with aclosing(self.stream(operation, **arguments)) as pieces:
             async for piece in pieces:
-                yield Progress(**orjson.loads(piece))
+                told = orjson.loads(piece)
+                yield Progress(**told, finished="result" in told)
 
     @asynccontextmanager
     async def program(self, argv: Sequence[str]) -> AsyncIterator[Pipe]:

@@ -64,6 +64,9 @@ class SystemFiles:
             hidden=listing.hidden,
             recursive=listing.recursive,
             dereference=listing.dereference,
+            pattern=listing.pattern,
+            after=listing.after,
+            count=listing.count,
             limit=_LISTING_LIMIT,
         )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 UNIT = 512  # bytes in one of `st_blocks`
 # One line for each filesystem, times in seconds, and only the filesystem that is named after that.
-QUOTA = ("env", "LC_ALL=C", "quota", "-w", "-p", "-f")
+QUOTA = ("env", "LC_ALL=C", "quota", "-v", "-w", "-p", "-f")
 
 
 def measure(call: Call, path: bytes) -> bytes:
