@@ -33,8 +33,6 @@ class Case:
     """Lower-case name -> value, of the reply's headers that mean something."""
     body: Any
     note: str = ""
-    later: bool = False
-    """Is this of an endpoint that is not served yet?"""
 
     def __str__(self) -> str:
         return self.name
@@ -54,7 +52,6 @@ def _case(row: dict[str, Any]) -> Case:
         headers=row["headers"],
         body=row["body"],
         note=row.get("note", ""),
-        later=row.get("later", False),
     )
 
 

@@ -22,6 +22,7 @@ REASONS = {
     "environment": "Lists of KEY=VALUE are accepted for `env`, and a value keeps its commas.",
     "file-kind": "The wrong kind of file (a directory, no directory) is the caller's mistake: 400, not 500.",
     "file-size": "Downloads work up to max_ops_file_size and answer 413 above it.",
+    "link-path": "A symbolic link, not only what it points to, has to be inside the filesystems: else 400.",
     "upload-name": "An uploaded file's name cannot lead out of its directory: 400.",
     "unreachable": "A system that cannot be reached is 424, not 500.",
     "no-credentials": "A user without SSH credentials for a system may not use it: 403, not 500.",
@@ -113,6 +114,12 @@ def _file(name: str, size: str) -> Json:
     }
 
 
+def _link(name: str, target: str) -> Json:
+    size = str(len(target.encode()))
+    link = {"name": name, "type": "l", "linkTarget": target, "permissions": "rwxrwxrwx"}
+    return _file(name, size) | link | {"lastModified": "<datetime>"}
+
+
 def _content(text: str, kind: str, start: int, end: int) -> Json:
     output = {"content": text, "contentType": kind, "startPosition": start, "endPosition": end}
     return {"output": output}
@@ -157,7 +164,6 @@ _UNREACHABLE = Difference("unreachable", 424, says="Unable to establish SSH conn
 _NO_JOB = Difference("missing-job", 404, says="Job not found.")
 _NAMES = Difference("names", amend=_real_names)
 _NUL = Difference("nul", 400, body=ANYTHING)
-_QUOTED_LATER = Difference("quoting", 200, body=ANYTHING)
 
 DIFFERENCES: dict[str, Difference] = {
     "auth_lowercase_bearer_ok": _SYSTEMS,
@@ -216,13 +222,28 @@ DIFFERENCES: dict[str, Difference] = {
     "fs_mkdir_err_quote_in_path": Difference("quoting", 400, says="File exists"),
     "fs_rm_err_quote_in_path": Difference("quoting", 204),
     "fs_upload_name_quote": Difference("quoting", 204),
-    "fs_file_quote_in_path": _QUOTED_LATER,
-    "fs_checksum_space_in_name": _QUOTED_LATER,
-    "fs_symlink_err_quote_in_path": Difference("quoting", 201, body=ANYTHING),
+    "fs_file_quote_in_path": Difference("quoting", 200, body={"output": "ASCII text"}),
+    "fs_checksum_space_in_name": Difference(
+        "quoting",
+        200,
+        body={
+            "output": {
+                "algorithm": "SHA256",
+                "checksum": "cbc80bb5c0c0f8944bf73b3a429505ac5cde16644978bc9a1e74c5755f8ca556",
+            }
+        },
+    ),
+    "fs_symlink_err_quote_in_path": Difference(
+        "quoting", 201, body={"output": _link("/home/alice/golden/lnk_2787", _QUOTED)}
+    ),
+    "fs_symlink_link_outside_fs": Difference(
+        "link-path", 400, says="does not match any of the defined filesystem paths"
+    ),
     "fs_compress_err_malformed_json": Difference("validation", 400, field="1"),
+    "fs_chmod_err_malformed_json": Difference("validation", 400, field="1"),
     "fs_compress_err_quote_in_path": Difference("quoting", 204),
-    "fs_chmod_mode_injection": Difference("validation", 400, body=ANYTHING),
-    "fs_chmod_bad_mode": Difference("validation", 400, body=ANYTHING),
+    "fs_chmod_mode_injection": Difference("validation", 400, field="mode"),
+    "fs_chmod_bad_mode": Difference("validation", 400, field="mode"),
     "fs_extract_not_archive": Difference("not-an-archive", 400, says="not in gzip format"),
     "fs_stat_nul_in_path": _NUL,
     "fs_head_nul_in_path": _NUL,

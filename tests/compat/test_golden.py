@@ -23,7 +23,7 @@ def replay(firecrest_api: FirecrestApi) -> Iterator[Replay]:
         yield running
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.later], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_recorded_case(replay: Replay, case: Case) -> None:
     outcome = replay.outcome(case, DIFFERENCES.get(case.name))
     assert outcome.agrees, str(outcome)
