@@ -7,6 +7,9 @@ local INTERNAL = {
   "grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding",
 }
 
+-- Where it is kept that a GET was a HEAD, in the stream's metadata.
+local HEAD = "passerelle.head"
+
 -- First path segments of the FirecREST profile, which takes its whole path in any case.
 local PROFILE = { status = true, compute = true, filesystem = true }
 
@@ -31,6 +34,7 @@ function envoy_on_request(handle)
   if headers:get(":method") == "HEAD" and headers:get(":path"):find("^/v1/systems/[^/?]+/files:content%f[?%z]") then
     headers:replace(":method", "GET")
     headers:replace("x-passerelle-head", "1")
+    handle:streamInfo():dynamicMetadata():set(HEAD, "asked", true)
   end
 end
 
@@ -78,7 +82,7 @@ function envoy_on_response(handle)
   if code then headers:replace(":status", code) end
   if body then
     headers:replace("content-type", "application/json")
-    replace_body(handle, body)
+    replace_body(handle, handle:streamInfo():dynamicMetadata():get(HEAD) and "" or body)
   elseif code == "304" then
     headers:remove("content-type")
   elseif code == "204" then
