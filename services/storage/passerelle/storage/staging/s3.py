@@ -102,7 +102,7 @@ class S3Options(Section):
 
 @dataclass(frozen=True, slots=True)
 class S3Object:
-    """An object that will come to be: its name, its mark, the upload that makes it, its and its parts' size in bytes."""
+    """An object that will come to be: its name, its mark, the upload that makes it, its and its parts' size, bytes."""
 
     name: ObjectName
     mark: str

@@ -1,0 +1,233 @@
+"""Large files by pyfirecrest, unchanged, through a real object store and jobs of a real Slurm."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from firecrest.FirecrestException import TransferJobFailedException
+from firecrest.v2 import AsyncFirecrest, ExternalDownload, ExternalUpload, Firecrest
+
+from tests.cluster import RECIPE, Cluster
+from tests.e2e.target import Target
+from tests.e2e.test_pyfirecrest_cli import Cli
+from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
+from tests.stack import PASSERELLE, running_site
+
+MIB = 1 << 20
+SECRET = re.compile(r"X-Amz-|uploadId=|http://", re.IGNORECASE)
+
+
+@pytest.fixture(scope="session")
+def target(cluster: Cluster, minio: MinioServer) -> Iterator[Target]:
+    """Alice on the real Slurm, which stages with the store; jobs and callers know that by different names."""
+    site = yaml.safe_load(_said(sys.executable, RECIPE / "configuration.py", cluster.directory))
+    options = {
+        "private_url": minio.url,
+        "public_url": minio.url.replace("127.0.0.1", "localhost"),
+        "access_key_id": ACCESS_KEY,
+        "secret_access_key": "env:PASSERELLE_TEST_S3_KEY",
+        "part_size": 5 * MIB,
+        "parallel": 2,
+    }
+    site["systems"][0]["data_operation"]["staging"] = [{"type": "s3", "options": options}]
+    with tempfile.TemporaryDirectory() as name:
+        configuration = Path(name) / "site.yaml"
+        configuration.write_text(yaml.safe_dump(site))
+        key = {"PASSERELLE_TEST_S3_KEY": SECRET_KEY}
+        with running_site("--config", str(configuration), environment=key) as ready:
+            token = (PASSERELLE, "token", "--config", configuration, "--client", "alice")
+            yield Target(
+                base_url=ready["ready"],
+                system="cluster",
+                user="alice",
+                token=lambda: _said(*token, **key).strip(),
+                directory="/home/alice",
+                partition="debug",
+                account="proj1sub",
+            )
+
+
+def _said(*argv: object, **environment: str) -> str:
+    return subprocess.run(
+        [str(word) for word in argv],
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """A file of three parts."""
+    path = tmp_path / "local.bin"
+    path.write_bytes(random.Random(1).randbytes(11 * MIB + 3))  # noqa: S311
+    return path
+
+
+def test_up_and_down(target: Target, client: Firecrest, directory: str, local: Path) -> None:
+    up = client.upload(target.system, str(local), directory, "it's up.bin", target.account)
+    assert isinstance(up, ExternalUpload)
+    assert len(up.transfer_data["transferDirectives"]["partsUploadUrls"]) == 3
+    back = local.with_name("back.bin")
+    path = f"{directory}/it's up.bin"
+    down = client.download(target.system, path, str(back), target.account)
+    assert isinstance(down, ExternalDownload)
+    assert back.read_bytes() == local.read_bytes()
+    assert client.checksum(target.system, path)["checksum"]
+
+
+def test_without_waiting(target: Target, client: Firecrest, directory: str, local: Path) -> None:
+    up = client.upload(target.system, str(local), directory, "x", target.account, blocking=False)
+    assert isinstance(up, ExternalUpload)
+    up.upload_file_to_stage()
+    up.wait_for_transfer_job(timeout=120)
+    assert client.stat(target.system, f"{directory}/x")["size"] == local.stat().st_size
+    back = local.with_name("back.bin")
+    down = client.download(
+        target.system, f"{directory}/x", str(back), target.account, blocking=False
+    )
+    assert isinstance(down, ExternalDownload)
+    down.wait_for_transfer_job(timeout=120)
+    down.download_file_from_stage()
+    assert back.read_bytes() == local.read_bytes()
+
+
+async def test_asynchronously(target: Target, directory: str, local: Path) -> None:
+    client = AsyncFirecrest(firecrest_url=target.base_url, authorization=target)
+    await client.upload(target.system, str(local), directory, "x", target.account)
+    back = local.with_name("back.bin")
+    await client.download(target.system, f"{directory}/x", str(back), target.account)
+    assert back.read_bytes() == local.read_bytes()
+    await client.close_session()
+
+
+def test_as_a_command(target: Target, directory: str, local: Path, tmp_path: Path) -> None:
+    firecrest = Cli(target, tmp_path / "token")
+    back = local.with_name("back.bin")
+    firecrest("upload", str(local), directory, "x", "--account", str(target.account))
+    firecrest("download", f"{directory}/x", str(back), "--account", str(target.account))
+    assert back.read_bytes() == local.read_bytes()
+
+
+def test_no_secret_is_where_others_look(
+    target: Target, client: Firecrest, cluster: Cluster, directory: str, local: Path
+) -> None:
+    up = client.upload(target.system, str(local), directory, "x", target.account, blocking=False)
+    assert isinstance(up, ExternalUpload)
+    job = up.transfer_data["transferJob"]
+    _wait_for(client, target, job, "Waiting till the file")
+    slurm = {"SLURM_CONF": str(cluster.slurm_conf)}
+    told = _said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
+    told += _said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
+    told += _processes("alice")
+    assert f"JobId={job['jobId']}" in told
+    assert "s3_ingress" in told
+    assert minio_is_unmentioned(told, up)
+    up.upload_file_to_stage()
+    up.wait_for_transfer_job(timeout=120)
+    assert minio_is_unmentioned(_logs(client, target, job), up)
+    assert not [name for name in _names(client, target) if name.startswith(".passerelle-transfer")]
+
+
+def minio_is_unmentioned(text: str, up: ExternalUpload) -> bool:
+    """Whether the text has no URL of the store, nor any part of one."""
+    port = re.search(r":(\d+)/", up.transfer_data["transferDirectives"]["completeUploadUrl"])
+    assert port
+    return f":{port.group(1)}/" not in text and "X-Amz-Signature=" not in text
+
+
+def test_cancelled_by_its_user(
+    target: Target, client: Firecrest, directory: str, local: Path, minio: MinioServer
+) -> None:
+    up = client.upload(target.system, str(local), directory, "x", target.account, blocking=False)
+    assert isinstance(up, ExternalUpload)
+    job = up.transfer_data["transferJob"]
+    _wait_for(client, target, job, "Waiting till the file")
+    client.cancel_job(target.system, job["jobId"])
+    with pytest.raises(TransferJobFailedException):
+        up.wait_for_transfer_job(timeout=120)
+    assert "cancelled" in _logs(client, target, job)
+    reply = httpx.put(up.transfer_data["transferDirectives"]["partsUploadUrls"][0], content=b"1")
+    assert (reply.status_code, "NoSuchUpload" in reply.text) == (404, True)
+    assert _names(client, target, directory) == []
+
+
+def test_wrong_requests(target: Target, directory: str) -> None:
+    url = f"{target.base_url}/filesystem/{target.system}/transfer/upload"
+    headers = {"Authorization": f"Bearer {target.token()}"}
+    body: dict[str, Any] = {
+        "path": f"{directory}/x",
+        "account": target.account,
+        "transferDirectives": {"transferMethod": "s3"},
+    }
+    reply = httpx.post(url, json=body, headers=headers, timeout=60)
+    assert (reply.status_code, "fileSize" in reply.text) == (400, True)
+    body["transferDirectives"] = {"transferMethod": "s3", "fileSize": 5, "account": None}
+    body["account"] = "nosuch"
+    reply = httpx.post(url, json=body, headers=headers, timeout=60)
+    assert reply.status_code >= 400
+    assert not SECRET.search(reply.text)
+
+
+def test_an_empty_file_and_one_of_ten_thousand_parts(target: Target, directory: str) -> None:
+    url = f"{target.base_url}/filesystem/{target.system}/transfer/upload"
+    headers = {"Authorization": f"Bearer {target.token()}"}
+    for size, parts, part_size in ((0, 1, 5 * MIB), (10_000 * 6 * MIB, 10_000, 6 * MIB)):
+        directives = {"transferMethod": "s3", "fileSize": size}
+        body = {
+            "path": f"{directory}/x",
+            "account": target.account,
+            "transferDirectives": directives,
+        }
+        reply = httpx.post(url, json=body, headers=headers, timeout=120)
+        assert reply.status_code == 201, reply.text
+        got = reply.json()["transferDirectives"]
+        assert (len(got["partsUploadUrls"]), got["maxPartSize"]) == (parts, part_size)
+        job = reply.json()["transferJob"]["jobId"]
+        url_of_job = f"{target.base_url}/compute/{target.system}/jobs/{job}"
+        httpx.delete(url_of_job, headers=headers, timeout=60).raise_for_status()
+
+
+def _wait_for(client: Firecrest, target: Target, job: dict[str, Any], words: str) -> None:
+    """Until the job's log has the words."""
+    deadline = time.monotonic() + 120
+    while words not in _logs(client, target, job):
+        assert time.monotonic() < deadline, _logs(client, target, job)
+        time.sleep(0.3)
+
+
+def _logs(client: Firecrest, target: Target, job: dict[str, Any]) -> str:
+    there = _names(client, target)
+    paths = job["logs"].values()
+    return "".join(
+        str(client.view(target.system, path)) for path in paths if Path(path).name in there
+    )
+
+
+def _names(client: Firecrest, target: Target, directory: str | None = None) -> list[str]:
+    listed = client.list_files(target.system, directory or target.directory, show_hidden=True)
+    return [entry["name"] for entry in listed]
+
+
+def _processes(user: str) -> str:
+    """The command lines and environments of a user's processes, as far as we may see them."""
+    told = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.owner() == user:
+                told += [(process / name).read_text() for name in ("cmdline", "environ")]
+        except (OSError, KeyError):
+            continue
+    return "\n".join(told)
