@@ -25,7 +25,15 @@ _LONGEST_PAUSE = 15  # seconds
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9]+)\s*</Code>")
 # S3's error codes that are worth another try; so is every 5xx. See "Error responses" in the Amazon S3 API reference.
 _PASSING = frozenset(
-    ("BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "SlowDown")
+    (
+        "BadDigest",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+    )
 )
 _EXPIRED = re.compile(rb"<Message>[^<]*expired", re.IGNORECASE)
 _MEANINGS = {

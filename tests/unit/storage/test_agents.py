@@ -1,0 +1,37 @@
+"""The programs of transfer jobs run where nothing is installed but an old Python."""
+
+import ast
+import sys
+from importlib.resources import files
+
+import pytest
+
+_PACKAGE = "passerelle.storage.staging.agents"
+_OLDEST = (3, 6)
+SOURCES = {
+    source.name: source.read_text()
+    for source in files(_PACKAGE).iterdir()
+    if source.name.endswith(".py")
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_oldest_python_understands_it(name: str) -> None:
+    ast.parse(SOURCES[name], name, feature_version=_OLDEST)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_it_imports_the_standard_library_and_its_neighbours(name: str) -> None:
+    for module in _imported(ast.parse(SOURCES[name])):
+        assert module.startswith(_PACKAGE + ".") or module.split(".")[0] in sys.stdlib_module_names
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    """What it imports, apart from what only type checkers read."""
+    found: list[str] = []
+    for statement in tree.body:
+        if isinstance(statement, ast.Import):
+            found += [alias.name for alias in statement.names]
+        if isinstance(statement, ast.ImportFrom):
+            found.append(statement.module or "")
+    return found
