@@ -41,8 +41,8 @@ def algorithm_of(request: pb.ChecksumFileRequest) -> Algorithm:
 def checksum_message(progress: Progress, algorithm: Algorithm) -> pb.FileProgress:
     """How far it is, or the checksum."""
     message = progress_message(progress.entries, progress.size, progress.total)
-    if progress.result is not None:
-        message.finished = True
+    message.finished = progress.finished
+    if progress.finished:
         message.checksum.algorithm = pb.ChecksumFileRequest.Algorithm.Value(algorithm.name)
         message.checksum.value = progress.result
     return message

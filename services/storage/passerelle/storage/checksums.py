@@ -72,4 +72,4 @@ class Checksums:
                 if time.monotonic() - told >= _INTERVAL:
                     told = time.monotonic()
                     yield Progress(0, done, file.size)
-        yield Progress(0, done, done, digest.digest().hex())
+        yield Progress(0, done, done, digest.digest().hex(), finished=True)
