@@ -63,11 +63,16 @@ def appear(path: bytes, target: bytes) -> None:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
         os.rename(path, target)
-    directory = os.open(os.path.dirname(target), os.O_RDONLY)
+    sync(os.path.dirname(target))
+
+
+def sync(path: bytes) -> None:
+    """Put a file, or the names in a directory, on the disk."""
+    fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(fd)
     finally:
-        os.close(directory)
+        os.close(fd)
 
 
 def unlink(path: bytes) -> None:

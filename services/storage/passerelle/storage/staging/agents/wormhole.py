@@ -1,0 +1,129 @@
+"""The job of the staging method `wormhole`: one file by magic-wormhole's own program.
+
+The code is in no command line: the program's entry point runs in a process that is told its arguments on stdin.
+Its parameters: `operation` (`receive` or `send`); `path`; `code`; `python`, which has magic-wormhole or shall make an
+environment that does; `pypi_index_url`, `relay_url`, `transit_helper`, each may be null; `time_limit` in seconds.
+Runs on the system, on Python 3.6 and newer.
+"""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import uuid
+from contextlib import contextmanager
+
+from passerelle.storage.staging.agents.arriving import appear, sync
+from passerelle.storage.staging.agents.job import fail, parameters, say
+from passerelle.storage.staging.agents.wormhole_program import NoWormhole, interpreter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+# Click, which reads the arguments, finds those of the process in sys.argv only when it is given none.
+_ENTRY = """\
+import json, sys
+arguments = json.loads(sys.stdin.read())
+from wormhole.cli.cli import wormhole
+wormhole(arguments, prog_name="wormhole")
+"""
+_LAST_LINES = 12
+
+
+class Broken(Exception):
+    """The transfer did not succeed; the text says why."""
+
+
+def main() -> None:
+    """Receive or send the file that the parameters name, and say how that went."""
+    asked = parameters()
+    signal.signal(signal.SIGTERM, lambda number, frame: fail("The job was cancelled."))
+    signal.signal(signal.SIGALRM, lambda number, frame: fail("The transfer took too long."))
+    signal.alarm(asked["time_limit"])
+    try:
+        python = interpreter(asked["python"], asked["pypi_index_url"])
+        if asked["operation"] == "receive":
+            _receive(python, asked)
+        else:
+            _send(python, asked)
+    except (Broken, NoWormhole) as error:
+        fail("The transfer failed: %s" % error)  # noqa: UP031
+    except OSError as error:
+        fail("The transfer failed: %s" % (error.strerror or error))
+
+
+def _receive(python: str, asked: "dict[str, Any]") -> None:
+    target = asked["path"].encode("utf-8", "surrogateescape")
+    with _directory(os.path.dirname(target)) as directory:
+        say("Waiting for the file ...")
+        received = os.path.join(directory, b"file")
+        where = received.decode("utf-8", "surrogateescape")
+        _wormhole(python, asked, "receive", "--accept-file", "-o", where, asked["code"])
+        size = _checked(received)
+        sync(received)
+        appear(received, target)
+    say("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
+
+
+def _send(python: str, asked: "dict[str, Any]") -> None:
+    path = asked["path"]
+    size = _checked(path.encode("utf-8", "surrogateescape"))
+    say("Waiting for the receiver ...")
+    _wormhole(python, asked, "send", "--code", asked["code"], path)
+    say("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
+
+
+@contextmanager
+def _directory(parent: bytes) -> "Iterator[bytes]":
+    """A hidden directory in `parent` for whatever the program writes, gone when the block ends."""
+    name = ".%s.passerelle-part" % uuid.uuid4().hex  # noqa: UP031
+    path = os.path.join(parent, name.encode())
+    os.mkdir(path, 0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _checked(path: bytes) -> int:
+    """The size in bytes of a regular file; raises Broken for anything else, which the other side may send, too."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise Broken("no file came") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Broken("it is not a regular file")
+    return found.st_size
+
+
+def _wormhole(python: str, asked: "dict[str, Any]", command: str, *arguments: str) -> None:
+    """Run magic-wormhole; raises Broken with its last words, without the code, when it fails."""
+    where = []
+    if asked["relay_url"]:
+        where += ["--relay-url", asked["relay_url"]]
+    if asked["transit_helper"]:
+        where += ["--transit-helper", asked["transit_helper"]]
+    words = [*where, command, "--hide-progress", *arguments]
+    process = subprocess.Popen(
+        [python, "-I", "-c", _ENTRY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(os.environ, WORMHOLE_QR="0", PYTHONUTF8="1"),
+    )
+    try:
+        said, _ = process.communicate(json.dumps(words).encode())
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode:
+        last = said.decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
+        raise Broken("\n".join(last).replace(asked["code"], "(the code)"))
+
+
+if __name__ == "__main__":
+    main()

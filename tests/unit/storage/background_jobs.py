@@ -1,0 +1,80 @@
+"""Transfer jobs that run on this machine while their submitter goes on, as a scheduler's do."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from passerelle.storage.transfer_jobs import BatchJob
+
+
+class PrivateDirectory:
+    """The parameters' files, in a directory of this machine."""
+
+    async def put(self, directory: str, name: str, content: Mapping[str, Any]) -> str:
+        """Write it for the user only."""
+        path = Path(directory, name)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(content))
+        return str(path)
+
+    async def discard(self, path: str) -> None:
+        """Remove it."""
+        Path(path).unlink(missing_ok=True)
+
+
+class BackgroundJobs:
+    """A compute service that starts what is submitted with bash; the jobs are numbered from 1."""
+
+    def __init__(self) -> None:
+        self.submitted: list[BatchJob] = []
+        self._running: list[asyncio.subprocess.Process] = []
+
+    async def submit(self, system: str, job: BatchJob) -> str:
+        """Start the script; returns the number of the job."""
+        self.submitted.append(job)
+        script = Path(job.working_directory, f"script-{len(self.submitted)}")
+        script.write_text(job.script)
+        with open(job.standard_output, "wb") as output, open(job.standard_error, "wb") as error:  # noqa: ASYNC230
+            process = await asyncio.create_subprocess_exec(
+                "bash",
+                str(script),
+                cwd=job.working_directory,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=error,
+                start_new_session=True,
+            )
+        self._running.append(process)
+        return str(len(self.submitted))
+
+    async def ended(self) -> tuple[int, str, str]:
+        """The exit status of the last job, once it has ended, and what it printed to its logs."""
+        job = self.submitted[-1]
+        async with asyncio.timeout(30):
+            status = await self._running[-1].wait()
+        logs = (Path(path).read_text() for path in (job.standard_output, job.standard_error))
+        return (status, *logs)  # type: ignore[return-value]  # two of them
+
+    async def said(self, words: str) -> str:
+        """The last job's log, once these words are in it."""
+        log = Path(self.submitted[-1].standard_output)
+        async with asyncio.timeout(30):
+            while words not in log.read_text():
+                await asyncio.sleep(0.02)
+        return log.read_text()
+
+    def cancel(self) -> None:
+        """End the last job as a scheduler does."""
+        os.killpg(self._running[-1].pid, signal.SIGTERM)
+
+    async def stop(self) -> None:
+        """End all jobs."""
+        for process in self._running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
