@@ -36,8 +36,8 @@ class Wormhole:
         python: str = Setting(
             default="python3",
             min_length=1,
-            description="A Python on the nodes, by path or name. Where it does not have magic-wormhole, each user's first "
-            "job installs that into an environment in ~/.cache/passerelle.",
+            description="A Python on the nodes, by path or name. Where it has no magic-wormhole, each user's first job "
+            "installs that into an environment in ~/.cache/passerelle.",
         )
         pypi_index_url: str | None = Setting(
             default=None, description="The package index to install from; pip's own when unset."
