@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.storage import transfer_scripts as scripts
+from passerelle.storage.tarballs import Tarball
 from passerelle.storage.transfer_jobs import ShellWork
 
 NAMES = st.text(
@@ -58,7 +59,7 @@ def test_a_name_is_data_in_every_script(tmp_path: Path, name: str) -> None:
     steps = (
         (scripts.copy(there, there + ".copy", dereference=False), "copied"),
         (scripts.move(there + ".copy", there + ".moved"), "moved"),
-        (scripts.compress(scripts.Packing(there, there + ".tgz")), "compressed"),
+        (scripts.compress(Tarball(there), there + ".tgz"), "compressed"),
         (scripts.remove(there), "deleted"),
         (scripts.extract(there + ".tgz", str(tree), "gzip"), "extracted"),
     )
@@ -92,8 +93,8 @@ def test_whatever_a_file_is_called_it_is_moved(tmp_path: Path, name: str) -> Non
         scripts.copy("/nonexistent/a", "/nonexistent/b", dereference=True),
         scripts.remove("/nonexistent/a"),
         scripts.extract("/nonexistent/a", "/tmp", "none"),
-        scripts.compress(scripts.Packing("/nonexistent/a", "/nonexistent/b")),
-        scripts.compress(scripts.Packing("/nonexistent/a", "/nonexistent/b", pattern="x")),
+        scripts.compress(Tarball("/nonexistent/a"), "/nonexistent/b"),
+        scripts.compress(Tarball("/nonexistent/a", pattern="x"), "/nonexistent/b"),
     ],
     ids=lambda work: work.script.split(maxsplit=2)[1],
 )
@@ -116,8 +117,8 @@ def test_links_are_copied_or_followed(tmp_path: Path, dereference: bool) -> None
         scripts.copy(f"{tmp_path}/link", str(copied), dereference=dereference), tmp_path
     ).stdout.endswith("copied.\n")
     assert copied.is_symlink() is not dereference
-    packing = scripts.Packing(f"{tmp_path}/link", f"{tmp_path}/a.tar", "none", dereference)
-    assert run(scripts.compress(packing), tmp_path).returncode == 0
+    tarball = Tarball(f"{tmp_path}/link", "none", dereference)
+    assert run(scripts.compress(tarball, f"{tmp_path}/a.tar"), tmp_path).returncode == 0
     with tarfile.open(tmp_path / "a.tar") as archive:
         assert archive.getmember("link").issym() is not dereference
 
@@ -130,7 +131,7 @@ def test_compressions(tmp_path: Path, compression: str, magic: bytes) -> None:
     (tmp_path / "d" / "f").write_text("content")
     archive, out = tmp_path / "archive", tmp_path / "out"
     out.mkdir()
-    run(scripts.compress(scripts.Packing(f"{tmp_path}/d", str(archive), compression)), tmp_path)
+    run(scripts.compress(Tarball(f"{tmp_path}/d", compression), str(archive)), tmp_path)
     assert archive.read_bytes().startswith(magic)
     assert run(scripts.extract(str(archive), str(out), compression), tmp_path).returncode == 0
     assert (out / "d" / "f").read_text() == "content"
@@ -142,16 +143,14 @@ def test_a_pattern_chooses_files_as_find_sees_them_from_the_directory_of_the_sou
     for name in ("d/a.txt", "d/b.txt", "d/it's.txt", "e/a.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    packing = scripts.Packing(f"{tmp_path}/d", f"{tmp_path}/t.tgz", pattern=r".*/\(a\|it's\)\.txt")
-    assert run(scripts.compress(packing), tmp_path).returncode == 0
+    tarball = Tarball(f"{tmp_path}/d", pattern=r".*/\(a\|it's\)\.txt")
+    assert run(scripts.compress(tarball, f"{tmp_path}/t.tgz"), tmp_path).returncode == 0
     assert names_in(tmp_path / "t.tgz") == {"./d/a.txt", "./d/it's.txt", "./e/a.txt"}
 
 
 def test_an_archive_that_cannot_be_made_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "old.tgz").write_text("as it was")
-    done = run(
-        scripts.compress(scripts.Packing(f"{tmp_path}/nope", f"{tmp_path}/old.tgz")), tmp_path
-    )
+    done = run(scripts.compress(Tarball(f"{tmp_path}/nope"), f"{tmp_path}/old.tgz"), tmp_path)
     assert done.returncode > 0
     assert (tmp_path / "old.tgz").read_text() == "as it was"
     assert [found.name for found in tmp_path.iterdir()] == ["old.tgz"]

@@ -22,17 +22,17 @@ from passerelle.runtime.firecrest import (
 from passerelle.storage import transfer_scripts as scripts
 from passerelle.storage.firecrest_bodies import given_path
 from passerelle.storage.firecrest_transfer_bodies import (
-    CompressBody,
-    CopyBody,
+    CompressJobBody,
+    CopyJobBody,
     DirectivesReply,
     DownloadBody,
-    ExtractBody,
+    ExtractJobBody,
     JobBody,
     JobReply,
     LogsReply,
     RemoveQuery,
     StagedReply,
-    TargetBody,
+    TargetJobBody,
     TransferJobReply,
     UploadBody,
 )
@@ -48,14 +48,15 @@ from passerelle.storage.staging import (
     PartUrls,
     method_of,
 )
+from passerelle.storage.tarballs import Tarball
 from passerelle.storage.transfer_jobs import ShellWork, SubmittedJob
 
 OPENAPI: Mapping[str, Operation] = {
-    "Move": Operation(body=TargetBody, replies={201: JobReply}),
-    "Copy": Operation(body=CopyBody, replies={201: JobReply}),
+    "Move": Operation(body=TargetJobBody, replies={201: JobReply}),
+    "Copy": Operation(body=CopyJobBody, replies={201: JobReply}),
     "Remove": Operation(query=RemoveQuery, replies={200: JobReply}),
-    "Compress": Operation(body=CompressBody, replies={201: JobReply}),
-    "Extract": Operation(body=ExtractBody, replies={201: JobReply}),
+    "Compress": Operation(body=CompressJobBody, replies={201: JobReply}),
+    "Extract": Operation(body=ExtractJobBody, replies={201: JobReply}),
     "Upload": Operation(body=UploadBody, replies={201: StagedReply}),
     "Download": Operation(body=DownloadBody, replies={201: StagedReply}),
 }
@@ -71,13 +72,13 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Move(self, request: BodyRequest, context: Any) -> HttpBody:
         """`mv` by a job."""
-        place, source, body = self._read(TargetBody, request)
+        place, source, body = self._read(TargetJobBody, request)
         work = scripts.move(source, await _target(place, source, body))
         return await _submitted(context, place, "MoveFiles", work, body)
 
     async def Copy(self, request: BodyRequest, context: Any) -> HttpBody:
         """`cp` by a job."""
-        place, source, body = self._read(CopyBody, request)
+        place, source, body = self._read(CopyJobBody, request)
         target = await _target(place, source, body, follow=body.dereference)
         work = scripts.copy(source, target, dereference=body.dereference)
         return await _submitted(context, place, "CopyFiles", work, body)
@@ -93,18 +94,17 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -c` by a job."""
-        place, source, body = self._read(CompressBody, request)
+        place, source, body = self._read(CompressJobBody, request)
         if body.match_pattern:  # it is looked for beside the source, too
             checked_path(place.system, posixpath.dirname(source))
         target = await _target(place, source, body, follow=body.dereference)
-        packing = scripts.Packing(
-            source, target, body.compression, body.dereference, body.match_pattern
-        )
-        return await _submitted(context, place, "CompressFiles", scripts.compress(packing), body)
+        tarball = Tarball(source, body.compression, body.dereference, body.match_pattern)
+        work = scripts.compress(tarball, target)
+        return await _submitted(context, place, "CompressFiles", work, body)
 
     async def Extract(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -x` by a job."""
-        place, source, body = self._read(ExtractBody, request)
+        place, source, body = self._read(ExtractJobBody, request)
         target = await _target(place, source, body, follow=True)
         work = scripts.extract(source, target, body.compression)
         return await _submitted(context, place, "CompressFiles", work, body)
@@ -144,7 +144,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         return place, path, read_body(model, request.body)
 
 
-async def _target(place: Place, source: str, body: TargetBody, *, follow: bool = False) -> str:
+async def _target(place: Place, source: str, body: TargetJobBody, *, follow: bool = False) -> str:
     """The target's path; the links on the way to it, and to the source, are looked at. `follow` is about a link that
     the source itself is."""
     target = checked_path(place.system, body.target_path)

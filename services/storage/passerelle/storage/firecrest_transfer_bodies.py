@@ -6,9 +6,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from passerelle.runtime.firecrest import Model, Text
-from passerelle.storage.firecrest_bodies import PathBody
-
-Compression = Literal["none", "bzip2", "gzip", "xz"]
+from passerelle.storage.firecrest_bodies import CompressBody, ExtractBody, PathBody, TargetBody
 
 
 class JobBody(PathBody):
@@ -17,30 +15,22 @@ class JobBody(PathBody):
     account: Text | None = None
 
 
-class TargetBody(JobBody):
+class TargetJobBody(TargetBody, JobBody):
     """One file becomes another."""
 
-    target_path: Text
 
-
-class CopyBody(TargetBody):
+class CopyJobBody(TargetJobBody):
     """What to copy; `dereference` copies what links lead to."""
 
     dereference: bool = False
 
 
-class CompressBody(TargetBody):
+class CompressJobBody(CompressBody, TargetJobBody):
     """What to pack; `matchPattern` is a regular expression of find(1) for the paths of files."""
 
-    match_pattern: Text | None = None
-    dereference: bool = False
-    compression: Compression = "gzip"
 
-
-class ExtractBody(TargetBody):
+class ExtractJobBody(ExtractBody, TargetJobBody):
     """What to unpack into the directory `targetPath`."""
-
-    compression: Compression = "gzip"
 
 
 class RemoveQuery(Model):

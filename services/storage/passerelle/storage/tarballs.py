@@ -81,10 +81,10 @@ class Tarballs:
         try:
             real = json.loads(await self._sessions.call("target", path=target))["real"]
         except FileError:  # and what is wrong with the target
-            await self._run(_packing(tarball, target))
+            await self._run(packing(tarball, target))
             return
         part = hidden_part(real, within=False)
-        argv = ("sh", "-c", _PACKED, "sh", part, real, *_packing(tarball, part))
+        argv = ("sh", "-c", _PACKED, "sh", part, real, *packing(tarball, part))
         await self._clean(part, argv, target)
 
     async def _extract(self, source: str, target: str, compression: str) -> None:
@@ -95,10 +95,10 @@ class Tarballs:
         except FileError:
             found = {"there": False}
         if not found["there"]:  # as tar is not let in, it changes nothing, and says why
-            await self._run(_unpacking(source, target, compression))
+            await self._run(unpacking(source, target, compression))
             return
         part = hidden_part(found["real"], within=True)
-        argv = ("sh", "-c", _UNPACKED, "sh", part, *_unpacking(source, part, compression))
+        argv = ("sh", "-c", _UNPACKED, "sh", part, *unpacking(source, part, compression))
         try:
             await self._run(argv, part, target)
             await settled(self._sessions, found["real"], part, overwrite=True, any_links=True)
@@ -128,7 +128,8 @@ class Tarballs:
             raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
 
 
-def _packing(tarball: Tarball, archive: str) -> tuple[str, ...]:
+def packing(tarball: Tarball, archive: str) -> tuple[str, ...]:
+    """The command that makes the archive."""
     directory, name = posixpath.split(tarball.source)
     dereference = ("--dereference",) if tarball.dereference else ()
     options = (*COMPRESSIONS[tarball.compression], *dereference, *_PLAIN)
@@ -139,6 +140,7 @@ def _packing(tarball: Tarball, archive: str) -> tuple[str, ...]:
     return ("bash", "-c", _FOUND, "bash", directory, tarball.pattern, *listed)
 
 
-def _unpacking(archive: str, directory: str, compression: str) -> tuple[str, ...]:
+def unpacking(archive: str, directory: str, compression: str) -> tuple[str, ...]:
+    """The command that unpacks the archive into a directory."""
     options = (*COMPRESSIONS[compression], *UNPACKING, *_PLAIN)
     return ("tar", "--extract", *options, "--file", archive, "--directory", directory)

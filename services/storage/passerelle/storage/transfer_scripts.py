@@ -6,13 +6,9 @@ whatever is in it; nobody's text is ever part of a program.
 
 import posixpath
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
 
+from passerelle.storage.tarballs import Tarball, packing, unpacking
 from passerelle.storage.transfer_jobs import ShellWork, word
-
-COMPRESSIONS: Mapping[str, str] = {"none": "", "gzip": "z", "bzip2": "j", "xz": "J"}
-"""tar's option letter by FirecREST's name of a compression."""
 
 _OUTCOME = """\
 if {command}; then
@@ -26,25 +22,12 @@ fi
 
 # The archive appears under its name when it is complete; a part of one is removed, whatever happens.
 _PACKED = """\
-set -o pipefail
 part={part}
 trap 'rm -f -- "$part"' EXIT
 pack() {{
     {pack} && mv -fT -- "$part" {target}
 }}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """What goes into an archive: what `source` is, or all files beside and below it whose path, as find(1) sees it from
-    the directory of `source`, matches the regular expression `pattern`. `compression` is one of COMPRESSIONS."""
-
-    source: str
-    target: str
-    compression: str = "gzip"
-    dereference: bool = False
-    pattern: str | None = None
 
 
 def move(source: str, target: str) -> ShellWork:
@@ -63,26 +46,19 @@ def remove(path: str) -> ShellWork:
     return ShellWork(_outcome(_line("rm", "-R", "--", path), "delete", "deleted"))
 
 
-def compress(packing: Packing) -> ShellWork:
-    """A new tar archive."""
-    directory, name = posixpath.split(packing.source)
-    options = ["--force-local"] + ["--dereference"] * packing.dereference
-    tar = f'{_line("tar", *options)} -c{COMPRESSIONS[packing.compression]}f "$part"'
-    if packing.pattern:
-        found = _line("find", ".", "-type", "f", "-regex", packing.pattern, "-print0")
-        pack = f"cd {word(directory)} && {found} | {tar} --null --files-from -"
-    else:
-        pack = f"{tar} -C {_line(directory, '--', name)}"
-    part = f"{posixpath.dirname(packing.target)}/.{secrets.token_hex(6)}.passerelle-part"
-    head = _PACKED.format(part=word(part), pack=pack, target=word(packing.target))
+def compress(tarball: Tarball, target: str) -> ShellWork:
+    """A new archive, in the place of a file that is there already."""
+    part = f"{posixpath.dirname(target)}/.{secrets.token_hex(6)}.passerelle-part"
+    pack = _line(*packing(tarball, part))
+    head = _PACKED.format(part=word(part), pack=pack, target=word(target))
     return ShellWork(head + _outcome("pack", "compress", "compressed"))
 
 
 def extract(source: str, target: str, compression: str) -> ShellWork:
-    """Unpack a tar archive into the directory `target`."""
-    kind = f"-x{COMPRESSIONS[compression]}f"
-    command = _line("tar", "--force-local", kind, source, "-C", target)
-    return ShellWork(_outcome(command, "extract", "extracted"))
+    """Unpack an archive into the directory `target`."""
+    return ShellWork(
+        _outcome(_line(*unpacking(source, target, compression)), "extract", "extracted")
+    )
 
 
 def _line(*argv: str) -> str:
