@@ -4,7 +4,7 @@ import pytest
 
 from tests import real
 
-pytest_plugins = ("tests.cluster", "tests.minio", "tests.stack")
+pytest_plugins = ("tests.cluster", "tests.mailbox", "tests.minio", "tests.stack")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

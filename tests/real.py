@@ -11,7 +11,16 @@ import pytest
 
 STRICT = os.environ.get("PASSERELLE_TEST_STRICT", "") not in ("", "0")
 
-EXPECTED = ("Envoy", "OpenSSH", "Slurm", "MinIO", "pyfirecrest", "AiiDA", "embedded stack")
+EXPECTED = (
+    "Envoy",
+    "OpenSSH",
+    "Slurm",
+    "MinIO",
+    "magic-wormhole",
+    "pyfirecrest",
+    "AiiDA",
+    "embedded stack",
+)
 """What a complete run exercises."""
 
 _exercised: dict[str, str] = {}
