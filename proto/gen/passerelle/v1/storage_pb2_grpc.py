@@ -232,7 +232,7 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChecksumFile(self, request, context):
-        """Computes a file's checksum where the file lies.
+        """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

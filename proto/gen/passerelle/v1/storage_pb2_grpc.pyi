@@ -68,7 +68,7 @@ class StorageServiceStub:
     GetFileType: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]
-    """Computes a file's checksum where the file lies."""
+    """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
     CopyFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.CopyFilesRequest, _storage_pb2.FileProgress]
     """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
     what of the file in work was copied.
@@ -126,7 +126,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     GetFileType: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]  # type: ignore[assignment]
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
-    """Computes a file's checksum where the file lies."""
+    """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
     CopyFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.CopyFilesRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
     """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
     what of the file in work was copied.
@@ -253,7 +253,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.ChecksumFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
-        """Computes a file's checksum where the file lies."""
+        """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
 
     @_abc_1.abstractmethod
     def CopyFiles(
