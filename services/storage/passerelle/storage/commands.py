@@ -1,7 +1,6 @@
 """The fallback where no helper can run: the same operations by GNU coreutils and findutils, one process each.
 
-Every operation here takes the arguments and gives the result of its namesake in `remote/operations.py`. Names that are
-not UTF-8 come back with U+FFFD in them, because output is text here.
+Every operation here takes the arguments and gives the result of its namesake in `remote/operations.py`.
 """
 
 import base64
@@ -9,45 +8,54 @@ import errno
 import json
 import os
 import re
-import shlex
-import stat
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.errors import ApiError
+from passerelle.runtime.errors import ApiError, Unsupported
 from passerelle.runtime.ssh.connection import Connection
+from passerelle.storage.boundary_commands import BoundaryCommands
+from passerelle.storage.command_lines import batches, command_line
 from passerelle.storage.content import Session, opened
-from passerelle.storage.files import Columns, FileError, FileInfo
+from passerelle.storage.files import Columns, FileError, FileInfo, shown
+from passerelle.storage.found import FIELDS, FORMAT, as_object, entry, named
+from passerelle.storage.pipes import Pipe
 from passerelle.storage.placing_commands import PlacingCommands
+from passerelle.storage.remote.listing import wanted_names
+from passerelle.storage.remote.outcome import raw
 from passerelle.storage.stderr import failure_of, first_line
+from passerelle.storage.tree_commands import TreeCommands
 
-# name, letter, link target, type-less mode, owner, size, times, inode, device, links; local time last
-_FORMAT = (
-    r"%P\0%y\0%l\0%m\0%U\0%G\0%u\0%g\0%s\0%T@\0%A@\0%C@\0%i\0%D\0%n\0%TY-%Tm-%TdT%TH:%TM:%TS\0"
-)
-_FIELDS = 16
-_TYPES: Mapping[str, int] = {
-    "f": stat.S_IFREG,
-    "d": stat.S_IFDIR,
-    "l": stat.S_IFLNK,
-    "p": stat.S_IFIFO,
-    "s": stat.S_IFSOCK,
-    "c": stat.S_IFCHR,
-    "b": stat.S_IFBLK,
-}
+_UNHURRIED = (
+    7 * 86400.0
+)  # seconds, for what tells nothing of its progress; whoever asked may end it before
 _QUOTED = re.compile(r"'(.*)'", re.DOTALL)
 
 
 class PlainCommands:
-    """The operations by one process each, over one connection; `limit` is the time for one, in seconds."""
+    """The operations by one process each, over one connection.
 
-    def __init__(self, connection: Connection, limit: float) -> None:
+    `limit` is the time for one, in seconds; paths must lie in `roots`, if there are some.
+    """
+
+    def __init__(self, connection: Connection, limit: float, roots: Sequence[str] = ()) -> None:
         self._connection = connection
         self._limit = limit
+        self._roots = roots
+        self._boundary = BoundaryCommands(self._run, connection.system, roots)
+        self._trees = TreeCommands(self._run, self._piped, self._look, self._boundary)
         placing = PlacingCommands(self._run, self._look)
         self._operations: Mapping[str, Callable[..., Awaitable[bytes]]] = {
             "stat": self._stat,
@@ -62,6 +70,11 @@ class PlainCommands:
             "target": self._target,
             "begin": placing.begin,
             "place": placing.place,
+            "copy": self._trees.copy,
+            "move": self._trees.move,
+            "measure": self._trees.measure,
+            "quota": self._trees.quota,
+            "stat_many": self._stat_many,
         }
 
     @property
@@ -70,12 +83,30 @@ class PlainCommands:
         return True
 
     async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
-        """See `RemoteHelper.call`."""
+        """See `RemoteHelper.call`; Unsupported for what takes a helper."""
+        if operation not in self._operations:
+            raise Unsupported(
+                f"This takes Python on system {self._connection.system}, which has none."
+            )
+        await self._boundary.demand(operation, arguments)
         return await self._operations[operation](**arguments)
+
+    async def stream(
+        self, operation: str, arguments: dict[str, Any], stall: float
+    ) -> AsyncGenerator[bytes, None]:
+        """See `RemoteHelper.stream`; most operations send nothing before they are done."""
+        if operation != "walk":
+            unhurried = PlainCommands(self._connection, _UNHURRIED, self._roots)
+            yield await unhurried.call(operation, arguments)
+            return
+        await self._boundary.demand(operation, arguments)
+        async with aclosing(self._trees.walk(stall=stall, **arguments)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def _stat(self, path: str, dereference: bool, columns: Columns) -> bytes:
         found = await self._find(path, dereference, "-maxdepth", "0")
-        return orjson.dumps(_object(replace(found[""], name=path), columns))
+        return orjson.dumps(as_object(replace(found[""], **named(path)), columns))
 
     async def _list(
         self,
@@ -85,12 +116,19 @@ class PlainCommands:
         recursive: bool,
         dereference: bool,
         limit: int,
+        pattern: str = "",
+        after: str = "",
+        count: int | None = None,
     ) -> bytes:
+        if dereference:
+            await self._boundary.demand_links(path, deep=recursive)
         depth = () if recursive else ("-maxdepth", "1")
         found = await self._find(path, dereference, *depth)
         top = found.pop("")
-        rows = list(_in_order(found, hidden)) if top.letter == "d" else [replace(top, name=path)]
-        result = orjson.dumps([_object(info, columns) for info in rows])
+        wanted = wanted_names(raw(pattern), raw(after))
+        inner = (found[name] for name in _in_order(found, hidden) if wanted(raw(name)))
+        rows = list(islice(inner, count)) if top.letter == "d" else [replace(top, **named(path))]
+        result = orjson.dumps([as_object(info, columns) for info in rows])
         if len(result) > limit:
             raise FileError("limit", path, errno.EFBIG)
         return result
@@ -99,10 +137,10 @@ class PlainCommands:
         """What find(1) prints, by path relative to `path`, which itself is the empty one."""
         follow = "-L" if dereference else "-P"
         # An entry that vanishes while its directory is read is no error; then neither is a `path` that is not there.
-        options = ("-ignore_readdir_race", *depth, "-printf", _FORMAT)
+        options = ("-ignore_readdir_race", *depth, "-printf", FORMAT)
         output = await self._run("find", follow, path, *options)
         values = output.stdout.split("\0")[:-1]
-        found = dict(_info(values[at : at + _FIELDS]) for at in range(0, len(values), _FIELDS))
+        found = dict(entry(values[at : at + FIELDS]) for at in range(0, len(values), FIELDS))
         if output.status:
             raise _failure(output, "open" if "" in found else "access", path)
         if "" not in found:
@@ -155,7 +193,7 @@ class PlainCommands:
         output = await self._run("rm", "-r", "--interactive=never", "--", path)
         if output.status:
             raise _failure(output, "unlink", path)
-        return b""
+        return orjson.dumps({"entries": 0, "size": 0, "total": 0, "result": None})
 
     async def _make_symlink(self, path: str, target: str) -> bytes:
         output = await self._run("ln", "-s", "-T", "--", target, path)
@@ -175,75 +213,72 @@ class PlainCommands:
         value = output.stdout.removeprefix("\\").partition(" ")[0]  # a backslash marks odd names
         return orjson.dumps({"entries": 0, "size": size, "total": size, "result": value})
 
-    async def _look(self, path: str) -> FileInfo:
-        return (await self._find(path, False, "-maxdepth", "0"))[""]
+    async def _look(self, path: str, dereference: bool = False) -> FileInfo:
+        return (await self._find(path, dereference, "-maxdepth", "0"))[""]
+
+    async def _stat_many(self, paths: Sequence[str], dereference: bool, columns: Columns) -> bytes:
+        lines = []
+        for some in batches(paths):
+            outside = await self._boundary.outside(some, dereference)
+            sound = [path for path in some if path not in outside]
+            answers = await self._trees.stat_many(sound, dereference, columns) if sound else ()
+            told = iter(answers)
+            lines += [_leads_out(path) if path in outside else next(told) for path in some]
+        return b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
     async def _target(self, path: str) -> bytes:
         output = await self._run("readlink", "-v", "-f", "-z", "--", path)
         if output.status:
             raise _failure(output, "open", path)
         real = output.stdout.rstrip("\0")
-        found = await self._run("find", "-P", real, "-maxdepth", "0", "-printf", _FORMAT)
+        found = await self._run("find", "-P", real, "-maxdepth", "0", "-printf", FORMAT)
         if found.status:
             error = _failure(found, "open", path)
             if isinstance(error, FileError) and error.errno == errno.ENOENT:
                 return json.dumps({"real": real, "version": None}).encode()
             raise error
-        info = _info(found.stdout.split("\0")[:-1])[1]
+        info = entry(found.stdout.split("\0")[:-1])[1]
         if info.letter != "-":
             number = errno.EISDIR if info.letter == "d" else errno.EINVAL
             raise FileError("open", path, number)
         return json.dumps({"real": real, "version": info.version}).encode()
 
     async def _run(self, *argv: str) -> Output:
-        line = shlex.join(("env", "LC_ALL=C", *argv))
-        return await self._connection.run(line, "", self._limit)
+        return await self._connection.run(
+            command_line(argv), "", self._limit, errors="surrogateescape"
+        )
+
+    async def _piped(
+        self, path: str, argv: Sequence[str], stall: float
+    ) -> AsyncGenerator[bytes, None]:
+        connection = self._connection
+        async with (
+            connection.piped(command_line(argv)) as process,
+            Pipe.of(process, connection.system, stall) as pipe,
+            aclosing(pipe.pieces()) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
+            output = await pipe.ended()
+        if output.status:
+            raise _failure(output, "open", path)
 
 
-def _info(values: list[str]) -> tuple[str, FileInfo]:
-    name, letter, target, mode, uid, gid, user, group, size, *times, inode, device, links, local = (
-        values
-    )
-    return name, FileInfo(
-        name=name,
-        raw_hex=None,
-        target=target if letter == "l" else None,
-        size=int(size),
-        mode=int(mode, 8) | _TYPES.get(letter, 0),
-        uid=int(uid),
-        gid=int(gid),
-        user=user,
-        group=group,
-        local_time=local[:19],
-        mtime_ns=_nanoseconds(times[0]),
-        atime_ns=_nanoseconds(times[1]),
-        ctime_ns=_nanoseconds(times[2]),
-        inode=int(inode),
-        device=int(device),
-        links=int(links),
-    )
+def _leads_out(path: str) -> dict[str, Any]:
+    told = {"step": "boundary", "path": shown(path), "errno": errno.EXDEV, "field": "paths"}
+    return {"failure": told}
 
 
-def _nanoseconds(seconds: str) -> int:
-    """find's `1767323045.0000000000` as nanoseconds."""
-    whole, _, fraction = seconds.partition(".")
-    return int(whole) * 10**9 + int(fraction[:9].ljust(9, "0"))
-
-
-def _object(info: FileInfo, columns: Columns) -> dict[str, Any]:
-    return {key: getattr(info, field) for key, field in columns}
-
-
-def _in_order(found: Mapping[str, FileInfo], hidden: bool) -> Iterator[FileInfo]:
+def _in_order(found: Mapping[str, FileInfo], hidden: bool) -> Iterator[str]:
     """Entries as `ls -R` orders them: a directory's whole content, then each of its directories'."""
     below: dict[str, list[str]] = {}
     for path in found:
         below.setdefault(os.path.dirname(path), []).append(path)
     pending = [""]
     while pending:
-        paths = sorted(below.get(pending.pop(), ()), key=os.fsencode)
+        paths = sorted(below.get(pending.pop(), ()), key=raw)
         shown = [path for path in paths if hidden or not os.path.basename(path).startswith(".")]
-        yield from (found[path] for path in shown)
+        yield from shown
         pending.extend(path for path in reversed(shown) if path in below)
 
 

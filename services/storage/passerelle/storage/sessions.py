@@ -91,7 +91,7 @@ class _User:
                 return await RemoteHelper.start(self.connection, self._roots)
             except NoHelper as reason:
                 log.warning("plain commands are used instead of a helper: %s", reason)
-        return PlainCommands(self.connection, self._limit)
+        return PlainCommands(self.connection, self._limit, self._roots)
 
     async def content(self) -> Session:
         """The SFTP session."""

@@ -72,14 +72,16 @@ class Connection:
             self._busy -= 1
             self.used = time.monotonic()
 
-    async def run(self, line: str, stdin: str, limit: float) -> Output:
+    async def run(self, line: str, stdin: str, limit: float, *, errors: str = "replace") -> Output:
         """Run one command line to its end, within `limit` seconds counted from its start.
+
+        `errors` says what becomes of bytes in the output that are not UTF-8, as for bytes.decode.
 
         Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer (the remote process is ended
         then, as it is on cancellation), ConnectionFailed when the connection is lost.
         """
         async with self._channels.turn():
-            process = await self.start(line)
+            process = await self.start(line, errors=errors)
             try:
                 async with asyncio.timeout(limit):
                     if not stdin:  # `communicate` ends the input only when it has sent some

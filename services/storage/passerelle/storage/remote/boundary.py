@@ -31,7 +31,7 @@ PATHS: "Mapping[str, Mapping[str, str]]" = {
     "symlink": {"path": ITSELF, "target": WORDS},
 }
 """The path arguments by operation. What is not listed has one, `path`, and a link at its end is followed."""
-_USUAL = {"path": FOLLOWED}
+USUAL = {"path": FOLLOWED}
 
 
 class Outside(Failure):
@@ -79,7 +79,7 @@ def resolved(path: bytes, follow: bool) -> bytes:
 
 def take_paths(operation: str, arguments: "dict[str, Any]", boundary: Boundary) -> None:
     """Check the paths among an operation's arguments, and make them bytes."""
-    for field, kind in PATHS.get(operation, _USUAL).items():
+    for field, kind in PATHS.get(operation, USUAL).items():
         path = raw(arguments[field])
         if kind == WORDS:
             boundary.demand(os.path.join(os.path.dirname(arguments["path"]), path), field)

@@ -40,7 +40,7 @@ def list_files(
     row = row_maker(columns)
     rows: list[str] = []
     opening, size, total = "[", 0, 0
-    tree = Tree(call, hidden, recursive, dereference, _wanted(raw(pattern), raw(after)))
+    tree = Tree(call, hidden, recursive, dereference, wanted_names(raw(pattern), raw(after)))
     for name, st, target in itertools.islice(tree.entries(path, top), count):
         rows.append(row(name, st, target))
         size += len(rows[-1])
@@ -52,7 +52,7 @@ def list_files(
     yield ((opening if rows or opening == "[" else "") + ",".join(rows) + "]").encode()
 
 
-def _wanted(pattern: bytes, after: bytes) -> "Callable[[bytes], bool]":
+def wanted_names(pattern: bytes, after: bytes) -> "Callable[[bytes], bool]":
     """Whether an entry shall be listed, by its path in the tree."""
     matches = matcher(pattern)
     if not after:
