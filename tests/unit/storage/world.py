@@ -21,6 +21,7 @@ from passerelle.storage.archives import Archives
 from passerelle.storage.attributes import Attributes
 from passerelle.storage.checksums import Checksums
 from passerelle.storage.config import StorageSection
+from passerelle.storage.direct_transfers import Direct
 from passerelle.storage.firecrest import FilesystemService
 from passerelle.storage.firecrest_transfer import TransferProfile
 from passerelle.storage.places import Place
@@ -31,7 +32,6 @@ from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
-from passerelle.storage.transfers import Direct
 from passerelle.storage.upload_server import UploadService
 from passerelle.storage.trees import Trees
 from passerelle.storage.uploads import Uploads

@@ -1,9 +1,11 @@
-"""The compute service as storage uses it: submits jobs in the caller's name."""
+"""The compute service as storage uses it: submits, follows and cancels jobs in the caller's name."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 from passerelle.runtime import caller
 from passerelle.runtime.config import SiteBase
@@ -21,6 +23,9 @@ _RECONNECT = (
 )
 
 
+_ALIVE = (pb.Job.STATE_UNSPECIFIED, pb.Job.PENDING, pb.Job.RUNNING, pb.Job.SUSPENDED)
+
+
 class ComputeJobs:
     """Submits jobs over a channel; None stands for a site without a compute service. `timeout` is in seconds."""
 
@@ -35,18 +40,35 @@ class ComputeJobs:
 
         Raises the error that compute answers with, BackendUnavailable or DeadlineExceeded when it does not.
         """
+        request = pb.SubmitJobRequest(system=system, job=_description(job))
+        reply = await self._asked(lambda stub: stub.SubmitJob, request)
+        return str(reply.job_id)
+
+    async def succeeded(self, system: str, job_id: str) -> bool | None:
+        """Whether a job ended well; None while it has not ended. Raises as `submit`."""
+        request = pb.GetJobRequest(system=system, job_id=job_id)
+        reply = await self._asked(lambda stub: stub.GetJob, request)
+        state = reply.jobs[-1].state
+        return None if state in _ALIVE else bool(state == pb.Job.SUCCEEDED)
+
+    async def cancel(self, system: str, job_id: str) -> None:
+        """End a job; raises as `submit`."""
+        request = pb.CancelJobRequest(system=system, job_id=job_id)
+        await self._asked(lambda stub: stub.CancelJob, request)
+
+    async def _asked(
+        self, method: Callable[[pb_grpc.ComputeServiceAsyncStub], Any], request: Message
+    ) -> Any:
         if self._stub is None:
             raise BackendUnavailable("This site has no compute service, which transfer jobs need.")
-        request = pb.SubmitJobRequest(system=system, job=_description(job))
         metadata = (
             ("authorization", f"Bearer {caller.current().token}"),
             ("x-request-id", caller.request_id()),
         )
         try:
-            reply = await self._stub.SubmitJob(request, metadata=metadata, timeout=self._timeout)
+            return await method(self._stub)(request, metadata=metadata, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, "compute") from None
-        return reply.job_id
 
 
 def _description(job: BatchJob) -> pb.JobDescription:

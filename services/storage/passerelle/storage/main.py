@@ -1,6 +1,6 @@
 """The storage service: the one place where its parts are put together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
@@ -19,17 +19,19 @@ from passerelle.storage.attributes import Attributes
 from passerelle.storage.checksums import Checksums
 from passerelle.storage.compute_messages import ComputeJobs, compute_jobs
 from passerelle.storage.config import StorageSection
+from passerelle.storage.direct_transfers import Direct
 from passerelle.storage.firecrest import FilesystemService
 from passerelle.storage.firecrest_transfer import TransferProfile
 from passerelle.storage.places import Place
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.store_transfers import ByStore
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
-from passerelle.storage.transfers import Direct
+from passerelle.storage.transfers import Road
 from passerelle.storage.trees import Trees
 from passerelle.storage.upload_server import UploadService
 from passerelle.storage.uploads import Uploads
@@ -60,7 +62,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             for system in site.systems
         }
 
-        roads = {"direct": Direct()}
+        roads: Mapping[str, Road] = {"direct": Direct(), "staged": ByStore(compute)}
 
         def register(server: grpc.aio.Server) -> None:
             add_StorageServiceServicer_to_server(StorageService(places), server)

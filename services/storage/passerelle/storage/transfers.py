@@ -1,6 +1,6 @@
-"""Copies of files from one system to another: in constant memory, resumable, and the same at both ends or not there.
+"""Copies of files from one system to another: the same at both ends, or not there.
 
-There is no state but the systems': what has arrived is an upload to the target, whose id follows from the caller, the
+There is no state but the systems: what has arrived is an upload to the target, whose id follows from the caller, the
 source, its version and the target. A source that changed is thus another upload, never the rest of an old one.
 """
 
@@ -8,36 +8,25 @@ import asyncio
 import errno
 import hashlib
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    aclosing,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
-from weakref import WeakValueDictionary
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
-from passerelle.runtime.turns import Turns
 from passerelle.storage.checksums import Algorithm
 from passerelle.storage.content import Changed
-from passerelle.storage.files import FileError, OpenFile
+from passerelle.storage.files import FileError, shown
 from passerelle.storage.places import Place
 from passerelle.storage.terms import Terms, WriteMode
 from passerelle.storage.transfer_jobs import SubmittedJob
 
-_INTERVAL = 1.0  # seconds between words about how far it is
+T = TypeVar("T")
 
-# Copies that one user may read from one system at a time. Each waits, with its source open, for a turn to write to the
-# target: as long as they leave turns to writers, copies that cross each other cannot wait for each other for ever.
-_AT_ONCE = 4
+_INTERVAL = 1.0  # seconds between words about how far it is
 
 
 class DataLoss(ApiError):
@@ -88,142 +77,97 @@ class Road(Protocol):
         ...
 
 
-class Direct:
-    """Through this service: SFTP on both sides."""
-
-    def __init__(self) -> None:
-        self._turns: WeakValueDictionary[tuple[str, str], Turns] = WeakValueDictionary()
-
-    async def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
-        """See `Road.copy`. What has arrived when it breaks off is kept, to be resumed."""
-        await _demand_free(order)
-        async with self._turn(order), _opened(order) as file:
-            copy = _Copy(order, file)
-            await copy.begin()
-            yield copy.progress()
-            work = asyncio.create_task(copy.finish())
-            try:
-                while not (await asyncio.wait({work}, timeout=_INTERVAL))[0]:
-                    yield copy.progress()
-                yield await work
-            finally:
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
-
-    def _turn(self, order: Order) -> AbstractAsyncContextManager[None]:
-        system = order.source.system
-        key = (caller.current().username, system.name)
-        turns = self._turns.get(key)
-        if turns is None:
-            turns = self._turns[key] = Turns(system.name, _AT_ONCE, system.ssh.max_waiting)
-        return turns.turn()
+@asynccontextmanager
+async def working(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """A task that works inside the block; it is cancelled when the block is left."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-class _Copy:
-    """One copy at work."""
+async def ended(task: "asyncio.Task[Any]") -> bool:
+    """Whether it has, after the time between two words about how far it is."""
+    return bool((await asyncio.wait({task}, timeout=_INTERVAL))[0])
 
-    def __init__(self, order: Order, file: OpenFile) -> None:
+
+class Copy:
+    """One copy: the upload on the target that shall become the file, and what makes it the same as the source.
+
+    `version` and `size` (bytes) are the source's when the copying began.
+    """
+
+    def __init__(self, order: Order, version: str, size: int) -> None:
+        self.size = size
+        self.upload = _upload_id(order, version)
         self._order = order
-        self._file = file
-        self._upload = _upload_id(order, file.version)
-        self._resumed = 0
-        self._taken = 0
+        self._version = version
 
-    def progress(self, sha256: str = "") -> CopyProgress:
-        """How far it is."""
-        return CopyProgress(self._taken, self._file.size, self._resumed, (), sha256)
+    async def received(self) -> int | None:
+        """How many bytes an earlier call has brought; None when there was none."""
+        uploads, path = self._order.target.uploads, self._order.target_path
+        with on(self._order.target), suppress(NotFound):
+            return min(await uploads.received(path, self.upload), self.size)
+        return None
 
     async def begin(self) -> None:
-        """Find what an earlier call brought, where it shall be resumed, or begin anew."""
-        uploads, path = self._order.target.uploads, self._order.target_path
-        with _on(self._order.target):
-            if self._order.resume:
-                with suppress(NotFound):
-                    received = await uploads.received(path, self._upload)
-                    self._resumed = self._taken = min(received, self._file.size)
-                    return
-            await self._give_up()
-            await uploads.create(path, self._upload)
+        """Begin the upload; what an earlier call had brought is given up."""
+        await self.give_up()
+        with on(self._order.target):
+            await self._order.target.uploads.create(self._order.target_path, self.upload)
 
-    async def finish(self) -> CopyProgress:
-        """Bring what is missing, compare both ends, and put it in its place."""
-        checksum = asyncio.create_task(self._checksum())
-        try:
-            await self._bring()
-            sha256 = await checksum
-        finally:
-            checksum.cancel()
-            await asyncio.gather(checksum, return_exceptions=True)
-        await self._demand_unchanged()
-        await self._complete(sha256)
-        return self.progress(sha256)
+    async def give_up(self) -> None:
+        """Remove what has arrived."""
+        with suppress(NotFound), on(self._order.target):
+            await self._order.target.uploads.abort(self._order.target_path, self.upload)
 
-    async def _bring(self) -> None:
-        uploads, path = self._order.target.uploads, self._order.target_path
-        try:
-            async with aclosing(self._content()) as content:
-                with _on(self._order.target):
-                    await uploads.write(path, self._upload, self._resumed, content)
-        except (FileError, Changed):  # the former when it became shorter
-            await self._demand_unchanged()
-            raise
-
-    async def _content(self) -> AsyncGenerator[bytes, None]:
-        """The missing bytes, read no faster than the target takes them."""
-        missing = self._file.chunks(self._resumed, self._file.size - self._resumed)
-        with _on(self._order.source):
-            async with aclosing(missing) as chunks:  # type: ignore[type-var]  # it is a generator
-                async for chunk in chunks:
-                    yield chunk
-                    self._taken += len(chunk)
-
-    async def _checksum(self) -> str:
-        """The source's, computed where it lies."""
+    async def checksum(self) -> str:
+        """The source's SHA-256, computed where it lies."""
         place, path = self._order.source, self._order.path
-        with _on(place):
+        with on(place):
             async with aclosing(place.checksums.compute(path, Algorithm.SHA256)) as steps:
                 async for step in steps:
                     found = step.result
         return str(found)
 
-    async def _demand_unchanged(self) -> None:
+    async def demand_unchanged(self) -> None:
         """Raise Changed when what the path holds is not what is being copied; what has arrived is of no use then."""
         place, path = self._order.source, self._order.path
-        with _on(place):
+        with on(place):
             now = await place.files.stat(path, dereference=True)
-            if now.version != self._file.version:
-                await self._give_up()
+            if now.version != self._version:
+                await self.give_up()
                 raise Changed(path)
 
-    async def _complete(self, sha256: str) -> None:
+    async def complete(self, sha256: str) -> None:
+        """Put what has arrived in the target's place, if its checksum, computed there, is `sha256`."""
+        await self.demand_unchanged()
         target, path = self._order.target, self._order.target_path
         mode = WriteMode.OVERWRITE if self._order.overwrite else WriteMode.CREATE
-        terms = Terms(mode, sha256=sha256)
         try:
-            with _on(target):
-                await target.uploads.complete(path, self._upload, self._file.size, terms)
+            with on(target):
+                terms = Terms(mode, sha256=sha256)
+                await target.uploads.complete(path, self.upload, self.size, terms)
         except (
             InvalidArgument
         ) as error:  # not of the caller's making: size and checksum are the source's
-            await self._give_up()
+            await self.give_up()
             raise DataLoss(
-                f"What arrived on system {target.system.name} is not what {self._order.path} on system "
+                f"What arrived on system {target.system.name} is not what {shown(self._order.path)} on system "
                 f"{self._order.source.system.name} holds; nothing was put in the target's place.",
                 system=target.system.name,
             ) from error
 
-    async def _give_up(self) -> None:
-        with suppress(NotFound), _on(self._order.target):
-            await self._order.target.uploads.abort(self._order.target_path, self._upload)
 
-
-async def _demand_free(order: Order) -> None:
+async def demand_free(order: Order) -> None:
     """Refuse what could not be completed anyway, before a byte is moved; completing asks again."""
     same = order.source.system.name == order.target.system.name
     if same and order.path == order.target_path:
         wrong = "is the file itself"
         raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
-    with _on(order.target):
+    with on(order.target):
         try:
             found = await order.target.files.stat(order.target_path)
         except FileError as error:
@@ -235,17 +179,8 @@ async def _demand_free(order: Order) -> None:
             raise FileError("open", order.target_path, number)
 
 
-@asynccontextmanager
-async def _opened(order: Order) -> AsyncIterator[OpenFile]:
-    """The source, open inside the block."""
-    async with AsyncExitStack() as stack:
-        with _on(order.source):
-            file = await stack.enter_async_context(order.source.files.opened(order.path))
-        yield file
-
-
 @contextmanager
-def _on(place: Place) -> Iterator[None]:
+def on(place: Place) -> Iterator[None]:
     """Let errors of the block name the system, where they do not name one already."""
     try:
         yield

@@ -70,6 +70,10 @@ class Uploads:
         await self._sessions.change("begin", path=target.real, part=part, stale=self._stale)
         return upload_id
 
+    async def part(self, path: str, upload_id: str) -> str:
+        """The absolute path of the file in which it arrives, for those who write to it on the system itself."""
+        return (await self._part(path, upload_id))[1]
+
     async def received(self, path: str, upload_id: str) -> int:
         """How many bytes have arrived: the offset to go on from."""
         _, part = await self._part(path, upload_id)

@@ -135,6 +135,11 @@ class S3:
         self._public = Endpoint(options.public_url or options.private_url, keys, options.tenant)
         self._store = ObjectStore(self._private, keys, options.lifecycle_days, self._ca)
 
+    @property
+    def store(self) -> str:
+        """Which store it is: methods that have the same can fetch what the other sends."""
+        return f"{self._options.private_url} {self._options.tenant or ''}"
+
     async def upload(self, inbound: Inbound) -> Staged:
         """As Staging.upload; `size` is required."""
         if inbound.size is None:
