@@ -57,7 +57,7 @@ class ComputeJobs:
         await self._asked(lambda stub: stub.CancelJob, request)
 
     async def _asked(
-        self, method: Callable[[pb_grpc.ComputeServiceAsyncStub], Any], request: Message
+        self, method: "Callable[[pb_grpc.ComputeServiceAsyncStub], Any]", request: Message
     ) -> Any:
         if self._stub is None:
             raise BackendUnavailable("This site has no compute service, which transfer jobs need.")
