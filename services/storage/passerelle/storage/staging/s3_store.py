@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
@@ -162,6 +163,8 @@ def _told() -> Iterator[None]:
         raise _refusal(error.code or "an error", error.response.status) from None
     except (MinioException, urllib3.exceptions.HTTPError, OSError):
         raise BackendUnavailable("The object store cannot be reached.") from None
+    except (ParseError, ValueError):  # from minio's parsing
+        raise BackendUnavailable("The object store's answer is not one of S3.") from None
 
 
 def _refusal(code: str, status: int) -> BackendError | BackendUnavailable:

@@ -109,5 +109,5 @@ def bucket_name(pattern: str, user: str) -> str:
     if _BUCKET.fullmatch(wanted) and not _ADDRESS.fullmatch(wanted):
         return wanted
     taken = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:54]
-    digest = hashlib.sha256(wanted.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    digest = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{taken}-{digest}".removeprefix("-")
