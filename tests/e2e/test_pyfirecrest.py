@@ -1,5 +1,6 @@
 """pyfirecrest, unchanged, on the main jobs of its users."""
 
+import hashlib
 from io import BytesIO
 from pathlib import Path
 
@@ -94,6 +95,45 @@ def test_stat_and_rm(target: Target, client: Firecrest, directory: str) -> None:
     with pytest.raises(UnexpectedStatusException, match="cannot statx") as gone:
         client.stat(target.system, path)
     assert gone.value.responses[-1].status_code == 404
+
+
+def test_checksum_and_type(target: Target, client: Firecrest, directory: str) -> None:
+    name, content = "it's -a\nname.txt", b"some text\n"
+    client.upload(target.system, BytesIO(content), directory, "plain", file_size=len(content))
+    client.symlink(target.system, f"{directory}/plain", f"{directory}/{name}")
+    for path in (f"{directory}/plain", f"{directory}/{name}"):
+        assert client.checksum(target.system, path) == {
+            "algorithm": "SHA256",
+            "checksum": hashlib.sha256(content).hexdigest(),
+        }
+    assert client.file_type(target.system, f"{directory}/plain") == "ASCII text"
+    assert client.file_type(target.system, directory) == "directory"
+    linked = client.file_type(target.system, f"{directory}/{name}")
+    assert linked == f"symbolic link to {directory}/plain"
+    with pytest.raises(UnexpectedStatusException, match="No such file or directory") as gone:
+        client.checksum(target.system, f"{directory}/nope")
+    assert gone.value.responses[-1].status_code == 404
+
+
+def test_chmod_chown_and_symlink(target: Target, client: Firecrest, directory: str) -> None:
+    system, path = target.system, f"{directory}/a 'file'"
+    client.upload(system, BytesIO(b"1"), directory, "a 'file'", file_size=1)
+    assert client.chmod(system, path, "640")["permissions"] == "rw-r-----"
+    assert client.chmod(system, path, "u+x,g=u,o=")["permissions"] == "rwxrwx---"
+    group = client.userinfo(system)["group"]["name"]
+    given = client.chown(system, path, target.user, group)
+    assert (given["user"], given["group"]) == (target.user, group)
+    assert client.chown(system, path, "", group)["group"] == group
+    made = client.symlink(system, path, f"{directory}/-link")["output"]
+    assert (made["type"], made["linkTarget"]) == ("l", path)
+    for refused, words in (
+        (lambda: client.chmod(system, path, "999"), "invalid mode: '999'"),
+        (lambda: client.chown(system, path, "nobody-here", ""), "invalid user: 'nobody-here'"),
+        (lambda: client.symlink(system, path, f"{directory}/-link"), "File exists"),
+    ):
+        with pytest.raises(UnexpectedStatusException, match=words) as error:
+            refused()
+        assert error.value.responses[-1].status_code == 400
 
 
 def test_submit_a_string_and_read_its_output(

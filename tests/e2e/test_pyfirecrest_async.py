@@ -1,6 +1,7 @@
 """The asynchronous pyfirecrest, unchanged: the main job, and many calls at once."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -37,6 +38,23 @@ async def test_many_calls_at_once(
     """More calls of one user than sshd has sessions for: they wait their turn, none fails."""
     stats = [asynchronous.stat(target.system, directory) for _ in range(32)]
     assert {found["mode"] & 0o170000 for found in await asyncio.gather(*stats)} == {0o040000}
+
+
+async def test_what_files_are(
+    target: Target, asynchronous: AsyncFirecrest, directory: str, tmp_path: Path
+) -> None:
+    system, path = target.system, f"{directory}/input"
+    (tmp_path / "input").write_text("41\n")
+    await asynchronous.upload(system, tmp_path / "input", directory, "input")
+    changed = await asynchronous.chmod(system, path, "600")
+    given = await asynchronous.chown(system, path, target.user, "")
+    assert (changed["permissions"], given["user"]) == ("rw-------", target.user)
+    await asynchronous.symlink(system, path, f"{directory}/link")
+    checksum, kind = await asyncio.gather(
+        asynchronous.checksum(system, f"{directory}/link"), asynchronous.file_type(system, path)
+    )
+    assert checksum["checksum"] == hashlib.sha256(b"41\n").hexdigest()
+    assert kind == "ASCII text"
 
 
 async def test_status(target: Target, asynchronous: AsyncFirecrest) -> None:

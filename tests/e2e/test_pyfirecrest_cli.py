@@ -1,7 +1,9 @@
 """The command `firecrest` of pyfirecrest, unchanged, as its users type it."""
 
+import hashlib
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,21 @@ def test_files(firecrest: Cli, directory: str, tmp_path: Path) -> None:
     assert back.read_bytes() == source.read_bytes()
     firecrest("rm", "--force", f"{directory}/sub")
     assert "copy.txt" not in firecrest("ls", directory)
+
+
+def test_what_files_are(target: Target, firecrest: Cli, directory: str, tmp_path: Path) -> None:
+    source, path = tmp_path / "source.txt", f"{directory}/a copy"
+    source.write_text("first\n")
+    firecrest("upload", str(source), directory, "a copy")
+    firecrest("chmod", path, "600")
+    firecrest("chown", path, "--owner", target.user, "--group", "")
+    firecrest("symlink", path, f"{directory}/link")
+    said = json.loads(firecrest("stat", f"{directory}/link"))
+    assert stat.S_ISLNK(said["mode"])
+    assert firecrest("file", path).strip() == "ASCII text"
+    checksum = json.loads(firecrest("checksum", path))
+    assert checksum["checksum"] == hashlib.sha256(b"first\n").hexdigest()
+    assert stat.S_IMODE(json.loads(firecrest("stat", path))["mode"]) == 0o600
 
 
 def test_jobs(firecrest: Cli, directory: str, tmp_path: Path) -> None:
