@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import grpc
 import httpx
 import pytest
+import xxhash
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
@@ -110,6 +111,52 @@ def test_files_over_rest(http: httpx.Client, directory: str) -> None:
     assert names == ["a", "data.bin"]
     assert http.delete("/files", params={"path": f"{directory}/a"}).is_success
     assert http.get("/files:stat", params={"path": f"{directory}/a"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "value"),
+    [
+        ("SHA256", "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+        ("MD5", "25f9e794323b453885f5181f1b624d0b"),
+        ("CRC32C", "e3069283"),
+        ("XXH3", xxhash.xxh3_64_hexdigest(b"123456789")),
+    ],
+)
+def test_checksums_over_rest(
+    http: httpx.Client, directory: str, algorithm: str, value: str
+) -> None:
+    path = f"{directory}/check it's"
+    http.put("/files:content", params={"path": path}, content=b"123456789")
+    reply = http.get("/files:checksum", params={"path": path, "algorithm": algorithm})
+    last = json.loads(reply.text.splitlines()[-1])
+    assert last["finished"]
+    assert (last["bytesDone"], last["bytesTotal"]) == ("9", "9")
+    assert last["checksum"] == {"algorithm": algorithm, "value": value}
+    missing = http.get("/files:checksum", params={"path": f"{path}.nope", "algorithm": algorithm})
+    assert missing.status_code == 404
+
+
+def test_links_modes_owners_and_types_over_rest(
+    target: Target, http: httpx.Client, directory: str
+) -> None:
+    path, link = f"{directory}/-plain", f"{directory}/li'nk"
+    http.put("/files:content", params={"path": path}, content=b"some text\n")
+    made = http.post("/files:symlink", json={"path": link, "target": "-plain"}).json()
+    assert (made["type"], made["linkTarget"]) == ("SYMLINK", "-plain")
+    changed = http.post("/files:chmod", json={"path": link, "mode": "u=rwx,go="}).json()
+    assert (changed["type"], changed["mode"]) == ("REGULAR", 0o100700)
+    given = http.post("/files:chown", json={"path": link, "user": target.user}).json()
+    assert given["user"] == target.user
+    kinds = [
+        http.get("/files:type", params={"path": where}).json()["description"]
+        for where in (path, link)
+    ]
+    assert kinds == ["ASCII text", "symbolic link to -plain"]
+    refused = http.post("/files:chmod", json={"path": path, "mode": "rwx"})
+    assert refused.status_code == 400
+    assert "invalid mode: 'rwx'" in refused.json()["error"]["message"]
+    outside = http.post("/files:symlink", json={"path": f"{link}2", "target": "/etc/passwd"})
+    assert outside.status_code == 400
 
 
 @pytest.mark.parametrize(
