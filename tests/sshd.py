@@ -100,9 +100,11 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    # not redirected as the others are: a channel closed while input comes would take the whole connection with it
+    feeding = asyncio.create_task(_feed(process.stdin, child))
     try:
         # EOF on stdout would end the channel for stderr too
-        await process.redirect(child.stdin, child.stdout, child.stderr, send_eof=False)
+        await process.redirect(None, child.stdout, child.stderr, send_eof=False)
         waiting: asyncio.Task[Any] = asyncio.create_task(child.wait())
         closing = asyncio.create_task(process.wait_closed())
         await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,7 +117,27 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         await child.wait()
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
         process.close()
         # This also runs asyncssh's clean-up of the redirected streams, which waits for ever for input that nobody took.
         with suppress(TimeoutError):
             await asyncio.wait_for(process.wait_closed(), 1)
+
+
+async def _feed(source: "asyncssh.SSHReader[bytes]", child: asyncio.subprocess.Process) -> None:
+    """What the client sends, to the child; a signal of the client's, to its whole group."""
+    assert child.stdin is not None
+    while True:
+        try:
+            data = await source.read(1 << 16)
+        except asyncssh.SignalReceived as received:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.Signals[f"SIG{received.signal}"])
+            continue
+        if not data:
+            child.stdin.close()
+            return
+        with suppress(BrokenPipeError, ConnectionResetError):
+            child.stdin.write(data)
+            await child.stdin.drain()

@@ -13,11 +13,21 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from passerelle.runtime.command import Output, error_of
-from passerelle.runtime.errors import ApiError, BackendError, InvalidArgument, Unsupported
-from passerelle.storage.files import NoSpace
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Overloaded,
+    Unsupported,
+)
+from passerelle.storage.files import FileError, NoSpace
 from passerelle.storage.sessions import Sessions
 
 _END_MARK = 1024  # zero bytes at least at the end of every tar archive (POSIX.1-2017, pax, ustar Interchange Format)
+_CHANGED = 1  # tar's exit status when a file was not the same at its end as at its beginning
 _CLEANING = 600.0  # seconds for removing a tree
 _FULL = ("No space left on device", "Disk quota exceeded")
 _MISSING = ("Cannot exec", "Child returned status 127")
@@ -107,6 +117,8 @@ class Archives:
         try:
             await self._unpack(part, packing, content)
             return await settled(self._sessions, target["real"], part, overwrite=overwrite)
+        except FileError as error:
+            raise _content_error(error) from None
         finally:
             await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
 
@@ -169,9 +181,22 @@ async def settled(
 
 async def discarded(sessions: Sessions, part: str) -> None:
     """Remove what is left of `part`, over a new connection if need be; a system that cannot be reached keeps it."""
-    with suppress(ApiError):
-        async with sessions.program(("sh", "-c", _DISCARDED, "sh", part)) as program:
-            await program.ended(_CLEANING)
+    for _ in range(2):  # the connection may be what was lost
+        with suppress(ConnectionFailed, DeadlineExceeded, Overloaded):
+            async with sessions.program(("sh", "-c", _DISCARDED, "sh", part)) as program:
+                await program.ended(_CLEANING)
+                return
+
+
+def _content_error(error: FileError) -> ApiError:
+    """What is wrong with the archive, when that is why its tree was not put in its place."""
+    wrong = {
+        "link": "is a link that leads out of the directory",
+        "device": "is a device",
+    }
+    if error.step not in wrong:
+        return error
+    return InvalidArgument(f"The archive is refused: {error.path} {wrong[error.step]}.")
 
 
 def _packing(real: str, directory: bool, packing: Format, selection: Selection) -> tuple[str, ...]:
@@ -199,6 +224,8 @@ def _failure(output: Output, packing: Format) -> ApiError:
         return NoSpace(words)
     if output.status < 0:
         return BackendError("tar was ended on the system.")
+    if output.status == _CHANGED:
+        return FailedPrecondition(words)
     return error_of(output)
 
 

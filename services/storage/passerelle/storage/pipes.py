@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 PIECE = 1 << 18
 """Bytes that are moved at once."""
+# asyncssh (2.24) gives the sender a whole window again whenever it hands out a part of what has come. Only who always
+# takes all there is has no more than two windows waiting: with less at a time, a slow reader's gateway held it all.
+_ALL = 1 << 30
 _MOST_WORDS = 32 << 10  # bytes of stderr that are kept; the rest is read and forgotten
 
 
@@ -49,11 +52,12 @@ class Pipe:
         """
         held = bytearray()
         self._process.stdin.write_eof()
-        while data := await self._step(self._process.stdout.read(PIECE)):
+        while data := await self._step(self._process.stdout.read(_ALL)):
             held += data
             while len(held) >= PIECE:
-                yield bytes(memoryview(held)[:PIECE])
+                piece = bytes(memoryview(held)[:PIECE])
                 del held[:PIECE]
+                yield piece
         yield bytes(held)
 
     async def feed(self, pieces: AsyncIterator[bytes]) -> None:
