@@ -32,8 +32,8 @@ from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
-from passerelle.storage.upload_server import UploadService
 from passerelle.storage.trees import Trees
+from passerelle.storage.upload_server import UploadService
 from passerelle.storage.uploads import Uploads
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
@@ -66,13 +66,14 @@ async def remote(
     helper: bool = True,
     stall: float = 20,
     limit: int = 5 << 20,
+    check_links: bool = True,
     **ssh: Any,
 ) -> AsyncIterator[World]:
     """A world around `root`; `ssh` are settings of the system's section of that name."""
     keys = Keys()
     settings = StorageSection(remote_helper=helper, stall_timeout=stall)
     async with serving_ssh(keys.key) as server:
-        system = _system(name, server, root, limit, ssh)
+        system = _system(name, server, root, limit, ssh, check_links)
         async with SshPool({name: system}, keys).sweeping() as pool:
             sessions, compute = Sessions(pool, system, settings), BashJobs()
             files = SystemFiles(sessions)
@@ -92,7 +93,9 @@ async def remote(
             yield World(server, system, files, pool, root, place, compute)
 
 
-def _system(name: str, server: Server, root: Path, limit: int, ssh: dict[str, Any]) -> System:
+def _system(
+    name: str, server: Server, root: Path, limit: int, ssh: dict[str, Any], check_links: bool
+) -> System:
     # The tests' machine may be busy: what is not about deadlines must not meet one.
     ssh = {"timeout": {"command": 30, "login": 30, "connection": 30}, **ssh}
     address = {"host": "127.0.0.1", "port": server.port, "host_keys": [server.host_key]}
@@ -102,6 +105,7 @@ def _system(name: str, server: Server, root: Path, limit: int, ssh: dict[str, An
             "ssh": {**address, **ssh},
             "scheduler": {"type": "local"},
             "filesystems": [{"path": str(root), "data_type": "users", "default_work_dir": True}],
+            "check_links": check_links,
             "data_operation": {"max_ops_file_size": limit, "work_dir": "{filesystem}"},
         }
     )
