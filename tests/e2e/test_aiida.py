@@ -14,17 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-import jwt
 import pytest
+import yaml
 
+from deploy.cluster.configuration import cluster_site
 from deploy.install import make_environment
 from tests import real
-from tests.e2e.target import Target
+from tests.cluster import Cluster
+from tests.e2e.sites import S3_KEY, staging_by
+from tests.minio import MinioServer
+from tests.stack import running_site
 
 TOP = Path(__file__).parents[2]
 REQUIREMENTS = ("aiida-firecrest==1.0.0", "aiida-core==2.9.4", "pyfirecrest==3.10.0")
 INSTALL_SECONDS = 600
+HOME = "/home/alice"
 
 
 class TransportError(Exception):
@@ -93,19 +97,8 @@ def _made(venv: Path) -> str:
 
 
 @contextmanager
-def running_transport(python: str, target: Target, directory: str) -> Iterator[Transport]:
-    """The transport of AiiDA's computer for the target, with `directory` for its temporary files."""
-    settings = {
-        "url": target.base_url,
-        "token_uri": _token_url(target),
-        "client_id": target.user,
-        "client_secret": "of the test issuer, which asks for none",
-        "compute_resource": target.system,
-        "temp_directory": f"{directory}/tmp",
-        "billing_account": target.account,
-        "max_io_allowed": 8,
-        "checksum_check": True,
-    }
+def running_transport(python: str, settings: dict[str, Any]) -> Iterator[Transport]:
+    """The transport of an AiiDA computer with these settings."""
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile("w+") as words:
         process = subprocess.Popen(
             (python, "-P", str(Path(__file__).with_name("aiida_transport.py"))),
@@ -122,26 +115,42 @@ def running_transport(python: str, target: Target, directory: str) -> Iterator[T
             yield transport
 
 
-def _token_url(target: Target) -> str:
-    issuer = jwt.decode(target.token(), options={"verify_signature": False})["iss"]
-    published = httpx.get(f"{issuer}/.well-known/openid-configuration").json()
-    return str(published["token_endpoint"])
+@pytest.fixture(scope="module")
+def settings(cluster: Cluster, minio: MinioServer) -> Iterator[dict[str, Any]]:
+    """Those of AiiDA's computer for the real Slurm, which stages with an object store; checksums are compared."""
+    site = cluster_site(cluster.directory)
+    site["systems"][0]["data_operation"]["staging"] = staging_by(minio)
+    issuer, client = site["auth"]["issuers"][0], site["development"]["issuer"]["clients"][0]
+    with tempfile.TemporaryDirectory() as name:
+        configuration = Path(name) / "site.yaml"
+        configuration.write_text(yaml.safe_dump(site))
+        with running_site("--config", str(configuration), environment=S3_KEY) as ready:
+            yield {
+                "url": ready["ready"],
+                "token_uri": f"{issuer['issuer']}/token",
+                "client_id": client["id"],
+                "client_secret": str(client["secret"]).removeprefix("secret_file:"),
+                "compute_resource": "cluster",
+                "temp_directory": f"{HOME}/passerelle-aiida-{uuid.uuid4()}",
+                "billing_account": "proj1sub",
+                "max_io_allowed": 8,
+                "checksum_check": True,
+            }
 
 
 @pytest.fixture(scope="module")
-def transport(aiida_python: str, cluster_target: Target) -> Iterator[Transport]:
-    """AiiDA's transport to the real Slurm, with checksums compared after every file."""
-    temporary = f"{cluster_target.directory}/passerelle-aiida-{uuid.uuid4()}"
-    with running_transport(aiida_python, cluster_target, temporary) as transport:
-        transport.makedirs(f"{temporary}/tmp")
+def transport(aiida_python: str, settings: dict[str, Any]) -> Iterator[Transport]:
+    """AiiDA's transport."""
+    with running_transport(aiida_python, settings) as transport:
+        transport.makedirs(settings["temp_directory"])
         yield transport
-        transport.rmtree(temporary)
+        transport.rmtree(settings["temp_directory"])
 
 
 @pytest.fixture
-def remote(transport: Transport, cluster_target: Target) -> Iterator[str]:
+def remote(transport: Transport) -> Iterator[str]:
     """A new, empty directory on the system."""
-    path = f"{cluster_target.directory}/passerelle aiida-{uuid.uuid4()}"
+    path = f"{HOME}/passerelle aiida-{uuid.uuid4()}"
     transport.mkdir(path)
     yield path
     transport.rmtree(path)
@@ -174,8 +183,8 @@ def contents_of(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_who_and_where(transport: Transport, remote: str, cluster_target: Target) -> None:
-    assert transport.whoami() == cluster_target.user
+def test_who_and_where(transport: Transport, remote: str) -> None:
+    assert transport.whoami() == "alice"
     assert transport.path_exists(remote)
     assert transport.isdir(remote)
     assert not transport.isfile(remote)
@@ -183,7 +192,7 @@ def test_who_and_where(transport: Transport, remote: str, cluster_target: Target
         assert not ask(f"{remote}/none")
 
 
-@pytest.mark.parametrize("size", [0, 1, 500_000])
+@pytest.mark.parametrize("size", [0, 1, 500_000, 12_000_000])
 def test_a_file_there_and_back(
     transport: Transport, remote: str, tmp_path: Path, size: int
 ) -> None:

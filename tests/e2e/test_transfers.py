@@ -6,7 +6,6 @@ Two systems of one site, both on the real OpenSSH and Slurm, each with filesyste
 import hashlib
 import json
 import os
-import pwd
 import shutil
 import signal
 import tempfile
@@ -28,10 +27,13 @@ from deploy.cluster.configuration import cluster_site
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1.transfers_pb2_grpc import TransferServiceStub
 from tests.cluster import Cluster
+from tests.e2e.sites import S3_KEY, staging_by
+from tests.minio import MinioServer
 from tests.stack import running_site
 
 LONG = 256 << 20  # bytes; enough for something to happen while it is copied
 PATIENCE = 30.0  # seconds
+ACCOUNT = "proj1sub"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
+def site(cluster: Cluster, minio: MinioServer) -> Iterator[Site]:
     with (
         tempfile.TemporaryDirectory(prefix="passerelle-other-") as root,
         tempfile.TemporaryDirectory(prefix="passerelle-site-") as name,
@@ -88,19 +90,23 @@ def site(cluster: Cluster) -> Iterator[Site]:
     ):
         Path(root).chmod(0o755)
         configuration = Path(name) / "site.yaml"
-        configuration.write_text(yaml.safe_dump(_two_systems(cluster, root)))
+        configuration.write_text(yaml.safe_dump(_two_systems(cluster, minio, root)))
         with (
             _directory(Path(root)) as there,
-            running_site("--config", str(configuration), environment={}) as ready,
+            running_site("--config", str(configuration), environment=S3_KEY) as ready,
         ):
             yield Site(ready["ready"], ready["token"], ready["pid"], here, there)
 
 
-def _two_systems(cluster: Cluster, root: str) -> dict[str, Any]:
+def _two_systems(cluster: Cluster, minio: MinioServer, root: str) -> dict[str, Any]:
+    """Both stage with one store."""
     site = cluster_site(cluster.directory)
     (first,) = site["systems"]
+    first["data_operation"]["staging"] = staging_by(minio)
     filesystem = {"path": root, "data_type": "scratch", "default_work_dir": True}
-    return site | {"systems": [first, first | {"name": "other", "filesystems": [filesystem]}]}
+    work_dir = first["data_operation"] | {"work_dir": "/home/{user}"}
+    other = {"name": "other", "filesystems": [filesystem], "data_operation": work_dir}
+    return site | {"systems": [first, first | other]}
 
 
 @contextmanager
@@ -108,8 +114,7 @@ def _directory(parent: Path) -> Iterator[Path]:
     """A new directory of alice's, gone at the end."""
     directory = parent / f"passerelle-e2e-{uuid.uuid4()}"
     directory.mkdir()
-    alice = pwd.getpwnam("alice")
-    os.chown(directory, alice.pw_uid, alice.pw_gid)
+    shutil.chown(directory, "alice")
     try:
         yield directory
     finally:
@@ -232,3 +237,101 @@ def test_a_source_that_changes_is_told_in_the_last_message(site: Site) -> None:
     assert (last["error"]["code"], last["error"]["reason"]) == (409, "FILE_CHANGED")
     assert last["error"]["message"].startswith("On system cluster: ")
     assert list(site.there.iterdir()) == []
+
+
+Debris = Callable[[], list[str]]
+
+
+@pytest.fixture
+def debris(site: Site, minio: MinioServer) -> Debris:
+    """Tells what a test left in the store, and of files that are not whole."""
+
+    def stored() -> set[str]:
+        buckets = (bucket.name for bucket in minio.client.list_buckets())
+        found = (minio.client.list_objects(bucket, recursive=True) for bucket in buckets)
+        return {str(item.object_name) for items in found for item in items}
+
+    before = stored()
+    return lambda: [*(stored() - before), *map(str, site.there.glob(".*.passerelle-part"))]
+
+
+def test_staged(site: Site, debris: Debris) -> None:
+    content = os.urandom(1 << 20) * 12 + b"end"
+    (site.here / "source").write_bytes(content)
+    told = site.told("source", "target", method="STAGED", account=ACCOUNT)
+    assert [job["system"] for job in told[0]["jobs"]] == ["cluster", "other"]
+    assert told[-1]["finished"]
+    assert told[-1]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (site.there / "target").read_bytes() == content
+    assert (site.there / "target").stat().st_mode & 0o777 == 0o644
+    assert debris() == []
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_staged_of_next_to_nothing(site: Site, debris: Debris, size: int) -> None:
+    (site.here / "source").write_bytes(bytes(size))
+    told = site.told("source", "target", method="STAGED", account=ACCOUNT)
+    assert told[-1]["finished"]
+    assert (site.there / "target").read_bytes() == bytes(size)
+    assert debris() == []
+
+
+def test_staged_to_a_target_that_appears_meanwhile(site: Site, debris: Debris) -> None:
+    (site.here / "source").write_bytes(os.urandom(1 << 20) * 12)
+    with site.transfer("source", "target", method="STAGED", account=ACCOUNT) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        give(site.there / "target", b"somebody else's")
+        *_, last = [json.loads(line) for line in lines if line]
+    assert last["error"]["reason"] == "ALREADY_EXISTS"
+    assert (site.there / "target").read_bytes() == b"somebody else's"
+    assert debris() == []
+
+
+def test_a_client_that_leaves_ends_the_jobs(site: Site, debris: Debris) -> None:
+    (site.here / "source").write_bytes(os.urandom(1 << 20) * 64)
+    with site.transfer("source", "target", method="STAGED", account=ACCOUNT) as reply:
+        jobs = json.loads(next(reply.iter_lines()))["jobs"]
+    until(lambda: not {state(site, job) for job in jobs} & ALIVE, "the end of both jobs")
+    until(lambda: debris() == [], "tidying up")
+    assert list(site.there.iterdir()) == []
+
+
+def test_a_job_that_fails_is_told_in_its_own_words(site: Site, debris: Debris) -> None:
+    (site.here / "source").write_bytes(os.urandom(1 << 20) * 12)
+    with site.transfer("source", "target", method="STAGED", account=ACCOUNT) as reply:
+        lines = reply.iter_lines()
+        jobs = json.loads(next(lines))["jobs"]
+        cancel = f"{site.base_url}/v1/systems/cluster/jobs/{jobs[0]['jobId']}:cancel"
+        httpx.post(cancel, headers={"Authorization": f"Bearer {site.token}"}, timeout=30)
+        *_, last = [json.loads(line) for line in lines if line]
+    assert last["error"]["reason"] == "BACKEND_ERROR"
+    assert f"Job {jobs[0]['jobId']} on system cluster" in last["error"]["message"]
+    until(lambda: debris() == [], "tidying up")
+    assert list(site.there.iterdir()) == []
+
+
+def test_staged_without_an_account(site: Site, debris: Debris) -> None:
+    (site.here / "source").write_bytes(b"content")
+    with site.transfer("source", "target", method="STAGED") as reply:
+        error = json.loads(reply.read())["error"]
+    assert reply.status_code == 400
+    assert "Account" in error["message"]
+    assert debris() == []
+    assert list(site.there.iterdir()) == []
+
+
+def give(path: Path, content: bytes) -> None:
+    """A new file of alice's."""
+    path.write_bytes(content)
+    shutil.chown(path, "alice")
+
+
+ALIVE = {"PENDING", "RUNNING", "SUSPENDED"}
+
+
+def state(site: Site, job: dict[str, str]) -> str:
+    """A job's state."""
+    url = f"{site.base_url}/v1/systems/{job['system']}/jobs/{job['jobId']}"
+    reply = httpx.get(url, headers={"Authorization": f"Bearer {site.token}"}, timeout=30)
+    return str(reply.json()["jobs"][0]["state"])
