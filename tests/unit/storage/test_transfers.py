@@ -193,6 +193,15 @@ async def test_bad_input(pair: Pair, target: Path, wrong: dict[str, Any], said: 
     assert await refused(call) == (StatusCode.INVALID_ARGUMENT, said)
 
 
+async def test_systems_without_a_store_in_common(pair: Pair, target: Path) -> None:
+    (pair.lab.root / "source").write_bytes(b"content")
+    staged = pair.transfer(pair.lab.root / "source", target, method="STAGED")
+    assert await refused(staged) == (
+        StatusCode.FAILED_PRECONDITION,
+        "Systems lab and other stage with no store in common.",
+    )
+
+
 async def test_an_unknown_target_system(pair: Pair, target: Path) -> None:
     code, _ = await refused(pair.transfer(pair.lab.root / "source", target, target_system="none"))
     assert code is StatusCode.NOT_FOUND

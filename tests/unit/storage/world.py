@@ -1,6 +1,6 @@
 """A system on loopback whose files are a temporary directory, for tests of the storage service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from passerelle.runtime.stages import Authority, authorise, map_errors, observe
 from passerelle.storage.archives import Archives
 from passerelle.storage.attributes import Attributes
 from passerelle.storage.checksums import Checksums
+from passerelle.storage.compute_messages import ComputeJobs
 from passerelle.storage.config import StorageSection
 from passerelle.storage.direct_transfers import Direct
 from passerelle.storage.firecrest import FilesystemService
@@ -28,10 +29,12 @@ from passerelle.storage.places import Place
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.store_transfers import ByStore
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
+from passerelle.storage.transfers import Road
 from passerelle.storage.trees import Trees
 from passerelle.storage.upload_server import UploadService
 from passerelle.storage.uploads import Uploads
@@ -128,7 +131,7 @@ async def serving_storage(
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the storage service over `worlds`, with all stages around its RPCs."""
     places = {world.system.name: world.place for world in worlds}
-    roads = {"direct": Direct()}
+    roads: Mapping[str, Road] = {"direct": Direct(), "staged": ByStore(ComputeJobs(None, 1))}
 
     def register(server: grpc.aio.Server) -> None:
         uploads_grpc.add_UploadServiceServicer_to_server(UploadService(places), server)

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from passerelle.runtime.errors import FailedPrecondition
 from passerelle.storage.messages import path_in, target
 from passerelle.storage.places import Places, checked_path, place_of
 from passerelle.storage.staging import (
@@ -27,7 +26,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
     """Bulk data over gRPC, and over REST under /v1."""
 
     def __init__(self, places: Places, roads: Mapping[str, Road]) -> None:
-        """`roads` between systems: `direct`, and `staged` where the site has it."""
+        """`roads` between systems: `direct` and `staged`."""
         self._places = places
         self._roads = roads
 
@@ -35,11 +34,8 @@ class TransferService(pb_grpc.TransferServiceServicer):
         self, request: pb.TransferRequest, context: Any
     ) -> AsyncIterator[pb.TransferProgress]:
         """From one system to another."""
-        order = self._order(request)
         road = "staged" if request.method == pb.TransferRequest.STAGED else "direct"
-        if road not in self._roads:
-            raise FailedPrecondition(f"No system of this site can be reached by {road} transfers.")
-        async with aclosing(self._roads[road].copy(order)) as told:
+        async with aclosing(self._roads[road].copy(self._order(request))) as told:
             async for progress in told:
                 yield _progress_message(progress)
 
