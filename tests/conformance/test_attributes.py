@@ -3,10 +3,13 @@
 Each test runs on a real SSH server (asyncssh, this process) whose commands and SFTP work on a temporary directory.
 """
 
+import asyncio
 import errno
 import hashlib
 import os
 import subprocess
+import uuid
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -20,7 +23,9 @@ from hypothesis import strategies as st
 from passerelle.runtime.errors import DeadlineExceeded
 from passerelle.storage.attributes import InvalidAttribute
 from passerelle.storage.checksums import Algorithm
+from passerelle.storage.config import StorageSection
 from passerelle.storage.files import FileError, Outside
+from passerelle.storage.sessions import Sessions
 from tests.unit.storage.world import World, as_alice, remote
 
 NAMES = st.one_of(
@@ -216,6 +221,31 @@ async def test_a_long_checksum_tells_how_far_it_is_and_can_be_given_up(
         assert first.result is second.result is None
         # It has let go of the connection, which answers others.
         await world.files.stat(str(tmp_path))
+
+
+async def running(word: str) -> int:
+    """How many processes have this word in their command lines."""
+    found = await asyncio.create_subprocess_exec("pgrep", "-f", word, stdout=PIPE)
+    stdout, _ = await found.communicate()
+    return len(stdout.split())
+
+
+@pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
+async def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, helper: bool) -> None:
+    timeout = {"command": 2, "login": 30, "connection": 30}
+    word = f"passerelle-sleeper-{uuid.uuid4()}"
+    argv = ("sh", "-c", "while true; do sleep 1; done", word)
+    async with remote(tmp_path, helper=helper, timeout=timeout) as world:
+        sessions = Sessions(world.pool, world.system, StorageSection(remote_helper=helper))
+        call = sessions.call("run", path=str(tmp_path), argv=argv, dereference=False)
+        calling = asyncio.create_task(call)
+        while not await running(word):
+            assert not calling.done()
+        with pytest.raises(DeadlineExceeded):
+            await calling
+        async with asyncio.timeout(20):
+            while await running(word):
+                await asyncio.sleep(0.1)
 
 
 async def test_a_short_checksum_has_the_time_of_a_command(tmp_path: Path) -> None:

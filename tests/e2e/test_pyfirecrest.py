@@ -134,6 +134,10 @@ def test_chmod_chown_and_symlink(target: Target, client: Firecrest, directory: s
         with pytest.raises(UnexpectedStatusException, match=words) as error:
             refused()
         assert error.value.responses[-1].status_code == 400
+    if target.user != "root":
+        with pytest.raises(UnexpectedStatusException, match="Operation not permitted") as error:
+            client.chown(system, path, "root", "")
+        assert error.value.responses[-1].status_code == 403
 
 
 def test_submit_a_string_and_read_its_output(
