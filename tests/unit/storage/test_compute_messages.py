@@ -1,0 +1,105 @@
+"""Submitting through the compute service's native API, over a real gRPC channel."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.config import site_model
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendUnavailable,
+    DeadlineExceeded,
+    InvalidArgument,
+)
+from passerelle.storage.compute_messages import ComputeJobs, compute_jobs
+from passerelle.storage.transfer_jobs import BatchJob
+from passerelle.v1 import compute_pb2 as pb
+from passerelle.v1 import compute_pb2_grpc as pb_grpc
+
+JOB = BatchJob("MoveFiles", "#!/bin/bash\n", "/w", "/w/out", "/w/err")
+
+
+class Compute(pb_grpc.ComputeServiceServicer):
+    """Answers as told, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[pb.SubmitJobRequest, dict[str, Any]]] = []
+        self.error: ApiError | None = None
+        self.hang = False
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
+        self.asked.append((request, dict(context.invocation_metadata())))
+        if self.error:
+            await context.abort_with_status(self.error.status())
+        if self.hang:
+            await asyncio.sleep(60)
+        return pb.SubmitJobResponse(job_id="77")
+
+
+@pytest.fixture
+def compute() -> Compute:
+    return Compute()  # type: ignore[abstract]  # it is asked for one method only
+
+
+@pytest.fixture
+async def jobs(compute: Compute) -> AsyncIterator[ComputeJobs]:
+    server = grpc.aio.server()
+    pb_grpc.add_ComputeServiceServicer_to_server(compute, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    services = f"{{request_timeout: 1, compute: {{address: '{address}'}}}}"
+    async with compute_jobs(site_model().parse(f"services: {services}")) as found:
+        yield found
+    await server.stop(None)
+
+
+def as_alice() -> Any:
+    return caller.bind(Caller("alice", "alices-token"))
+
+
+async def test_it_submits_with_the_callers_own_token(jobs: ComputeJobs, compute: Compute) -> None:
+    with as_alice(), caller.bind_request("r-1"):
+        assert await jobs.submit("lab", JOB) == "77"
+    [(request, metadata)] = compute.asked
+    assert request == pb.SubmitJobRequest(
+        system="lab",
+        job=pb.JobDescription(
+            name="MoveFiles",
+            script="#!/bin/bash\n",
+            working_directory="/w",
+            standard_input="/dev/null",
+            standard_output="/w/out",
+            standard_error="/w/err",
+        ),
+    )
+    assert metadata["authorization"] == "Bearer alices-token"
+    assert metadata["x-request-id"] == "r-1"
+
+
+async def test_what_compute_answers_is_raised_again(jobs: ComputeJobs, compute: Compute) -> None:
+    compute.error = InvalidArgument("Invalid account")
+    with as_alice(), pytest.raises(InvalidArgument, match=r"^Invalid account$"):
+        await jobs.submit("lab", JOB)
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("Slurm is down."), None])
+async def test_it_asks_only_once(
+    jobs: ComputeJobs, compute: Compute, error: ApiError | None
+) -> None:
+    compute.error, compute.hang = error, error is None
+    expected = BackendUnavailable if error else DeadlineExceeded
+    with as_alice(), pytest.raises(expected):
+        await jobs.submit("lab", JOB)
+    assert len(compute.asked) == 1
+
+
+@pytest.mark.parametrize("services", ["{compute: {address: '127.0.0.1:1'}}", "{}"])
+async def test_without_a_compute_service(services: str) -> None:
+    async with compute_jobs(site_model().parse(f"services: {services}")) as jobs:
+        with as_alice(), pytest.raises(BackendUnavailable, match="compute service"):
+            await jobs.submit("lab", JOB)
