@@ -67,6 +67,8 @@ class WebSocket:
         connection.settimeout(stall)
         self._connection = connection
         self._limit = limit
+        self._unread = 0  # bytes of the frame whose head was read, its mask included
+        self._peer_closed = False
 
     def receive(self) -> Message:
         """The next message, whatever frames it came in; pings between them are answered."""
@@ -87,7 +89,7 @@ class WebSocket:
 
     def send(self, opcode: int, data: "bytes | bytearray") -> None:
         """Send a message as one frame."""
-        self._connection.sendall(_head(opcode, len(data)))
+        self._connection.sendall(_first_bytes(opcode, len(data)))
         self._connection.sendall(data)
 
     def poll(self) -> None:
@@ -103,32 +105,40 @@ class WebSocket:
         payload = struct.pack("!H", code) + reason.encode()[: _MAX_CONTROL - 2]
         try:
             self.send(CLOSE, payload)
-            self._connection.shutdown(socket.SHUT_WR)
-            self._drain()
-        except OSError:
+            if not self._peer_closed:
+                self._drain()
+        except (OSError, Closed):
             pass  # the peer went first
         finally:
             self._connection.close()
 
     def _drain(self) -> None:
-        """Read what is still on its way: closing a socket that has unread bytes would take our last words back."""
+        """Read on to the peer's close frame: closing a socket that has unread bytes would take our last words back."""
         until = time.monotonic() + _GOODBYE
         while time.monotonic() < until:
             self._connection.settimeout(max(0.001, until - time.monotonic()))
-            if not self._connection.recv(1 << 16):
+            if self._unread:
+                self._exactly(min(self._unread, 1 << 16))
+            elif self._head()[0] & 0x0F == CLOSE:
                 return
+
+    def _head(self) -> "tuple[int, bool, int]":
+        """The first byte of a frame, whether it is masked, and how many bytes of data it has."""
+        first, second = self._exactly(2)
+        masked, length = bool(second & 0x80), self._length(second & 0x7F)
+        self._unread = length + 4 * masked
+        return first, masked, length
 
     def _frame(self, limit: int) -> "tuple[bool, int, bytes]":
         """One frame with at most `limit` bytes of data: whether it ends a message, its opcode, its data."""
-        first, second = self._exactly(2)
+        first, masked, length = self._head()
         final, opcode = bool(first & 0x80), first & 0x0F
         if first & 0x70:
             raise ProtocolError(PROTOCOL_ERROR, "reserved bits are set")
         if opcode not in _OPCODES:
             raise ProtocolError(PROTOCOL_ERROR, "unknown opcode")
-        if not second & 0x80:
+        if not masked:
             raise ProtocolError(PROTOCOL_ERROR, "a client masks its frames")
-        length = self._length(second & 0x7F)
         if opcode >= CLOSE and (length > _MAX_CONTROL or not final):
             raise ProtocolError(PROTOCOL_ERROR, "a control frame is long or fragmented")
         if opcode < CLOSE and length > limit:
@@ -151,12 +161,14 @@ class WebSocket:
             if not received:
                 raise Closed(_LOST, "the connection was lost")
             done += received
+            self._unread = max(0, self._unread - received)
         return data
 
     def _control(self, kind: int, data: bytes) -> None:
         if kind == PING:
             self.send(PONG, data)
         if kind == CLOSE:
+            self._peer_closed = True
             _raise_closed(data)
 
 
@@ -174,7 +186,7 @@ def unmasked(data: "bytes | bytearray", key: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _head(opcode: int, length: int) -> bytes:
+def _first_bytes(opcode: int, length: int) -> bytes:
     """The head of an unmasked frame that is a whole message."""
     if length < 126:
         return struct.pack("!BB", 0x80 | opcode, length)
