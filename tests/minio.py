@@ -30,9 +30,13 @@ SECRET_KEY = "a-secret-of-this-test-run"
 
 
 class MinioServer:
-    """A server with its data in one directory, which can be killed and started again on the same port."""
+    """A server with its data in one directory, which can be killed and started again on the same port.
 
-    def __init__(self, program: str, data: Path) -> None:
+    `certificates`, if any, is a directory with public.crt and private.key: it speaks TLS then.
+    """
+
+    def __init__(self, program: str, data: Path, certificates: Path | None = None) -> None:
+        self._certificates = certificates
         self._program = program
         self.data = data
         self._port = free_port()
@@ -46,7 +50,7 @@ class MinioServer:
     @property
     def url(self) -> str:
         """Where it is reached."""
-        return f"http://{self.host}"
+        return f"{'https' if self._certificates else 'http'}://{self.host}"
 
     @property
     def client(self) -> Minio:
@@ -57,7 +61,7 @@ class MinioServer:
         """Start it and wait until it answers."""
         with (self.data.parent / "minio.log").open("ab") as log:
             self._process = subprocess.Popen(
-                (self._program, "server", "--quiet", "--address", self.host, str(self.data)),
+                self._command(),
                 env=os.environ
                 | {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
                 | {"MINIO_BROWSER": "off", "MINIO_CI_CD": "1"},
@@ -70,9 +74,14 @@ class MinioServer:
                 raise RuntimeError((self.data.parent / "minio.log").read_text()[-2000:])
             time.sleep(0.1)
 
+    def _command(self) -> tuple[str, ...]:
+        tls = ("--certs-dir", str(self._certificates)) if self._certificates else ()
+        return (self._program, "server", "--quiet", "--address", self.host, *tls, str(self.data))
+
     def _answers(self) -> bool:
+        ready = f"{self.url}/minio/health/ready"
         try:
-            return httpx.get(f"{self.url}/minio/health/ready", timeout=5).status_code == 200
+            return httpx.get(ready, timeout=5, verify=False).status_code == 200  # noqa: S501  # only whether
         except httpx.TransportError:
             return False
 
@@ -111,13 +120,13 @@ def _program() -> str:
 
 
 @contextmanager
-def running_minio() -> Iterator[MinioServer]:
-    """A server of its own, stopped and removed at the end."""
+def running_minio(certificates: Path | None = None) -> Iterator[MinioServer]:
+    """A server of its own, stopped and removed at the end; see MinioServer."""
     program = _program()
     with tempfile.TemporaryDirectory(prefix="passerelle-minio-") as name:
         data = Path(name) / "data"
         data.mkdir()
-        server = MinioServer(program, data)
+        server = MinioServer(program, data, certificates)
         try:
             server.start()
             real.exercised("MinIO", server.version())

@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from minio import Minio
+from minio.credentials.credentials import Credentials
 
 from passerelle.runtime.errors import BackendUnavailable, InvalidArgument
 from passerelle.storage.config import StorageSection
@@ -24,6 +26,7 @@ from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.staging import DownloadUrl, Inbound, Outbound
 from passerelle.storage.staging.s3 import S3
+from passerelle.storage.staging.s3_urls import Endpoint, Keys, ObjectName
 from passerelle.storage.transfer_jobs import TransferJobs
 from tests.integration.staging_jobs import Processes, complete, content_of, parts_of, put_parts
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
@@ -178,6 +181,24 @@ async def test_a_file_of_one_system_becomes_one_of_another(site: Site) -> None:
     assert site.in_store() == []
 
 
+async def test_what_was_sent_can_be_given_up(site: Site) -> None:
+    source = site.world.root / "source"
+    source.write_bytes(b"content")
+    s3 = site.s3()
+    _, stored = await s3.send(Outbound(str(source)))
+    await site.succeeded()
+    assert site.in_store()
+    await s3.discard(stored)
+    assert site.in_store() == []
+
+
+def test_systems_know_whether_they_share_a_store(site: Site) -> None:
+    ours = site.s3().store
+    assert site.s3(access_key_id="other", public_url="https://store.example").store == ours
+    assert site.s3(tenant="hpc").store != ours
+    assert site.s3(private_url="https://store.example").store != ours
+
+
 async def test_the_bucket_has_a_lifecycle_and_that_of_others_stays(site: Site) -> None:
     await site.s3(lifecycle_days=3).upload(Inbound(str(site.world.root / "x"), 1))
     made = site.client.get_bucket_lifecycle("alice")
@@ -260,10 +281,15 @@ async def test_a_bucket_that_vanished_is_made_again(site: Site) -> None:
 
 
 async def test_an_upload_given_up_ends_the_waiting(site: Site) -> None:
-    s3 = site.s3()
-    await s3.upload(Inbound(str(site.world.root / "x"), 10))
+    staged = await site.s3().upload(Inbound(str(site.world.root / "x"), 10))
     await site.jobs.said("Waiting")
-    shutil.rmtree(site.server.data / ".minio.sys" / "multipart")
+    part = urlsplit(parts_of(staged).parts[0])
+    (upload,) = parse_qs(part.query)["uploadId"]
+    name = ObjectName(*part.path[1:].split("/", 1))
+    keys = Keys(Credentials(ACCESS_KEY, SECRET_KEY), "us-east-1")
+    url = Endpoint(site.server.url, keys).presigned("DELETE", name, 60, uploadId=upload)
+    async with httpx.AsyncClient() as client:
+        (await client.delete(url)).raise_for_status()
     assert "multipart upload of this transfer is gone" in await site.failed()
 
 

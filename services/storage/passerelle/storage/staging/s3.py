@@ -180,9 +180,9 @@ class S3:
         return await self._jobs.submit("IngressFileTransfer", work, account)
 
     async def discard(self, stored: S3Object) -> None:
-        """Give up an object that is not complete yet; also when the caller is being cancelled."""
-        aborting = asyncio.create_task(self._store.abort(stored.name, stored.upload))
-        await asyncio.shield(aborting)
+        """Leave nothing of an object, complete or not; also when the caller is being cancelled."""
+        removing = asyncio.create_task(self._store.discard(stored.name, stored.upload))
+        await asyncio.shield(removing)
 
     async def _begin(self, path: str, size: int) -> S3Object:
         if not 0 <= size <= _LARGEST_OBJECT:

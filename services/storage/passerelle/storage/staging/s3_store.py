@@ -77,10 +77,15 @@ class ObjectStore:
         """
         return await self.in_thread(self._begin, name, mark)
 
-    async def abort(self, name: ObjectName, upload: str) -> None:
-        """Give up an upload, as far as the store can be reached: its lifecycle does the rest."""
+    async def discard(self, name: ObjectName, upload: str) -> None:
+        """Remove an upload and its object, as far as the store can be reached: its lifecycle does the rest."""
         with suppress(BackendUnavailable, BackendError, Overloaded):
-            await self.in_thread(self._ask, "DELETE", name, {"uploadId": upload})
+            await self.in_thread(self._discard, name, upload)
+
+    def _discard(self, name: ObjectName, upload: str) -> None:
+        with suppress(BackendError):  # of the upload, when it is complete
+            self._ask("DELETE", name, {"uploadId": upload})
+        self._ask("DELETE", name, {})
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """What `work` returns, in one of the store's threads; raises Overloaded when too many wait for one."""
