@@ -167,3 +167,58 @@ async def test_the_native_directory(directory: Directory) -> None:
     assert health.check_time.ToDatetime(UTC) == WHEN
     with pytest.raises(NotFound):
         await service.GetSystem(systems_pb2.GetSystemRequest(system="nope"), None)
+
+
+async def staging(*methods: dict[str, Any]) -> Any:
+    """What is shown of a system with these staging methods."""
+    site = SITE.model_dump()["systems"][1] | {"data_operation": {"staging": methods}}
+    [system] = await systems(Directory(SiteBase.model_validate({"systems": [site]}).systems))
+    return system["dataOperation"]["data_transfer"]
+
+
+async def test_the_preferred_staging_method_is_shown_without_its_secrets() -> None:
+    options = {
+        "private_url": "http://minio:9000",
+        "public_url": "https://s3.example.org",
+        "access_key_id": "hush",
+        "secret_access_key": "secret_file:/nowhere/that/is/read",
+        "ttl": 600,
+    }
+    shown = await staging({"type": "s3", "options": options}, {"type": "wormhole"})
+    assert shown == {
+        "serviceType": "s3",
+        "name": "s3",
+        "privateUrl": "**********",
+        "publicUrl": "https://s3.example.org",
+        "accessKeyId": "**********",
+        "secretAccessKey": "**********",
+        "region": "us-east-1",
+        "ttl": 600,
+        "tenant": None,
+        "multipart": {
+            "use_split": False,
+            "max_part_size": 134217728,
+            "parallel_runs": 4,
+            "tmp_folder": "",
+        },
+        "bucketLifecycleConfiguration": {"days": 10},
+    }
+
+
+async def test_other_staging_methods_are_shown_too() -> None:
+    """The shape of the recorded case `status_systems_ok`."""
+    options = {"host": "127.0.0.1", "port_range": [19060, 19069], "public_ips": ["192.0.2.1"]}
+    assert await staging({"type": "streamer", "options": options}) == {
+        "serviceType": "streamer",
+        "pypiIndexUrl": None,
+        "host": "127.0.0.1",
+        "portRange": [19060, 19069],
+        "publicIps": ["192.0.2.1"],
+        "waitTimeout": 86400,
+        "inboundTransferLimit": 5368709120,
+    }
+
+
+async def test_what_firecrest_does_not_know_is_not_shown() -> None:
+    assert await staging({"type": "pigeon"}) is None
+    assert await staging() is None
