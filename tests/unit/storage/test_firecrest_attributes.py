@@ -5,6 +5,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,8 +203,9 @@ async def test_a_system_without_file(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path_factory.mktemp("bin")
-    for name in ("sh", "env", "python3"):
+    for name in ("sh", "env"):
         (programs / name).symlink_to(shutil.which(name) or name)
+    (programs / "python3").symlink_to(Path(sys.executable).resolve())
     monkeypatch.setenv("PATH", str(programs))
     async with remote(tmp_path) as world, serving_storage(world) as channel:
         reply = await Profile(channel).get("FileType", tmp_path)

@@ -38,7 +38,10 @@ async def refused(call: Any) -> tuple[Code, str]:
 
 async def checksum(stub: Any, path: Path, **fields: Any) -> pb.FileProgress:
     request = pb.ChecksumFileRequest(system="lab", path=str(path), **fields)
-    return [message async for message in stub.ChecksumFile(request, metadata=METADATA)][-1]
+    messages: list[pb.FileProgress] = [
+        message async for message in stub.ChecksumFile(request, metadata=METADATA)
+    ]
+    return messages[-1]
 
 
 async def test_a_link_of_any_bytes(stub: Any, tmp_path: Path) -> None:
