@@ -207,6 +207,34 @@ def test_an_empty_file_and_one_of_ten_thousand_parts(
         client.cancel_job(target.system, job["jobId"])
 
 
+def test_by_the_native_api(target: Target, client: Firecrest, directory: str, local: Path) -> None:
+    files = f"{target.base_url}/v1/systems/{target.system}/files"
+    headers = {"Authorization": f"Bearer {target.token()}"}
+    asked = {"path": f"{directory}/x", "method": "s3", "account": target.account}
+    content = local.read_bytes()
+    with httpx.Client(headers=headers, timeout=120) as native:
+        reply = native.post(f"{files}:stageUpload", json={**asked, "size": len(content)})
+        staged = reply.raise_for_status().json()
+        size, tags = int(staged["s3"]["partSize"]), []
+        for number, url in enumerate(staged["s3"]["partUrls"]):
+            part = content[number * size :][:size]
+            tags.append(httpx.put(url, content=part, timeout=60).raise_for_status().headers["ETag"])
+        listed = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"
+            for number, tag in enumerate(tags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
+        httpx.post(staged["s3"]["completeUrl"], content=body, timeout=60).raise_for_status()
+        client.wait_for_job(target.system, staged["job"]["jobId"], timeout=120)
+        staged = native.post(f"{files}:stageDownload", json=asked).raise_for_status().json()
+        client.wait_for_job(target.system, staged["job"]["jobId"], timeout=120)
+        assert httpx.get(staged["s3"]["downloadUrl"], timeout=60).content == content
+        large = {**asked, "size": str(10_000 * 5 * MIB)}
+        staged = native.post(f"{files}:stageUpload", json=large).raise_for_status().json()
+        assert len(staged["s3"]["partUrls"]) == 10_000
+        client.cancel_job(target.system, staged["job"]["jobId"])
+
+
 def _wait_for(client: Firecrest, target: Target, job: dict[str, Any], words: str) -> None:
     """Until the job's log has the words."""
     deadline = time.monotonic() + 120

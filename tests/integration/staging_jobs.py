@@ -3,7 +3,9 @@
 import asyncio
 import os
 import random
+import re
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -15,6 +17,7 @@ from passerelle.storage.staging import PartUrls, Staged
 from passerelle.storage.transfer_jobs import BatchJob
 
 END_SECONDS = 120
+_MOST = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 @dataclass
@@ -69,6 +72,19 @@ class Processes:
             while words not in log.read_text():
                 assert self.running[-1].returncode is None, self.words()
                 await asyncio.sleep(0.01)
+
+    async def peak(self) -> int:
+        """The most memory that the last job had, bytes; waits for its end."""
+        status, most = Path(f"/proc/{self.running[-1].pid}/status"), 0
+        async with asyncio.timeout(END_SECONDS):
+            while self.running[-1].returncode is None:
+                with suppress(OSError):  # it has just ended
+                    if found := _MOST.search(status.read_text()):
+                        most = int(found.group(1)) << 10
+                await asyncio.sleep(0.01)
+        assert most
+        assert self.running[-1].returncode == 0, self.words()
+        return most
 
     def words(self) -> str:
         """All that the last job has said."""

@@ -293,6 +293,17 @@ async def test_an_upload_given_up_ends_the_waiting(site: Site) -> None:
     assert "multipart upload of this transfer is gone" in await site.failed()
 
 
+async def test_the_memory_of_jobs_does_not_grow_with_files(site: Site) -> None:
+    source, target = site.world.root / "source", site.world.root / "target"
+    source.write_bytes(content_of(40 * PART))
+    s3 = site.s3(part_size=16 * PART, parallel=3)
+    _, stored = await s3.send(Outbound(str(source)))
+    assert await site.jobs.peak() < 64 * MIB
+    await s3.fetch(stored, str(target), None)
+    assert await site.jobs.peak() < 64 * MIB
+    assert target.stat().st_size == source.stat().st_size
+
+
 async def test_cancelled_while_it_waits(site: Site) -> None:
     staged = await site.s3().upload(Inbound(str(site.world.root / "x"), 10))
     await put_parts(staged, b"0123456789")
