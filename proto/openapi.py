@@ -1,10 +1,11 @@
 """Makes the OpenAPI 3.1 document of both REST surfaces: `python proto/openapi.py OUT`, after the stubs in `OUT`.
 
 Paths, fields and words come from the descriptor set. A profile's methods carry plain JSON in `google.api.HttpBody`, and
-their queries as strings, so what these are comes from the adapters' own models (`OPENAPI` in each `firecrest.py`).
+their queries as strings, so what these are comes from the adapters' own models (`OPENAPI` in each profile adapter).
 """
 
 import importlib
+import importlib.util
 import json
 import sys
 from http import HTTPStatus
@@ -287,11 +288,13 @@ def _content(schema: Json, kind: str = "application/json", **more: Any) -> Json:
 
 
 def _adapter(service: ServiceDescriptorProto) -> dict[str, Operation]:
-    """What the profile adapter of the process that serves `service` says of its methods."""
-    process = service.options.Extensions[access_pb2.served_by]
-    adapter = importlib.import_module(f"passerelle.{process}.firecrest")
-    found: dict[str, Operation] = adapter.OPENAPI
-    return found
+    """What the profile adapter of `service` says of its methods: the module `firecrest_transfer` of a TransferService,
+    where its process has such a one, else `firecrest`."""
+    module = f"passerelle.{service.options.Extensions[access_pb2.served_by]}.firecrest"
+    own = f"{module}_{service.name.removesuffix('Service').lower()}"
+    found = importlib.import_module(own if importlib.util.find_spec(own) else module)
+    operations: dict[str, Operation] = found.OPENAPI
+    return operations
 
 
 def main(out: Path) -> None:

@@ -12,7 +12,9 @@ from passerelle.gateway.contracts import Method, methods
 
 DOCUMENT: Any = json.loads(files("passerelle.v1").joinpath("openapi.json").read_bytes())
 BOUND = [(method, binding) for method in methods() for binding in method.bindings]
-ADAPTERS = sorted({m.served_by for m in methods() if m.is_firecrest})
+PROFILE = sorted({m.service for m in methods() if m.is_firecrest})
+ADAPTERS = {"passerelle.firecrest.v2.TransferService": "firecrest_transfer"}
+"""The module of a profile's service that is not `firecrest`."""
 
 
 def operation(path: str, verb: str) -> Any:
@@ -43,11 +45,21 @@ def test_every_method_is_in_it_with_its_words(method: Method, binding: Any) -> N
     assert declared == set(binding.variables)
 
 
-@pytest.mark.parametrize("process", ADAPTERS)
-def test_every_adapter_describes_every_method_it_has(process: str) -> None:
-    described = importlib.import_module(f"passerelle.{process}.firecrest").OPENAPI
-    names = {m.name for m in methods() if m.is_firecrest and m.served_by == process}
-    assert set(described) == names
+@pytest.mark.parametrize("service", PROFILE)
+def test_every_adapter_describes_every_method_it_has(service: str) -> None:
+    own = [method for method in methods() if method.service == service]
+    module = f"passerelle.{own[0].served_by}.{ADAPTERS.get(service, 'firecrest')}"
+    assert set(importlib.import_module(module).OPENAPI) == {method.name for method in own}
+
+
+def test_what_transfers_take_and_answer() -> None:
+    path = "/filesystem/{system}/transfer/"
+    asked = operation(f"{path}upload", "post")["requestBody"]["content"]["application/json"]
+    body = resolved(asked["schema"])
+    assert set(body["required"]) >= {"transferDirectives"}
+    answered = reply(f"{path}upload", "post", "201")
+    assert set(answered["properties"]) == {"transferJob", "transferDirectives"}
+    assert set(reply(f"{path}rm", "delete")["properties"]) == {"transferJob"}
 
 
 def test_native_types_are_those_of_proto_json() -> None:
@@ -66,7 +78,11 @@ def test_native_types_are_those_of_proto_json() -> None:
 
 def test_path_variables_are_not_asked_for_in_the_body() -> None:
     body = operation("/v1/systems/{system}/files:mkdir", "post")["requestBody"]
-    assert set(body["content"]["application/json"]["schema"]["properties"]) == {"path", "parents"}
+    assert set(body["content"]["application/json"]["schema"]["properties"]) == {
+        "path",
+        "parents",
+        "rawPath",
+    }
 
 
 def test_streams_of_file_content_are_binary() -> None:

@@ -28,12 +28,12 @@ from passerelle.storage.firecrest_transfer_bodies import (
     DownloadBody,
     ExtractJobBody,
     JobBody,
-    JobReply,
     LogsReply,
     RemoveQuery,
     StagedReply,
     TargetJobBody,
     TransferJobReply,
+    TransferReply,
     UploadBody,
 )
 from passerelle.storage.gnu import told_by
@@ -52,11 +52,11 @@ from passerelle.storage.tarballs import Tarball
 from passerelle.storage.transfer_jobs import ShellWork, SubmittedJob
 
 OPENAPI: Mapping[str, Operation] = {
-    "Move": Operation(body=TargetJobBody, replies={201: JobReply}),
-    "Copy": Operation(body=CopyJobBody, replies={201: JobReply}),
-    "Remove": Operation(query=RemoveQuery, replies={200: JobReply}),
-    "Compress": Operation(body=CompressJobBody, replies={201: JobReply}),
-    "Extract": Operation(body=ExtractJobBody, replies={201: JobReply}),
+    "Move": Operation(body=TargetJobBody, replies={201: TransferReply}),
+    "Copy": Operation(body=CopyJobBody, replies={201: TransferReply}),
+    "Remove": Operation(query=RemoveQuery, replies={200: TransferReply}),
+    "Compress": Operation(body=CompressJobBody, replies={201: TransferReply}),
+    "Extract": Operation(body=ExtractJobBody, replies={201: TransferReply}),
     "Upload": Operation(body=UploadBody, replies={201: StagedReply}),
     "Download": Operation(body=DownloadBody, replies={201: StagedReply}),
 }
@@ -90,7 +90,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         account = read_query(RemoveQuery, request).account
         await demand_inside(place, path, follow=False)
         job = await place.jobs.submit("DeleteFiles", scripts.remove(path), account)
-        return json_reply(JobReply(transferJob=_job_reply(job)))
+        return json_reply(TransferReply(transferJob=_job_reply(job)))
 
     async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -c` by a job."""
@@ -157,10 +157,10 @@ async def _submitted(
     context: Any, place: Place, name: str, work: ShellWork, body: JobBody
 ) -> HttpBody:
     job = await place.jobs.submit(name, work, body.account)
-    return await _created(context, JobReply(transferJob=_job_reply(job)))
+    return await _created(context, TransferReply(transferJob=_job_reply(job)))
 
 
-async def _created(context: Any, reply: JobReply) -> HttpBody:
+async def _created(context: Any, reply: TransferReply) -> HttpBody:
     """Answer 201; only to be called when nothing can fail any more."""
     await context.send_initial_metadata((("x-http-code", "201"),))
     return json_reply(reply)

@@ -96,7 +96,7 @@ class TransferJobReply(TypedDict):
     logs: LogsReply
 
 
-class JobReply(TypedDict):
+class TransferReply(TypedDict):
     """A transfer was submitted."""
 
     transferJob: TransferJobReply
@@ -114,7 +114,7 @@ class DirectivesReply(TypedDict):
     wormholeCode: NotRequired[str]
 
 
-class StagedReply(JobReply):
+class StagedReply(TransferReply):
     """A transfer was submitted, and waits for the client."""
 
     transferDirectives: DirectivesReply
