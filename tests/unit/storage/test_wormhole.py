@@ -183,7 +183,7 @@ async def test_only_a_file_may_come(
         await uploaded(wormhole, target, await code_of(sender))
         status, _, error = await jobs.ended()
     assert status == 1
-    assert {"text": "no file came", "directory": "it is not a regular file"}[what] in error
+    assert {"text": "what came is no file", "directory": "it is not a regular file"}[what] in error
     assert not target.exists()
     assert debris(tmp_path) == []
 

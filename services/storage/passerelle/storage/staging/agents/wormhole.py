@@ -63,6 +63,8 @@ def _receive(python: str, asked: "dict[str, Any]") -> None:
         received = os.path.join(directory, b"file")
         where = received.decode("utf-8", "surrogateescape")
         _wormhole(python, asked, "receive", "--accept-file", "-o", where, asked["code"])
+        if not os.path.lexists(received):
+            raise Broken("what came is no file")
         size = _checked(received)
         sync(received)
         appear(received, target)
@@ -90,11 +92,8 @@ def _directory(parent: bytes) -> "Iterator[bytes]":
 
 
 def _checked(path: bytes) -> int:
-    """The size in bytes of a regular file; raises Broken for anything else, which the other side may send, too."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        raise Broken("no file came") from None
+    """The size in bytes of a regular file; raises Broken for a directory, which may come, too, and OSError."""
+    found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise Broken("it is not a regular file")
     return found.st_size
