@@ -40,6 +40,7 @@ NAMES = (
     "*?[a]",
 )
 BIG = 3 << 20
+Member = tuple[str, bytes, bytes | str]
 EVERYTHING, FOLLOWED = Selection(), Selection(dereference=True)
 
 
@@ -87,7 +88,7 @@ def contents(top: Path) -> dict[str, bytes | str | None]:
     }
 
 
-def archive(*members: tuple[str, bytes, bytes | str], mode: int = 0o644) -> bytes:
+def archive(*members: Member, mode: int = 0o644) -> bytes:
     """A tar archive of (name, type, content or link text)."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as tar:
@@ -102,11 +103,11 @@ def archive(*members: tuple[str, bytes, bytes | str], mode: int = 0o644) -> byte
     return sink.getvalue()
 
 
-def file(name: str, content: bytes = b"new") -> tuple[str, bytes, bytes]:
+def file(name: str, content: bytes = b"new") -> Member:
     return name, tarfile.REGTYPE, content
 
 
-def link(name: str, text: str) -> tuple[str, bytes, str]:
+def link(name: str, text: str) -> Member:
     return name, tarfile.SYMTYPE, text
 
 
@@ -281,7 +282,7 @@ async def test_tar_tells_what_is_no_archive(world: World, tmp_path: Path) -> Non
     ],
 )
 async def test_what_leads_out_is_refused(
-    world: World, tmp_path: Path, members: Sequence[tuple[str, bytes, bytes | str]]
+    world: World, tmp_path: Path, members: Sequence[Member]
 ) -> None:
     old = tmp_path / "old"
     old.mkdir()
@@ -295,7 +296,7 @@ async def test_what_leads_out_is_refused(
 
 async def test_links_that_stay_inside_are_kept(world: World, tmp_path: Path) -> None:
     top = tmp_path / "new"
-    inside = [
+    inside: list[Member] = [
         file("a/b/x"),
         link("a/b/up", "../../a/b/x"),
         link("whole", str(top / "a")),

@@ -9,10 +9,9 @@ import json
 import posixpath
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from passerelle.runtime.command import Output
 from passerelle.runtime.errors import DeadlineExceeded
 from passerelle.storage.archives import UNPACKING, discarded, hidden_part, settled
 from passerelle.storage.files import FileError
@@ -85,7 +84,11 @@ class Tarballs:
             return
         part = hidden_part(real, within=False)
         argv = ("sh", "-c", _PACKED, "sh", part, real, *packing(tarball, part))
-        await self._clean(part, argv, target)
+        try:
+            await self._run(argv, hidden=posixpath.basename(part), name=posixpath.basename(target))
+        except BaseException:
+            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
+            raise
 
     async def _extract(self, source: str, target: str, compression: str) -> None:
         with suppress(FileError):
@@ -100,25 +103,17 @@ class Tarballs:
         part = hidden_part(found["real"], within=True)
         argv = ("sh", "-c", _UNPACKED, "sh", part, *unpacking(source, part, compression))
         try:
-            await self._run(argv, part, target)
+            await self._run(argv, hidden="/" + posixpath.basename(part))
             await settled(self._sessions, found["real"], part, overwrite=True, any_links=True)
         finally:
             await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
 
-    async def _clean(self, part: str, argv: tuple[str, ...], target: str) -> None:
-        """Run something that leaves nothing of `part` when it ends by itself, whatever else ends it."""
-        try:
-            await self._run(argv, part, target)
-        except BaseException:
-            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
-            raise
-
-    async def _run(self, argv: tuple[str, ...], part: str = "", target: str = "") -> None:
+    async def _run(self, argv: tuple[str, ...], *, hidden: str = "\0", name: str = "") -> None:
+        """Run to the end. Its words have `name` where it was told `hidden`, which quoting leaves as it is."""
         async with self._sessions.program(argv) as program:
             output = await program.ended(self._limit)
         if output.status:
-            words = output.stderr.replace(part, target) if part else output.stderr
-            raise refused(Output(output.status, "", words))
+            raise refused(replace(output, stderr=output.stderr.replace(hidden, name)))
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         try:
