@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from passerelle.runtime.config import site_model
+from passerelle.runtime.config import ConfigError, site_model
 from passerelle.storage.main import running
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
@@ -37,3 +37,18 @@ async def test_it_serves_and_asks_auth_about_every_call(
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.StatFile(pb.StatFileRequest(system="lab", path="/"), metadata=metadata)
     assert raised.value.code() is code
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("{type: pigeon}", r"^systems \(lab\): data_operation.staging \(pigeon\).type: no plugin"),
+        ("{type: streamer, options: {wait_timeout: 0}}", r"\(streamer\).options.wait_timeout: "),
+    ],
+)
+async def test_a_staging_method_that_cannot_be_made_stops_it(method: str, message: str) -> None:
+    scheduler = "scheduler: {type: local}"
+    site = SITE.replace(scheduler, f"{scheduler}, data_operation: {{staging: [{method}]}}")
+    with pytest.raises(ConfigError, match=message):
+        async with running(site_model().parse(site)):
+            pass

@@ -1,5 +1,6 @@
 """Transfer jobs: what is submitted, and that secrets are nowhere in it."""
 
+import ast
 import asyncio
 import json
 import os
@@ -18,6 +19,7 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.shipping import program
+from passerelle.storage.staging import agents
 from passerelle.storage.transfer_jobs import AgentWork, ShellWork, SubmittedJob, TransferJobs
 from tests.unit.storage.bash_jobs import BashJobs
 from tests.unit.storage.world import World, as_alice
@@ -196,3 +198,11 @@ async def test_a_working_directory_that_cannot_be_used_is_no_missing_file(world:
     with as_alice(), pytest.raises(FailedPrecondition, match="nowhere: No such file"):
         await jobs.submit("IngressFileTransfer", AgentWork("", {}), None)
     assert not world.compute.submitted
+
+
+AGENTS = sorted(Path(agents.__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", AGENTS, ids=lambda path: path.name)
+def test_agents_are_python_3_6(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 6))
