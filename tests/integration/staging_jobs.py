@@ -53,7 +53,7 @@ class Processes:
                 str(script),
                 str(self.delay),
                 cwd=job.working_directory,
-                env=os.environ | {"PATH": f"{self.bin}:{os.environ['PATH']}"},
+                env={"PATH": f"{self.bin}:{os.environ['PATH']}", "LC_ALL": "POSIX"},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=error,

@@ -149,7 +149,7 @@ on_old_pythons_too = pytest.mark.parametrize("site", pythons(), indirect=True)
 @on_old_pythons_too
 @pytest.mark.parametrize("size", SIZES)
 async def test_upload(site: Site, size: int) -> None:
-    target, content = site.world.root / "it's new.bin", content_of(size)
+    target, content = site.world.root / "it's né.bin", content_of(size)
     staged = await site.s3().upload(Inbound(str(target), size))
     assert len(parts_of(staged).parts) == max(1, -(-size // PART))
     await complete(staged, await put_parts(staged, content))
@@ -161,7 +161,7 @@ async def test_upload(site: Site, size: int) -> None:
 @on_old_pythons_too
 @pytest.mark.parametrize("size", SIZES)
 async def test_download(site: Site, size: int) -> None:
-    source, content = site.world.root / "it's here.bin", content_of(size)
+    source, content = site.world.root / "it's là.bin", content_of(size)
     source.write_bytes(content)
     staged = await site.s3().download(Outbound(str(source)))
     assert "Multipart file upload successfully completed" in await site.succeeded()

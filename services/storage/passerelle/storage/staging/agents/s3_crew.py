@@ -91,6 +91,11 @@ def stop_listening() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def encoded(path: str) -> bytes:
+    """A path as the system has it, whatever the job's locale: Python 3.6 takes an unset one for ASCII."""
+    return path.encode("utf-8", "surrogateescape")
+
+
 def tidied(done: bool, what: str) -> None:
     """Tell that something could not be removed."""
     if not done:

@@ -11,7 +11,13 @@ import os
 import stat
 
 from passerelle.storage.staging.agents.job import parameters, say
-from passerelle.storage.staging.agents.s3_crew import in_parallel, live, stop_listening, tidied
+from passerelle.storage.staging.agents.s3_crew import (
+    encoded,
+    in_parallel,
+    live,
+    stop_listening,
+    tidied,
+)
 from passerelle.storage.staging.agents.s3_http import (
     BLOCK,
     Answer,
@@ -45,7 +51,7 @@ class Egress:
 
     def run(self) -> None:
         """Send it; raises Trouble or OSError."""
-        self._file = os.open(os.fsencode(self._given["path"]), os.O_RDONLY | os.O_NONBLOCK)
+        self._file = os.open(encoded(self._given["path"]), os.O_RDONLY | os.O_NONBLOCK)
         before = os.fstat(self._file)
         if not stat.S_ISREG(before.st_mode):
             raise Trouble("%s is not a regular file" % self._given["path"])  # noqa: UP031

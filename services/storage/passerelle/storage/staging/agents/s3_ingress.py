@@ -12,7 +12,13 @@ import time
 import uuid
 
 from passerelle.storage.staging.agents.job import parameters, say
-from passerelle.storage.staging.agents.s3_crew import in_parallel, live, stop_listening, tidied
+from passerelle.storage.staging.agents.s3_crew import (
+    encoded,
+    in_parallel,
+    live,
+    stop_listening,
+    tidied,
+)
 from passerelle.storage.staging.agents.s3_http import BLOCK, Answer, Store, Trouble, composite, md5
 
 TYPE_CHECKING = False
@@ -29,7 +35,7 @@ class Ingress:
         self._size = int(given["size"])
         self._part_size = int(given["part_size"])
         # Where a link leads, so that it stays one.
-        self._target = os.path.realpath(os.fsencode(given["path"]))
+        self._target = os.path.realpath(encoded(given["path"]))
         name = ".%s.passerelle-part" % uuid.uuid4().hex  # noqa: UP031
         self._temporary = os.path.join(os.path.dirname(self._target), name.encode())
         self._file = -1
@@ -61,11 +67,12 @@ class Ingress:
 
     def undo(self) -> None:
         """Leave nothing here and nothing in the store."""
-        if self._file >= 0:
-            try:
-                os.unlink(self._temporary)
-            except OSError:
-                say("The incomplete file could not be removed.")
+        try:
+            os.unlink(self._temporary)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            say("The incomplete file could not be removed.")
         tidied(self._store.remove(self._given["abort"]), "the parts of the upload")
         tidied(self._store.remove(self._given["delete"]), "the object")
 
