@@ -68,6 +68,7 @@ class PlainCommands:
             "run": self._run_program,
             "checksum": self._checksum,
             "target": self._target,
+            "pack_source": self._pack_source,
             "begin": placing.begin,
             "place": placing.place,
             "copy": self._trees.copy,
@@ -242,6 +243,15 @@ class PlainCommands:
             number = errno.EISDIR if info.letter == "d" else errno.EINVAL
             raise FileError("open", path, number)
         return json.dumps({"real": real, "version": info.version}).encode()
+
+    async def _pack_source(self, path: str, dereference: bool) -> bytes:
+        directory = (await self._look(path, dereference=True)).letter == "d"
+        if dereference and directory:
+            await self._boundary.demand_links(path, deep=True)
+        output = await self._run("readlink", "-v", "-f", "-z", "--", path)
+        if output.status:
+            raise _failure(output, "access", path)
+        return json.dumps({"real": output.stdout.rstrip("\0"), "directory": directory}).encode()
 
     async def _run(self, *argv: str) -> Output:
         return await self._connection.run(

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from passerelle.runtime.errors import DeadlineExceeded
+from passerelle.runtime.errors import DeadlineExceeded, Unsupported
 from passerelle.storage.archives import UNPACKING, discarded, hidden_part, settled
 from passerelle.storage.files import FileError
 from passerelle.storage.gnu import refused
@@ -96,8 +96,12 @@ class Tarballs:
         try:
             found = json.loads(await self._sessions.call("unpack_target", path=target))
         except FileError:
+            found = {"there": False}  # tar will say why
+        except Unsupported:  # where there are only plain commands
             found = {"there": False}
-        if not found["there"]:  # as tar is not let in, it changes nothing, and says why
+            with suppress(FileError):  # but it must not be Outside
+                await self._sessions.call("stat", path=target, dereference=True, columns=())
+        if not found["there"]:
             await self._run(unpacking(source, target, compression))
             return
         part = hidden_part(found["real"], within=True)
