@@ -90,10 +90,10 @@ async def followed(world: World, path: str, call: str) -> object:
                 return file.size
 
 
-FOLLOWING = "stat list read head write mkdir chmod walk measure quota copy open".split()
+FOLLOWING = ["stat", "list", "read", "head", "write", "mkdir", "chmod", "walk", "measure"]
 
 
-@pytest.mark.parametrize("call", FOLLOWING)
+@pytest.mark.parametrize("call", [*FOLLOWING, "quota", "copy", "open"])
 async def test_what_leads_out_is_refused(world: World, root: Path, call: str) -> None:
     for name in (
         "out",

@@ -40,14 +40,15 @@ _MODULES = (
     "operations",
     "conversation",
 )
-_SOURCE = program("passerelle.storage.remote", *_MODULES).encode()
+SOURCE = program("passerelle.storage.remote", *_MODULES).encode()
+"""The helper's program."""
 _BOOTSTRAP = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'helper', 'exec'))"
 # A constant: its only inputs are its own arguments. platform-python is what RHEL 8 has where no python3 is installed.
 _SCRIPT = (
     "for python in python3 /usr/libexec/platform-python; do "
     'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B -c "$0" "$1"; done; exit 127'
 )
-_LINE = shlex.join(("sh", "-c", _SCRIPT, _BOOTSTRAP, str(len(_SOURCE))))
+_LINE = shlex.join(("sh", "-c", _SCRIPT, _BOOTSTRAP, str(len(SOURCE))))
 _READ = 1 << 20
 
 
@@ -116,7 +117,7 @@ class RemoteHelper:
         """Start one whose paths must lie in `roots`, if there are any; raises NoHelper where none can run."""
         process = await connection.start(_LINE, encoding=None, stderr=asyncssh.DEVNULL)
         try:
-            process.stdin.write(_SOURCE)
+            process.stdin.write(SOURCE)
             await process.stdout.readuntil(GREETING)
         except (*LOST, asyncio.IncompleteReadError, asyncssh.Error):
             process.close()

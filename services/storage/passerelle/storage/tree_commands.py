@@ -82,8 +82,7 @@ class TreeCommands:
         source = await self._look(path, dereference)
         if source.letter == "d" and dereference:
             await self._boundary.demand_links(path, deep=True)
-        if source.letter == "d" and await self._within(target, path):
-            raise FileError("itself", target, errno.EINVAL)
+        await self._demand_apart(source, path, target)
         directory, name = os.path.split(target)
         part = os.path.join(directory, f".{name[:100]}.{secrets.token_hex(6)}.passerelle-part")
         follow = "-L" if dereference else "-P"
@@ -92,7 +91,8 @@ class TreeCommands:
 
     async def move(self, path: str, target: str, overwrite: bool, columns: Columns) -> bytes:
         """See `remote.trees.move`."""
-        await self._look(path, False)
+        source = await self._look(path, False)
+        await self._demand_apart(source, path, target)
         await self._place(_MOVE, path, target, "yes" if overwrite else "")
         return await self._about(target, columns)
 
@@ -103,10 +103,13 @@ class TreeCommands:
         if output.status:
             raise failure_of(output, "create", target)
 
-    async def _within(self, target: str, directory: str) -> bool:
-        output = await self._run("readlink", "-m", "-z", "--", target, directory)
+    async def _demand_apart(self, source: FileInfo, path: str, target: str) -> None:
+        if source.letter != "d":
+            return
+        output = await self._run("readlink", "-m", "-z", "--", target, path)
         real, root = output.stdout.split("\0")[:2]
-        return inside(real, root)
+        if real != root and inside(real, root):
+            raise FileError("itself", target, errno.EINVAL)
 
     async def _about(self, target: str, columns: Columns) -> bytes:
         info = await self._look(target, False)

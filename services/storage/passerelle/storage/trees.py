@@ -122,5 +122,5 @@ class Trees:
 def _told(error: FileError) -> ApiError:
     if error.step != "itself":
         return error
-    wrong = "must be neither what is to be copied nor inside of it"
+    wrong = "must be neither what is copied or moved nor inside of it"
     return InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))

@@ -51,6 +51,7 @@ def copy(
 def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Columns") -> bytes:
     """Rename, or between two filesystems copy and remove; what is known about it then."""
     st = look(path, False)
+    _demand_apart(path, target, st)
     try:
         there = exists(target)
         if there and overwrite and os.path.samestat(st, there):
@@ -83,8 +84,7 @@ def _copy(
     call: Call, path: bytes, target: bytes, overwrite: bool, dereference: bool, merge: bool = True
 ) -> None:
     st = look(path, dereference)
-    if stat.S_ISDIR(st.st_mode) and inside(resolved(target, False), os.path.realpath(path)):
-        raise Failure("itself", target, errno.EINVAL)
+    _demand_apart(path, target, st)
     directory, name = os.path.split(target)
     with _told("create", target):
         fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
@@ -99,6 +99,13 @@ def _copy(
         Copying(call, dereference).put(source, goal, st, there, merge)
     finally:
         os.close(fd)
+
+
+def _demand_apart(path: bytes, target: bytes, st: os.stat_result) -> None:
+    """Refuse to put a directory into itself."""
+    real, root = resolved(target, False), os.path.realpath(path)
+    if stat.S_ISDIR(st.st_mode) and real != root and inside(real, root):
+        raise Failure("itself", target, errno.EINVAL)
 
 
 class Copying:
@@ -161,6 +168,7 @@ class Copying:
         elif kind == stat.S_IFIFO:
             with _told("create", target.path):
                 os.mkfifo(target.name, stat.S_IMODE(st.st_mode) & 0o777, dir_fd=target.fd)
+                keep_times(target.name, st, target.fd)
         else:
             raise Failure("read", source.path, errno.EINVAL)
         self._call.advance(1)
