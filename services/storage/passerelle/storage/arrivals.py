@@ -21,6 +21,9 @@ T = TypeVar("T")
 _SAFE_BLOCK = 32_768  # what every SFTP server must take
 _WINDOW = 12
 
+Window = deque[tuple[asyncio.Task[int], int]]
+"""Writes on their way, and where each ends."""
+
 
 class Arrival:
     """Content that arrives in the part `part` of the file `path`, through one SFTP session.
@@ -33,12 +36,12 @@ class Arrival:
         self._session = session
         self._path = path
         self._part = part
-        self._digest = hashlib.sha256()
+        self._digest = _Digest()
 
     @property
     def sha256(self) -> str:
         """That of what has arrived in this call, in lower-case hexadecimal."""
-        return self._digest.hexdigest()
+        return self._digest.sha256.hexdigest()
 
     async def new(self, chunks: AsyncIterator[bytes]) -> None:
         """Make the part, which only the user can read, and write all chunks to it."""
@@ -63,21 +66,37 @@ class Arrival:
             await closed(self._session, file)
 
     async def _fill(self, file: Any, chunks: AsyncIterator[bytes]) -> None:
-        window: deque[tuple[asyncio.Task[int], int]] = deque()
-        block = BLOCK if self._session.sftp.limits.max_write_len >= BLOCK else _SAFE_BLOCK
-        start = self.end
+        window: Window = deque()
         try:
-            async for data in _recut(self._in_time(chunks), block):
-                if len(window) == _WINDOW:
-                    await self._oldest(window)
-                task = asyncio.create_task(self._do("write", file.write, data, start))
-                start += len(data)
-                window.append((task, start))
-                self._digest.update(data)
+            async with asyncio.timeout(self._session.stall) as patience:
+                await self._written(file, self._noticed(chunks, patience), window)
+        except TimeoutError:
+            raise DeadlineExceeded("No more content arrived in time.") from None
         finally:
             await asyncio.shield(asyncio.create_task(self._settled(file, window)))
 
-    async def _settled(self, file: Any, window: "deque[tuple[asyncio.Task[int], int]]") -> None:
+    async def _written(self, file: Any, chunks: AsyncIterator[bytes], window: "Window") -> None:
+        block = BLOCK if self._session.sftp.limits.max_write_len >= BLOCK else _SAFE_BLOCK
+        start = self.end
+        async for data in _recut(chunks, block):
+            if len(window) == _WINDOW:
+                await self._oldest(window)
+            task = asyncio.create_task(self._do("write", file.write, data, start))
+            start += len(data)
+            window.append((task, start))
+            await self._digest.take(data)
+        await self._digest.finish()
+
+    async def _noticed(
+        self, chunks: AsyncIterator[bytes], patience: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
+        """The sender's chunks; with each it gets new patience, and one that sends nothing for too long is given up."""
+        loop = asyncio.get_running_loop()
+        async for chunk in chunks:
+            patience.reschedule(loop.time() + self._session.stall)
+            yield chunk
+
+    async def _settled(self, file: Any, window: "Window") -> None:
         """Wait for what is on its way, also when no more comes; where a write failed, cut off what came after it."""
         try:
             while window:
@@ -89,21 +108,9 @@ class Arrival:
         finally:
             await abandon([task for task, _ in window])
 
-    async def _oldest(self, window: "deque[tuple[asyncio.Task[int], int]]") -> None:
+    async def _oldest(self, window: "Window") -> None:
         await window[0][0]
         self.end = window.popleft()[1]
-
-    async def _in_time(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The sender's chunks; one that sends nothing for too long gives up its place."""
-        while True:
-            try:
-                async with asyncio.timeout(self._session.stall):
-                    chunk = await anext(chunks, None)
-            except TimeoutError:
-                raise DeadlineExceeded("No more content arrived in time.") from None
-            if chunk is None:
-                return
-            yield chunk
 
     async def _do(self, step: str, request: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """As Session.do, naming the path that the caller knows, and telling a full disk from other failures."""
@@ -120,6 +127,25 @@ class Arrival:
             directory = os.path.dirname(self._part)
             return not (await self._session.do("access", self._path, statvfs, directory)).bavail
         return False
+
+
+class _Digest:
+    """SHA-256 computed beside the event loop, block by block."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self._last: asyncio.Future[None] | None = None
+
+    async def take(self, data: bytes) -> None:
+        """Begin with this block when the last one is done."""
+        await self.finish()
+        loop = asyncio.get_running_loop()
+        self._last = loop.run_in_executor(None, self.sha256.update, data)
+
+    async def finish(self) -> None:
+        """Wait until all blocks are in."""
+        if self._last is not None:
+            await self._last
 
 
 async def _recut(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
