@@ -4,16 +4,17 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from passerelle.runtime.errors import BackendError, ConnectionFailed
+from passerelle.runtime.errors import BackendError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.files import Listing
 from passerelle.storage.helper import NoHelper, RemoteHelper
+from passerelle.storage.trees import Walk
 from tests.unit.storage.world import World, as_alice, remote
 
 STAT = {"path": "/", "dereference": False, "columns": [("kind", "letter")]}
@@ -174,3 +175,33 @@ async def _settled(directory: Path) -> int:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with remote(tmp_path) as found:
         yield found
+
+
+async def test_a_system_that_says_nothing_is_not_waited_for(
+    processes: Processes, tmp_path: Path
+) -> None:
+    for number in range(10_000):
+        (tmp_path / f"{number:0>200}").touch()
+    async with remote(tmp_path, stall=1) as world:
+        async with aclosing(world.place.trees.walk(str(tmp_path), Walk())) as walk:
+            await anext(walk)
+            [process] = processes()
+            os.kill(process, signal.SIGSTOP)
+            with pytest.raises(DeadlineExceeded):
+                _ = [batch async for batch in walk]
+        os.kill(process, signal.SIGCONT)
+        assert (await world.files.stat(str(tmp_path))).letter == "d"
+        assert processes() == [process]
+
+
+async def test_a_stream_whose_helper_dies_says_so(processes: Processes, tmp_path: Path) -> None:
+    for number in range(10_000):
+        (tmp_path / f"{number:0>200}").touch()
+    async with (
+        remote(tmp_path) as world,
+        aclosing(world.place.trees.walk(str(tmp_path), Walk())) as walk,
+    ):
+        await anext(walk)
+        os.kill(processes()[0], signal.SIGKILL)
+        with pytest.raises(ConnectionFailed):
+            _ = [batch async for batch in walk]

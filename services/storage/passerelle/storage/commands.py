@@ -275,7 +275,7 @@ class PlainCommands:
 
 
 def _leads_out(path: str) -> dict[str, Any]:
-    told = {"step": "boundary", "path": shown(path), "errno": errno.EXDEV, "field": "paths"}
+    told = {"step": "boundary", "path": shown(path), "errno": errno.EXDEV, "field": "path"}
     return {"failure": told}
 
 

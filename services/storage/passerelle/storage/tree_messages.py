@@ -85,7 +85,7 @@ def paths_of(place: Place, request: pb.StatFilesRequest) -> Sequence[str | ApiEr
 
 def _checked(place: Place, path: str) -> str | ApiError:
     try:
-        return checked_path(place.system, path, "paths")
+        return checked_path(place.system, path)
     except InvalidArgument as error:
         return error
 

@@ -147,7 +147,7 @@ def stat_files(
     for path in map(raw, paths):
         call.check()
         try:
-            call.boundary.demand(path, "paths", dereference)
+            call.boundary.demand(path, "path", dereference)
             yield b'{"file":%b}\n' % row_of(path, dereference, columns)
         except Failure as failure:
             yield b'{"failure":%b}\n' % described(failure)

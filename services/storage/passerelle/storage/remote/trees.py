@@ -85,6 +85,8 @@ def _copy(
 ) -> None:
     st = look(path, dereference)
     _demand_apart(path, target, st)
+    if stat.S_ISREG(st.st_mode):
+        call.expect(st.st_size)
     directory, name = os.path.split(target)
     with _told("create", target):
         fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)

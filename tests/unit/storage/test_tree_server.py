@@ -1,0 +1,196 @@
+"""Trees, pages and many files in the native API, over a real gRPC channel and a real SSH server."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from passerelle.firecrest.v2 import filesystem_pb2 as profile
+from passerelle.firecrest.v2 import filesystem_pb2_grpc as profile_grpc
+from passerelle.storage.remote.boundary import PATHS
+from passerelle.storage.remote.operations import OPERATIONS
+from passerelle.v1 import storage_pb2 as pb
+from passerelle.v1 import storage_pb2_grpc as pb_grpc
+from tests.unit.storage.world import METADATA
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> "pb_grpc.StorageServiceAsyncStub":
+    return pb_grpc.StorageServiceStub(channel)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    for name in ("a", "b", "c", "sub/d", ".e"):
+        (tmp_path / "tree" / name).write_text(name)
+    (tmp_path / "tree" / "link").symlink_to("a")
+    return tmp_path / "tree"
+
+
+async def refused(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return raised.value
+
+
+async def all_of(call: Any) -> list[Any]:
+    return [message async for message in call]
+
+
+def test_what_the_table_of_paths_names_are_operations() -> None:
+    assert set(PATHS) <= set(OPERATIONS)
+
+
+async def test_pages(stub: Any, tree: Path) -> None:
+    names, token, sizes = [], "", []
+    while True:
+        request = pb.ListFilesRequest(system="lab", path=str(tree), page_size=2, page_token=token)
+        page = await stub.ListFiles(request, metadata=METADATA)
+        names += [file.name for file in page.files]
+        sizes.append(len(page.files))
+        token = page.next_page_token
+        if not token:
+            break
+    assert names == ["a", "b", "c", "link", "sub"]
+    assert sizes == [2, 2, 1]
+
+
+async def test_a_page_that_is_just_full_is_the_last(stub: Any, tree: Path) -> None:
+    request = pb.ListFilesRequest(system="lab", path=str(tree), page_size=3, pattern="[abc]")
+    page = await stub.ListFiles(request, metadata=METADATA)
+    assert [file.name for file in page.files] == ["a", "b", "c"]
+    assert page.next_page_token == ""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"page_size": -1},
+        {"page_size": 10_001},
+        {"page_token": "%"},
+        {"page_token": "AA=="},
+        {"pattern": "*" * 256},
+    ],
+)
+async def test_bad_pages_name_their_field(
+    stub: Any, tree: Path, fields: dict[str, str | int]
+) -> None:
+    request = pb.ListFilesRequest(system="lab", path=str(tree))
+    for name, value in fields.items():
+        setattr(request, name, value)
+    error = await refused(stub.ListFiles(request, metadata=METADATA))
+    assert error.code() is Code.INVALID_ARGUMENT
+    assert next(iter(fields)) in (error.details() or "")
+
+
+async def test_stat_of_many(stub: Any, tree: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(tree) + b"/\xff"))).touch()
+    request = pb.StatFilesRequest(
+        system="lab",
+        paths=[f"{tree}/a", "relative", f"{tree}/nope", "/etc/passwd"],
+        raw_paths=[os.fsencode(tree) + b"/\xff"],
+    )
+    answers = (await stub.StatFiles(request, metadata=METADATA)).answers
+    assert [answer.path for answer in answers] == [*request.paths, f"{tree}/\\377"]
+    assert [answer.error.code for answer in answers] == [0, 400, 404, 400, 0]
+    assert answers[4].file.raw_name == os.fsencode(tree) + b"/\xff"
+    st = (tree / "a").stat()
+    assert answers[0].file.etag == f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}"
+    request = pb.StatFilesRequest(system="lab", paths=[f"{tree}/a"] * 1001)
+    assert (await refused(stub.StatFiles(request, metadata=METADATA))).code() is (
+        Code.INVALID_ARGUMENT
+    )
+
+
+async def test_the_etag_is_that_of_reading(stub: Any, tree: Path) -> None:
+    info = await stub.StatFile(
+        pb.StatFileRequest(system="lab", path=f"{tree}/a"), metadata=METADATA
+    )
+    request = pb.ReadFileRequest(system="lab", path=f"{tree}/a")
+    call = stub.ReadFile(request, metadata=METADATA)
+    assert dict(await call.initial_metadata())["etag"] == f'"{info.etag}"'
+    await all_of(call)
+
+
+async def test_a_walk(stub: Any, tree: Path) -> None:
+    request = pb.WalkFilesRequest(
+        system="lab", path=str(tree), show_hidden=True, types=[pb.File.REGULAR, pb.File.SYMLINK]
+    )
+    batches = await all_of(stub.WalkFiles(request, metadata=METADATA))
+    names = sorted(file.name for batch in batches for file in batch.files)
+    assert names == [".e", "a", "b", "c", "link", "sub/d"]
+    assert [batch.finished for batch in batches] == [False] * (len(batches) - 1) + [True]
+
+
+@pytest.mark.parametrize("fields", [{"max_depth": -1}, {"types": [pb.File.TYPE_UNSPECIFIED]}])
+async def test_bad_walks(stub: Any, tree: Path, fields: Any) -> None:
+    request = pb.WalkFilesRequest(system="lab", path=str(tree), **fields)
+    error = await refused(all_of(stub.WalkFiles(request, metadata=METADATA)))
+    assert error.code() is Code.INVALID_ARGUMENT
+
+
+async def test_copy_move_measure_remove(stub: Any, tree: Path, tmp_path: Path) -> None:
+    copy = pb.CopyFilesRequest(system="lab", path=str(tree), target=f"{tmp_path}/copy")
+    last = (await all_of(stub.CopyFiles(copy, metadata=METADATA)))[-1]
+    assert (last.finished, last.file.name) == (True, f"{tmp_path}/copy")
+    assert last.entries_done == 8
+    single = pb.CopyFilesRequest(system="lab", path=f"{tree}/a", target=f"{tmp_path}/a")
+    last = (await all_of(stub.CopyFiles(single, metadata=METADATA)))[-1]
+    assert (last.bytes_done, last.bytes_total) == (1, 1)
+    move = pb.MoveFilesRequest(system="lab", path=f"{tmp_path}/copy", target=f"{tmp_path}/moved")
+    last = (await all_of(stub.MoveFiles(move, metadata=METADATA)))[-1]
+    assert (last.finished, last.file.type) == (True, pb.File.DIRECTORY)
+    usage = pb.MeasureUsageRequest(system="lab", path=f"{tmp_path}/moved")
+    last = (await all_of(stub.MeasureUsage(usage, metadata=METADATA)))[-1]
+    assert (last.finished, last.usage.entries) == (True, 8)
+    remove = pb.RemoveFilesRequest(system="lab", path=f"{tmp_path}/moved")
+    last = (await all_of(stub.RemoveFiles(remove, metadata=METADATA)))[-1]
+    assert (last.finished, last.entries_done, last.WhichOneof("result")) == (True, 8, None)
+    error = await refused(all_of(stub.CopyFiles(single, metadata=METADATA)))
+    assert error.code() is Code.ALREADY_EXISTS
+
+
+async def test_raw_paths(stub: Any, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xfe"
+    make = pb.MakeDirectoryRequest(system="lab", raw_path=path)
+    made = await stub.MakeDirectory(make, metadata=METADATA)
+    assert (made.name, made.raw_name) == (f"{tmp_path}/\\376", path)
+    move = pb.MoveFilesRequest(system="lab", raw_path=path, raw_target=path + b"\xff")
+    assert (await all_of(stub.MoveFiles(move, metadata=METADATA)))[-1].file.raw_name == (
+        path + b"\xff"
+    )
+    both = pb.StatFileRequest(system="lab", raw_path=path, path=str(tmp_path))
+    assert (await refused(stub.StatFile(both, metadata=METADATA))).code() is Code.INVALID_ARGUMENT
+    gone = pb.StatFileRequest(system="lab", raw_path=path)
+    error = await refused(stub.StatFile(gone, metadata=METADATA))
+    assert error.details() == f"{tmp_path}/\\376: No such file or directory"
+
+
+async def test_quota(stub: Any, tmp_path: Path) -> None:
+    request = pb.GetQuotaRequest(system="lab", path=str(tmp_path))
+    quota = await stub.GetQuota(request, metadata=METADATA)
+    assert 0 < quota.filesystem.used < quota.filesystem.limit
+    assert not quota.HasField("user")
+
+
+async def test_what_leads_out_in_both_surfaces(
+    stub: Any, channel: grpc.aio.Channel, tmp_path: Path
+) -> None:
+    (tmp_path / "out").symlink_to("/etc")
+    path = f"{tmp_path}/out/passwd"
+    native = pb.StatFileRequest(system="lab", path=path)
+    error = await refused(stub.StatFile(native, metadata=METADATA))
+    told = f"path leads out of the filesystems of system lab: {path}"
+    assert (error.code(), error.details()) == (Code.INVALID_ARGUMENT, told)
+    ours = profile_grpc.FilesystemServiceStub(channel)
+    request = profile.StatRequest(system="lab", path=path)
+    error = await refused(ours.Stat(request, metadata=METADATA))
+    assert error.details() == (
+        f"The provided path ({path}) does not match any of the defined filesystem paths "
+        "for the requested system (lab)."
+    )
