@@ -123,6 +123,8 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         # This also runs asyncssh's clean-up of the redirected streams, which waits for ever for input that nobody took.
         with suppress(TimeoutError):
             await asyncio.wait_for(process.wait_closed(), 1)
+        # asyncio has no public way to close a pipe of an ended child that nobody has read to its end
+        child._transport.close()  # type: ignore[attr-defined]
 
 
 async def _feed(source: "asyncssh.SSHReader[bytes]", child: asyncio.subprocess.Process) -> None:
