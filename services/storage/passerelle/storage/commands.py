@@ -127,7 +127,9 @@ class PlainCommands:
         found = await self._find(path, dereference, *depth)
         top = found.pop("")
         wanted = wanted_names(raw(pattern), raw(after))
-        inner = (found[name] for name in _in_order(found, hidden) if wanted(raw(name)))
+        inner = (
+            found[name] for name in _in_order(found, hidden) if wanted is None or wanted(raw(name))
+        )
         rows = list(islice(inner, count)) if top.letter == "d" else [replace(top, **named(path))]
         result = orjson.dumps([as_object(info, columns) for info in rows])
         if len(result) > limit:

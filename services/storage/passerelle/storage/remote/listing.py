@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 
-from passerelle.storage.remote.outcome import Call, Failure, raw
+from passerelle.storage.remote.outcome import Call, Cancelled, Failure, raw
 from passerelle.storage.remote.rows import link_target, look, row_maker, row_of
 
 TYPE_CHECKING = False
@@ -52,8 +52,10 @@ def list_files(
     yield ((opening if rows or opening == "[" else "") + ",".join(rows) + "]").encode()
 
 
-def wanted_names(pattern: bytes, after: bytes) -> "Callable[[bytes], bool]":
-    """Whether an entry shall be listed, by its path in the tree."""
+def wanted_names(pattern: bytes, after: bytes) -> "Callable[[bytes], bool] | None":
+    """Whether an entry shall be listed, by its path in the tree; None when every one shall."""
+    if not pattern and not after:
+        return None
     matches = matcher(pattern)
     if not after:
         return matches
@@ -83,7 +85,7 @@ class Tree:
         hidden: bool,
         recursive: bool,
         dereference: bool,
-        wanted: "Callable[[bytes], bool]",
+        wanted: "Callable[[bytes], bool] | None",
     ) -> None:
         self._call = call
         self._hidden = hidden
@@ -101,7 +103,7 @@ class Tree:
             directory, prefix, above = pending.pop()
             below = []
             for name, st, target in self._in(directory, prefix):
-                if self._wanted(prefix + name):
+                if self._wanted is None or self._wanted(prefix + name):
                     yield prefix + name, st, target
                 if self._recursive and stat.S_ISDIR(st.st_mode):
                     identity = (st.st_dev, st.st_ino)
@@ -114,12 +116,12 @@ class Tree:
         self, directory: bytes, prefix: bytes
     ) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
         base = directory.rstrip(b"/") + b"/"
-        for name in self._names(directory):
-            self._call.check()
-            if not self._recursive and not self._wanted(prefix + name):
-                continue  # spares the system a question
+        call, look_at = self._call, self._followed if self._dereference else os.lstat
+        for name in self._names(directory, prefix):
+            if call.cancelled:
+                raise Cancelled
             try:
-                st = self._look(base + name)
+                st = look_at(base + name)
             except OSError as error:
                 if error.errno == errno.ENOENT and not self._dereference:
                     continue  # removed since the directory was read
@@ -127,16 +129,18 @@ class Tree:
             linked = stat.S_ISLNK(st.st_mode)
             yield name, st, link_target(base + name) if linked else None
 
-    def _names(self, directory: bytes) -> "Sequence[bytes]":
+    def _names(self, directory: bytes, prefix: bytes) -> "Sequence[bytes]":
         try:
             names = os.listdir(directory)
         except OSError as error:
             raise Failure("open", directory, error.errno or 0) from None
+        if self._wanted and not self._recursive:  # spares the system questions about the others
+            names = [name for name in names if self._wanted(prefix + name)]
         return sorted(name for name in names if self._hidden or name[0] != DOT)
 
-    def _look(self, path: bytes) -> os.stat_result:
+    def _followed(self, path: bytes) -> os.stat_result:
         st = os.lstat(path)
-        if self._dereference and stat.S_ISLNK(st.st_mode):
+        if stat.S_ISLNK(st.st_mode):
             self._call.boundary.demand(path)
             return os.stat(path)
         return st
