@@ -116,6 +116,8 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
+        # asyncio waits for output that nobody reads any more, and has no public way not to
+        child._transport.close()  # type: ignore[attr-defined]
         await child.wait()
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
@@ -123,8 +125,6 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         # This also runs asyncssh's clean-up of the redirected streams, which waits for ever for input that nobody took.
         with suppress(TimeoutError):
             await asyncio.wait_for(process.wait_closed(), 1)
-        # asyncio has no public way to close a pipe of an ended child that nobody has read to its end
-        child._transport.close()  # type: ignore[attr-defined]
 
 
 async def _feed(source: "asyncssh.SSHReader[bytes]", child: asyncio.subprocess.Process) -> None:
