@@ -24,8 +24,8 @@ from passerelle.runtime.sockets import listening
 _NOT_STARTED = 126  # the shell's exit status for what cannot be executed
 _SFTP_VERSION = 3
 _CHUNK = 64 << 10  # bytes
-# asyncssh (2.24) gives the sender a whole window again whenever it hands out a part of what has come: only who takes all
-# there is never has more than two windows waiting for a slow command.
+# asyncssh (2.24) gives the sender a whole window again whenever it hands out a part of what has come: only who takes
+# all there is never has more than two windows waiting for a slow command.
 _ALL = 1 << 30
 # The signals that RFC 4254 §6.10 names.
 _SIGNALS = {
