@@ -145,7 +145,10 @@ class Sessions:
         """A program that runs as long as the block does, in the C locale; ConnectionFailed or Overloaded."""
         user = await self._user()
         line = shlex.join(("env", "LC_ALL=C", *argv))
-        async with user.connection.piped(line) as process, Pipe.of(process, self._system.name, user.stall) as pipe:
+        async with (
+            user.connection.piped(line) as process,
+            Pipe.of(process, self._system.name, user.stall) as pipe,
+        ):
             yield pipe
 
     @asynccontextmanager
