@@ -80,19 +80,31 @@ def _wait_ready(up: "subprocess.Popen[str]") -> None:
 
 def resident_mib(pid: int) -> float:
     """Proportional set size of a process and all its descendants, in MiB (proc(5), smaps_rollup)."""
-    total, waiting = 0, [pid]
+    return sum(memory_mib(pid).values())
+
+
+def memory_mib(pid: int) -> dict[str, float]:
+    """The same for each: services by their names, `passerelle up` as `up`."""
+    found: dict[str, float] = {}
+    waiting = [pid]
     while waiting:
         current = waiting.pop()
         try:
             rollup = Path(f"/proc/{current}/smaps_rollup").read_text()
-            total += sum(
-                int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
-            )
+            words = Path(f"/proc/{current}/cmdline").read_text().split("\0")
             for task in Path(f"/proc/{current}/task").iterdir():
                 waiting += [int(child) for child in (task / "children").read_text().split()]
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return total / 1024
+        pss = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        found[_name(words)] = found.get(_name(words), 0.0) + pss / 1024
+    return found
+
+
+def _name(words: list[str]) -> str:
+    if "serve" in words:
+        return words[words.index("serve") + 1]
+    return "up" if "up" in words else Path(words[0]).name
 
 
 def submit_job(stack: Stack) -> str:

@@ -57,8 +57,8 @@ class Line:
 def _pass_on(near: socket.socket, far: socket.socket) -> None:
     other = {near: far, far: near}
     with near, far, suppress(OSError), selectors.DefaultSelector() as ready:
-        for end in other:
-            ready.register(end, selectors.EVENT_READ)
+        ready.register(near, selectors.EVENT_READ)
+        ready.register(far, selectors.EVENT_READ)
         while True:
             for key, _ in ready.select():
                 end: Any = key.fileobj

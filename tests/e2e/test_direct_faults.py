@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -59,11 +59,7 @@ def names(http: httpx.Client, directory: str) -> list[str]:
 
 def until_empty(http: httpx.Client, directory: str) -> None:
     """Return when what a failed write left has been removed."""
-    deadline = time.monotonic() + PATIENCE
-    while left := names(http, directory):
-        assert "data.bin" not in left
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    wait_for(lambda: names(http, directory) == [])
 
 
 def begun(http: httpx.Client, there: dict[str, str]) -> str:
@@ -94,8 +90,10 @@ def resumed(http: httpx.Client, url: str, there: dict[str, str]) -> None:
     assert hashlib.sha256(got.content).hexdigest() == DIGEST
 
 
-def broken_put(gateway: Breakable, url: str, query: dict[str, str], size: int) -> None:
-    """PUT the content, and break the line after `size` bytes of it."""
+def broken_put(
+    gateway: Breakable, url: str, query: dict[str, str], size: int, arrived: Callable[[], bool]
+) -> None:
+    """PUT the content, and break the line after `size` bytes of it, when some have `arrived`."""
     where = urlsplit(gateway.url)
     head = [
         f"PUT {where.path.rstrip('/')}{url}?{urlencode(query)} HTTP/1.1",
@@ -105,14 +103,23 @@ def broken_put(gateway: Breakable, url: str, query: dict[str, str], size: int) -
     ]
     with socket.create_connection((where.hostname, where.port), timeout=30) as line:
         line.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + CONTENT[:size])
+        wait_for(arrived)
 
 
-def dripping(event: object, after: int = 4 << 20) -> Iterator[bytes]:
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Return when it has happened, which it must in good time."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def dripping(event: Callable[[], None], after: int = 4 << 20) -> Iterator[bytes]:
     """The content, with a pause and then `event()` when `after` bytes of it have been sent."""
     for start in range(0, len(CONTENT), 1 << 18):
         if start == after:
             time.sleep(0.5)  # so that the system has some of it
-            event()  # type: ignore[operator]
+            event()
         if start > after:
             time.sleep(0.02)
         yield CONTENT[start : start + (1 << 18)]
@@ -124,14 +131,8 @@ def test_an_upload_cut_off_at_a_random_byte_is_resumed(
 ) -> None:
     size = random.Random(seed).randrange(1 << 20, len(CONTENT))  # noqa: S311
     url = begun(http, there)
-    broken_put(gateway, url, there, size)
+    broken_put(gateway, url, there, size, lambda: received(http, url, there) > 0)
     assert received(http, url, there) <= size
-    deadline = time.monotonic() + PATIENCE
-    while received(http, url, there) < min(size, 1 << 20) - (
-        1 << 18
-    ):  # what was on its way arrives
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
     resumed(http, url, there)
 
 
@@ -139,11 +140,9 @@ def test_a_write_cut_off_at_a_random_byte_leaves_the_old_file(
     gateway: Breakable, http: httpx.Client, there: dict[str, str], directory: str
 ) -> None:
     http.put("/files:content", params=there, content=b"old").raise_for_status()
-    broken_put(gateway, "/files:content", there, random.Random(7).randrange(len(CONTENT)))  # noqa: S311
-    deadline = time.monotonic() + PATIENCE
-    while len(names(http, directory)) > 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    size = random.Random(7).randrange(1 << 20, len(CONTENT))  # noqa: S311
+    broken_put(gateway, "/files:content", there, size, lambda: len(names(http, directory)) > 1)
+    wait_for(lambda: names(http, directory) == ["data.bin"])
     assert http.get("/files:content", params=there).content == b"old"
 
 
@@ -254,10 +253,7 @@ def test_appending_to_a_full_disk_leaves_the_old_end(http: httpx.Client, small_d
 
 def until_gone(directory: Path, but: set[str]) -> None:
     """Return when there is nothing else in the directory."""
-    deadline = time.monotonic() + PATIENCE
-    while set(os.listdir(directory)) != but:
-        assert time.monotonic() < deadline, os.listdir(directory)
-        time.sleep(0.1)
+    wait_for(lambda: set(os.listdir(directory)) == but)
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])

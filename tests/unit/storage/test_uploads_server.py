@@ -93,7 +93,8 @@ async def test_reading_another_version_is_refused(files: Any, tmp_path: Path, he
     sent = {"if-match": header.replace("{}", written.etag), REST_SURFACE: "1"}
     error = await refused(read(files, tmp_path / "f", sent))
     assert error.code() is Code.FAILED_PRECONDITION
-    assert dict(error.trailing_metadata() or ())["x-http-code"] == "412"
+    trailers: Any = error.trailing_metadata()
+    assert dict(trailers)["x-http-code"] == "412"
     error = await refused(read(files, tmp_path / "f", {}, if_match="other"))
     assert error.code() is Code.FAILED_PRECONDITION
 
@@ -135,7 +136,7 @@ async def test_conditions_that_cannot_be(
 
 async def test_an_upload(uploads: Any, tmp_path: Path) -> None:
     path, content = str(tmp_path / "f"), os.urandom(900_000)
-    there = {"system": "lab", "path": path}
+    there: dict[str, Any] = {"system": "lab", "path": path}
     begun = await uploads.CreateUpload(uploads_pb2.CreateUploadRequest(**there), metadata=METADATA)
     there["upload_id"] = begun.upload_id
 
@@ -161,7 +162,7 @@ async def test_an_upload(uploads: Any, tmp_path: Path) -> None:
 
 
 async def test_an_upload_is_aborted(uploads: Any, tmp_path: Path) -> None:
-    there = {"system": "lab", "path": str(tmp_path / "f")}
+    there: dict[str, Any] = {"system": "lab", "path": str(tmp_path / "f")}
     begun = await uploads.CreateUpload(uploads_pb2.CreateUploadRequest(**there), metadata=METADATA)
     request = uploads_pb2.AbortUploadRequest(**there, upload_id=begun.upload_id)
     await uploads.AbortUpload(request, metadata=METADATA)

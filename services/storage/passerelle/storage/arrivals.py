@@ -19,7 +19,8 @@ from passerelle.storage.files import FileError
 T = TypeVar("T")
 
 _SAFE_BLOCK = 32_768  # what every SFTP server must take
-_WINDOW = 12
+# Less than the 2 MiB that OpenSSH lets one channel send unasked: more would trickle, a packet for each of its replies.
+_WINDOW = 7
 
 Window = deque[tuple[asyncio.Task[int], int]]
 """Writes on their way, and where each ends."""

@@ -1,0 +1,154 @@
+"""`python -m bench.large --size 10GiB`: a large file up and down through the gateway, beside bare asyncssh in one run.
+
+Prints speeds, the most memory that each process took (proportional set size), and whether the checksums agree.
+"""
+
+import argparse
+import hashlib
+import os
+import pwd
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncssh
+import uvloop
+
+from bench import floor
+from bench.stack import Stack, memory_mib, running_stack
+
+HOME = "/home/alice"
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SETTINGS = ((-1, -1), (261_120, 12), (261_120, 7))
+"""Of asyncssh's `put` and `get`: bytes in a request, requests at once; -1 for its own choice. The best one counts."""
+
+
+def main() -> None:
+    """Measure and print; exits 1 when a byte is wrong."""
+    options = _options()
+    if os.geteuid() != 0:
+        sys.exit("The bench starts a real sshd and Slurm, for which it has to be root on Debian.")
+    with (
+        tempfile.TemporaryDirectory(prefix="passerelle-bench-") as place,
+        running_stack(options.cluster) as stack,
+        _home() as remote,
+    ):
+        source = Path(place) / "source"
+        digest = _filled(source, options.size)
+        for _ in range(options.repeat):
+            bare = uvloop.run(_bare(stack, source, remote))
+            ours, peaks, right = _ours(stack, source, remote, digest)
+            for way in ("up", "down"):
+                speed, best = options.size / ours[way] / 1e6, options.size / bare[way] / 1e6
+                print(f"{way:5}{speed:8.0f} MB/s   bare {best:8.0f} MB/s   {speed / best:6.0%}")
+            print("peaks, MiB:", {name: round(mib) for name, mib in peaks.items()}, flush=True)
+            if not right:
+                sys.exit("The checksums differ.")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.large", description=__doc__)
+    parser.add_argument("--size", type=_size, default=1 << 30, help="of the file, such as 10GiB")
+    parser.add_argument("--repeat", type=int, default=1, help="how often")
+    parser.add_argument("--cluster", type=Path, help="directory of a running deploy/cluster")
+    return parser.parse_args()
+
+
+def _size(text: str) -> int:
+    return int(text[:-3]) * _UNITS[text[-3:]]
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """A directory of alice's."""
+    path, owner = Path(HOME) / "bench-large", pwd.getpwnam("alice")
+    path.mkdir(exist_ok=True)
+    os.chown(path, owner.pw_uid, owner.pw_gid)
+    yield path
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+
+
+def _filled(path: Path, size: int) -> str:
+    """Fill a file with what cannot be compressed; its SHA-256."""
+    block, digest = random.Random(1).randbytes(1 << 24), hashlib.sha256()  # noqa: S311
+    with path.open("wb") as file:
+        for start in range(0, size, len(block)):
+            piece = start.to_bytes(8, "big") + block[8:]
+            digest.update(piece[: size - start])
+            file.write(piece[: size - start])
+    return digest.hexdigest()
+
+
+async def _bare(stack: Stack, source: Path, remote: Path) -> dict[str, float]:
+    """The seconds that the best settings take."""
+    best = {"up": float("inf"), "down": float("inf")}
+    there, back = str(remote / "bare"), str(source.with_name("bare"))
+    async with floor.connected_to(stack.cluster) as connection:
+        sftp: asyncssh.SFTPClient
+        async with connection.start_sftp_client() as sftp:
+            for block, at_once in _SETTINGS:
+                start = time.perf_counter()
+                await sftp.put(str(source), there, block_size=block, max_requests=at_once)
+                middle = time.perf_counter()
+                await sftp.get(there, back, block_size=block, max_requests=at_once)
+                best["up"] = min(best["up"], middle - start)
+                best["down"] = min(best["down"], time.perf_counter() - middle)
+    os.unlink(there)
+    os.unlink(back)
+    return best
+
+
+def _ours(
+    stack: Stack, source: Path, remote: Path, digest: str
+) -> tuple[dict[str, float], dict[str, float], bool]:
+    """Seconds by way, the peaks of memory by process, and whether every byte is right."""
+    got = source.with_name("got")
+    url = f"{stack.base_url}/v1/systems/cluster/files:content?path={remote}/ours"
+    curl = ("curl", "--silent", "--fail", "--header", f"Authorization: Bearer {stack.token}")
+    with _peaks(lambda: memory_mib(stack.pid)) as peaks:
+        start = time.perf_counter()
+        upload = (*curl, "--upload-file", source, f"{url}&sha256={digest}", "--output", "/dev/null")
+        subprocess.run(upload, check=True)
+        middle = time.perf_counter()
+        subprocess.run((*curl, "--output", got, url), check=True)
+        seconds = {"up": middle - start, "down": time.perf_counter() - middle}
+    right = all(_digest(path) == digest for path in (got, remote / "ours"))
+    got.unlink()
+    return seconds, peaks, right
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _peaks(look: Callable[[], dict[str, float]]) -> Iterator[dict[str, float]]:
+    """The most that `look` saw by name, looking five times a second."""
+    peaks: dict[str, float] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for name, value in look().items():
+                peaks[name] = max(peaks.get(name, 0.0), value)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        ended.set()
+        watcher.join()
+
+
+if __name__ == "__main__":
+    main()
