@@ -99,7 +99,8 @@ def test_files_over_rest(http: httpx.Client, directory: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     path = f"{directory}/data.bin"
     written = http.put("/files:content", params={"path": path, "sha256": digest}, content=content)
-    assert written.json() == {"path": path, "size": str(len(content)), "sha256": digest}
+    expected = {"path": path, "size": str(len(content)), "sha256": digest}
+    assert written.json() == expected | {"etag": written.json()["etag"]}
     assert http.get("/files:content", params={"path": path}).content == content
     stat = http.get("/files:stat", params={"path": path}).json()
     assert (stat["type"], stat["size"]) == ("REGULAR", str(len(content)))
