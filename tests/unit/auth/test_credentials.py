@@ -156,6 +156,7 @@ async def test_a_certificate_opens_the_development_server(idp: Idp, tmp_path: Pa
         asyncssh.generate_private_key("ssh-dss").export_public_key().decode(),
         USER_KEY.generate_user_certificate(USER_KEY, "x").export_certificate().decode(),
     ],
+    ids=range(11),  # keys are new in every process: no names for tests
 )
 async def test_an_unfit_public_key_is_refused(idp: Idp, tmp_path: Path, public_key: str) -> None:
     async with serving_auth({"issuer": idp.url}, ssh_credentials=_ca(tmp_path)) as auth:

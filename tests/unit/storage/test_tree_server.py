@@ -60,6 +60,18 @@ async def test_pages(stub: Any, tree: Path) -> None:
     assert sizes == [2, 2, 1]
 
 
+async def test_a_large_directory_comes_in_pages_also_unasked(stub: Any, tmp_path: Path) -> None:
+    for number in range(10_001):
+        (tmp_path / f"{number:05}").touch()
+    first = pb.ListFilesRequest(system="lab", path=str(tmp_path))
+    page = await stub.ListFiles(first, metadata=METADATA)
+    assert len(page.files) == 10_000
+    rest = pb.ListFilesRequest(system="lab", path=str(tmp_path), page_token=page.next_page_token)
+    page = await stub.ListFiles(rest, metadata=METADATA)
+    assert [file.name for file in page.files] == ["10000"]
+    assert page.next_page_token == ""
+
+
 async def test_a_page_that_is_just_full_is_the_last(stub: Any, tree: Path) -> None:
     request = pb.ListFilesRequest(system="lab", path=str(tree), page_size=3, pattern="[abc]")
     page = await stub.ListFiles(request, metadata=METADATA)

@@ -373,7 +373,7 @@ class ListFilesRequest(_message.Message):
     pattern: _builtins.str
     """Only entries whose last component matches this shell pattern (`*.out`)."""
     page_size: _builtins.int
-    """How many entries at most, up to 10000; 0 for all."""
+    """How many entries at most: up to 10000, for which 0 stands too."""
     page_token: _builtins.str
     """Where to go on: `next_page_token` of the page before."""
     raw_path: _builtins.bytes

@@ -166,7 +166,7 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists a directory, page by page where the caller wants pages.
+        """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class StorageServiceStub:
     StatFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StatFilesRequest, _storage_pb2.StatFilesResponse]
     """Returns what is known about many files, each with its own answer."""
     ListFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]
-    """Lists a directory, page by page where the caller wants pages."""
+    """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
     WalkFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.FileBatch]
     """Streams a directory tree, of any size."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]
@@ -103,7 +103,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     StatFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.StatFilesRequest, _storage_pb2.StatFilesResponse]  # type: ignore[assignment]
     """Returns what is known about many files, each with its own answer."""
     ListFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]  # type: ignore[assignment]
-    """Lists a directory, page by page where the caller wants pages."""
+    """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
     WalkFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.FileBatch]  # type: ignore[assignment]
     """Streams a directory tree, of any size."""
     ReadFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
@@ -176,7 +176,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.ListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ListFilesResponse, _abc.Awaitable[_storage_pb2.ListFilesResponse]]:
-        """Lists a directory, page by page where the caller wants pages."""
+        """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
 
     @_abc_1.abstractmethod
     def WalkFiles(

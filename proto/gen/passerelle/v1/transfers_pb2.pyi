@@ -223,15 +223,17 @@ class StageUploadRequest(_message.Message):
         system: _builtins.str = ...,
         path: _builtins.str = ...,
         method: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size: _builtins.int | None = ...,
         account: _builtins.str = ...,
         wormhole_code: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "path", b"path", "size", b"size", "system", b"system", "wormhole_code", b"wormhole_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "account", b"account", "method", b"method", "path", b"path", "size", b"size", "system", b"system", "wormhole_code", b"wormhole_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___StageUploadRequest: _TypeAlias = StageUploadRequest  # noqa: Y015
 

@@ -47,8 +47,9 @@ class S3Request(Model):
 
 
 class StreamerRequest(Model):
-    """Straight to or from the job."""
+    """Straight to or from the job; an upload of known `fileSize` in bytes is refused at once when it is too large."""
 
+    file_size: int | None = Field(default=None, ge=0, lt=2**63)
     transfer_method: Literal["streamer"]
 
 

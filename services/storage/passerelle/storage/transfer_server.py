@@ -58,7 +58,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         place = place_of(self._places, request.system)
         inbound = Inbound(
             checked_path(place.system, request.path),
-            size=request.size,
+            size=request.size if request.HasField("size") else None,
             account=request.account or None,
             code=request.wormhole_code or None,
         )

@@ -28,13 +28,17 @@ def listing_of(request: pb.ListFilesRequest) -> Listing:
         dereference=request.dereference,
         pattern=_pattern(request),
         after=_name_in(request.page_token),
-        count=request.page_size + 1 if request.page_size else None,
+        count=_page_size(request) + 1,
     )
+
+
+def _page_size(request: pb.ListFilesRequest) -> int:
+    return request.page_size or _MOST_ENTRIES  # beyond it a reply would hold up the others: WalkFiles streams
 
 
 def page_message(request: pb.ListFilesRequest, found: Sequence[FileInfo]) -> pb.ListFilesResponse:
     """The page, and the way to the next one."""
-    size = request.page_size or len(found)
+    size = _page_size(request)
     page = pb.ListFilesResponse(files=[file_message(info) for info in found[:size]])
     if len(found) > size:
         page.next_page_token = _token_for(found[size - 1])
