@@ -132,7 +132,7 @@ def test_chmod_chown_and_symlink(target: Target, client: Firecrest, directory: s
         (lambda: client.symlink(system, path, f"{directory}/-link"), "File exists"),
     ):
         with pytest.raises(UnexpectedStatusException, match=words) as error:
-            refused()
+            refused()  # type: ignore[no-untyped-call]  # pyfirecrest has no types
         assert error.value.responses[-1].status_code == 400
     if target.user != "root":
         with pytest.raises(UnexpectedStatusException, match="Operation not permitted") as error:

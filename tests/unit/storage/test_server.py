@@ -23,7 +23,7 @@ def stub(channel: grpc.aio.Channel) -> "pb_grpc.StorageServiceAsyncStub":
     return pb_grpc.StorageServiceStub(channel)
 
 
-async def read(stub: Any, path: Path, range_header: str = "", **fields: int) -> Any:
+async def read(stub: Any, path: Path, range_header: str = "", **fields: Any) -> Any:
     """Headers and content of a file."""
     request = pb.ReadFileRequest(system="lab", path=str(path), **fields)
     metadata = (*METADATA, ("range", range_header)) if range_header else METADATA

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from passerelle.development.config import DevelopmentSection
 from passerelle.development.issuer import serving_issuer
-from passerelle.development.sshd import serving_ssh
 from passerelle.runtime.config import ConfigError, SiteBase, section
 
 
@@ -21,6 +20,8 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         if settings.issuer is not None:
             ports.append(await stack.enter_async_context(serving_issuer(settings.issuer)))
         if settings.sshd is not None:
+            from passerelle.development.sshd import serving_ssh  # asyncssh: 10 MB for an issuer
+
             ports.append(await stack.enter_async_context(serving_ssh(settings.sshd)))
         if not ports:
             raise ConfigError("development: neither issuer nor sshd is configured")

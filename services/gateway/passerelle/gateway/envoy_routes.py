@@ -85,7 +85,7 @@ def routes(
 
 
 def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
-    action: Json = {"cluster": method.served_by, "retry_policy": _RETRY, "timeout": f"{timeout}s"}
+    action: Json = {"cluster": method.cluster, "retry_policy": _RETRY, "timeout": f"{timeout}s"}
     if method.streams:
         action |= {"timeout": "0s", "idle_timeout": f"{idle_timeout}s"}
     config = _UNLIMITED_BODY | (_PROFILE_REPLY if method.is_firecrest else {})

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 from passerelle.runtime import firecrest
 from passerelle.runtime.access import demands
@@ -19,6 +20,7 @@ from passerelle.v1.access_pb2 import Access
 class Rpc:
     """One RPC being served: its full method name, what it demands, its metadata, context and first request.
 
+    The request is there for the stages, on their way in.
     `user` is the caller's account name, once a stage has found it out.
     """
 
@@ -40,6 +42,8 @@ class Rpc:
 Proceed = Callable[[], Awaitable[Any]]
 Stage = Callable[[Rpc, Proceed], Awaitable[Any]]
 """Does something around an RPC; awaits what it is given exactly once to go on, or raises."""
+
+_JUDGED = Access()  # stands for a request that all stages have seen
 
 _MAKERS = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -79,11 +83,20 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
             metadata = dict(context.invocation_metadata() or ())
             first = request
             if handler.request_streaming:
-                # A stream that ends before it begins says as much as an empty message.
-                first = await anext(aiter(request), None) or handler.request_deserializer(b"")
-                request = _chain(first, request)
+                first = await context.read()
+                if first is EOF:  # which says as much as an empty message
+                    first = handler.request_deserializer(b"")
+                request = _chain([first], context)
             rpc = Rpc(method, demand, metadata, context, first)
-            return await self._through(rpc, lambda: act(request, rpc))
+            del (
+                first
+            )  # the first piece of an upload that waits for its turn is kept once, by who needs it
+
+            def proceed() -> Awaitable[Any]:
+                rpc.request = _JUDGED
+                return act(request, rpc)
+
+            return await self._through(rpc, proceed)
 
         make = _MAKERS[handler.request_streaming, handler.response_streaming]
         return make(serve, handler.request_deserializer, _or_bytes(handler.response_serializer))
@@ -108,10 +121,12 @@ def _or_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     return lambda message: message if isinstance(message, bytes) else serialize(message)
 
 
-async def _chain(first: Any, rest: Any) -> AsyncIterator[Any]:
-    yield first
-    async for message in rest:
+async def _chain(first: list[Any], context: Any) -> AsyncIterator[Any]:
+    """The first message and all others. Read, not iterated over: grpc's iterator keeps what it gave out last."""
+    yield first.pop()
+    while (message := await context.read()) is not EOF:
         yield message
+        del message
 
 
 async def _written(messages: Any, rpc: Rpc) -> None:

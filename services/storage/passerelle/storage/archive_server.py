@@ -44,8 +44,9 @@ async def write_archive(
     first = await anext(requests)
     place, path = target(places, first)
     packing = _FORMATS.get(first.format, TAR_GZ)
-    content = pieces(first, requests)
-    entries = await place.archives.unpack(path, packing, content, overwrite=first.overwrite)
+    overwrite, content = first.overwrite, pieces(first.content.data, requests)
+    del first
+    entries = await place.archives.unpack(path, packing, content, overwrite=overwrite)
     return pb.WriteArchiveResponse(path=shown(path), entries=entries)
 
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 _SAFE_BLOCK = 32_768  # what every SFTP server must take
 # Less than the 2 MiB that OpenSSH lets one channel send unasked: more would trickle, a packet for each of its replies.
 _WINDOW = 7
+_HASHED_AT_ONCE = 1 << 20  # bytes
 
 Window = deque[tuple[asyncio.Task[int], int]]
 """Writes on their way, and where each ends."""
@@ -52,6 +53,14 @@ class Arrival:
     async def go_on(self, chunks: AsyncIterator[bytes]) -> None:
         """Write all chunks to the part from `end` on; what lay behind it is given up."""
         await self._into("r+b", asyncssh.SFTPAttrs(), chunks)
+
+    async def noticed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Chunks that somebody else writes from `end` on: they count, and are in the checksum."""
+        async for chunk in chunks:
+            await self._digest.take(chunk)
+            self.end += len(chunk)
+            yield chunk
+        await self._digest.finish()
 
     async def _into(
         self, flags: str, attributes: asyncssh.SFTPAttrs, chunks: AsyncIterator[bytes]
@@ -131,22 +140,36 @@ class Arrival:
 
 
 class _Digest:
-    """SHA-256 computed beside the event loop, block by block."""
+    """SHA-256 computed beside the event loop, some blocks at once: each hand-over costs as much as 64 KiB."""
 
     def __init__(self) -> None:
         self.sha256 = hashlib.sha256()
+        self._blocks: list[bytes] = []
+        self._size = 0
         self._last: asyncio.Future[None] | None = None
 
     async def take(self, data: bytes) -> None:
-        """Begin with this block when the last one is done."""
-        await self.finish()
-        loop = asyncio.get_running_loop()
-        self._last = loop.run_in_executor(None, self.sha256.update, data)
+        """One more block."""
+        self._blocks.append(data)
+        self._size += len(data)
+        if self._size >= _HASHED_AT_ONCE:
+            await self._go_on()
 
     async def finish(self) -> None:
         """Wait until all blocks are in."""
+        await self._go_on()
         if self._last is not None:
             await self._last
+
+    async def _go_on(self) -> None:
+        if self._last is not None:
+            await self._last
+        blocks, self._blocks, self._size = self._blocks, [], 0
+        self._last = asyncio.get_running_loop().run_in_executor(None, self._update, blocks)
+
+    def _update(self, blocks: list[bytes]) -> None:
+        for block in blocks:
+            self.sha256.update(block)
 
 
 async def _recut(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:

@@ -54,9 +54,14 @@ def _only_tag(header: str | None) -> str:
     return found[0]
 
 
-async def pieces(first: Any, others: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    """The content in a stream of requests."""
-    yield first.content.data
+async def pieces(first: bytes, others: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """The content in a stream of requests, of which `first` is that of the first one.
+
+    Who makes it forgets that request: hundreds of uploads may wait for their turn with it.
+    """
+    held = [first]
+    del first
+    yield held.pop()
     async for request in others:
         yield request.content.data
 
@@ -105,7 +110,7 @@ class Reading:
 
     @property
     def wants_content(self) -> bool:
-        """Whether there is more to send than headers: not for a REST caller who asked for those, or has this version."""
+        """Whether there is more to send than headers: not for who asked for those, or has this version."""
         return not self._unchanged and _HEAD not in self._headers
 
     @property

@@ -19,6 +19,7 @@ from passerelle.runtime.firecrest import (
     read_body,
     read_query,
 )
+from passerelle.storage.content_messages import pieces
 from passerelle.storage.files import Columns, Excerpt, Listing
 from passerelle.storage.firecrest_bodies import (
     ChangeModeBody,
@@ -186,7 +187,9 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """A small file, from a form into a directory."""
         first = await anext(requests)
         place, directory = self._target(first)
-        form = FormFile(first.content.content_type, _content(first, requests), _limit(place))
+        content = pieces(first.content.data, requests)
+        form = FormFile(first.content.content_type, content, _limit(place))
+        del first
         path = posixpath.join(directory, await form.name())
         with told_by("bash", path):
             await place.files.write(path, form.content())
@@ -290,11 +293,3 @@ async def _excerpted(
         endPosition=end,
     )
     return json_reply(ContentReply(output=fields))
-
-
-async def _content(
-    first: pb.UploadRequest, others: AsyncIterator[pb.UploadRequest]
-) -> AsyncIterator[bytes]:
-    yield first.content.data
-    async for request in others:
-        yield request.content.data

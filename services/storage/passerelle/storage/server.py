@@ -94,7 +94,9 @@ class StorageService(pb_grpc.StorageServiceServicer):
         first = await anext(requests)
         place, path = self._target(first)
         terms = terms_of(first, context)
-        return written_message(path, await place.files.write(path, pieces(first, requests), terms))
+        content = pieces(first.content.data, requests)
+        del first
+        return written_message(path, await place.files.write(path, content, terms))
 
     async def MakeDirectory(self, request: pb.MakeDirectoryRequest, context: Any) -> pb.File:
         """A new directory."""

@@ -12,7 +12,6 @@ import orjson
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.arrivals import Arrival
 from passerelle.storage.content import Changed, SteadyFile, opened
 from passerelle.storage.files import (
     EVERYTHING,
@@ -23,7 +22,7 @@ from passerelle.storage.files import (
     Listing,
     Written,
 )
-from passerelle.storage.remote.outcome import raw
+from passerelle.storage.inflow import Inflow
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.shared_calls import SharedCalls
 from passerelle.storage.terms import REPLACING, Terms
@@ -133,7 +132,8 @@ class SystemFiles:
         demand(target, terms)
         part = target.part(new_token())
         try:
-            size, sha256 = await self._arrived(path, part, chunks)
+            arrival = await Inflow(self._sessions, path, part).take(chunks)
+            size, sha256 = arrival.end, arrival.sha256
             if terms.sha256 and not hmac.compare_digest(terms.sha256, sha256):
                 raise wrong_checksum(sha256)
             version = await self._writing.place(target, part, size, replace(terms, sha256=""))
@@ -141,15 +141,6 @@ class SystemFiles:
             await asyncio.shield(asyncio.create_task(self._discard(part)))
             raise
         return Written(size, sha256, version)
-
-    async def _arrived(
-        self, path: str, part: str, chunks: AsyncIterator[bytes]
-    ) -> tuple[int, str]:
-        """Write all chunks to a new part; how many bytes, and their SHA-256."""
-        async with self._sessions.transfer() as session:
-            arrival = Arrival(session, path, raw(part))
-            await arrival.new(chunks)
-            return arrival.end, arrival.sha256
 
     async def _discard(self, part: str) -> None:
         """Remove what a failed write left, over a new connection if the old one is lost."""

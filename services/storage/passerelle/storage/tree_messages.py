@@ -33,7 +33,9 @@ def listing_of(request: pb.ListFilesRequest) -> Listing:
 
 
 def _page_size(request: pb.ListFilesRequest) -> int:
-    return request.page_size or _MOST_ENTRIES  # beyond it a reply would hold up the others: WalkFiles streams
+    return (
+        request.page_size or _MOST_ENTRIES
+    )  # beyond it a reply would hold up the others: WalkFiles streams
 
 
 def page_message(request: pb.ListFilesRequest, found: Sequence[FileInfo]) -> pb.ListFilesResponse:

@@ -29,7 +29,8 @@ class UploadService(pb_grpc.UploadServiceServicer):
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.Upload:
         """How far it is."""
         place, path = target(self._places, request)
-        return _upload(request, path, await place.uploads.received(path, request.upload_id))
+        received = await place.uploads.received(path, request.upload_id)
+        return pb.Upload(upload_id=request.upload_id, path=shown(path), received=received)
 
     async def WriteUpload(
         self, requests: AsyncIterator[pb.WriteUploadRequest], context: Any
@@ -37,9 +38,11 @@ class UploadService(pb_grpc.UploadServiceServicer):
         """More of it."""
         first = await anext(requests)
         place, path = target(self._places, first)
-        content = pieces(first, requests)
-        received = await place.uploads.write(path, first.upload_id, first.offset, content)
-        return _upload(first, path, received)
+        upload_id, offset = first.upload_id, first.offset
+        content = pieces(first.content.data, requests)
+        del first
+        received = await place.uploads.write(path, upload_id, offset, content)
+        return pb.Upload(upload_id=upload_id, path=shown(path), received=received)
 
     async def CompleteUpload(
         self, request: pb.CompleteUploadRequest, context: Any
@@ -58,7 +61,3 @@ class UploadService(pb_grpc.UploadServiceServicer):
         place, path = target(self._places, request)
         await place.uploads.abort(path, request.upload_id)
         return Empty()
-
-
-def _upload(request: Any, path: str, received: int) -> pb.Upload:
-    return pb.Upload(upload_id=request.upload_id, path=shown(path), received=received)
