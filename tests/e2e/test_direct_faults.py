@@ -204,25 +204,27 @@ def test_a_wrong_checksum_is_told_and_changes_nothing(
 
 @pytest.fixture
 def small_disk(http: httpx.Client, directory: str) -> Iterator[Path]:
-    """A directory of alice's on a disk of 8 MiB."""
+    """A directory of alice's on a disk of 20 MiB."""
     point = Path(directory) / "disk"
     http.post("/files:mkdir", json={"path": str(point)}).raise_for_status()
-    options = "size=8m,mode=0777"
+    options = "size=20m,mode=0777"
     mount = ("mount", "-t", "tmpfs", "-o", options, "passerelle-test", str(point))
     done = subprocess.run(mount, capture_output=True, text=True)
     if done.returncode:
         real.missing("small disk", f"mount: {done.stderr.strip()}")
-    real.exercised("small disk", "tmpfs of 8 MiB")
+    real.exercised("small disk", "tmpfs of 20 MiB")
     yield point
     subprocess.run(("umount", str(point)), check=True)
 
 
+@pytest.mark.parametrize("room", [4 << 20, 12 << 20], ids=["requests", "program"])
 def test_a_full_disk_is_told_and_an_upload_goes_on_when_there_is_room(
-    http: httpx.Client, small_disk: Path
+    http: httpx.Client, small_disk: Path, room: int
 ) -> None:
+    """Whether it is full already while content goes in by SFTP requests, or only when a program takes it."""
     filler, there = small_disk / "filler", {"path": str(small_disk / "data.bin")}
-    content = CONTENT[: 6 << 20]
-    filler.write_bytes(bytes(4 << 20))
+    content = CONTENT[: room + (2 << 20)]
+    filler.write_bytes(bytes((20 << 20) - room))
     reply = http.put("/files:content", params=there, content=content)
     assert reply.status_code == 507
     assert reply.json()["error"]["message"] == f"{there['path']}: No space left on device"
@@ -231,7 +233,7 @@ def test_a_full_disk_is_told_and_an_upload_goes_on_when_there_is_room(
     reply = http.put(url, params=there, content=content)
     assert (reply.status_code, reply.json()["error"]["details"][0]["reason"]) == (507, "NO_SPACE")
     offset = received(http, url, there)
-    assert 0 < offset < 4 << 20
+    assert 0 < offset <= room
     filler.unlink()
     http.put(url, params=there | {"offset": offset}, content=content[offset:]).raise_for_status()
     digest = hashlib.sha256(content).hexdigest()
@@ -244,7 +246,7 @@ def test_appending_to_a_full_disk_leaves_the_old_end(http: httpx.Client, small_d
     """There is room for the part, but not for both."""
     there = {"path": str(small_disk / "data.bin")}
     http.put("/files:content", params=there, content=b"old").raise_for_status()
-    content = CONTENT[: 5 << 20]
+    content = CONTENT[: 11 << 20]
     reply = http.put("/files:content", params=there | {"mode": "APPEND"}, content=content)
     assert reply.status_code == 507, reply.text
     assert (small_disk / "data.bin").read_bytes() == b"old"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncssh
@@ -65,14 +65,11 @@ class Pipe:
 
         DeadlineExceeded when nothing comes, or nothing is taken, for too long.
         """
-        stdin = self._process.stdin
-        try:
-            async for piece in self._arriving(pieces):
-                stdin.write(piece)
-                await self._step(stdin.drain())
-            stdin.write_eof()
-        except (*LOST, OSError):
-            return  # `ended` tells why
+        async for piece in self._arriving(pieces):
+            if not await self._taken(piece):
+                return  # `ended` tells why
+        with suppress(*LOST, OSError):
+            self._process.stdin.write_eof()
 
     async def ended(self, limit: float | None = None) -> Output:
         """What it left, when it has ended; ConnectionFailed when nobody knows.
@@ -84,6 +81,14 @@ class Pipe:
         if self._process.exit_status is None:
             raise self._lost()
         return Output(self._process.exit_status, "", words)
+
+    async def _taken(self, piece: bytes) -> bool:
+        try:
+            self._process.stdin.write(piece)
+            await self._step(self._process.stdin.drain())
+        except (*LOST, OSError):
+            return False
+        return True
 
     async def _arriving(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         while True:
