@@ -33,7 +33,7 @@ check: $(INSTALLED)  ## Format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 bench: $(INSTALLED)  ## Measure against bare asyncssh on the same server, as ratios
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench && $(BIN)/python -m bench.growth && $(BIN)/python -m bench.large
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
