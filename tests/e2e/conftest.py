@@ -33,9 +33,9 @@ def target(request: pytest.FixtureRequest) -> Target:
     return cast(Target, request.getfixturevalue(f"{request.param}_target"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def client(target: Target) -> Iterator[Firecrest]:
-    """pyfirecrest as its users make it."""
+    """pyfirecrest as its users make it; one for each test, because modules have targets of their own."""
     real.exercised("pyfirecrest", version("pyfirecrest"))
     client = Firecrest(firecrest_url=target.base_url, authorization=target)
     yield client

@@ -30,7 +30,7 @@ MIB = 1 << 20
 SECRET = re.compile(r"X-Amz-|uploadId=|http://", re.IGNORECASE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(cluster: Cluster, minio: MinioServer) -> Iterator[Target]:
     """Alice on the real Slurm, which stages with the store; jobs and callers know that by different names."""
     site = yaml.safe_load(_said(sys.executable, RECIPE / "configuration.py", cluster.directory))

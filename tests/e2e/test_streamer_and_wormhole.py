@@ -27,7 +27,7 @@ MIB = 1 << 20
 LIMIT = 20 * MIB
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(cluster: Cluster, mailbox: Mailbox) -> Iterator[Target]:
     """Alice on the real Slurm, whose jobs are reached on loopback."""
     site = yaml.safe_load(_said(sys.executable, RECIPE / "configuration.py", cluster.directory))

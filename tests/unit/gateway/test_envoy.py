@@ -67,7 +67,7 @@ def test_no_secret_is_in_it() -> None:
 @pytest.mark.parametrize("method", [m for m in methods() if m.public], ids=lambda m: m.path)
 def test_every_public_method_goes_to_the_process_that_serves_it(method: Method) -> None:
     action = first_match(method.path)["route"]
-    assert action["cluster"] == method.served_by
+    assert action["cluster"] in (method.served_by, f"{method.served_by}-replies")
     assert action["timeout"] == ("0s" if method.streams else "9.0s")
 
 

@@ -60,10 +60,11 @@ def processes() -> Processes:
 
 def _descendants(parent: int) -> Iterator[tuple[int, list[str]]]:
     for task in Path(f"/proc/{parent}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            with suppress(OSError):  # it ended meanwhile
-                yield child, Path(f"/proc/{child}/cmdline").read_text().split("\0")
-                yield from _descendants(child)
+        with suppress(OSError):  # it ended meanwhile
+            for child in map(int, (task / "children").read_text().split()):
+                with suppress(OSError):
+                    yield child, Path(f"/proc/{child}/cmdline").read_text().split("\0")
+                    yield from _descendants(child)
 
 
 async def test_what_a_login_script_prints_does_no_harm(connection: Connection) -> None:
