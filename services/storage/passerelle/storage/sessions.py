@@ -7,14 +7,14 @@ import asyncio
 import logging
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import orjson
 
 from passerelle.runtime.config import System
-from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded
+from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.turns import Turns
 from passerelle.storage.commands import PlainCommands
@@ -100,8 +100,9 @@ class _User:
     async def has_dd(self) -> bool:
         """Whether the system's dd(1) can begin at any byte."""
         if self._dd is None:
-            self._dd = not (await self.connection.run(_DD, "", self._limit)).status
-        return self._dd
+            with suppress(DeadlineExceeded, Overloaded):  # it is asked again another time
+                self._dd = not (await self.connection.run(_DD, "", self._limit)).status
+        return bool(self._dd)
 
     async def content(self) -> Session:
         """The SFTP session."""
@@ -163,12 +164,14 @@ class Sessions:
 
     @asynccontextmanager
     async def lane(self, argv: Sequence[str]) -> AsyncIterator[Pipe | None]:
-        """As `program`, for dd(1); None where the caller has his share of channels already, or dd is not GNU's."""
+        """As `program`, for dd(1); None where no channel can be spared for it now, or dd is not GNU's."""
         user = await self._user()
-        if user.lanes.locked() or not await user.has_dd():
-            yield None
-            return
-        async with user.lanes, self.program(argv) as pipe:
+        async with AsyncExitStack() as stack:
+            pipe = None
+            if not user.lanes.locked() and await user.has_dd():
+                await stack.enter_async_context(user.lanes)
+                with suppress(Overloaded):
+                    pipe = await stack.enter_async_context(self.program(argv))
             yield pipe
 
     @asynccontextmanager
