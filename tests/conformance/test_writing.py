@@ -377,7 +377,7 @@ async def test_a_file_that_is_replaced_is_read_as_it_was(world: World, path: Pat
     assert path.read_bytes() == b"new"
 
 
-LARGE = 20 << 20  # bytes: more than goes by SFTP requests
+LARGE = 20 << 20  # bytes: many windows
 
 
 def large() -> bytes:

@@ -217,11 +217,10 @@ def small_disk(http: httpx.Client, directory: str) -> Iterator[Path]:
     subprocess.run(("umount", str(point)), check=True)
 
 
-@pytest.mark.parametrize("room", [4 << 20, 12 << 20], ids=["requests", "program"])
+@pytest.mark.parametrize("room", [4 << 20, 12 << 20], ids=["early", "late"])
 def test_a_full_disk_is_told_and_an_upload_goes_on_when_there_is_room(
     http: httpx.Client, small_disk: Path, room: int
 ) -> None:
-    """Whether it is full already while content goes in by SFTP requests, or only when a program takes it."""
     filler, there = small_disk / "filler", {"path": str(small_disk / "data.bin")}
     content = CONTENT[: room + (2 << 20)]
     filler.write_bytes(bytes((20 << 20) - room))

@@ -191,7 +191,7 @@ def test_a_client_that_leaves_ends_the_copy_and_can_resume_it(site: Site, long: 
     assert arrived < LONG
     first, *_, last = site.told("long", "target", resume=True)
     assert int(first["bytesResumed"]) == arrived
-    assert "error" not in last, last
+    assert "error" not in last, last["error"]
     assert last["sha256"] == hashlib.sha256(long.read_bytes()).hexdigest()
     assert (site.there / "target").read_bytes() == long.read_bytes()
 

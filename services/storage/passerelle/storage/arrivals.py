@@ -54,14 +54,6 @@ class Arrival:
         """Write all chunks to the part from `end` on; what lay behind it is given up."""
         await self._into("r+b", asyncssh.SFTPAttrs(), chunks)
 
-    async def noticed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Chunks that somebody else writes from `end` on: they count, and are in the checksum."""
-        async for chunk in chunks:
-            await self._digest.take(chunk)
-            self.end += len(chunk)
-            yield chunk
-        await self._digest.finish()
-
     async def _into(
         self, flags: str, attributes: asyncssh.SFTPAttrs, chunks: AsyncIterator[bytes]
     ) -> None:

@@ -7,14 +7,14 @@ import asyncio
 import logging
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import orjson
 
 from passerelle.runtime.config import System
-from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded
+from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.turns import Turns
 from passerelle.storage.commands import PlainCommands
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 _CALLS_AT_ONCE = 16  # enough to keep a helper busy while answers travel
 _STREAMS_AT_ONCE = 8  # each holds a thread of the helper, and up to a window of 1 MB
 _TRANSFERS_AT_ONCE = 8  # each holds up to a window of 3 MB
-_LANES = 2  # of the channels that commands need, too
-_DD = "dd if=/dev/null of=/dev/null oflag=seek_bytes seek=1 iflag=fullblock status=none"
 
 
 class Operations(Protocol):
@@ -69,7 +67,6 @@ class _User:
         self.calls = Turns(system.name, _CALLS_AT_ONCE, waiting)
         self.streams = Turns(system.name, _STREAMS_AT_ONCE, waiting)
         self.transfers = Turns(system.name, _TRANSFERS_AT_ONCE, waiting)
-        self.lanes = asyncio.Semaphore(_LANES)
         self.stall = settings.stall_timeout
         self._use_helper = settings.remote_helper
         self._limit = system.ssh.timeout.command
@@ -78,7 +75,6 @@ class _User:
         )
         self._operations: Operations | None = None
         self._starting = asyncio.Lock()
-        self._dd: bool | None = None
 
     async def operations(self) -> Operations:
         """The helper, started when first needed or when it died; commands where it was found that none can run."""
@@ -96,13 +92,6 @@ class _User:
             except NoHelper as reason:
                 log.warning("plain commands are used instead of a helper: %s", reason)
         return PlainCommands(self.connection, self._limit, self._roots)
-
-    async def has_dd(self) -> bool:
-        """Whether the system's dd(1) can begin at any byte."""
-        if self._dd is None:
-            with suppress(DeadlineExceeded, Overloaded):  # it is asked again another time
-                self._dd = not (await self.connection.run(_DD, "", self._limit)).status
-        return bool(self._dd)
 
     async def content(self) -> Session:
         """The SFTP session."""
@@ -160,18 +149,6 @@ class Sessions:
             user.connection.piped(line) as process,
             Pipe.of(process, self._system.name, user.stall) as pipe,
         ):
-            yield pipe
-
-    @asynccontextmanager
-    async def lane(self, argv: Sequence[str]) -> AsyncIterator[Pipe | None]:
-        """As `program`, for dd(1); None where no channel can be spared for it now, or dd is not GNU's."""
-        user = await self._user()
-        async with AsyncExitStack() as stack:
-            pipe = None
-            if not user.lanes.locked() and await user.has_dd():
-                await stack.enter_async_context(user.lanes)
-                with suppress(Overloaded):
-                    pipe = await stack.enter_async_context(self.program(argv))
             yield pipe
 
     @asynccontextmanager

@@ -12,6 +12,7 @@ import orjson
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
+from passerelle.storage.arrivals import Arrival
 from passerelle.storage.content import Changed, SteadyFile, opened
 from passerelle.storage.files import (
     EVERYTHING,
@@ -22,7 +23,7 @@ from passerelle.storage.files import (
     Listing,
     Written,
 )
-from passerelle.storage.inflow import Inflow
+from passerelle.storage.remote.outcome import raw
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.shared_calls import SharedCalls
 from passerelle.storage.terms import REPLACING, Terms
@@ -132,7 +133,9 @@ class SystemFiles:
         demand(target, terms)
         part = target.part(new_token())
         try:
-            arrival = await Inflow(self._sessions, path, part).take(chunks)
+            async with self._sessions.transfer() as session:
+                arrival = Arrival(session, path, raw(part))
+                await arrival.new(chunks)
             size, sha256 = arrival.end, arrival.sha256
             if terms.sha256 and not hmac.compare_digest(terms.sha256, sha256):
                 raise wrong_checksum(sha256)

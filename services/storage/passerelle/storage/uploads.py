@@ -18,9 +18,10 @@ import grpc
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
+from passerelle.storage.arrivals import Arrival
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files import FileError, Written
-from passerelle.storage.inflow import Inflow
+from passerelle.storage.remote.outcome import raw
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.terms import Terms
 from passerelle.storage.writing import Target, Writing, new_token
@@ -136,7 +137,10 @@ class Uploads:
         if not 0 <= offset <= received:
             wrong = f"must be between 0 and {received}, which is how much has arrived"
             raise InvalidArgument(f"offset {wrong}", (Field("query", "offset", wrong),))
-        return (await Inflow(self._sessions, target.path, part, offset).take(chunks)).end
+        async with self._sessions.transfer() as session:
+            arrival = Arrival(session, target.path, raw(part), offset)
+            await arrival.go_on(chunks)
+            return arrival.end
 
     @asynccontextmanager
     async def _alone(self, part: str) -> AsyncIterator[None]:
