@@ -17,6 +17,7 @@ import grpc
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
+from passerelle.runtime.channels import RECONNECT
 from passerelle.runtime.config import SiteBase
 from passerelle.runtime.errors import ApiError, from_rpc
 from passerelle.runtime.stages import SERVICE_SECRET
@@ -26,12 +27,9 @@ from passerelle.v1.access_pb2 import Access
 
 _TIMEOUT = 10.0  # seconds; an IdP that must be asked for new keys is slower than a cached answer
 _MAX_ENTRIES = 10_000
-# gRPC's own pauses between two attempts grow to minutes: too long after auth was restarted. Asking auth changes
-# nothing, so a call that finds it away is made again, for the some 3 s that a restart takes.
-_RECONNECT = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+# Asking auth changes nothing, so a call that finds it away is made again, for the some 3 s that a restart takes.
+_OPTIONS = (
+    *RECONNECT,
     (
         "grpc.service_config",
         json.dumps(
@@ -144,7 +142,7 @@ async def auth_client(site: SiteBase) -> AsyncIterator[AuthClient]:
     services = site.services
     if services.auth is None or services.secret is None:
         raise LookupError("services.auth.address and services.secret must be configured")
-    async with grpc.aio.insecure_channel(services.auth.address, options=_RECONNECT) as channel:
+    async with grpc.aio.insecure_channel(services.auth.address, options=_OPTIONS) as channel:
         yield AuthClient(
             channel, services.secret.get_secret_value(), cache_seconds=services.auth_cache
         )

@@ -8,20 +8,12 @@ import grpc
 from google.protobuf.message import Message
 
 from passerelle.runtime import caller
+from passerelle.runtime.channels import RECONNECT
 from passerelle.runtime.config import SiteBase
 from passerelle.runtime.errors import BackendUnavailable, from_rpc
 from passerelle.storage.transfer_jobs import BatchJob
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
-
-# gRPC's own pauses between two attempts to connect grow to minutes: too long after compute was restarted. No retry
-# policy: a job must not be submitted twice.
-_RECONNECT = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-
 
 _ALIVE = (pb.Job.STATE_UNSPECIFIED, pb.Job.PENDING, pb.Job.RUNNING, pb.Job.SUSPENDED)
 
@@ -90,5 +82,6 @@ async def compute_jobs(site: SiteBase) -> AsyncIterator[ComputeJobs]:
         yield ComputeJobs(None, timeout)
         return
     address = site.services.compute.address
-    async with grpc.aio.insecure_channel(address, options=_RECONNECT) as channel:
+    # No retry policy: a job must not be submitted twice.
+    async with grpc.aio.insecure_channel(address, options=RECONNECT) as channel:
         yield ComputeJobs(channel, timeout)

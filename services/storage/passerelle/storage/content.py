@@ -1,6 +1,6 @@
 """Files read over SFTP, of any size, in constant memory: pipelined reads whose bytes are counted.
 
-A window of outstanding requests fills the line; asyncssh's own `get` and `put` move half as much (measured).
+A window of outstanding requests fills the line. asyncssh's own `get` and `put` do as much, but only into local files.
 """
 
 import asyncio

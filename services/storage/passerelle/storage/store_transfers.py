@@ -139,11 +139,8 @@ class _Relay:
         """Whether the job ended well; BackendError when it failed, in the words of its log."""
         try:
             good = await self._jobs.succeeded(job.system, job.job_id)
-        except (
-            NotFound,
-            BackendUnavailable,
-            DeadlineExceeded,
-        ):  # not known yet, or not reached now
+        except (NotFound, BackendUnavailable, DeadlineExceeded):
+            # Not known yet, or not reached now.
             self._looks_in_vain += 1
             if self._looks_in_vain > _LOOKS_IN_VAIN:
                 raise

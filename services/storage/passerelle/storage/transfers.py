@@ -150,9 +150,8 @@ class Copy:
             with on(target):
                 terms = Terms(mode, sha256=sha256)
                 await target.uploads.complete(path, self.upload, self.size, terms)
-        except (
-            InvalidArgument
-        ) as error:  # not of the caller's making: size and checksum are the source's
+        except InvalidArgument as error:
+            # Not of the caller's making: size and checksum are the source's.
             await self.give_up()
             raise DataLoss(
                 f"What arrived on system {target.system.name} is not what {shown(self._order.path)} on system "
