@@ -42,6 +42,8 @@ class Authority:
     async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
         if token == "expired":
             raise Unauthenticated("Access token expired")
+        if token == "narrow":
+            raise Forbidden(f"The access token lacks the scope {demand.scope}.", scope=demand.scope)
         if system == "secret":
             raise Forbidden(f"No relation {demand.relation} on {system}.")
         return Caller(token, token)
@@ -309,9 +311,39 @@ async def test_the_profile_has_its_own_body(channel: grpc.aio.Channel) -> None:
     assert trailers["f7t-authusername"] == "alice"
 
 
-async def test_a_401_says_which_scheme(channel: grpc.aio.Channel) -> None:
-    error = await failure(get_job(channel, "7", ((REST_SURFACE, "1"),)))
-    assert trailers_of(error)["www-authenticate"] == "Bearer"
+@pytest.mark.parametrize(
+    ("authorization", "system", "challenge"),
+    [
+        (None, "daint", "Bearer"),
+        ("Basic YTpi", "daint", "Bearer"),
+        ("Bearer ", "daint", "Bearer"),
+        ("Bearer expired", "daint", 'Bearer error="invalid_token"'),
+        ("Bearer narrow", "daint", 'Bearer error="insufficient_scope", scope="compute.read"'),
+        ("Bearer alice", "secret", None),
+    ],
+)
+async def test_a_refusal_says_what_a_token_lacks(
+    channel: grpc.aio.Channel, authorization: str | None, system: str, challenge: str | None
+) -> None:
+    """RFC 6750 §3."""
+    shown = () if authorization is None else (("authorization", authorization),)
+    error = await failure(get_job(channel, "7", (*shown, (REST_SURFACE, "1")), system))
+    assert trailers_of(error).get("www-authenticate") == challenge
+
+
+async def test_an_empty_secret_opens_nothing() -> None:
+    def register(server: grpc.aio.Server) -> None:
+        auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
+
+    pipeline = Pipeline([map_errors, authorise(Authority(), "")], timeout=5)
+    async with (
+        serving(register, [], [pipeline], drain=0) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        stub = auth_pb2_grpc.AccessServiceStub(channel)
+        for shown in ((), ((SERVICE_SECRET, ""),)):
+            error = await failure(stub.Authorize(auth_pb2.AuthorizeRequest(), metadata=shown))
+            assert error.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize("shown", [(), ((SERVICE_SECRET, "wrong"),), ALICE])

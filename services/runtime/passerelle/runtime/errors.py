@@ -20,7 +20,7 @@ Codes follow google.rpc.Code; the JSON form is AIP-193's.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import grpc
 from google.protobuf import any_pb2
@@ -61,6 +61,8 @@ class ApiError(Exception):
     http: ClassVar[int] = 500
     retry_after: int | None = None
     """Seconds after which trying again makes sense; None where it does not."""
+    challenge: str | None = None
+    """The value of HTTP's `WWW-Authenticate` (RFC 6750 §3); None for errors that no token would mend."""
 
     def __init__(self, detail: str, **metadata: str) -> None:
         super().__init__(detail)
@@ -138,6 +140,14 @@ class Unauthenticated(ApiError):
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
     http = 401
+    challenge = 'Bearer error="invalid_token"'
+
+    @classmethod
+    def without_token(cls) -> Self:
+        """For a request that shows no bearer token: RFC 6750 §3.1 wants no error code then."""
+        error = cls("Not authenticated")
+        error.challenge = "Bearer"
+        return error
 
 
 class Forbidden(ApiError):
@@ -146,6 +156,11 @@ class Forbidden(ApiError):
     code = grpc.StatusCode.PERMISSION_DENIED
     reason = "FORBIDDEN"
     http = 403
+
+    def __init__(self, detail: str, **metadata: str) -> None:
+        super().__init__(detail, **metadata)
+        if scope := metadata.get("scope"):  # the token lacks it
+            self.challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
 
 
 class NotFound(ApiError):

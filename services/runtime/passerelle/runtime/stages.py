@@ -99,8 +99,8 @@ def _rest_trailers(rpc: Rpc, error: ApiError) -> list[tuple[str, str]]:
     else:
         status, body = error.http, error.json()
     trailers = [("x-http-code", str(status)), ("x-error-body", _ascii(body))]
-    if status == 401:
-        trailers.append(("www-authenticate", "Bearer"))
+    if error.challenge is not None:
+        trailers.append(("www-authenticate", error.challenge))
     if rpc.is_firecrest and rpc.user:
         trailers.append(("f7t-authusername", rpc.user))
     return trailers
@@ -134,12 +134,12 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
 
 def _demand_secret(rpc: Rpc, service_secret: str) -> None:
     shown = rpc.metadata.get(SERVICE_SECRET, "")
-    if not hmac.compare_digest(shown.encode(), service_secret.encode()):
+    if not service_secret or not hmac.compare_digest(shown.encode(), service_secret.encode()):
         raise Forbidden("This method is for Passerelle's own services.")
 
 
 def _bearer(rpc: Rpc) -> str:
     scheme, _, token = rpc.metadata.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("Not authenticated")
+        raise Unauthenticated.without_token()
     return token.strip()
