@@ -32,6 +32,7 @@ REASONS = {
     "documentation": "The documentation page is Passerelle's own, with nothing loaded from other servers.",
     "not-an-archive": "Unpacking what is no archive is the caller's mistake: 400, not 500.",
     "last-check": "A system whose health nobody checks has no last check.",
+    "no-content-type": "A JSON body without `Content-Type` is read as JSON: pyfirecrest before 3.7.1 sends none.",
     "names": "Names keep their characters: listings have no octal escapes, job names no question marks.",
 }
 
@@ -199,6 +200,7 @@ DIFFERENCES: dict[str, Difference] = {
     "compute_submit_script_path_missing_file": _refused("Unable to open file"),
     "compute_submit_empty_script": Difference("validation", 400, field="job"),
     "compute_submit_env_list": Difference("environment", 201, body={"jobId": ANYTHING}),
+    "compute_submit_no_content_type": Difference("no-content-type", 201, body={"jobId": ANYTHING}),
     "compute_attach_no_command": Difference("validation", 400, field="command"),
     "compute_attach_not_found": _NO_JOB,
     "compute_cancel_huge": _NO_JOB,

@@ -66,9 +66,19 @@ def test_a_wrong_body_names_the_field(text: str, field: tuple[str | None, str]) 
     assert (found.location, found.name, found.message) == ("body", *field)
 
 
-def test_a_body_of_another_type_is_refused() -> None:
+@pytest.mark.parametrize(
+    "kind", ["", "application/json", "Application/JSON; charset=utf-8", "application/problem+json"]
+)
+def test_json_is_read_without_a_type_too(kind: str) -> None:
+    assert read_body(MakeDirectory, body('{"path": "/x"}', kind)).path == "/x"
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/jsonlines", "application/x-www-form-urlencoded", "json"]
+)
+def test_a_body_of_another_type_is_refused(kind: str) -> None:
     with pytest.raises(InvalidArgument, match="valid dictionary"):
-        read_body(MakeDirectory, body('{"path": "/x"}', "text/plain"))
+        read_body(MakeDirectory, body('{"path": "/x"}', kind))
 
 
 def test_a_query_is_read_by_its_json_names() -> None:

@@ -115,7 +115,7 @@ def read_body(model: type[M], body: HttpBody) -> M:
     """The validated JSON body; InvalidArgument names what is wrong as FirecREST's `data.fields` does."""
     if not body.data:
         raise _invalid([errors.Field("body", None, "Field required")])
-    if not body.content_type.lower().startswith("application/json"):
+    if not _is_json(body.content_type):
         wrong = "Input should be a valid dictionary or object to extract fields from"
         raise _invalid([errors.Field("body", None, wrong)])
     try:
@@ -126,6 +126,13 @@ def read_body(model: type[M], body: HttpBody) -> M:
         wrong = "Input should be a valid dictionary or object to extract fields from"
         raise _invalid([errors.Field("body", None, wrong)])
     return validate(model, data, "body")
+
+
+def _is_json(content_type: str) -> bool:
+    """What is JSON to FirecREST, and a body without a type: pyfirecrest before 3.7.1 sends none."""
+    kind = content_type.partition(";")[0].strip().lower()
+    suffixed = kind.startswith("application/") and kind.endswith("+json")
+    return suffixed or kind in ("", "application/json")
 
 
 def read_query(model: type[M], request: Message) -> M:
