@@ -126,9 +126,67 @@ def test_a_taken_port_is_an_error(own: Own) -> None:
     done = subprocess.run(
         (PASSERELLE, "up"), env=os.environ | own.environment, capture_output=True, text=True
     )
-    assert done.returncode == 1
-    assert f"port {own.environment['PASSERELLE_PORT']} of 127.0.0.1 is taken" in done.stderr
+    assert done.returncode == os.EX_CONFIG
+    taken = f"gateway.listen: port {own.environment['PASSERELLE_PORT']} of 127.0.0.1 is taken"
+    assert taken in done.stderr
     assert own.get("/status/liveness/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "section"),
+    [
+        ("services.compute.address", "services: {{compute: {{address: '{}'}}}}"),
+        ("services.compute.metrics", "services: {{compute: {{metrics: '{}'}}}}"),
+        ("gateway.admin", "gateway: {{admin: '{}'}}"),
+    ],
+)
+def test_a_port_of_another_program_is_no_ready_site(tmp_path: Path, key: str, section: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        done = _failed_start(tmp_path, section.format(address))
+    assert done.returncode == os.EX_CONFIG
+    assert done.stdout == ""
+    where = address.replace("127.0.0.1:", "port ") + " of 127.0.0.1"
+    assert done.stderr == f"Error: {key}: {where} is taken by another program\n"
+
+
+@pytest.mark.parametrize("service", ["compute", "envoy"])
+def test_a_process_started_by_itself_names_the_taken_port(tmp_path: Path, service: str) -> None:
+    config = tmp_path / "site.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        config.write_text(
+            f"services: {{compute: {{address: '127.0.0.1:{port}'}}, "
+            f"auth: {{address: '127.0.0.1:1'}}, secret: {'s' * 32}}}\n"
+            f"gateway: {{listen: '127.0.0.1:{port}'}}\n"
+        )
+        done = subprocess.run(
+            (PASSERELLE, "serve", service, "--config", str(config)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    key = "gateway.listen" if service == "envoy" else "services.compute.address"
+    assert done.returncode == os.EX_CONFIG
+    assert done.stderr == f"Error: {key}: port {port} of 127.0.0.1 is taken by another program\n"
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = _failed_start(tmp_path, "gateway: {tls: {cert: /nowhere/cert.pem, key: /nowhere/key}}")
+    assert done.returncode == os.EX_CONFIG
+    assert "gateway.tls.cert: /nowhere/cert.pem: No such file or directory" in done.stderr
+
+
+def _failed_start(directory: Path, text: str) -> subprocess.CompletedProcess[str]:
+    config = directory / "site.yaml"
+    config.write_text(text)
+    return subprocess.run(
+        (PASSERELLE, "up", "--config", str(config)),
+        env=os.environ | {"PASSERELLE_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -179,15 +237,7 @@ def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
 
 
 def test_a_plugin_that_is_not_there_stops_the_whole_with_a_message(tmp_path: Path) -> None:
-    config = tmp_path / "site.yaml"
-    config.write_text("auth:\n  authorizer: {type: nobody}\n")
-    done = subprocess.run(
-        (PASSERELLE, "up", "--config", str(config)),
-        env=os.environ | {"PASSERELLE_PORT": str(free_port())},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = _failed_start(tmp_path, "auth:\n  authorizer: {type: nobody}\n")
     assert done.returncode == os.EX_CONFIG
     assert "auth.authorizer.type: no plugin 'nobody'" in done.stderr
     assert "Traceback" not in done.stderr

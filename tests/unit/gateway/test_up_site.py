@@ -3,13 +3,21 @@
 import socket
 import stat
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from passerelle.gateway.up_ready import lines_to_copy, public_url
-from passerelle.gateway.up_site import completed, free_ports, is_free, run_directory
+from passerelle.gateway.up_site import (
+    completed,
+    free_ports,
+    read,
+    require_free_ports,
+    run_directory,
+)
+from passerelle.runtime.config import ConfigError
 
 
 def addresses(data: dict[str, Any]) -> list[str]:
@@ -50,14 +58,82 @@ def test_ports_are_free_distinct_and_the_same_again() -> None:
     first = list(islice(free_ports("seed"), 20))
     assert len(set(first)) == 20
     with socket.create_server(("127.0.0.1", first[3])):
-        assert not is_free("127.0.0.1", first[3])
         again = list(islice(free_ports("seed"), 19))
     assert again == first[:3] + first[4:]
 
 
-def test_a_port_of_another_machine_is_an_error() -> None:
-    with pytest.raises(OSError, match="assign"):
-        is_free("192.0.2.1", 8000)
+def site(**more: Any) -> dict[str, Any]:
+    port = next(free_ports("public"))
+    return completed({"gateway": {"listen": f"127.0.0.1:{port}"}, **more})
+
+
+def test_free_ports_are_no_error() -> None:
+    require_free_ports(site(), "gateway.listen")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "gateway.listen",
+        "gateway.admin",
+        "services.auth.address",
+        "services.compute.listen",
+        "services.storage.metrics",
+        "development.issuer.listen",
+    ],
+)
+def test_a_taken_port_is_named_by_its_key(key: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        data = site(development={"issuer": {"key_file": "/tmp/key", "clients": []}})
+        *sections, last = key.split(".")
+        place = data
+        for name in sections:
+            place = place[name]
+        place[last] = f"127.0.0.1:{port}"
+        if last != "listen" or sections[0] != "development":
+            data.pop("development")
+        with pytest.raises(ConfigError) as caught:
+            require_free_ports(data, "gateway.listen")
+    assert str(caught.value).startswith(f"{key}: port {port} of 127.0.0.1 is taken")
+
+
+def test_the_public_ports_message_says_what_to_change() -> None:
+    data = site()
+    host, _, port = data["gateway"]["listen"].rpartition(":")
+    with socket.create_server((host, int(port))):
+        with pytest.raises(ConfigError, match=r"or change gateway\.listen"):
+            require_free_ports(data, "gateway.listen")
+        with pytest.raises(ConfigError, match="PASSERELLE_PORT=8001"):
+            require_free_ports(data, "PASSERELLE_PORT")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_one_port_for_two_is_an_error(host: str) -> None:
+    port = next(free_ports("two"))
+    services = {
+        "auth": {"address": f"127.0.0.1:{port}"},
+        "storage": {"metrics": f"{host}:{port}"},
+    }
+    with pytest.raises(
+        ConfigError, match=r"services\.storage\.metrics: .* services\.auth\.address"
+    ):
+        require_free_ports(site(services=services), "gateway.listen")
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1:8000", "nowhere.invalid:8000", "localhost"])
+def test_an_address_that_is_not_ours_is_named_by_its_key(address: str) -> None:
+    data = site(services={"compute": {"listen": address}})
+    with pytest.raises(ConfigError, match=r"services\.compute\.listen: "):
+        require_free_ports(data, "gateway.listen")
+
+
+def test_an_endpoint_without_address_is_filled_in(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("services:\n  auth: {metrics: '127.0.0.1:9464'}\n")
+    auth = completed(read(file))["services"]["auth"]
+    assert auth["metrics"] == "127.0.0.1:9464"
+    assert auth["address"].startswith("127.0.0.1:")
 
 
 def test_the_run_directory_is_private_and_goes_away() -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.gateway.supervisor import EXIT_CONFIG, CannotRun, Child, Supervisor
+from passerelle.gateway.supervisor import (
+    EXIT_CONFIG,
+    BadConfiguration,
+    CannotRun,
+    Child,
+    Supervisor,
+)
 
 STAYS = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {STAYS}"
@@ -119,6 +125,48 @@ async def test_what_never_worked_is_given_up(tmp_path: Path) -> None:
 async def test_a_program_that_does_not_exist_says_so(tmp_path: Path) -> None:
     supervisor, _ = supervisor_of(tmp_path, Child("one", (str(tmp_path / "missing"),), ()))
     with pytest.raises(CannotRun, match="missing: No such file"):
+        await supervisor.run(asyncio.sleep(600))
+
+
+REPORTS = "import os; os.write(int(os.environ['PASSERELLE_REPORT']), b'{}')"
+
+
+async def test_a_child_is_ready_when_it_says_so(tmp_path: Path) -> None:
+    says = f"{REPORTS.format('ready')}; os.close(int(os.environ['PASSERELLE_REPORT'])); {STAYS}"
+    one, two = child("one", says), child("two", STAYS)
+    async with supervised(tmp_path, one, two) as (supervisor, _):
+        silent = asyncio.create_task(supervisor.ready(two))
+        await supervisor.ready(one)
+        await lines(tmp_path / "two", 1)
+        assert not silent.done()
+        silent.cancel()
+
+
+async def test_what_is_wrong_is_told_in_the_childs_own_words(tmp_path: Path) -> None:
+    wrong = child("one", f"{REPORTS.format('a.key: is taken')}; raise SystemExit({EXIT_CONFIG})")
+    supervisor, _ = supervisor_of(tmp_path, wrong)
+    with pytest.raises(BadConfiguration) as caught:
+        await supervisor.run(asyncio.sleep(600))
+    assert caught.value.reported == "a.key: is taken"
+
+
+async def test_a_site_that_worked_outlives_a_configuration_that_turned_wrong(
+    tmp_path: Path,
+) -> None:
+    wrong = child("one", f"{REPORTS.format('a.key: is taken')}; raise SystemExit({EXIT_CONFIG})")
+    async with supervised(tmp_path, wrong) as (supervisor, told):
+        supervisor.settled = True
+        await told.until("again in 0.2 s")
+    assert told[0] == "one ended (a.key: is taken); starting it again"
+
+
+async def test_an_interpreter_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    (tmp_path / "target").touch(mode=0o600)  # not even root may execute it
+    (tmp_path / "python").symlink_to(tmp_path / "target")
+    supervisor, _ = supervisor_of(tmp_path, Child("one", (str(tmp_path / "python"),), ()))
+    with pytest.raises(
+        CannotRun, match=f"python leads to {tmp_path}/target, which .* cannot reach"
+    ):
         await supervisor.run(asyncio.sleep(600))
 
 

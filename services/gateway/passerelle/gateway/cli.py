@@ -64,7 +64,9 @@ def up(config: Path | None, verbose: bool, as_json: bool) -> None:
 
     try:
         with _configuration_errors():
-            asyncio.run(Up(_completed_site(config), verbose=verbose, as_json=as_json).run())
+            site = _completed_site(config)
+            port_from = "gateway.listen" if config and not _port() else "PASSERELLE_PORT"
+            asyncio.run(Up(site, port_from=port_from, verbose=verbose, as_json=as_json).run())
     except CannotStart as error:
         raise click.ClickException(str(error)) from error
 

@@ -18,7 +18,7 @@ from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
 from passerelle.gateway.envoy_routes import ANY, PROFILE_HEADERS, routes
-from passerelle.runtime.config import Endpoint, SiteBase, section
+from passerelle.runtime.config import SiteBase, section
 
 _GRACE = 2.0  # seconds by which Envoy outlasts a service, so that the service's own word about a timeout arrives
 _MAX_HEADERS_KIB = 96
@@ -71,7 +71,7 @@ def render(site: SiteBase) -> Json:
         "static_resources": {
             "listeners": [_listener(site, gateway)],
             "clusters": [
-                _cluster(name, _endpoint(site, service), gateway) for name, service in names
+                _cluster(name, site.services.address(service), gateway) for name, service in names
             ],
         },
         "overload_manager": _overload(gateway),
@@ -79,13 +79,6 @@ def render(site: SiteBase) -> Json:
     if gateway.admin:
         config["admin"] = {"address": _address(gateway.admin)}
     return config
-
-
-def _endpoint(site: SiteBase, name: str) -> Endpoint:
-    endpoint: Endpoint | None = getattr(site.services, name)
-    if endpoint is None:
-        raise LookupError(f"services.{name}.address must be configured")
-    return endpoint
 
 
 def _address(text: str) -> Json:
@@ -294,14 +287,14 @@ def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Js
     }
 
 
-def _cluster(name: str, endpoint: Endpoint, gateway: GatewaySection) -> Json:
+def _cluster(name: str, address: str, gateway: GatewaySection) -> Json:
     limits = {
         "max_connections": 1024,
         "max_pending_requests": gateway.max_requests,
         "max_requests": gateway.max_requests,
         "max_retries": gateway.max_requests,
     }
-    target = {"endpoint": {"address": _address(endpoint.address)}}
+    target = {"endpoint": {"address": _address(address)}}
     options = f"{ANY}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": name,

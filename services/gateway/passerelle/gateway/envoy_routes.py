@@ -93,7 +93,7 @@ def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
     return {
         "match": {"path": method.path, "headers": [_GRPC_CONTENT]},
         "route": action,
-        "per_request_buffer_limit_bytes": _KEPT_FOR_RETRY,
+        "request_body_buffer_limit": _KEPT_FOR_RETRY,
         "typed_per_filter_config": config,
         "metadata": {"filter_metadata": {_LUA: {"surface": surface}}},
     }

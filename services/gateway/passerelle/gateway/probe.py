@@ -138,13 +138,9 @@ class GrpcProbe:
 async def grpc_probe(site: SiteBase) -> AsyncIterator[GrpcProbe]:
     """A GrpcProbe for the site's compute and storage services, closed on leaving."""
     services = site.services
-    if services.compute is None or services.storage is None:
-        raise LookupError(
-            "services.compute.address and services.storage.address must be configured"
-        )
     async with (
-        grpc.aio.insecure_channel(services.compute.address) as compute,
-        grpc.aio.insecure_channel(services.storage.address) as storage,
+        grpc.aio.insecure_channel(services.address("compute")) as compute,
+        grpc.aio.insecure_channel(services.address("storage")) as storage,
         aiohttp.ClientSession(timeout=_TIMEOUT) as http,
     ):
         yield GrpcProbe(compute, storage, http)

@@ -1,6 +1,7 @@
 """Child processes kept alive: started together, started again when they end, stopped in order and within bounds."""
 
 import asyncio
+import getpass
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from passerelle.gateway import up_report
 
 EXIT_CONFIG = os.EX_CONFIG
 """The exit status by which a child says that its configuration is wrong, so that starting it again is no use."""
@@ -24,9 +27,9 @@ _FALSE_STARTS = 3  # short lives in a row, before everything ran once, after whi
 class Child:
     """One process to keep alive.
 
-    Its `addresses` (host:port) accept connections once it works. Those of a lower `stop_order` are stopped first; each
-    gets `grace` seconds between SIGTERM and SIGKILL. It inherits `descriptors`. When it ends unasked, `on_death` is
-    called.
+    Its `addresses` (host:port) are what it listens on. Those of a lower `stop_order` are stopped first; each gets
+    `grace` seconds between SIGTERM and SIGKILL. It inherits `descriptors`, and a pipe to report by (`up_report`). When
+    it ends unasked, `on_death` is called.
     """
 
     name: str
@@ -47,7 +50,11 @@ class CannotRun(Exception):
 
 
 class BadConfiguration(CannotRun):
-    """A child says that its configuration is wrong."""
+    """A child says that its configuration is wrong; `reported` is what it says of it, or empty."""
+
+    def __init__(self, child: Child, reported: str) -> None:
+        super().__init__(child, "its configuration is wrong")
+        self.reported = reported
 
 
 class Supervisor:
@@ -67,6 +74,7 @@ class Supervisor:
     ) -> None:
         self.settled = False
         """Set when everything has worked once: from then on, a dying child is always started again."""
+        self._ready = {child: asyncio.Event() for child in children}
         self._children = children
         self._environment = {**os.environ, **environment}
         self._log_of = log_of
@@ -91,6 +99,10 @@ class Supervisor:
             await asyncio.gather(end, *keepers, return_exceptions=True)
             await self._stop()
 
+    async def ready(self, child: Child) -> None:
+        """Return when a process of `child` has reported that it is ready."""
+        await self._ready[child].wait()
+
     def process_ids(self) -> dict[str, int]:
         """The process ids of the children that run now, by name."""
         return {child.name: process.pid for child, process in self._running.items()}
@@ -105,45 +117,78 @@ class Supervisor:
         short_lives = 0
         while True:
             started = time.monotonic()
-            status = await self._live(child)
+            status, reported = await self._live(child)
             child.on_death()
             short = time.monotonic() - started < _SOUND_SECONDS
             short_lives = short_lives + 1 if short else 0
-            self._demand_hope(child, status, short_lives)
+            self._demand_hope(child, status, reported, short_lives)
             pause = min(_FIRST_PAUSE * 2 ** (short_lives - 2), _LONGEST_PAUSE)
             if short_lives < 2:
                 pause = 0.0
-            self._tell(f"{child.name} ended ({_ending(status)}); starting it again{_in(pause)}")
+            why = reported or _ending(status)
+            self._tell(f"{child.name} ended ({why}); starting it again{_in(pause)}")
             await asyncio.sleep(pause)
 
-    async def _live(self, child: Child) -> int:
-        """One life of a child; returns its exit status, negative for a signal."""
+    async def _live(self, child: Child) -> tuple[int, str]:
+        """One life of a child; returns its exit status, negative for a signal, and what it reported to be wrong."""
+        hearing, telling = os.pipe()
+        try:
+            process = await self._started(child, telling)
+        except BaseException:
+            os.close(hearing)
+            raise
+        finally:
+            os.close(telling)
+        self._running[child] = process
+        report = asyncio.create_task(self._report(child, hearing))
+        try:
+            status = await process.wait()
+            del self._running[child]
+            return status, await report
+        finally:
+            report.cancel()
+
+    async def _report(self, child: Child, descriptor: int) -> str:
+        """What the child says over its pipe, if that is not that it is ready."""
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+        )
+        try:
+            text = (await reader.read()).decode(errors="replace")
+        finally:
+            transport.close()
+        if text == up_report.READY:
+            self._ready[child].set()
+            return ""
+        return text
+
+    async def _started(self, child: Child, telling: int) -> asyncio.subprocess.Process:
+        """A new process of `child`, which reports by the descriptor `telling`."""
         path = self._log_of(child)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if path else None
         try:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *child.argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log if log is not None else 2,
                 stderr=log if log is not None else 2,
-                env=self._environment,
-                pass_fds=child.descriptors,
+                env={**self._environment, up_report.VARIABLE: str(telling)},
+                pass_fds=(*child.descriptors, telling),
                 start_new_session=True,  # Ctrl-C is for us alone: we stop the children in order
             )
         except OSError as error:
-            raise CannotRun(child, f"{child.argv[0]}: {error.strerror}") from None
+            raise CannotRun(child, _not_started(child.argv[0], error)) from None
         finally:
             if log is not None:
                 os.close(log)
-        self._running[child] = process
-        status = await process.wait()
-        del self._running[child]
-        return status
 
-    def _demand_hope(self, child: Child, status: int, short_lives: int) -> None:
+    def _demand_hope(self, child: Child, status: int, reported: str, short_lives: int) -> None:
+        if self.settled:
+            return
         if status == EXIT_CONFIG:
-            raise BadConfiguration(child, "its configuration is wrong")
-        if not self.settled and short_lives >= _FALSE_STARTS:
+            raise BadConfiguration(child, reported)
+        if short_lives >= _FALSE_STARTS:
             raise CannotRun(child, f"it ended {short_lives} times in a row ({_ending(status)})")
 
     async def _stop(self) -> None:
@@ -164,6 +209,17 @@ class Supervisor:
                 process.kill()
             await process.wait()
         del self._running[child]
+
+
+def _not_started(program: str, error: OSError) -> str:
+    """Why `program` could not be started; a link into a directory that we may not enter is the usual reason."""
+    target = os.path.realpath(program)
+    if not isinstance(error, PermissionError) or target == program:
+        return f"{program}: {error.strerror}"
+    return (
+        f"{program} leads to {target}, which {getpass.getuser()} cannot reach; "
+        "install with a Python outside home directories"
+    )
 
 
 def _ending(status: int) -> str:

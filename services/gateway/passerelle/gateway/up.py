@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from passerelle.gateway import tokens, up_ready, up_site
+from passerelle.gateway import tls_files, tokens, up_ready, up_site
+from passerelle.gateway.config import Tls
 from passerelle.gateway.supervisor import BadConfiguration, CannotRun, Child, Supervisor
 from passerelle.gateway.up_standby import Standby
 from passerelle.runtime import sockets
@@ -21,6 +22,9 @@ _READY_SECONDS = 60.0
 _LOG_LINES = 12
 _GRACE = 12.0  # seconds to end after SIGTERM; somewhat more than a server's drain
 
+ENVOY = "envoy"
+"""The name of the one process of a site that is not ours."""
+
 PARENT = "PASSERELLE_PARENT"
 """The environment variable that tells a child the process id without which it must not live."""
 
@@ -30,22 +34,30 @@ class CannotStart(Exception):
 
 
 class Up:
-    """One run of a site: `data` is its configuration, checked and completed."""
+    """One run of a site: `data` is its configuration, checked and completed.
 
-    def __init__(self, data: dict[str, Any], *, verbose: bool, as_json: bool) -> None:
+    `port_from` says where the public port was chosen, to an operator who has to choose another.
+    """
+
+    def __init__(
+        self, data: dict[str, Any], *, port_from: str, verbose: bool, as_json: bool
+    ) -> None:
         self._data = data
+        self._port_from = port_from
         self._verbose = verbose
         self._as_json = as_json
         tls = data["gateway"].get("tls")
-        self._certificate = Path(tls["cert"]) if tls else None
+        self._tls = Tls(**tls) if tls else None
         self._url = up_ready.public_url(data["gateway"]["listen"], tls=bool(tls))
 
     async def run(self) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP; raises CannotStart when the site does not come up or stay up.
 
-        Raises ConfigError when a service refuses its configuration.
+        Raises ConfigError when a port is taken, or a service refuses its configuration.
         """
-        self._demand_free_port()
+        up_site.require_free_ports(self._data, self._port_from)
+        if self._tls:
+            tls_files.require_pair(self._tls)
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(up_site.run_directory(self._data))
             # Kept open here, so that their clients wait while the server restarts.
@@ -73,7 +85,8 @@ class Up:
             try:
                 await supervisor.run(self._serve(supervisor, children, directory, stopped))
             except BadConfiguration as error:
-                raise ConfigError(f"{error}\n{self._last_words(directory, error.child)}") from None
+                why = error.reported or f"{error}\n{self._last_words(directory, error.child)}"
+                raise ConfigError(why) from None
             except CannotRun as error:
                 raise CannotStart(f"{error}\n{self._last_words(directory, error.child)}") from None
         tell("stopped")
@@ -86,7 +99,7 @@ class Up:
         stopped: asyncio.Event,
     ) -> None:
         stopping = asyncio.create_task(stopped.wait())
-        ready = asyncio.create_task(self._ready(children))
+        ready = asyncio.create_task(self._ready(supervisor, children))
         await asyncio.wait([ready, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not stopped.is_set():
             ready.result()
@@ -96,22 +109,25 @@ class Up:
         await stopping
         tell("stopping")
 
-    async def _ready(self, children: Sequence[Child]) -> None:
+    async def _ready(self, supervisor: Supervisor, children: Sequence[Child]) -> None:
+        """Return when every process has said that it works, and a request through all of them has succeeded."""
         waiting = {child.name for child in children}
 
         async def one(child: Child) -> None:
-            for address in child.addresses:
-                await up_ready.accepting(address)
+            # Envoy cannot report; it works when what it leads to answers.
+            await (self._answering() if child.name == ENVOY else supervisor.ready(child))
             waiting.discard(child.name)
             tell(f"{child.name} listens on {', '.join(child.addresses)}")
 
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await asyncio.gather(*(one(child) for child in children))
-                await up_ready.answering(self._url, self._certificate)
         except TimeoutError:
-            what = ", ".join(sorted(waiting)) or "an answer through Envoy"
+            what = ", ".join(sorted(waiting))
             raise CannotStart(f"not ready after {_READY_SECONDS:.0f} s; missing: {what}") from None
+
+    async def _answering(self) -> None:
+        await up_ready.answering(self._url, self._tls.cert if self._tls else None)
 
     def _announce(self, directory: Path) -> None:
         try:
@@ -125,17 +141,6 @@ class Up:
         print(
             "\n".join((f"READY {self._url}", *up_ready.lines_to_copy(self._url, token))), flush=True
         )
-
-    def _demand_free_port(self) -> None:
-        host, _, port = self._data["gateway"]["listen"].rpartition(":")
-        try:
-            free = up_site.is_free(host or "0.0.0.0", int(port))  # noqa: S104  # the operator's choice
-        except (OSError, ValueError) as error:
-            raise CannotStart(f"cannot listen on {host}:{port}: {error}") from None
-        if not free:
-            raise CannotStart(
-                f"port {port} of {host} is taken; stop what listens there, or choose another: PASSERELLE_PORT=8001"
-            )
 
     @property
     def _development(self) -> Sequence[str]:
@@ -168,7 +173,7 @@ class Up:
             more = {"stop_order": 1, "descriptors": tuple(kept)}
             services.append(child("development", *self._development, **more))
         last = {"stop_order": 2, "grace": 3.0, "on_death": standby.take_over}
-        return [*services, child("envoy", self._data["gateway"]["listen"], **last)]
+        return [*services, child(ENVOY, self._data["gateway"]["listen"], **last)]
 
     def _log_of(self, directory: Path, child: Child) -> Path | None:
         return None if self._verbose else directory / "logs" / f"{child.name}.log"

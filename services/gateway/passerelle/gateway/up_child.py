@@ -9,8 +9,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import NoReturn
 
-from passerelle.gateway.up import PARENT
-from passerelle.runtime.config import ConfigError, SiteBase, load
+from passerelle.gateway import up_report
+from passerelle.gateway.config import GatewaySection
+from passerelle.gateway.up import ENVOY, PARENT
+from passerelle.runtime import sockets
+from passerelle.runtime.config import ConfigError, SiteBase, load, section
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -21,8 +24,16 @@ def serve(service: str, config: Path) -> None:
     Raises ConfigError for a bad file, an unknown service, and whatever keeps a service from starting with that file.
     """
     _live_no_longer_than_the_parent()
+    try:
+        _serve(service, config)
+    except ConfigError as error:
+        up_report.report(str(error))
+        raise
+
+
+def _serve(service: str, config: Path) -> None:
     site = load(config)
-    if service == "envoy":
+    if service == ENVOY:
         _become_envoy(site, config)
     import uvloop
 
@@ -44,17 +55,30 @@ async def _run(service: str, site: SiteBase) -> None:
             if isinstance(error, KeyError | IndexError):
                 raise  # a fault of ours, no message for an operator
             raise ConfigError(str(error)) from error
+        up_report.report(up_report.READY)
         await until_stopped()
 
 
 def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
-    from passerelle.gateway import envoy
+    from passerelle.gateway import envoy, tls_files
 
+    settings = section(site, GatewaySection)
+    supervised = PARENT in os.environ
+    # While Envoy is away, `up` itself holds its port, with SO_REUSEPORT.
+    sockets.require_free("gateway.listen", settings.listen, shared=supervised)
+    if settings.admin:
+        sockets.require_free("gateway.admin", settings.admin)
+    if settings.tls:
+        tls_files.require_pair(settings.tls)
     # Started by `up`, the site file lies in a private directory; anywhere else we make one for what is rendered.
-    directory = config.parent if PARENT in os.environ else Path(mkdtemp(prefix="passerelle-envoy-"))
+    directory = config.parent if supervised else Path(mkdtemp(prefix="passerelle-envoy-"))
     rendered = directory / "envoy.json"
-    envoy.write(site, rendered)
+    try:
+        envoy.write(site, rendered)
+    except LookupError as error:
+        raise ConfigError(str(error)) from None
     command = envoy.command(rendered)
+    up_report.leave()
     os.execv(command[0], command)  # noqa: S606  # argv, no shell
 
 

@@ -12,19 +12,6 @@ from pathlib import Path
 _PAUSE = 0.05  # seconds between two attempts
 
 
-async def accepting(address: str) -> None:
-    """Return when `address` (host:port) accepts connections."""
-    host, _, port = address.rpartition(":")
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except OSError:
-            await asyncio.sleep(_PAUSE)
-        else:
-            writer.close()
-            return
-
-
 async def answering(url: str, certificate: Path | None) -> None:
     """Return when a request through Envoy, and the service behind it, succeeds.
 

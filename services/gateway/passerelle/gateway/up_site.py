@@ -1,10 +1,8 @@
 """What `passerelle up` adds to a configuration file so that every process finds everything in it."""
 
-import errno
 import random
 import secrets
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from passerelle.runtime import sockets
 from passerelle.runtime.config import ConfigError, site_model
 
 SERVICES = ("auth", "compute", "storage", "gateway")
@@ -19,6 +18,7 @@ SERVICES = ("auth", "compute", "storage", "gateway")
 
 # Below the ports that the kernel gives to outgoing connections, which might take one while its service restarts.
 _PORTS = (20000, 32000)
+_ALL_HOSTS = {"", "0.0.0.0", "::"}  # noqa: S104  # compared with, not bound
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -43,7 +43,9 @@ def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any
     named = str(data)
     ports = (port for port in free_ports(gateway["listen"]) if str(port) not in named)
     for name in SERVICES:
-        services[name] = services.get(name) or {"address": f"127.0.0.1:{next(ports)}"}
+        given = services.get(name) or {}
+        address = given.get("address") or given.get("listen") or f"127.0.0.1:{next(ports)}"
+        services[name] = {**given, "address": address}
     services.setdefault("secret", secrets.token_urlsafe(32))
     return {**data, "gateway": gateway, "services": services}
 
@@ -57,23 +59,62 @@ def free_ports(seed: str) -> Iterator[int]:
     seen: set[int] = set()
     while True:
         port = order.randrange(*_PORTS)
-        if port not in seen and is_free("127.0.0.1", port):
+        if port not in seen and _is_free(port):
             yield port
         seen.add(port)
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens there; raises OSError when we could not in any case: no such address, no permission."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise
+def _is_free(port: int) -> bool:
+    try:
+        sockets.require_free("", f"127.0.0.1:{port}")
+    except ConfigError:
+        return False
     return True
+
+
+def require_free_ports(data: dict[str, Any], port_from: str) -> None:
+    """Raise ConfigError, naming the key, unless everything that the completed site listens on can be had.
+
+    `port_from` is where the public port was chosen: the key `gateway.listen`, or PASSERELLE_PORT.
+    """
+    keys: dict[tuple[str, int], str] = {}
+    for key, address in _listened(site_model().model_validate(data)):
+        if other := _same_port(keys, sockets.split(key, address)):
+            raise ConfigError(f"{key}: {address} is taken by {other}")
+        try:
+            sockets.require_free(key, address)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{_way_out(key, address, port_from)}") from None
+        keys[sockets.split(key, address)] = key
+
+
+def _listened(site: Any) -> Iterator[tuple[str, str]]:
+    """The key and host:port of everything that the processes of a site listen on."""
+    yield "gateway.listen", site.gateway.listen
+    if site.gateway.admin:
+        yield "gateway.admin", site.gateway.admin
+    for name in SERVICES:
+        yield from getattr(site.services, name).bound(f"services.{name}")
+    for name in ("issuer", "sshd"):
+        if server := getattr(site.development, name):
+            yield f"development.{name}.listen", server.listen
+
+
+def _same_port(keys: Mapping[tuple[str, int], str], wanted: tuple[str, int]) -> str | None:
+    """The key that has taken the port on the wanted host, or on all hosts, already."""
+    host, port = wanted
+    for (other, taken), key in keys.items():
+        if port == taken and (host == other or {host, other} & _ALL_HOSTS):
+            return key
+    return None
+
+
+def _way_out(key: str, address: str, port_from: str) -> str:
+    if key != "gateway.listen":
+        return ""
+    if port_from == key:
+        return f"; stop what listens there, or change {key}"
+    return f"; stop what listens there, or choose another: {port_from}=8001"
 
 
 @contextmanager

@@ -140,9 +140,10 @@ class AuthClient:
 async def auth_client(site: SiteBase) -> AsyncIterator[AuthClient]:
     """An AuthClient for the site's auth service, closed on leaving."""
     services = site.services
-    if services.auth is None or services.secret is None:
-        raise LookupError("services.auth.address and services.secret must be configured")
-    async with grpc.aio.insecure_channel(services.auth.address, options=_OPTIONS) as channel:
+    if services.secret is None:
+        raise LookupError("services.secret must be configured")
+    address = services.address("auth")
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
         yield AuthClient(
             channel, services.secret.get_secret_value(), cache_seconds=services.auth_cache
         )

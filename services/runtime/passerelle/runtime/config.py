@@ -5,6 +5,7 @@ service declares itself (entry points `passerelle.sections`). The whole file is 
 """
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -199,7 +200,11 @@ class System(Section):
 class Endpoint(Section):
     """Where one service is."""
 
-    address: str = Field(description="host:port where the other services and Envoy reach it.")
+    address: str | None = Field(
+        default=None,
+        description="host:port where the other services and Envoy reach it; "
+        "`passerelle up` finds a free port when it is unset.",
+    )
     listen: str | None = Field(
         default=None, description="host:port to bind, when it differs from `address`."
     )
@@ -209,8 +214,15 @@ class Endpoint(Section):
 
     @property
     def bind(self) -> str:
-        """host:port to listen on."""
-        return self.listen or self.address
+        """host:port to listen on; empty when none is configured."""
+        return self.listen or self.address or ""
+
+    def bound(self, key: str) -> Iterator[tuple[str, str]]:
+        """The key, below `key`, and host:port of everything that the service listens on."""
+        if self.bind:
+            yield f"{key}.{'listen' if self.listen else 'address'}", self.bind
+        if self.metrics:
+            yield f"{key}.metrics", self.metrics
 
 
 class Services(Section):
@@ -233,6 +245,13 @@ class Services(Section):
         le=60,
         description="How long a service trusts auth's answer about a token, s.",
     )
+
+    def address(self, name: str) -> str:
+        """host:port where the service `name` is reached; LookupError when it is not configured."""
+        endpoint: Endpoint | None = getattr(self, name)
+        if endpoint is None or endpoint.address is None:
+            raise LookupError(f"services.{name}.address must be configured")
+        return endpoint.address
 
 
 class SiteBase(Section):

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from passerelle.runtime import sockets
 from passerelle.runtime.config import Endpoint, SiteBase
 from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.observe import serving_metrics
@@ -16,12 +17,15 @@ async def running_service(
 ) -> AsyncIterator[int]:
     """Serve `services` (full proto names, added by `register`) at the address of the site's service `name`.
 
-    Yields the bound port. Raises LookupError when the site gives the service no address or no secret.
+    Yields the bound port. Raises LookupError when the site gives the service no address or no secret, ConfigError when
+    a port of it is taken.
     """
     endpoint: Endpoint | None = getattr(site.services, name)
     secret = site.services.secret
-    if endpoint is None or secret is None:
+    if endpoint is None or not endpoint.bind or secret is None:
         raise LookupError(f"services.{name}.address and services.secret must be configured")
+    for key, address in endpoint.bound(f"services.{name}"):
+        sockets.require_free(key, address)
     stages = [observe, map_errors, authorise(authority, secret.get_secret_value())]
     pipeline = Pipeline(stages, timeout=site.services.request_timeout)
     with serving_metrics(endpoint.metrics):

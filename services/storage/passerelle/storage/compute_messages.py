@@ -81,7 +81,7 @@ async def compute_jobs(site: SiteBase) -> AsyncIterator[ComputeJobs]:
     if site.services.compute is None:
         yield ComputeJobs(None, timeout)
         return
-    address = site.services.compute.address
+    address = site.services.address("compute")
     # No retry policy: a job must not be submitted twice.
     async with grpc.aio.insecure_channel(address, options=RECONNECT) as channel:
         yield ComputeJobs(channel, timeout)
