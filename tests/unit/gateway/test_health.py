@@ -4,10 +4,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from passerelle.gateway.health import NotAsked, SystemChecks
+import pytest
+
+from passerelle.gateway.health import SystemChecks
 from passerelle.gateway.systems import Directory, Health, Service
 from passerelle.runtime.config import System
-from passerelle.runtime.errors import BackendError, ConnectionFailed, Overloaded
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendError,
+    ConnectionFailed,
+    Forbidden,
+    Overloaded,
+    Unauthenticated,
+)
 
 SYSTEM = System.model_validate(
     {
@@ -29,6 +38,9 @@ class Answers:
     def __init__(self) -> None:
         self.broken: dict[str, Exception] = {}
         self.hangs: set[str] = set()
+
+    async def ready(self, system: System) -> None:
+        pass
 
     async def scheduler(self, system: System) -> str | None:
         await self._answer("scheduler")
@@ -75,9 +87,10 @@ async def test_one_failure_is_no_verdict_but_a_second_one_is_and_one_success_hea
     watched.answers.broken["/home"] = BackendError("stale NFS handle")
     health = await watched.round()
     assert health(Service.FILESYSTEM, "/home").healthy
-    assert health(Service.FILESYSTEM, "/home").message == "stale NFS handle"
+    assert health(Service.FILESYSTEM, "/home").message == "1 of 2 checks failed: stale NFS handle"
     health = await watched.round()
     assert not health(Service.FILESYSTEM, "/home").healthy
+    assert health(Service.FILESYSTEM, "/home").message == "stale NFS handle"
     assert health(Service.FILESYSTEM, "/scratch").healthy
     assert health(Service.SSH).healthy  # the system answered, though badly
     watched.answers.broken.clear()
@@ -101,15 +114,41 @@ async def test_a_busy_system_is_not_dead() -> None:
     for _ in range(3):
         health = await watched.round()
     assert all(health(s).healthy for s in (Service.SSH, Service.SCHEDULER))
+    assert not any(health(s).message for s in (Service.SSH, Service.SCHEDULER))
 
 
-async def test_no_token_says_nothing_about_the_system() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unauthenticated("The token endpoint refused the service account."),
+        Forbidden("No SSH credentials found for user:probe"),
+        ConnectionFailed("System daint: the login was refused."),
+    ],
+)
+async def test_a_probe_that_cannot_log_in_is_unhealthy_and_says_why(error: ApiError) -> None:
     watched = Watched()
-    watched.break_all(NotAsked("The token endpoint of the health checks did not answer."))
-    for _ in range(3):
+    watched.break_all(error)
+    for _ in range(2):
         health = await watched.round()
-    assert health(Service.SCHEDULER).healthy
-    assert "token endpoint" in (health(Service.SCHEDULER).message or "")
+    for service in (Service.SCHEDULER, Service.SSH):
+        assert not health(service).healthy
+        assert health(service).message == error.detail
+
+
+async def test_each_change_is_logged_once_with_its_reason(caplog: Any) -> None:
+    caplog.set_level("INFO")
+    watched = Watched()
+    watched.answers.broken["/home"] = BackendError("stale NFS handle")
+    for _ in range(4):
+        await watched.round()
+    worse = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert worse == [("WARNING", "filesystem /home of system daint is unhealthy: stale NFS handle")]
+    caplog.clear()
+    watched.answers.broken.clear()
+    for _ in range(2):
+        await watched.round()
+    better = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert better == [("INFO", "filesystem /home of system daint is healthy again")]
 
 
 async def test_a_check_that_hangs_ends_at_its_timeout_and_alone() -> None:
@@ -126,7 +165,7 @@ async def test_a_bug_in_a_check_is_not_shown(caplog: Any) -> None:
     watched = Watched()
     watched.answers.broken["scheduler"] = RuntimeError("token=abc")
     health = await watched.round()
-    assert health(Service.SCHEDULER).message == "Internal error."
+    assert health(Service.SCHEDULER).message == "1 of 2 checks failed: Internal error."
     assert "health check failed unexpectedly" in caplog.text
 
 

@@ -9,8 +9,7 @@ import grpc
 import pytest
 from aiohttp import web
 
-from passerelle.gateway.health import NotAsked
-from passerelle.gateway.probe import AccessToken, GrpcProbe
+from passerelle.gateway.probe import AccessToken, AccountRefused, GrpcProbe, NoToken
 from passerelle.runtime.config import ServiceAccount, System
 from passerelle.runtime.errors import ConnectionFailed, NotFound, Unauthenticated
 from passerelle.runtime.interceptors import Pipeline
@@ -54,6 +53,7 @@ class Services(compute_pb2_grpc.ComputeServiceServicer, storage_pb2_grpc.Storage
     def __init__(self) -> None:
         self.token = "t1"
         self.seen: list[Any] = []
+        self.request_ids: list[str] = []
 
     async def PingScheduler(self, request: Any, context: Any) -> Any:
         self._enter(request, context)
@@ -69,6 +69,7 @@ class Services(compute_pb2_grpc.ComputeServiceServicer, storage_pb2_grpc.Storage
 
     def _enter(self, request: Any, context: Any) -> None:
         self.seen.append(request)
+        self.request_ids.append(dict(context.invocation_metadata())["x-request-id"])
         if dict(context.invocation_metadata())["authorization"] != f"Bearer {self.token}":
             raise Unauthenticated("Access token is invalid.")
 
@@ -149,7 +150,7 @@ async def test_a_token_without_life_is_not_kept(
 async def test_a_refused_account_is_said_without_its_secret(
     issuer: Issuer, http: aiohttp.ClientSession
 ) -> None:
-    with pytest.raises(NotAsked, match="refused") as error:
+    with pytest.raises(AccountRefused, match="refused") as error:
         await AccessToken(issuer.account(shown="wrong"), http).get()
     assert "wrong" not in str(error.value)
 
@@ -159,13 +160,13 @@ async def test_nonsense_from_the_endpoint_is_no_crash(
     issuer: Issuer, http: aiohttp.ClientSession, life: object
 ) -> None:
     issuer.life = life
-    with pytest.raises(NotAsked):
+    with pytest.raises(NoToken):
         await AccessToken(issuer.account(), http).get()
 
 
 async def test_no_issuer_no_token(http: aiohttp.ClientSession) -> None:
     gone = account("http://127.0.0.1:1/")
-    with pytest.raises(NotAsked, match="did not answer"):
+    with pytest.raises(NoToken, match="did not answer"):
         await AccessToken(gone, http).get()
 
 
@@ -175,6 +176,8 @@ async def test_the_services_are_asked(issuer: Issuer, probe: GrpcProbe, services
     await probe.filesystem(daint, "/home")
     assert [request.system for request in services.seen] == ["daint", "daint"]
     assert issuer.asked == 1
+    assert len(set(services.request_ids)) == 2
+    assert all(name.startswith("health-daint-") for name in services.request_ids)
     with pytest.raises(NotFound):
         await probe.filesystem(daint, "/nope")
     with pytest.raises(ConnectionFailed):
@@ -186,6 +189,11 @@ async def test_a_refused_token_is_replaced(
 ) -> None:
     services.token = "t2"
     daint = system(issuer.account())
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(Unauthenticated, match="service account's token is refused: Access token"):
         await probe.scheduler(daint)
     assert await probe.scheduler(daint) == "up"
+
+
+async def test_it_is_ready_when_the_services_are(issuer: Issuer, probe: GrpcProbe) -> None:
+    await probe.ready(system(issuer.account()))
+    assert issuer.asked == 1

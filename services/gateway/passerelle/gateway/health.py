@@ -16,6 +16,7 @@ from passerelle.runtime.errors import (
     ApiError,
     BackendUnavailable,
     DeadlineExceeded,
+    Forbidden,
     Overloaded,
     Unauthenticated,
 )
@@ -25,18 +26,16 @@ log = logging.getLogger(__name__)
 _CONFIRM = 5.0  # seconds at most until a failure is looked at again, before it counts as one
 
 
-class NotAsked(BackendUnavailable):
-    """The check could not be made; that says nothing about the system."""
-
-    reason = "NOT_ASKED"
-
-
-# These came without any answer of the system itself.
-_NOT_REACHED = (BackendUnavailable, DeadlineExceeded, Overloaded, Unauthenticated)
+# These come without any answer of the system itself; Forbidden when there is no credential to log in with, too.
+_NOT_REACHED = (BackendUnavailable, DeadlineExceeded, Forbidden, Overloaded, Unauthenticated)
 
 
 class Probe(Protocol):
     """Asks one thing of a system, as the account of its health checks; raises ApiError."""
+
+    async def ready(self, system: System) -> None:
+        """Return when asking makes sense, soon in any case: at a start, others start too."""
+        ...
 
     async def scheduler(self, system: System) -> str | None:
         """Ask the scheduler whether it is there; its own words, if it has any."""
@@ -61,12 +60,14 @@ class _Outcome:
     @property
     def failed(self) -> bool:
         """Whether it counts against the service; a full queue only tells that it is busy."""
-        return self.error is not None and not isinstance(self.error, Overloaded | NotAsked)
+        return self.error is not None and not isinstance(self.error, Overloaded)
 
     @property
     def reached(self) -> bool:
         """Whether an answer of the system itself came, good or bad."""
-        return not isinstance(self.error, _NOT_REACHED)
+        if isinstance(self.error, ApiError):
+            return not isinstance(self.error, _NOT_REACHED)
+        return self.error is None
 
 
 class SystemChecks:
@@ -77,9 +78,11 @@ class SystemChecks:
         self._probe = probe
         self._directory = directory
         self._failures: Counter[tuple[Service, str | None]] = Counter()
+        self._known: dict[tuple[Service, str | None], bool] = {}
 
     async def run(self) -> None:
         """Check until cancelled, at the system's interval give or take a tenth."""
+        await self._probe.ready(self._system)
         while True:
             await self.round()
             await asyncio.sleep(self._pause() * random.uniform(0.9, 1.1))  # noqa: S311  # jitter
@@ -97,6 +100,8 @@ class SystemChecks:
         scheduler, *filesystems = outcomes
         health = [self._judge(o) for o in (scheduler, _ssh(outcomes), *filesystems)]
         self._directory.record(system.name, health)
+        for found in health:
+            self._log_change(found)
 
     async def _outcome(
         self, service: Service, path: str | None, check: Awaitable[str | None]
@@ -121,15 +126,41 @@ class SystemChecks:
     def _judge(self, outcome: _Outcome) -> Health:
         key = (outcome.service, outcome.path)
         self._failures[key] = self._failures[key] + 1 if outcome.failed else 0
-        healthy = self._failures[key] < self._system.probing.failures
+        limit = self._system.probing.failures
+        healthy = self._failures[key] < limit
+        message = outcome.message
+        if (
+            healthy and outcome.error is not None
+        ):  # no word of a fault beside `healthy`, but of a doubt
+            failed = self._failures[key]
+            message = f"{failed} of {limit} checks failed: {message}" if failed else None
         return Health(
             service=outcome.service,
             path=outcome.path,
             healthy=healthy,
-            message=outcome.message,
+            message=message,
             checked=outcome.began,
             latency=outcome.latency,
         )
+
+    def _log_change(self, health: Health) -> None:
+        """Log a verdict that is not the last one's; that all is well at the beginning is no news."""
+        key = (health.service, health.path)
+        if self._known.get(key, True) == health.healthy:
+            return
+        self._known[key] = health.healthy
+        what = f"{health.service} {health.path}" if health.path else str(health.service)
+        extra = {"system": self._system.name, "check": what}
+        if health.healthy:
+            log.info("%s of system %s is healthy again", what, self._system.name, extra=extra)
+        else:
+            log.warning(
+                "%s of system %s is unhealthy: %s",
+                what,
+                self._system.name,
+                health.message,
+                extra=extra,
+            )
 
     def _pause(self) -> float:
         probing = self._system.probing

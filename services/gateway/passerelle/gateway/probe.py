@@ -1,6 +1,8 @@
 """Health checks as any client would make them: over gRPC, with a token of the service account."""
 
 import asyncio
+import logging
+import secrets
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,11 +12,13 @@ from urllib.parse import quote
 
 import aiohttp
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from passerelle.gateway.health import NotAsked
 from passerelle.runtime.config import ServiceAccount, SiteBase, System
-from passerelle.runtime.errors import Unauthenticated, from_rpc
+from passerelle.runtime.errors import ApiError, BackendUnavailable, Unauthenticated, from_rpc
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _SPARE = 60.0  # seconds before its end at which a token is no longer used
@@ -22,8 +26,21 @@ _UNSAID = (
     60.0  # seconds that a token lives whose issuer does not tell; RFC 6749, 5.1 leaves it open
 )
 
+_PATIENCE = 20.0  # seconds to wait for what starts beside us, before checks are made all the same
+_PAUSE = 0.5  # seconds between two looks at it
+
 T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
+
+
+class NoToken(BackendUnavailable):
+    """The token endpoint does not answer, or not as RFC 6749 says."""
+
+    reason = "NO_TOKEN"
+
+
+class AccountRefused(Unauthenticated):
+    """The token endpoint does not know the account, or its secret."""
 
 
 class AccessToken:
@@ -37,7 +54,7 @@ class AccessToken:
         self._asking = asyncio.Lock()
 
     async def get(self) -> str:
-        """The token; raises NotAsked when its issuer does not answer, or refuses the account."""
+        """The token; raises NoToken when its issuer does not answer, AccountRefused when it gives none."""
         async with self._asking:
             if time.monotonic() >= self._until:
                 await self._renew()
@@ -52,9 +69,9 @@ class AccessToken:
             answer = await self._asked()
             life = float(str(answer.get("expires_in", _UNSAID)))
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            raise NotAsked("The token endpoint of the health checks did not answer.") from None
+            raise NoToken("The token endpoint of the service account did not answer.") from None
         if "access_token" not in answer:
-            raise NotAsked("The account of the health checks was refused.")
+            raise AccountRefused("The token endpoint refused the service account.")
         self._token = str(answer["access_token"])
         self._until = time.monotonic() + life - min(_SPARE, life / 2)
 
@@ -86,8 +103,19 @@ class GrpcProbe:
         self._storage: storage_pb2_grpc.StorageServiceAsyncStub = (
             storage_pb2_grpc.StorageServiceStub(storage)
         )
+        self._health = tuple(health_pb2_grpc.HealthStub(each) for each in (compute, storage))
         self._http = http
         self._tokens: dict[tuple[str, str], AccessToken] = {}
+
+    async def ready(self, system: System) -> None:
+        """Return when both services serve and there is a token, or after 20 s."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                for health in self._health:
+                    await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+                await self._first_token(self._token_of(system))
+        except (TimeoutError, grpc.aio.AioRpcError):
+            log.warning("health checks of system %s begin, though not all is ready", system.name)
 
     async def scheduler(self, system: System) -> str | None:
         """The scheduler's own words about itself."""
@@ -114,7 +142,7 @@ class GrpcProbe:
         token = self._token_of(system)
         sent = (
             ("authorization", f"Bearer {await token.get()}"),
-            ("x-request-id", f"health-{system.name}"),
+            ("x-request-id", f"health-{system.name}-{secrets.token_hex(4)}"),
         )
         try:
             return await call(sent, system.probing.timeout)
@@ -122,7 +150,19 @@ class GrpcProbe:
             error = from_rpc(failure, service)
         if isinstance(error, Unauthenticated):
             token.forget()
-        raise error
+        raise _as_the_accounts(error)
+
+    async def _first_token(self, token: AccessToken) -> None:
+        """Return when there is one, or will be none."""
+        while True:
+            try:
+                await token.get()
+            except NoToken:
+                await asyncio.sleep(_PAUSE)
+            except AccountRefused:
+                return
+            else:
+                return
 
     def _token_of(self, system: System) -> AccessToken:
         account = system.probing.service_account
@@ -132,6 +172,13 @@ class GrpcProbe:
         if key not in self._tokens:
             self._tokens[key] = AccessToken(account, self._http)
         return self._tokens[key]
+
+
+def _as_the_accounts(error: ApiError) -> ApiError:
+    """The same error, which says whose token it is about, where it is about one."""
+    if isinstance(error, Unauthenticated) or "scope" in error.metadata:
+        return type(error)(f"The service account's token is refused: {error.detail}")
+    return error
 
 
 @asynccontextmanager
