@@ -1,11 +1,12 @@
 """Health checks through real gRPC services, with a token of a real token endpoint."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
 import grpc
+import jwt
 import pytest
 from aiohttp import web
 
@@ -25,6 +26,7 @@ class Issuer:
         self.asked = 0
         self.life: object = 3600
         self.url = ""
+        self.tokens: Callable[[int], str] = "t{}".format
 
     async def token(self, request: web.Request) -> web.Response:
         self.asked += 1
@@ -35,7 +37,8 @@ class Issuer:
             posted or request.headers.get("Authorization") == basic
         ):
             return web.json_response({"error": "invalid_client"}, status=401)
-        return web.json_response({"access_token": f"t{self.asked}", "expires_in": self.life})
+        token = self.tokens(self.asked)
+        return web.json_response({"access_token": token, "expires_in": self.life})
 
     def account(self, method: str = "client_secret_basic", shown: str = "a b&c") -> ServiceAccount:
         return account(self.url, method, shown)
@@ -189,7 +192,7 @@ async def test_a_refused_token_is_replaced(
 ) -> None:
     services.token = "t2"
     daint = system(issuer.account())
-    with pytest.raises(Unauthenticated, match="service account's token is refused: Access token"):
+    with pytest.raises(Unauthenticated, match=r"token is refused: .* no JWT"):
         await probe.scheduler(daint)
     assert await probe.scheduler(daint) == "up"
 
@@ -197,3 +200,13 @@ async def test_a_refused_token_is_replaced(
 async def test_it_is_ready_when_the_services_are(issuer: Issuer, probe: GrpcProbe) -> None:
     await probe.ready(system(issuer.account()))
     assert issuer.asked == 1
+
+
+async def test_a_refused_token_is_described(issuer: Issuer, probe: GrpcProbe) -> None:
+    issuer.tokens = lambda _: jwt.encode({"aud": ["other"], "iss": "https://idp"}, "k" * 32)
+    with pytest.raises(Unauthenticated) as error:
+        await probe.scheduler(system(issuer.account()))
+    assert error.value.detail == (
+        "the service account's token is refused: Access token is invalid. "
+        "(audience ['other'], issuer 'https://idp', scope None)"
+    )

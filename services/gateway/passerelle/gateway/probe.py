@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import aiohttp
 import grpc
+import jwt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from passerelle.runtime.config import ServiceAccount, SiteBase, System
@@ -140,8 +141,9 @@ class GrpcProbe:
         self, system: System, service: str, call: Callable[[Metadata, float], Awaitable[T]]
     ) -> T:
         token = self._token_of(system)
+        shown = await token.get()
         sent = (
-            ("authorization", f"Bearer {await token.get()}"),
+            ("authorization", f"Bearer {shown}"),
             ("x-request-id", f"health-{system.name}-{secrets.token_hex(4)}"),
         )
         try:
@@ -150,7 +152,7 @@ class GrpcProbe:
             error = from_rpc(failure, service)
         if isinstance(error, Unauthenticated):
             token.forget()
-        raise _as_the_accounts(error)
+        raise _as_the_accounts(error, shown)
 
     async def _first_token(self, token: AccessToken) -> None:
         """Return when there is one, or will be none."""
@@ -174,11 +176,24 @@ class GrpcProbe:
         return self._tokens[key]
 
 
-def _as_the_accounts(error: ApiError) -> ApiError:
-    """The same error, which says whose token it is about, where it is about one."""
+def _as_the_accounts(error: ApiError, token: str) -> ApiError:
+    """The same error; where it is about the token, it says whose that is, and what stands in it."""
     if isinstance(error, Unauthenticated) or "scope" in error.metadata:
-        return type(error)(f"The service account's token is refused: {error.detail}")
+        refused = f"the service account's token is refused: {error.detail}"
+        return type(error)(f"{refused} ({_said_by(token)})")
     return error
+
+
+def _said_by(token: str) -> str:
+    """What a token says of itself, to compare with what `auth` accepts."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError:
+        return "it is no JWT"
+    return ", ".join(
+        f"{name} {claims.get(claim)!r}"
+        for name, claim in (("audience", "aud"), ("issuer", "iss"), ("scope", "scope"))
+    )
 
 
 @asynccontextmanager
