@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 
 from passerelle.firecrest.v2 import compute_pb2 as f7t
 from passerelle.firecrest.v2 import compute_pb2_grpc as f7t_grpc
+from passerelle.firecrest.v2 import status_pb2_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
@@ -101,6 +102,11 @@ class Profile(f7t_grpc.ComputeServiceServicer):
         raise NotFound("Job nöt found.")
 
 
+class Status(status_pb2_grpc.StatusServiceServicer):
+    async def GetLiveness(self, request: Any, context: Any) -> Any:
+        return HttpBody(data=b"alive")
+
+
 class Internal(auth_pb2_grpc.AccessServiceServicer):
     async def Authorize(self, request: auth_pb2.AuthorizeRequest, context: Any) -> Any:
         return auth_pb2.Principal(username="internal")
@@ -121,6 +127,7 @@ async def channel(compute: Compute) -> AsyncIterator[grpc.aio.Channel]:
         storage_pb2_grpc.add_StorageServiceServicer_to_server(Storage(), server)  # type: ignore[abstract]
         transfers_pb2_grpc.add_TransferServiceServicer_to_server(Transfers(), server)  # type: ignore[abstract]
         f7t_grpc.add_ComputeServiceServicer_to_server(Profile(), server)  # type: ignore[abstract]
+        status_pb2_grpc.add_StatusServiceServicer_to_server(Status(), server)  # type: ignore[abstract]
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
 
     stages = [observe, map_errors, authorise(Authority(), "s3cret")]
@@ -208,6 +215,87 @@ async def test_without_a_good_token_nothing_runs(
 ) -> None:
     error = await failure(get_job(channel, "7", metadata))
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAUTHENTICATED, said)
+
+
+def raw(channel: grpc.aio.Channel, method: str, metadata: Any = ()) -> Any:
+    """A call of which nothing was sent yet but its headers."""
+    opened: Any = channel
+    return opened.stream_stream(f"/passerelle.{method}")(metadata=metadata, timeout=5)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["v1.ComputeService/GetJob", "v1.StorageService/ReadFile", "v1.StorageService/WriteFile"],
+)
+async def test_who_has_no_token_is_turned_away_before_a_message_is_read(
+    channel: grpc.aio.Channel, method: str
+) -> None:
+    error = await failure(raw(channel, method).read())
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_request_that_does_not_come_is_not_waited_for(channel: grpc.aio.Channel) -> None:
+    error = await failure(raw(channel, "v1.ComputeService/GetJob", ALICE).read())
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    public = raw(channel, "firecrest.v2.StatusService/GetLiveness")
+    assert HttpBody.FromString(await public.read()).data == b"alive"
+
+
+async def sent(channel: grpc.aio.Channel, method: str, message: bytes, metadata: Any) -> Any:
+    call = raw(channel, method, metadata)
+    await call.write(message)
+    return await failure(call.read())
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "field"),
+    [
+        ("v1.ComputeService/GetJob", compute_pb2.GetJobRequest(job_id="~"), "jobId"),
+        ("v1.StorageService/ReadFile", storage_pb2.ReadFileRequest(path="/a~"), "path"),
+        ("v1.StorageService/WriteFile", storage_pb2.WriteFileRequest(system="~"), "system"),
+        (
+            "v1.ComputeService/SubmitJob",
+            compute_pb2.SubmitJobRequest(job=compute_pb2.JobDescription(name="~")),
+            "job.name",
+        ),
+    ],
+)
+async def test_text_that_is_not_utf8_is_the_callers_fault(
+    channel: grpc.aio.Channel,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    message: Any,
+    field: str,
+) -> None:
+    data = message.SerializeToString().replace(b"~", b"\xff")
+    error = await sent(channel, method, data, ALICE)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = rpc_status.from_call(error)
+    assert status is not None
+    wrong = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(wrong)
+    assert [violation.field for violation in wrong.field_violations] == [field]
+    assert "Traceback" not in caplog.text
+
+
+async def test_bytes_that_are_no_message_are_the_callers_fault(channel: grpc.aio.Channel) -> None:
+    error = await sent(channel, "v1.ComputeService/GetJob", b"\xff", ALICE)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    anonymous = await sent(channel, "v1.ComputeService/GetJob", b"\xff", ())
+    assert anonymous.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_profile_names_the_field_and_its_place(channel: grpc.aio.Channel) -> None:
+    message = f7t.JobRequest(system="daint", job_id="~").SerializeToString().replace(b"~", b"\xff")
+    method = "firecrest.v2.ComputeService/GetJob"
+    trailers = trailers_of(await sent(channel, method, message, REST))
+    body = json.loads(trailers["x-error-body"])
+    assert (trailers["x-http-code"], body["errorType"], body["user"]) == (
+        "400",
+        "validation",
+        "alice",
+    )
+    assert [(f["location"], f["name"]) for f in body["data"]["fields"]] == [("path", "jobId")]
 
 
 async def test_the_scheme_may_be_written_small(channel: grpc.aio.Channel) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from passerelle.runtime.errors import ApiError
@@ -12,15 +13,22 @@ from passerelle.v1.access_pb2 import Access
 from passerelle.v1.streams_pb2 import StreamError
 
 
+def contract(method: str) -> MethodDescriptor:
+    """What the contract says of `/package.Service/Method`."""
+    service, name = method.lstrip("/").split("/")
+    found: MethodDescriptor = (
+        descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    )
+    return found
+
+
 @cache
 def demands(method: str) -> Access:
     """The `access` option of `/package.Service/Method`.
 
     Raises LookupError for an RPC without one: that is a bug, and a test finds it.
     """
-    service, name = method.lstrip("/").split("/")
-    found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-    options = found.GetOptions()
+    options = contract(method).GetOptions()
     if not options.HasExtension(access_pb2.access):
         raise LookupError(f"{method} declares no access")
     return options.Extensions[access_pb2.access]
@@ -53,9 +61,8 @@ def broken_off(method: str, error: ApiError) -> Message | bytes:
 
     NO_MESSAGE for a method whose messages have no field for it, such as file content.
     """
-    service, name = method.lstrip("/").split("/")
-    found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-    if "error" not in found.output_type.fields_by_name:
+    output = contract(method).output_type
+    if "error" not in output.fields_by_name:
         return NO_MESSAGE
     told = StreamError(code=error.http, reason=error.reason, message=error.detail)
-    return message_factory.GetMessageClass(found.output_type)(error=told)
+    return message_factory.GetMessageClass(output)(error=told)

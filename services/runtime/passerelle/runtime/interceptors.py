@@ -1,4 +1,8 @@
-"""Wraps every handler, unary and streaming alike, in the stages of `stages.py`."""
+"""Wraps every handler, unary and streaming alike, in the stages of `stages.py`.
+
+To grpc every method is one that takes a stream of bytes: so it reads nothing before a stage asks for the request, and
+whoever may not come in has cost no message.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -11,16 +15,60 @@ from google.protobuf.message import Message
 from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 from passerelle.runtime import firecrest
-from passerelle.runtime.access import demands
+from passerelle.runtime.access import contract, demands
+from passerelle.runtime.decoding import decoded
 from passerelle.runtime.errors import DeadlineExceeded
 from passerelle.v1.access_pb2 import Access
 
 
+class Requests:
+    """What the client of one call sends: read and decoded when it is asked for, and not before.
+
+    `limit` bounds the wait for the first message, in seconds; one that is always `empty` is not waited for.
+    """
+
+    def __init__(
+        self, context: Any, decode: Callable[[bytes], Message], *, limit: float, empty: bool
+    ) -> None:
+        self._context = context
+        self._decode = decode
+        self._limit = limit
+        self._first = decode(b"") if empty else None
+
+    async def first(self) -> Message:
+        """The first message, for whoever judges the call; an end without one says as much as an empty message.
+
+        Raises InvalidArgument when it cannot be read, DeadlineExceeded when it does not come.
+        """
+        if self._first is None:
+            self._first = await self._in_time()
+        return self._first
+
+    async def only(self) -> Message:
+        """The message of a call that takes one; it is kept no longer."""
+        found, self._first = await self.first(), None
+        return found
+
+    async def all(self) -> AsyncIterator[Message]:
+        """Every message. Read, not iterated over: grpc's iterator keeps what it gave out last."""
+        yield await self.only()
+        while (data := await self._context.read()) is not EOF:
+            yield self._decode(data)
+            del data
+
+    async def _in_time(self) -> Message:
+        try:
+            async with asyncio.timeout(self._limit):
+                data = await self._context.read()
+        except TimeoutError:
+            raise DeadlineExceeded("The request did not arrive in time.") from None
+        return self._decode(b"" if data is EOF else data)
+
+
 @dataclass(slots=True)
 class Rpc:
-    """One RPC being served: its full method name, what it demands, its metadata, context and first request.
+    """One RPC being served: its full method name, what it demands, its metadata, context and requests.
 
-    The request is there for the stages, on their way in.
     `user` is the caller's account name, once a stage has found it out.
     """
 
@@ -28,7 +76,7 @@ class Rpc:
     demand: Access
     metadata: dict[str, str]
     context: Any
-    request: Message
+    requests: Requests
     user: str | None = None
     begun: bool = False
     """Whether a message of the answering stream has been sent."""
@@ -42,15 +90,6 @@ class Rpc:
 Proceed = Callable[[], Awaitable[Any]]
 Stage = Callable[[Rpc, Proceed], Awaitable[Any]]
 """Does something around an RPC; awaits what it is given exactly once to go on, or raises."""
-
-_JUDGED = Access()  # stands for a request that all stages have seen
-
-_MAKERS = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
 
 
 class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
@@ -76,39 +115,37 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         return wrapped
 
     def _wrapped(self, method: str, handler: Any) -> Any:
-        demand = demands(method)
+        demand, described = demands(method), contract(method)
+        empty = not described.input_type.fields
         act = self._action(handler)
 
-        async def serve(request: Any, context: Any) -> Any:
+        def decode(data: bytes) -> Message:
+            return decoded(data, described, handler.request_deserializer)
+
+        async def serve(_: Any, context: Any) -> Any:
             metadata = dict(context.invocation_metadata() or ())
-            first = request
-            if handler.request_streaming:
-                first = await context.read()
-                if first is EOF:  # which says as much as an empty message
-                    first = handler.request_deserializer(b"")
-                request = _chain([first], context)
-            rpc = Rpc(method, demand, metadata, context, first)
-            del (
-                first
-            )  # the first piece of an upload that waits for its turn is kept once, by who needs it
+            requests = Requests(context, decode, limit=self._timeout, empty=empty)
+            rpc = Rpc(method, demand, metadata, context, requests)
+            return await self._through(rpc, lambda: act(rpc))
 
-            def proceed() -> Awaitable[Any]:
-                rpc.request = _JUDGED
-                return act(request, rpc)
+        streams = handler.response_streaming
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if streams
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(serve, None, _or_bytes(handler.response_serializer))
 
-            return await self._through(rpc, proceed)
-
-        make = _MAKERS[handler.request_streaming, handler.response_streaming]
-        return make(serve, handler.request_deserializer, _or_bytes(handler.response_serializer))
-
-    def _action(self, handler: Any) -> Callable[[Any, Rpc], Awaitable[Any]]:
+    def _action(self, handler: Any) -> Callable[[Rpc], Awaitable[Any]]:
         """What is left to do inside all stages."""
-        if handler.response_streaming:
-            answers = handler.stream_stream or handler.unary_stream
-            return lambda request, rpc: _written(answers(request, rpc.context), rpc)
-        call = handler.stream_unary or handler.unary_unary
-        limit = None if handler.request_streaming else self._timeout
-        return lambda request, rpc: _in_time(call(request, rpc.context), rpc.context, limit)
+        if handler.stream_stream:
+            return lambda rpc: _written(handler.stream_stream(rpc.requests.all(), rpc.context), rpc)
+        if handler.stream_unary:
+            call = handler.stream_unary
+            return lambda rpc: _in_time(call(rpc.requests.all(), rpc.context), rpc.context, None)
+        if handler.unary_stream:
+            return lambda rpc: _streamed(handler.unary_stream, rpc)
+        return lambda rpc: _in_time(_called(handler.unary_unary, rpc), rpc.context, self._timeout)
 
     async def _through(self, rpc: Rpc, act: Proceed, depth: int = 0) -> Any:
         if depth == len(self._stages):
@@ -121,12 +158,12 @@ def _or_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     return lambda message: message if isinstance(message, bytes) else serialize(message)
 
 
-async def _chain(first: list[Any], context: Any) -> AsyncIterator[Any]:
-    """The first message and all others. Read, not iterated over: grpc's iterator keeps what it gave out last."""
-    yield first.pop()
-    while (message := await context.read()) is not EOF:
-        yield message
-        del message
+async def _called(call: Callable[[Message, Any], Awaitable[Any]], rpc: Rpc) -> Any:
+    return await call(await rpc.requests.only(), rpc.context)
+
+
+async def _streamed(answers: Callable[[Message, Any], Any], rpc: Rpc) -> None:
+    await _written(answers(await rpc.requests.only(), rpc.context), rpc)
 
 
 async def _written(messages: Any, rpc: Rpc) -> None:

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pythonjsonlogger.json import JsonFormatter
 
 from passerelle.runtime import caller
 
 REQUESTS = Counter("passerelle_rpc_total", "RPCs answered.", ["method", "code"])
+OPEN = Gauge("passerelle_rpc_open", "RPCs being served now.", ["method"])
 SECONDS = Histogram(
     "passerelle_rpc_seconds",
     "Time from a request to the end of its answer.",

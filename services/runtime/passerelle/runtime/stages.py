@@ -14,7 +14,7 @@ from passerelle.runtime.access import broken_off, other_demands, system_of
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
 from passerelle.runtime.interceptors import Proceed, Rpc, Stage
-from passerelle.runtime.observe import REQUESTS, SECONDS
+from passerelle.runtime.observe import OPEN, REQUESTS, SECONDS
 from passerelle.v1.access_pb2 import Access
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,10 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
     """Bind the request id, count, time and log."""
     start = time.perf_counter()
     code = "OK"
-    with caller.bind_request(rpc.metadata.get("x-request-id", "")):
+    with (
+        caller.bind_request(rpc.metadata.get("x-request-id", "")),
+        OPEN.labels(rpc.method).track_inprogress(),
+    ):
         try:
             return await proceed()
         except asyncio.CancelledError:
@@ -111,8 +114,14 @@ def _ascii(body: dict[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
+_VALID = Access(audience=Access.USER)  # what every user has to show: a valid token
+
+
 def authorise(authority: Authority, service_secret: str) -> Stage:
-    """The stage that demands what the RPC's `access` option says, and binds the caller."""
+    """The stage that demands what the RPC's `access` option says, and binds the caller.
+
+    Who has no valid token is turned away by the metadata alone, before a message is read.
+    """
 
     async def stage(rpc: Rpc, proceed: Proceed) -> Any:
         match rpc.demand.audience:
@@ -121,11 +130,16 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
             case Access.INTERNAL:
                 _demand_secret(rpc, service_secret)
                 return await proceed()
-        token, system = _bearer(rpc), system_of(rpc.request)
-        found = await authority.caller(token, demand=rpc.demand, system=system)
+        token = _bearer(rpc)
+        found = await authority.caller(token, demand=_VALID, system="")
         rpc.user = found.username
-        for demand, other in other_demands(rpc.demand, rpc.request):
+        request = await rpc.requests.first()
+        await authority.caller(token, demand=rpc.demand, system=system_of(request))
+        for demand, other in other_demands(rpc.demand, request):
             await authority.caller(token, demand=demand, system=other)
+        del (
+            request
+        )  # the first piece of an upload that waits for its turn is kept once, by who needs it
         with caller.bind(found):
             return await proceed()
 
