@@ -114,13 +114,10 @@ def _ascii(body: dict[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
-_VALID = Access(audience=Access.USER)  # what every user has to show: a valid token
-
-
 def authorise(authority: Authority, service_secret: str) -> Stage:
     """The stage that demands what the RPC's `access` option says, and binds the caller.
 
-    Who has no valid token is turned away by the metadata alone, before a message is read.
+    Who has no valid token, or lacks the scope, is turned away by the metadata alone: before a message is read.
     """
 
     async def stage(rpc: Rpc, proceed: Proceed) -> Any:
@@ -130,16 +127,14 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
             case Access.INTERNAL:
                 _demand_secret(rpc, service_secret)
                 return await proceed()
-        token = _bearer(rpc)
-        found = await authority.caller(token, demand=_VALID, system="")
+        token, headers_alone = _bearer(rpc), Access(audience=Access.USER, scope=rpc.demand.scope)
+        found = await authority.caller(token, demand=headers_alone, system="")
         rpc.user = found.username
         request = await rpc.requests.first()
         await authority.caller(token, demand=rpc.demand, system=system_of(request))
         for demand, other in other_demands(rpc.demand, request):
             await authority.caller(token, demand=demand, system=other)
-        del (
-            request
-        )  # the first piece of an upload that waits for its turn is kept once, by who needs it
+        del request  # the first piece of an upload that waits is kept once, by who needs it
         with caller.bind(found):
             return await proceed()
 
