@@ -57,7 +57,10 @@ async def serving_auth(*issuers: dict[str, Any], **section: Any) -> AsyncIterato
     data = {
         "systems": [_SYSTEM],
         "services": {"auth": {"address": "127.0.0.1:0"}, "secret": SECRET},
-        "auth": {"issuers": list(issuers), **section},
+        "auth": {
+            "issuers": [{"any_audience": "audience" not in i, **i} for i in issuers],
+            **section,
+        },
     }
     async with (
         running(site_model().parse(yaml.safe_dump(data))) as port,

@@ -35,7 +35,7 @@ class _OnlyReading:
 
 def _tokens(idp: Idp) -> Tokens:
     keys = KeySet(_Published(idp), refresh=60, cooldown=60, grace=60)
-    return Tokens([TrustedIssuer(Issuer(issuer=idp.url), keys)])
+    return Tokens([TrustedIssuer(Issuer(issuer=idp.url, any_audience=True), keys)])
 
 
 async def test_the_relation_is_asked_for_on_the_system() -> None:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.auth.config import Issuer
+from passerelle.auth.refusals import Refusal, RefusalLog
 from passerelle.auth.tokens import Tokens
 from passerelle.runtime.config import ConfigError
 from passerelle.runtime.errors import Unauthenticated
@@ -149,7 +150,7 @@ async def test_the_audience_when_configured(idp: Idp, aud: Any, allowed: bool) -
             assert await auth.refusal(token) == INVALID
 
 
-async def test_any_audience_when_none_is_configured(idp: Idp, auth: Auth) -> None:
+async def test_any_audience_where_that_is_said(idp: Idp, auth: Auth) -> None:
     assert (await auth.authorize(idp.token(aud="other"))).username == "alice"
 
 
@@ -158,8 +159,8 @@ async def test_the_clock_may_differ_by_the_configured_skew(idp: Idp, auth: Auth)
     assert (await auth.authorize(idp.token(nbf=ahead, iat=ahead))).username == "alice"
 
 
-async def test_no_minimum_life_still_refuses_what_has_expired(idp: Idp) -> None:
-    async with serving_auth({"issuer": idp.url, "min_token_life": 0}) as auth:
+async def test_the_least_minimum_life_still_refuses_what_has_expired(idp: Idp) -> None:
+    async with serving_auth({"issuer": idp.url, "min_token_life": 1}) as auth:
         assert (await auth.authorize(idp.token(exp=int(time.time()) + 10))).username == "alice"
         assert await auth.refusal(idp.token(exp=int(time.time()) - 2)) == EXPIRED
 
@@ -225,7 +226,7 @@ async def test_an_accepted_user_name_is_safe_everywhere(idp: Idp, auth: Auth, na
 @pytest.mark.parametrize("name", ["root", "ROOT"])
 async def test_root_only_where_it_is_allowed(idp: Idp, auth: Auth, name: str) -> None:
     code, message = await auth.refusal(idp.token(preferred_username=name))
-    assert (code, message) == (StatusCode.PERMISSION_DENIED, "The account root may not be used.")
+    assert (code, message) == (StatusCode.PERMISSION_DENIED, f"The account {name} may not be used.")
     async with serving_auth({"issuer": idp.url, "allow_root": True}) as lenient:
         assert (await lenient.authorize(idp.token(preferred_username=name))).username == name
 
@@ -288,14 +289,172 @@ async def test_authorize_is_for_services_only(idp: Idp, auth: Auth) -> None:
         {"issuer": "https://a.example", "algorithms": ["HS256"]},
         {"issuer": "https://a.example", "algorithms": ["none"]},
         {"issuer": "https://a.example", "algorithms": []},
+        {"issuer": "https://a.example", "any_audience": False},
+        {"issuer": "https://a.example", "audience": ["a"]},
+        {"issuer": "https://a.example", "min_token_life": 0},
+        {"issuer": "https://a.example", "grace": 10**9},
+        {"issuer": "https://a.example", "accounts": []},
     ],
 )
 def test_a_configuration_that_would_be_unsafe_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
-        Issuer.model_validate(wrong)
+        Issuer.model_validate({"any_audience": True} | wrong)
 
 
 async def test_the_same_issuer_twice_is_refused(idp: Idp) -> None:
     with pytest.raises(ConfigError, match="same identifier"):
         async with serving_auth({"issuer": idp.url}, {"issuer": idp.url, "audience": ["x"]}):
             pass
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT", None])
+async def test_header_types_of_access_tokens(idp: Idp, auth: Auth, typ: str | None) -> None:
+    assert (await auth.authorize(_typed(idp, typ))).username == "alice"
+
+
+@pytest.mark.parametrize(
+    "typ", ["logout+jwt", "dpop+jwt", "secevent+jwt", "token-introspection+jwt", "id+jwt", 7]
+)
+async def test_header_types_of_other_tokens(idp: Idp, auth: Auth, typ: Any) -> None:
+    assert await auth.refusal(_typed(idp, typ)) == INVALID
+
+
+def _typed(idp: Idp, typ: Any) -> str:
+    headers = {"kid": idp.key.kid, "typ": typ}
+    return jwt.encode(idp.claims(), idp.key.private, algorithm="ES256", headers=headers)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"typ": "ID"},
+        {"typ": "Refresh"},
+        {"typ": "Offline"},
+        {"typ": "Logout"},
+        {"typ": "DPoP"},
+        {"typ": ["Bearer"]},
+        {"token_use": "id"},
+        {"at_hash": "x"},
+        {"c_hash": "x"},
+        {"events": {}},
+        {"nonce": "n", "scope": None},
+        {"cnf": {"jkt": "x"}},
+        {"cnf": {"x5t#S256": "x"}},
+        {"cnf": {}},
+    ],
+)
+async def test_what_is_no_bearer_access_token(idp: Idp, claims: dict[str, Any]) -> None:
+    """OpenID Connect Core §2, RFC 9449, RFC 8705; an audience that fits does not make it one."""
+    async with serving_auth({"issuer": idp.url, "audience": ["api"]}) as auth:
+        assert await auth.refusal(idp.token(aud="api", **claims)) == INVALID
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"typ": "Bearer"},
+        {"typ": "Bearer", "nonce": "n", "scope": None},
+        {"token_use": "access"},
+        {"nonce": "n"},
+    ],
+)
+async def test_what_access_tokens_of_the_field_carry(
+    idp: Idp, auth: Auth, claims: dict[str, Any]
+) -> None:
+    """`typ: Bearer` is Keycloak's; before release 24 it put the nonce into access tokens, too."""
+    assert (await auth.authorize(idp.token(**claims))).username == "alice"
+
+
+@pytest.mark.parametrize(
+    ("claims", "allowed"),
+    [
+        ({"azp": "portal"}, True),
+        ({"client_id": "portal"}, True),
+        ({"cid": "portal", "azp": "portal"}, True),
+        ({"azp": "other"}, False),
+        ({"azp": "portal", "client_id": "other"}, False),
+        ({"azp": ["portal"]}, False),
+        ({}, False),
+    ],
+)
+async def test_only_listed_clients(idp: Idp, claims: dict[str, Any], allowed: bool) -> None:
+    async with serving_auth({"issuer": idp.url, "clients": ["portal", "cli"]}) as auth:
+        if allowed:
+            assert (await auth.authorize(idp.token(**claims))).username == "alice"
+        else:
+            assert await auth.refusal(idp.token(**claims)) == INVALID
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["daemon", "nobody", "Nobody", "slurm", "sync", "munge", "sshd", "alice$", "_apt", "systemd-network", "postgres",
+     "www-data", "bin", "slurmrestd", "passerelle"],
+)  # fmt: skip
+async def test_system_accounts_only_where_named(idp: Idp, auth: Auth, name: str) -> None:
+    token = idp.token(preferred_username=name)
+    answer = (StatusCode.PERMISSION_DENIED, f"The account {name} may not be used.")
+    assert await auth.refusal(token) == answer
+    async with serving_auth({"issuer": idp.url, "system_accounts": [name]}) as lenient:
+        assert (await lenient.authorize(token)).username == name
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "allowed"),
+    [
+        ({"accounts": ["u[0-9]*"]}, "u1234", True),
+        ({"accounts": ["u[0-9]*"]}, "alice", False),
+        ({"denied_accounts": ["svc-*"]}, "svc-backup", False),
+        ({"denied_accounts": ["svc-*"]}, "SVC-backup", False),
+        ({"denied_accounts": ["svc-*"]}, "alice", True),
+        ({"system_accounts": ["*"]}, "root", False),
+    ],
+)
+async def test_accounts_by_pattern(
+    idp: Idp, settings: dict[str, Any], name: str, allowed: bool
+) -> None:
+    async with serving_auth({"issuer": idp.url, **settings}) as auth:
+        token = idp.token(preferred_username=name)
+        if allowed:
+            assert (await auth.authorize(token)).username == name
+        else:
+            assert (await auth.refusal(token))[0] is StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"aud": "other"}, 'aud is other; accepted: ["api"]'),
+        ({"aud": ["x", "y"]}, 'aud is ["x", "y"]; accepted: ["api"]'),
+        ({"aud": None}, 'aud is null; accepted: ["api"]'),
+        ({"iss": "https://elsewhere.example"}, "iss is https://elsewhere.example; accepted: ["),
+        ({"nbf": int(time.time()) + 3600}, "s in the future; accepted: at most 5 s: compare the clocks"),
+        ({"exp": 1}, "exp is 1; accepted: a later date"),
+        ({"typ": "ID"}, "typ is ID; accepted: "),
+        ({"cnf": {"jkt": "abc"}}, 'cnf is {"jkt": "abc"}; accepted: bearer tokens'),
+        ({"preferred_username": "slurm"}, "username is slurm; accepted: no account of the system"),
+        ({"aud": "x" * 5000}, "xx…xx"),
+        ({"aud": "two\nlines\x1b[2J"}, "aud is two?lines?[2J"),
+    ],
+)  # fmt: skip
+async def test_the_log_says_why_and_never_the_token(
+    idp: Idp, caplog: pytest.LogCaptureFixture, changed: dict[str, Any], said: str
+) -> None:
+    async with serving_auth({"issuer": idp.url, "audience": ["api"]}) as auth:
+        token = idp.token(**{"aud": "api"} | changed)
+        await auth.refusal(token)
+    told = [record for record in caplog.records if record.name == "passerelle.auth.refusals"]
+    assert [record.levelname for record in told] == ["WARNING"]
+    assert said in told[0].getMessage()
+    assert len(told[0].getMessage()) < 600
+    assert token.split(".")[2] not in caplog.text
+
+
+def test_the_log_of_refusals_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    refusals = RefusalLog(lambda: now)
+    for _ in range(1000):
+        refusals.tell(Refusal(Unauthenticated("No."), "aud", "a", "b"))
+    assert len(caplog.records) == 20
+    now = 1.5
+    refusals.tell(Refusal(Unauthenticated("No."), "aud", "a", "b"))
+    assert caplog.records[-1].__dict__["not_logged"] == "980"

@@ -28,6 +28,7 @@ systems:
 auth:
   issuers:
     - issuer: https://idp.example.org
+      audience: [passerelle]
   ssh_credentials: {type: ca, options: {key_file: /etc/ca}}
 """
 
@@ -101,8 +102,8 @@ def test_check_notes_what_will_not_work(tmp_path: Path) -> None:
         ("host:", "hosst:", ":3: systems.0.ssh.host: Field required"),
         ("host:", "hosst:", ":3: systems.0.ssh.hosst: unknown key"),
         ("slurm", "slrum", ":4: systems.0.scheduler.type: no plugin 'slrum'"),
-        ("type: ca", "type: none", ":8: auth.ssh_credentials.type: no plugin 'none'"),
-        ("key_file", "keyfile", ":8: auth.ssh_credentials.options.key_file: Field required"),
+        ("type: ca", "type: none", ":9: auth.ssh_credentials.type: no plugin 'none'"),
+        ("key_file", "keyfile", ":9: auth.ssh_credentials.options.key_file: Field required"),
         ("https://", "", ":7: auth.issuers.0.issuer: "),
         ("systems:", "systems: [", "not valid YAML"),
     ],

@@ -99,6 +99,7 @@ def test_health_checks(full: tuple[dict[str, Any], list[str]]) -> None:
 def test_issuers(full: tuple[dict[str, Any], list[str]]) -> None:
     same = {
         "any_issuer": True,
+        "any_audience": True,
         "username_claim": "posix_name",
         "min_token_life": 45,
         "algorithms": ["ES256"],
@@ -159,7 +160,8 @@ def test_the_loss_of_openfga_is_told_loudly(full: tuple[dict[str, Any], list[str
 def test_a_small_file_has_no_notes_but_about_its_issuer(tmp_path: Path) -> None:
     site, notes = small(tmp_path)
     assert len(site["systems"]) == 1
-    assert [note.partition(": ")[0] for note in notes] == ["auth.authentication.public_certs"]
+    assert [note.partition(": ")[0] for note in notes] == ["auth.authentication.public_certs"] * 2
+    assert "checks no audience" in notes[1]
 
 
 @pytest.mark.parametrize("kind", ["SSHCA", "SSHService"])

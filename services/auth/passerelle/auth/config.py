@@ -29,8 +29,15 @@ class Issuer(Section):
         pattern="^(https?|file)://",
         description="Where its keys are (https://, http:// or file://), instead of discovery.",
     )
-    audience: tuple[str, ...] = Field(
-        default=(), description="Accepted values of `aud`; with none, `aud` is not checked."
+    audience: tuple[str, ...] = Field(default=(), description="Accepted values of `aud`.")
+    any_audience: bool = Field(
+        default=False,
+        description="Accept tokens whatever their `aud`, instead of naming it: then a token that the issuer made for "
+        "any other application opens this one, too.",
+    )
+    clients: tuple[str, ...] = Field(
+        default=(),
+        description="OAuth clients whose tokens are accepted, as `azp` or `client_id` names them; with none, all.",
     )
     algorithms: tuple[Algorithm, ...] = Field(
         default=("RS256", "ES256", "EdDSA", "PS256"),
@@ -44,8 +51,22 @@ class Issuer(Section):
     allow_root: bool = Field(
         default=False, description="Whether its tokens may stand for the account root."
     )
+    accounts: tuple[str, ...] = Field(
+        default=("*",),
+        min_length=1,
+        description="Patterns (`*`, `?`, `[a-z]`) of the accounts that its tokens may stand for.",
+    )
+    denied_accounts: tuple[str, ...] = Field(
+        default=(),
+        description="Patterns of accounts that they may not stand for, beside the systems' own (`daemon`, `nobody`, "
+        "`slurm`, `alice$` …; all are listed in security.md).",
+    )
+    system_accounts: tuple[str, ...] = Field(
+        default=(),
+        description="Patterns of accounts that they may stand for although they look like a system's own.",
+    )
     min_token_life: int = Field(
-        default=30, ge=0, description="Tokens with less life left are refused, s."
+        default=30, ge=1, le=3600, description="Tokens with less life left are refused, s."
     )
     clock_skew: int = Field(
         default=5,
@@ -53,18 +74,24 @@ class Issuer(Section):
         le=300,
         description="How far its clock may run ahead of ours, for `nbf` and `iat`, s.",
     )
-    refresh: float = Field(default=300, gt=0, description="Its keys are read anew this often, s.")
+    refresh: float = Field(
+        default=300, gt=0, le=86400, description="Its keys are read anew this often, s."
+    )
     cooldown: float = Field(
         default=10,
         ge=0,
+        le=3600,
         description="Tokens signed by an unknown key make us read the keys at most this often, s.",
     )
     grace: float = Field(
         default=86400,
         ge=0,
+        le=604800,
         description="How long its known keys are used after `refresh` when it cannot be reached, s.",
     )
-    timeout: float = Field(default=5, gt=0, description="Reading its keys, with discovery, s.")
+    timeout: float = Field(
+        default=5, gt=0, le=60, description="Reading its keys, with discovery, s."
+    )
 
     @field_validator("issuer")
     @classmethod
@@ -79,6 +106,12 @@ class Issuer(Section):
             raise ValueError("give either `issuer` or `any_issuer: true`")
         if self.any_issuer and self.jwks_uri is None:
             raise ValueError("`any_issuer` needs `jwks_uri`")
+        if not self.audience and not self.any_audience:
+            raise ValueError(
+                "name the accepted `audience`, or set `any_audience: true`: then tokens of any application come in"
+            )
+        if self.audience and self.any_audience:
+            raise ValueError("give either `audience` or `any_audience: true`")
         return self
 
 

@@ -64,7 +64,12 @@ class KeySet:
         self._forced_at = -float("inf")
         self._reading: asyncio.Task[None] | None = None
 
-    async def find(self, kid: str | None, algorithm: str) -> Key | None:
+    @property
+    def name(self) -> str:
+        """What to call the source in messages."""
+        return self._source.name
+
+    async def find(self, kid: Any, algorithm: str) -> Key | None:
         """The key that a token's header means, or None; BackendUnavailable when no keys are known at all.
 
         A token without key id is verified only when exactly one key comes into question.

@@ -11,9 +11,12 @@ from typing import Any
 
 import jwt
 
+from passerelle.auth.accounts import barred
 from passerelle.auth.config import Issuer
 from passerelle.auth.keyset import Key, KeySet
 from passerelle.auth.principal import Principal
+from passerelle.auth.refusals import Refusal, RefusalLog
+from passerelle.auth.token_type import demand_access_token, demand_client
 from passerelle.runtime.errors import (
     BackendUnavailable,
     Forbidden,
@@ -36,12 +39,15 @@ class TrustedIssuer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """What a token says about itself before anything is verified; good for finding its key, for nothing else."""
+class _Said:
+    """What a token says before anything is verified; good for finding its key and for the log, for nothing else."""
 
-    issuer: Any
-    kid: str | None
-    algorithm: str
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+    @property
+    def algorithm(self) -> str:
+        return str(self.header.get("alg"))
 
 
 class Tokens:
@@ -49,16 +55,27 @@ class Tokens:
 
     def __init__(self, issuers: Sequence[TrustedIssuer]) -> None:
         self._issuers = issuers
+        self._log = RefusalLog()
 
     async def principal(self, token: str) -> Principal:
-        """Who the token stands for.
+        """Who the token stands for. Why one is refused stands in the log.
 
         Raises Unauthenticated for a token that is not valid, InvalidArgument for one without username claim, Forbidden
-        for one whose username is no account name, BackendUnavailable when its issuer's keys cannot be had.
+        for one whose username is no account that it may stand for, BackendUnavailable when its issuer's keys cannot be
+        had.
         """
-        claim = _read(token)
-        issuer, key = await self._signer(claim)
-        claims = _verified(token, issuer, key, claim.algorithm)
+        try:
+            return await self._accepted(token)
+        except Refusal as refusal:
+            self._log.tell(refusal)
+            raise refusal.error from None
+
+    async def _accepted(self, token: str) -> Principal:
+        said = _read(token)
+        issuer, key = await self._signer(said)
+        claims = _verified(token, issuer, key, said)
+        demand_access_token(said.header, claims)
+        demand_client(claims, issuer)
         return Principal(
             username=_username(claims, issuer),
             issuer=str(claims.get("iss", "")),
@@ -67,79 +84,112 @@ class Tokens:
             expires=min(int(claims["exp"]), _LAST_SECOND),
         )
 
-    async def _signer(self, claim: _Claim) -> tuple[Issuer, Key]:
-        candidates = self._candidates(claim)
-        if not candidates:
-            raise _invalid()
+    async def _signer(self, said: _Said) -> tuple[Issuer, Key]:
         away: BackendUnavailable | None = None
+        candidates = self._candidates(said)
+        kid = said.header.get("kid")
         for issuer in candidates:
             try:
-                key = await issuer.keys.find(claim.kid, claim.algorithm)
+                key = await issuer.keys.find(kid, said.algorithm)
             except BackendUnavailable as error:
                 away = error
                 continue
             if key is not None:
                 return issuer.settings, key
-        raise away or Unauthenticated("Token's public key not found.")
+        unknown = Unauthenticated("Token's public key not found.")
+        names = [issuer.keys.name for issuer in candidates]
+        raise away or Refusal(unknown, "kid", kid, f"a key for {said.algorithm} of {names}")
 
-    def _candidates(self, claim: _Claim) -> list[TrustedIssuer]:
+    def _candidates(self, said: _Said) -> list[TrustedIssuer]:
         """The issuers the token may be from: the one it names, or else those that are accepted unnamed."""
-        able = [issuer for issuer in self._issuers if claim.algorithm in issuer.settings.algorithms]
-        named = [
-            issuer
-            for issuer in able
-            if issuer.settings.issuer is not None and issuer.settings.issuer == claim.issuer
-        ]
-        return named or [issuer for issuer in able if issuer.settings.any_issuer]
+        seen = said.claims.get("iss")
+        named = [issuer for issuer in self._issuers if issuer.settings.issuer is not None]
+        issuers = [issuer for issuer in named if issuer.settings.issuer == seen]
+        issuers = issuers or [issuer for issuer in self._issuers if issuer.settings.any_issuer]
+        if not issuers:
+            raise _invalid("iss", seen, [issuer.settings.issuer for issuer in named])
+        able = [issuer for issuer in issuers if said.algorithm in issuer.settings.algorithms]
+        if not able:
+            raise _invalid("alg", said.algorithm, [i.settings.algorithms for i in issuers])
+        return able
 
 
-def _read(token: str) -> _Claim:
+def _read(token: str) -> _Said:
     if len(token) > _MAX_TOKEN:
-        raise _invalid()
+        raise _invalid("length", len(token), _MAX_TOKEN)
     try:
         whole = jwt.decode_complete(token, options={"verify_signature": False})
-    except (jwt.InvalidTokenError, ValueError, RecursionError):
-        raise _invalid() from None
-    header = whole["header"]
-    return _Claim(whole["payload"].get("iss"), header.get("kid"), str(header.get("alg")))
+    except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
+        raise _invalid("form", type(error).__name__, "a signed JWT") from None
+    return _Said(whole["header"], whole["payload"])
 
 
-def _verified(token: str, issuer: Issuer, key: Key, algorithm: str) -> Mapping[str, Any]:
-    """The claims of a token whose signature and dates are right. `algorithm` is one that `key` may verify."""
+def _verified(token: str, issuer: Issuer, key: Key, said: _Said) -> Mapping[str, Any]:
+    """The claims of a token whose signature and dates are right. Its algorithm is one that `key` may verify."""
     try:
         claims: Mapping[str, Any] = jwt.decode(
             token,
             key.public,
-            algorithms=[algorithm],
+            algorithms=[said.algorithm],
             audience=issuer.audience or None,
             issuer=issuer.issuer,
             leeway=issuer.clock_skew,
-            options={"require": ["exp"], "verify_aud": bool(issuer.audience)},
+            options={"require": ["exp"], "verify_aud": not issuer.any_audience},
         )
     except jwt.ExpiredSignatureError:
-        raise _expired() from None
-    except (jwt.InvalidTokenError, ValueError, TypeError):
-        raise _invalid() from None
+        raise _expired(said.claims) from None
+    except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+        raise _why(error, issuer, said) from None
     left = int(claims["exp"]) - time.time()
     if left <= 0:  # the leeway is for the issuer's clock running ahead only
-        raise _expired()
+        raise _expired(claims)
     if left < issuer.min_token_life:
-        raise Unauthenticated(
-            f"Access token expires too soon (less than {issuer.min_token_life}s remaining)."
+        limit = issuer.min_token_life
+        answer = f"Access token expires too soon (less than {limit}s remaining)."
+        raise Refusal(
+            Unauthenticated(answer), "exp", f"in {left:.0f} s", f"{limit} s (`min_token_life`)"
         )
     return claims
 
 
+def _why(error: Exception, issuer: Issuer, said: _Said) -> Refusal:
+    """What the JWT library found wrong, in terms of the token and of the configuration."""
+    match error:
+        case jwt.InvalidAudienceError() | jwt.MissingRequiredClaimError(claim="aud"):
+            return _invalid("aud", said.claims.get("aud"), issuer.audience)
+        case jwt.InvalidIssuerError():
+            return _invalid("iss", said.claims.get("iss"), issuer.issuer)
+        case jwt.ImmatureSignatureError():
+            claim = "nbf" if _ahead(said, "nbf") > issuer.clock_skew else "iat"
+            seen = f"{_ahead(said, claim):.0f} s in the future"
+            return _invalid(claim, seen, f"at most {issuer.clock_skew} s: compare the clocks")
+        case jwt.MissingRequiredClaimError():
+            return _invalid("exp", None, "a date")
+        case jwt.InvalidSignatureError():
+            return _invalid("signature", "wrong", f"one by the key {said.header.get('kid')!r}")
+    return _invalid("form", str(error), "a JWT as in RFC 7519")
+
+
+def _ahead(said: _Said, claim: str) -> float:
+    """How many seconds a date of the token lies in the future."""
+    try:
+        return float(said.claims[claim]) - time.time()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
 def _username(claims: Mapping[str, Any], issuer: Issuer) -> str:
-    name = claims.get(issuer.username_claim)
+    claim = issuer.username_claim
+    name = claims.get(claim)
     if name is None or name == "":
-        raise InvalidArgument(f"Authentication token '{issuer.username_claim}' claim is missing")
+        missing = InvalidArgument(f"Authentication token '{claim}' claim is missing")
+        raise Refusal(missing, "username", None, f"a claim {claim!r} (`username_claim`)")
     if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
-        raise Forbidden(
-            f"The access token's '{issuer.username_claim}' claim is not a valid account name."
-        )
-    if name.lower() == "root" and not issuer.allow_root:
-        raise Forbidden("The account root may not be used.")
+        unfit = Forbidden(f"The access token's '{claim}' claim is not a valid account name.")
+        raise Refusal(unfit, "username", name, "a POSIX account name")
+    if allowed := barred(name, issuer):
+        answer = Forbidden(f"The account {name} may not be used.")
+        raise Refusal(answer, "username", name, allowed)
     return name
 
 
@@ -150,9 +200,11 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(word) for word in words) if isinstance(words, list) else frozenset()
 
 
-def _invalid() -> Unauthenticated:
-    return Unauthenticated("Access token is invalid.")
+def _invalid(claim: str, seen: Any, expected: Any) -> Refusal:
+    return Refusal(Unauthenticated("Access token is invalid."), claim, seen, expected)
 
 
-def _expired() -> Unauthenticated:
-    return Unauthenticated("Access token expired")
+def _expired(claims: Mapping[str, Any]) -> Refusal:
+    return Refusal(
+        Unauthenticated("Access token expired"), "exp", claims.get("exp"), "a later date"
+    )

@@ -25,6 +25,11 @@ _OPENFGA = (
     "with a valid token use every system on which they have an account and SSH credentials"
 )
 
+_ANY_AUDIENCE = (
+    "FirecREST checks no audience, so tokens made for any application of the issuer are accepted, as before; better "
+    "set auth.issuers[].audience instead of any_audience"
+)
+
 
 def imported(path: Path, *, read_host_keys: bool) -> tuple[str, list[str]]:
     """Our configuration as YAML, and notes for the operator, one line each.
@@ -103,12 +108,14 @@ def _auth(authentication: Part) -> dict[str, Any]:
     if urls:
         authentication.note(
             "FirecREST names no issuer, so any `iss` signed with these keys is accepted, as before; "
-            "better name it: auth.issuers[].issuer instead of any_issuer, and auth.issuers[].audience",
+            "better name it: auth.issuers[].issuer instead of any_issuer",
             "public_certs",
         )
+        authentication.note(_ANY_AUDIENCE, "public_certs")
     else:
         authentication.note("is empty, so that no token will be accepted", "public_certs")
-    return {"issuers": [{"any_issuer": True, "jwks_uri": url, **settings} for url in urls]}
+    issuer = {"any_issuer": True, "any_audience": True}
+    return {"issuers": [{**issuer, "jwks_uri": url, **settings} for url in urls]}
 
 
 def _credentials(part: Part) -> dict[str, Any] | None:

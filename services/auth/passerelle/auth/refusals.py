@@ -1,0 +1,75 @@
+"""Why tokens were refused: for the operator, in auth's log and metrics. The callers' answers stay short."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import Counter
+
+from passerelle.runtime.errors import ApiError, shortened
+
+log = logging.getLogger(__name__)
+
+REFUSED = Counter("passerelle_tokens_refused_total", "Access tokens refused.", ["claim"])
+
+_MAX_VALUE = 200  # characters of a claim, which may be anybody's until the signature is verified
+_BURST = 20
+_PER_SECOND = 1.0
+
+
+class Refusal(Exception):
+    """A token that is not accepted: `error` is the caller's answer, the rest is for the log.
+
+    `claim` is the part of the token that is wrong, in a word of ours (it is a metric's label, too); `seen` is what it
+    says, `expected` is what would do.
+    """
+
+    def __init__(self, error: ApiError, claim: str, seen: Any, expected: Any) -> None:
+        super().__init__(claim)
+        self.error = error
+        self.claim = claim
+        self.seen = _told(seen)
+        self.expected = _told(expected)
+
+
+class RefusalLog:
+    """One line for each refused token, some at once and then one a second; the next line counts those left out.
+
+    So nobody fills a disk with bad tokens. `clock` is in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left = float(_BURST)
+        self._counted = clock()
+        self._silent = 0
+
+    def tell(self, refusal: Refusal) -> None:
+        """Count it, and log it when there is room."""
+        REFUSED.labels(refusal.claim).inc()
+        now = self._clock()
+        self._left = min(_BURST, self._left + (now - self._counted) * _PER_SECOND)
+        self._counted = now
+        if self._left < 1:
+            self._silent += 1
+            return
+        self._left -= 1
+        extra = {"claim": refusal.claim, "seen": refusal.seen, "expected": refusal.expected}
+        if self._silent:
+            extra["not_logged"] = str(self._silent)
+            self._silent = 0
+        log.warning(
+            "token refused: %s is %s; accepted: %s",
+            refusal.claim,
+            refusal.seen,
+            refusal.expected,
+            extra=extra,
+        )
+
+
+def _told(value: Any) -> str:
+    """A value in bounded, printable characters."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return shortened("".join(char if char.isprintable() else "?" for char in text), _MAX_VALUE)
