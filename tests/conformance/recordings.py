@@ -49,7 +49,9 @@ class Recording:
 
 
 def marked(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """`argv` with `{mark}` for the word made up for it."""
+    """`argv` with `{mark}` for the word made up for it, and `{program}` for the text of a shell's own program."""
+    if argv[0] in ("sh", "bash") and argv[1] == "-c":
+        argv = (*argv[:2], "{program}", *argv[3:])
     return tuple(MARK.sub("{mark}", word) for word in argv)
 
 
@@ -64,7 +66,7 @@ class ReplayShell:
 
     def __init__(self, directory: Path) -> None:
         found = [Recording.read(file) for file in sorted(directory.glob("*.txt"))]
-        self._outputs: Mapping[tuple[str, ...], Output] = {r.argv: r.output for r in found}
+        self._outputs: Mapping[tuple[str, ...], Output] = {marked(r.argv): r.output for r in found}
         self.lines: list[str] = []
         """The command lines that were run."""
 

@@ -51,14 +51,20 @@ async def test_a_job_is_submitted(daint: Served) -> None:
     assert (await ask(daint, "SubmitJob", request)).job_id == "77"
     (command,) = daint.shell.commands
     assert command.argv[4:] == (
-        *("--parsable", "--chdir=/home/alice", "--job-name=n", "--time=2", "--export=ALL"),
+        *(
+            "--parsable",
+            "--chdir=/home/alice",
+            "--job-name=n",
+            "--time=2",
+            "--export-file=/dev/fd/3",
+        ),
     )
-    assert command.stdin == f"A=1\0\0{SCRIPT}"
+    assert command.stdin == f"SLURM_JOB_NAME=n\0A=1\0\0{SCRIPT}"
 
 
 async def test_without_variables_the_script_decides_what_is_exported(daint: Served) -> None:
     await ask(daint, "SubmitJob", submission())
-    assert "--export=ALL" not in daint.shell.commands[0].argv
+    assert not any("--export" in word for word in daint.shell.commands[0].argv[3:])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,7 @@ async def test_without_variables_the_script_decides_what_is_exported(daint: Serv
         ({"script_path": "x.sh"}, "job.script_path"),
         ({"name": "a\nb"}, "job.name"),
         ({"standard_error": "x" * 5000}, "job.standard_error"),
-        ({"environment": {"A-B": ""}}, "job.environment"),
+        ({"environment": {"A=B": ""}}, "job.environment"),
         ({"time_limit": Duration(seconds=0)}, "job.time_limit"),
         ({"time_limit": Duration(seconds=-1)}, "job.time_limit"),
         ({"time_limit": Duration(seconds=10**11)}, "job.time_limit"),

@@ -12,10 +12,20 @@ from hypothesis import strategies as st
 
 from passerelle.compute.scheduler import JobDescription, JobFilter
 from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm.names import job_name
 
 SCRIPT = "#!/bin/bash\nread -r line\necho 日本 \\$HOME `id`\n"
-# What stands in for sbatch: it keeps its arguments, its environment and its stdin.
-SBATCH = '#!/bin/sh\nprintf "%s\\0" "$@" >argv\n/bin/cat /proc/$$/environ >environ\n/bin/cat >script\necho "77;lab"\n'
+# What stands in for sbatch: it keeps its arguments, its environment, the job's, and its stdin. It opens the file of
+# the job's environment twice, as sbatch does for a heterogeneous job.
+SBATCH = """#!/bin/sh
+printf "%s\\0" "$@" >argv
+/bin/cat /proc/$$/environ >environ
+for word; do
+  case $word in --export-file=*) /bin/cat "${word#*=}" >/dev/null; /bin/cat "${word#*=}" >exported; esac
+done
+/bin/cat >script
+echo "77;lab"
+"""
 
 
 def described(**fields: Any) -> JobDescription:
@@ -23,7 +33,7 @@ def described(**fields: Any) -> JobDescription:
 
 
 def options(job: JobDescription) -> tuple[str, ...]:
-    return commands.submit_command(job).argv[4:]
+    return commands.submit_command(job, "name").argv[4:]
 
 
 @pytest.fixture
@@ -35,10 +45,15 @@ def sbatch(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def submitted(sbatch: Path, job: JobDescription) -> str:
+def submitted(sbatch: Path, job: JobDescription, **login: str) -> str:
     """Really run the command of a submission, as a shell on the login node would."""
-    command = commands.submit_command(job)
-    environment = {"PATH": f"{sbatch}:{os.environ['PATH']}", "HOME": "/nowhere", "LANG": "C.UTF-8"}
+    command = commands.submit_command(job, "the name")
+    environment = {
+        **login,
+        "PATH": f"{sbatch}:{os.environ['PATH']}",
+        "HOME": "/nowhere",
+        "LANG": "C.UTF-8",
+    }
     done = subprocess.run(
         ("sh", "-c", command.line),
         input=command.stdin.encode(),
@@ -50,31 +65,86 @@ def submitted(sbatch: Path, job: JobDescription) -> str:
     return command.parse(done.stdout.decode())
 
 
-def environment_of(sbatch: Path) -> dict[str, str]:
-    pairs = (sbatch / "environ").read_text().split("\0")
+def environment_of(sbatch: Path, whose: str = "environ") -> dict[str, str]:
+    """The environment of sbatch, or the one `exported` to the job, where the last of a name counts."""
+    pairs = (sbatch / whose).read_text().split("\0")
     return dict(pair.split("=", 1) for pair in pairs if pair)
 
 
-def test_variables_and_script_arrive_exactly(sbatch: Path) -> None:
-    variables = {
-        "COMMA": "a,b=c",
-        "QUOTES": "'\"`$(id)`\"'",
-        "LINES": "one\ntwo\n",
-        "EMPTY": "",
-        "SPACES": "  x  ",
-        "PATH": "/mine/only",
-    }
-    assert submitted(sbatch, described(environment=variables)) == "77"
-    found = environment_of(sbatch)
-    assert {name: found[name] for name in variables} == variables
+HOSTILE = {
+    "sbatch": "/bin/true",
+    "PATH": "/mine/only",
+    "LD_PRELOAD": "/mine/evil.so",
+    "BASH_ENV": "/mine/env.sh",
+    "ENV": "/mine/env.sh",
+    "IFS": "/",
+    "SHELLOPTS": "xtrace",
+    "UID": "0",
+    "SLURM_CONF": "/mine/slurm.conf",
+    "SBATCH_ACCOUNT": "other",
+    "SQUEUE_FORMAT": "x",
+    "PYTHONSTARTUP": "/mine/start.py",
+    "BASH_FUNC_x%%": "() { echo mine; }",
+    "A B-c": "no name for a shell",
+    "passerelle_file": "/mine/file",
+    "COMMA": "a,b=c",
+    "QUOTES": "'\"`$(id)`\"'",
+    "LINES": "one\ntwo\n",
+    "EMPTY": "",
+    "SPACES": "  x  ",
+    "UTF8": "日本",
+}
+
+
+def test_variables_and_script_arrive_exactly_and_nowhere_else(sbatch: Path) -> None:
+    submitted(sbatch, described())
+    before = environment_of(sbatch)
+    assert submitted(sbatch, described(environment=HOSTILE)) == "77"
+    assert environment_of(sbatch) == before
+    login = {name: value for name, value in before.items() if name not in ("_", "SBATCH_EXPORT")}
+    wanted = {**login, "SLURM_JOB_NAME": "the name", **HOSTILE}
+    found = environment_of(sbatch, "exported")
+    assert {name: value for name, value in found.items() if name != "_"} == wanted
     assert (sbatch / "script").read_text() == SCRIPT
 
 
+def test_what_would_change_an_answer_is_kept_from_sbatch_not_from_the_job(sbatch: Path) -> None:
+    login = {
+        "SBATCH_EXPORT": "NONE",
+        "SBATCH_WAIT": "1",
+        "SLURM_CLUSTERS": "other",
+        "SBATCH_QOS": "x",
+    }
+    submitted(sbatch, described(environment={"A": "b"}), **login)
+    assert {name for name in login if name in environment_of(sbatch)} == {"SBATCH_QOS"}
+    assert login.items() <= environment_of(sbatch, "exported").items()
+
+
 def test_the_job_inherits_the_logins_locale_and_not_ours(sbatch: Path) -> None:
-    submitted(sbatch, described())
-    found = environment_of(sbatch)
-    assert found["LANG"] == "C.UTF-8"
-    assert "LC_ALL" not in found
+    submitted(sbatch, described(environment={"A": "b"}))
+    for whose in ("environ", "exported"):
+        found = environment_of(sbatch, whose)
+        assert found["LANG"] == "C.UTF-8"
+        assert "LC_ALL" not in found
+
+
+@pytest.mark.parametrize(
+    ("given", "script", "path", "found"),
+    [
+        ("mine", "#!/bin/sh\n#SBATCH -J x\n", None, "mine"),
+        (None, "#!/bin/sh\n", None, "sbatch"),
+        (None, "", "/home/alice/run it.sh", "run it.sh"),
+        (None, "#!/bin/sh\n#SBATCH -J x\n#SBATCH --job-name=y -n 1\n", "/a.sh", "y"),
+        (None, "#!/bin/sh\n#SBATCH --job-name 'a b' # c\n", None, "a b"),
+        (None, "#!/bin/sh\n#SBATCH -Jx\n#SBATCH hetjob\n#SBATCH -J y\n", None, "x"),
+        (None, "#!/bin/sh\ntrue\n#SBATCH -J x\n", None, "sbatch"),
+        (None, "#!/bin/sh\n#SBATCH -J 'x\n", None, "sbatch"),
+    ],
+)
+def test_the_name_a_job_will_have(
+    given: str | None, script: str, path: str | None, found: str
+) -> None:
+    assert job_name(given, script, path) == found
 
 
 def test_a_script_on_the_system_is_an_operand(sbatch: Path) -> None:
@@ -84,11 +154,11 @@ def test_a_script_on_the_system_is_an_operand(sbatch: Path) -> None:
 
 
 def test_without_sbatch_it_says_so(tmp_path: Path) -> None:
-    command = commands.submit_command(described())
+    command = commands.submit_command(described(), "n")
     done = subprocess.run(
         ("/bin/bash", *command.argv[1:]), input=b"", env={"PATH": "/nowhere"}, capture_output=True
     )
-    assert (done.returncode, done.stderr) == (127, b"sbatch: command not found\n")
+    assert (done.returncode, done.stderr) == (127, b"bash: sbatch: command not found\n")
 
 
 @given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
@@ -113,15 +183,15 @@ def test_no_value_can_become_an_option(value: str) -> None:
 
 
 def test_neither_script_nor_variables_are_seen_in_a_process_list() -> None:
-    command = commands.submit_command(described(environment={"TOKEN": "s3cret"}))
+    command = commands.submit_command(described(environment={"TOKEN": "s3cret"}), "n")
     assert "s3cret" not in command.line
     assert "日本" not in command.line
     assert "s3cret" not in repr(command)
-    assert "--export=ALL" in command.argv
+    assert "--export-file=/dev/fd/3" in command.argv
 
 
 def test_a_submission_is_never_repeated() -> None:
-    assert not commands.submit_command(described()).repeatable
+    assert not commands.submit_command(described(), "n").repeatable
     assert not commands.attach_command("7", "true").repeatable
 
 

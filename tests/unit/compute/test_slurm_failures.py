@@ -2,12 +2,14 @@
 
 import pytest
 
+from passerelle.compute.scheduler import ProgramMissing
 from passerelle.compute.schedulers.slurm import failures, job_outputs
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
     BackendError,
     BackendUnavailable,
+    FailedPrecondition,
     Forbidden,
     InvalidArgument,
     NotFound,
@@ -25,7 +27,7 @@ def said(words: str, status: int = 1) -> Output:
         ("slurm_load_jobs error: Invalid job id specified", NotFound),
         ("squeue: error: Invalid job id: 4294967295", NotFound),
         ("sacct: fatal: Bad job/step specified: abc", NotFound),
-        ("scontrol: error: Access/permission denied", Forbidden),
+        ("slurm_load_jobs error: Access/permission denied", Forbidden),
         (
             "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
             BackendUnavailable,
@@ -33,14 +35,111 @@ def said(words: str, status: int = 1) -> Output:
         ("slurm_load_jobs error: Socket timed out on send/recv operation", BackendUnavailable),
         ("sacct: error: Problem talking to the database: Connection refused", BackendUnavailable),
         ("Slurm accounting storage is disabled", Unsupported),
-        ("env: 'squeue': No such file or directory", BackendError),
-        ("slurm_load_jobs error: Protocol authentication error", BackendError),
+        ("slurm_load_jobs error: Protocol authentication error", BackendUnavailable),
+        (
+            "slurm_load_jobs error: Rate limit exceeded, please retry momentarily",
+            BackendUnavailable,
+        ),
+        ("Job 51_77 not found", NotFound),
+        ("slurm_load_partitions: Access/permission denied", Forbidden),
     ],
 )
 def test_a_failed_query(words: str, error: type[ApiError]) -> None:
     found = failures.failed(said(words))
     assert type(found) is error
     assert found.detail == ("Job not found." if error is NotFound else words)
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        "quota: error while getting quota: Connection refused",
+        "/etc/profile.d/site.sh: line 3: /opt/site/env: Permission denied",
+        "Invalid job id specified",
+    ],
+)
+def test_what_others_say_does_not_matter(notice: str) -> None:
+    unknown = f"{notice}\nslurm_load_jobs error: Invalid job id specified"
+    assert type(failures.failed(said(unknown))) is NotFound
+    account = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
+    refused = failures.refused_submission(said(f"{notice}\n{account}"))
+    assert (type(refused), refused.detail) == (InvalidArgument, account)
+    assert type(failures.failed(said(notice))) is BackendError
+
+
+@pytest.mark.parametrize(
+    "said_by",
+    [
+        "env: 'squeue': No such file or directory",
+        "sh: 1: squeue: not found",
+        "bash: line 1: squeue: command not found",
+        "sh: 1: exec: squeue: not found",
+    ],
+)
+def test_a_missing_program(said_by: str) -> None:
+    for failure in (failures.failed, failures.refused_submission, failures.controller_down):
+        found = failure(Output(127, "", f"notice\n{said_by}\n"))
+        assert type(found) is ProgramMissing
+        assert found.program == "squeue"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sbatch: error: Unable to open file /home/alice/munge/run.sh",
+        "sbatch: error: Unable to open file /home/alice/socket timed out.sh",
+        "sbatch: error: Unable to open file /home/alice/gone/permission denied.sh",
+        "sbatch: error: Unable to open file Batch job submission failed: Connection refused",
+        "sbatch: error: invalid partition specified: standby mode\n"
+        "sbatch: error: Batch job submission failed: Invalid partition name specified",
+        "sbatch: error: Invalid time specification (pos=0): munge\n"
+        "sbatch: error: Invalid --begin specification: munge",
+        "sbatch: unrecognized option '--QOSMaxJobLimit'",
+        "sbatch: error: Batch job submission failed: Invalid job id specified",
+        "sbatch: fatal: --gpus-per-node and --gres=gpu are mutually exclusive.",
+    ],
+)
+def test_the_callers_own_text_does_not_matter(words: str) -> None:
+    assert type(failures.refused_submission(said(words))) is InvalidArgument
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Resource temporarily unavailable",
+        "Unexpected message received",
+        "MaxJobCount limit reached",
+        "Unable to create job record, try again",
+        "Communication connection failure",
+        "Authentication failure",
+        "Rejecting authentication of user nobody or group nobody",
+        "Socket timed out on send/recv operation",
+    ],
+)
+def test_a_busy_scheduler_is_to_be_asked_again(reason: str) -> None:
+    words = (
+        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+        f"sbatch: error: Batch job submission failed: {reason}"
+    )
+    found = failures.refused_submission(said(words))
+    assert type(found) is BackendUnavailable
+    assert found.retry_after
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("srun: error: cn01: task 0: Exited with exit code 127", 127),
+        ("srun: error: cn01: task 0: Killed\nsrun: Force Terminated StepId=46.4", 137),
+        ("srun: error: No directives to start application on any available hetjob components", 1),
+        ("srun: error: Slurm job 41 has expired\n"
+         "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 41", 1),
+        ("srun: error: Unable to confirm allocation for job 49: Job is pending execution", 1),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_attached(words: str, status: int) -> None:
+    found = failures.refused_attachment(said(f"notice\n{words}", status))
+    assert (type(found), found.detail) == (FailedPrecondition, words)
 
 
 def test_a_failure_without_words() -> None:
@@ -90,7 +189,7 @@ def test_an_exceeded_limit(limit: str) -> None:
         ("scancel: Terminating job 7\nscancel: error: Kill job error on job id 7: "
          "Invalid job id specified\n", NotFound),
         ("scancel: error: Kill job error on job id 7: Access/permission denied\n", Forbidden),
-        ("scancel: error: Kill job error on job id 7: Unable to contact slurm controller\n",
+        ("scancel: error: Kill job error on job id 7: Unable to contact slurm controller (connect failure)\n",
          BackendUnavailable),
     ],
 )  # fmt: skip
@@ -100,7 +199,7 @@ def test_a_cancellation(told: str, error: type[ApiError] | None) -> None:
 
 
 def test_a_scancel_that_cannot_run_is_an_error() -> None:
-    with pytest.raises(BackendError, match="scancel: not found"):
+    with pytest.raises(ProgramMissing, match="scancel is not found"):
         job_outputs.parse_cancelled("sh: 1: scancel: not found\n127\n")
 
 

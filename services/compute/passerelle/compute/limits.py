@@ -1,6 +1,5 @@
 """What a job description may hold, whatever the scheduler: checked before anything is executed."""
 
-import re
 from collections.abc import Iterator
 
 from passerelle.compute.scheduler import JobDescription
@@ -16,9 +15,8 @@ _MAX_SCRIPT = 4 << 20
 _MAX_ENVIRONMENT = 1 << 20
 _MAX_SECONDS = 10 * 365 * 86400
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# A shell does not let them be set.
-_READ_ONLY = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
+_MAX_VARIABLE_NAME = 255  # bytes; Slurm drops variables with longer names
+_MAX_VARIABLE = 128 * 1024 - 2  # bytes of name and value: Linux starts no program with a longer one
 
 _LONGEST = {
     "name": MAX_NAME,
@@ -74,12 +72,17 @@ def _wrong_environment(job: JobDescription) -> Iterator[Violation]:
     size = 0
     for name, value in job.environment.items():
         size += len(name) + len(value)
-        if not _VARIABLE.fullmatch(name):
+        if not name or "=" in name or "\0" in name:
             yield "environment", f"{name[:100]!r} is no name of a variable"
-        elif name in _READ_ONLY:
-            yield "environment", f"{name} cannot be set"
+        elif len(name.encode()) > _MAX_VARIABLE_NAME:
+            yield (
+                "environment",
+                f"the name {name[:100]!r}… is longer than {_MAX_VARIABLE_NAME} bytes",
+            )
         elif "\0" in value:
             yield "environment", f"the value of {name} must not contain NUL characters"
+        elif len(name.encode()) + len(value.encode()) > _MAX_VARIABLE:
+            yield "environment", f"{name} must have at most {_MAX_VARIABLE} bytes, with its name"
     if size > _MAX_ENVIRONMENT:
         yield "environment", f"must have at most {_MAX_ENVIRONMENT} characters in all"
 

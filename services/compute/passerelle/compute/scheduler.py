@@ -9,6 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from passerelle.runtime.errors import BackendUnavailable
+
+
+class ProgramMissing(BackendUnavailable):
+    """The system has no such `program` where a command looks for it. Plugins raise it without knowing their system."""
+
+    def __init__(self, program: str, system: str | None = None) -> None:
+        where = f"System {system}" if system else "The system"
+        super().__init__(f"{where}: {program} is not found in the PATH of a non-interactive login.")
+        self.program = program
+
 
 class State(enum.Enum):
     """Where a job stands; the plugins map their scheduler's words to it by a table."""

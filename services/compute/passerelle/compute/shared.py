@@ -1,7 +1,8 @@
 """A scheduler whose answers are shared and kept for a moment; see `queries`."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from passerelle.compute.queries import Queries
@@ -12,6 +13,7 @@ from passerelle.compute.scheduler import (
     JobMetadata,
     Node,
     Partition,
+    ProgramMissing,
     Reservation,
     Scheduler,
     UserInfo,
@@ -19,6 +21,8 @@ from passerelle.compute.scheduler import (
 from passerelle.runtime import caller
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class SharedScheduler:
@@ -74,19 +78,32 @@ class SharedScheduler:
 
     async def ping(self) -> str:
         """See `Scheduler.ping`. Asked anew each time: a health check wants to know about now."""
-        return await self._scheduler.ping()
+        with self._named():
+            return await self._scheduler.ping()
 
     @property
     def _owner(self) -> tuple[str, str]:
         return self._system, caller.current().username
 
     async def _read(self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return await self._queries.read(self._owner, question, ask)
+        with self._named():
+            return await self._queries.read(self._owner, question, ask)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
         """Forget the user's answers after a write, also after a failed one: it may have come through."""
         try:
-            yield
+            with self._named():
+                yield
         finally:
             self._queries.written(self._owner)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say of which system a program is missing: that is its operator's to mend."""
+        try:
+            yield
+        except ProgramMissing as error:
+            named = ProgramMissing(error.program, self._system)
+            log.warning("%s", named.detail)
+            raise named from None

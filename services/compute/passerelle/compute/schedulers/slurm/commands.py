@@ -21,14 +21,29 @@ from passerelle.compute.schedulers.slurm.rows import new_mark
 from passerelle.runtime.command import Command
 
 # Reads the variables of the job's environment from stdin, each `NAME=value` ended by a NUL, up to an empty one, and
-# leaves the rest of stdin, the script, to sbatch: neither is ever seen in a process list. sbatch is looked up first,
-# because PATH may be among the variables; LC_ALL is our own doing and no business of the job.
-_SUBMIT = (
-    'sbatch=$(type -P sbatch) || { echo "sbatch: command not found" >&2; exit 127; }\n'
-    "unset LC_ALL\n"
-    'while IFS= read -r -d "" pair && [ -n "$pair" ]; do export "$pair"; done\n'
-    'exec "$sbatch" "$@"'
-)
+# leaves the rest of stdin, the script, to sbatch: neither is ever seen in a process list. They are the job's alone:
+# sbatch reads them, after the login's own, as data from a file that has no name any more (it opens it once for each
+# component of a heterogeneous job), and runs in the login's environment, as all else here does. What it is told by
+# the login's own SBATCH_ variables is the user's wish, but for those that would change what an answer means.
+# LC_ALL is our own doing and no business of the job. Our variables have names that no login exports.
+_SUBMIT = """
+set -- "$(type -P sbatch)" "$@"
+[ -n "$1" ] || { echo "bash: sbatch: command not found" >&2; exit 127; }
+passerelle_pairs=()
+while IFS= read -r -d "" passerelle_pair && [ -n "$passerelle_pair" ]; do
+  passerelle_pairs+=("$passerelle_pair")
+done
+unset LC_ALL
+if [ ${#passerelle_pairs[@]} -gt 0 ]; then
+  passerelle_file=$(mktemp -p /dev/shm 2>/dev/null || mktemp) || exit
+  exec 4>"$passerelle_file" 3<"$passerelle_file" && rm -f -- "$passerelle_file" || exit
+  (SHLVL=$((SHLVL - 1)); exec env -u _ -0) >&4 && printf "%s\\0" "${passerelle_pairs[@]}" >&4 || exit
+  exec 4>&-
+fi
+unset SBATCH_CLUSTERS SBATCH_DEBUG SBATCH_EXPORT SBATCH_WAIT SLURM_CLUSTERS SLURM_DEBUG SLURM_DEBUG_FLAGS
+exec "$@"
+""".strip()
+_VARIABLES = "/dev/fd/3"
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
 _CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'
 _ACCOUNTS = (
@@ -106,10 +121,14 @@ def history_options(wanted: JobFilter) -> tuple[str, ...]:
     return (*who, *account, f"--starttime=now-{wanted.window}seconds")
 
 
-def submit_command(job: JobDescription) -> Command[str]:
-    """Submits a job and gives its id. Never repeated: the first try may have come through."""
-    variables = "".join(f"{name}={value}\0" for name, value in job.environment.items())
-    export = ("--export=ALL",) if job.environment else ()
+def submit_command(job: JobDescription, name: str) -> Command[str]:
+    """Submits a job and gives its id. Never repeated: the first try may have come through.
+
+    `name` is the one the job will have; sbatch tells it to jobs only when it makes their environment itself.
+    """
+    told = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
+    variables = "".join(f"{name}={value}\0" for name, value in told.items())
+    export = (f"--export-file={_VARIABLES}",) if told else ()
     path = ("--", job.script_path) if job.script_path is not None else ()
     return Command(
         ("bash", "-c", _SUBMIT, "sbatch", "--parsable", *_submit_options(job), *export, *path),
@@ -117,6 +136,15 @@ def submit_command(job: JobDescription) -> Command[str]:
         stdin=f"{variables}\0{job.script or ''}",
         failure=failures.refused_submission,
         repeatable=False,
+    )
+
+
+def directives_command(script_path: str) -> Command[str]:
+    """The lines at the head of a script on the system in which directives stand; nothing where it cannot be read."""
+    return Command(
+        ("sed", "-n", r"/^[^#]/{/[^[:space:]]/q;};/^#SBATCH/p", "--", script_path),
+        lambda text: text,
+        accepts=tuple(range(256)),
     )
 
 

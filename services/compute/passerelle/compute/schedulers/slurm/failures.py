@@ -1,7 +1,15 @@
-"""What Slurm's error messages mean to a caller. The texts are those of slurm_errno.c, 21.08 to 26.05."""
+"""What Slurm's error messages mean to a caller.
+
+Only a program's own words at their own place count: a line that begins as the program begins its errors, and in it
+either a reason that slurm_errno.c knows, word for word, behind a known heading, or a message with a known beginning.
+Everything else on stderr may be anybody's: a start-up file's, a site filter's, or the caller's own text in a message.
+The texts are those of Slurm 21.08 to 26.05.
+"""
 
 import re
+from collections.abc import Iterator, Mapping
 
+from passerelle.compute.scheduler import ProgramMissing
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
@@ -14,34 +22,140 @@ from passerelle.runtime.errors import (
     Unsupported,
 )
 
-_LIMIT = re.compile(r"\b(QOS|Assoc)(Max|Min)\w*Limit\b", re.IGNORECASE)
-_TERMINATING = re.compile(r"^scancel: Terminating .*\n?", re.MULTILINE)
+_Kind = type[ApiError]
 
-# First match wins.
-_MEANINGS: tuple[tuple[re.Pattern[str], type[ApiError]], ...] = tuple(
-    (re.compile(words, re.IGNORECASE), error)
-    for words, error in (
-        (
-            r"unable to contact slurm controller|socket timed out|zero bytes were transmitted"
-            r"|connection refused|connection timed out|problem talking to the database"
-            r"|unable to connect to database|rate limit exceeded|standby mode|job can not be altered now",
-            BackendUnavailable,
-        ),
-        (
-            r"authentication (error|credential)|munge|slurm internal error|i/o error writing",
-            BackendError,
-        ),
-        (r"accounting storage is disabled|supported accounting_storage plugin", Unsupported),
-        (r"invalid job id|bad job/step", NotFound),
-        (
-            r"access/permission denied|access denied|not permitted|permission denied"
-            r"|invalid user id|user's group",
-            Forbidden,
-        ),
-    )
+# How Slurm's programs begin a line of their own.
+_OWN = re.compile(
+    r"(?:sacct|sacctmgr|sbatch|scancel|scontrol|sinfo|squeue|srun): "
+    r"|slurm_\w+(?: error)?: |scontrol_print_job error: |job script retrieval failed: "
+    r"|Job \S+ not found$|Slurm accounting storage is disabled$"
+    r"|You are not running a supported accounting_storage plugin$"
 )
-_OVER = re.compile(r"pending execution|has expired|already (completing|finished)|is not running")
+# What stands before a reason of slurm_errno.c.
+_HEADING = re.compile(
+    r"(?:sbatch: error: Batch job submission failed"
+    r"|scancel: error: Kill job error on job id [\d_+.]+"
+    r"|srun: error: Unable to (?:confirm allocation for|create step for) job [\d_+]+"
+    r"|slurm_\w+(?: error)?|scontrol_print_job error|job script retrieval failed): (?P<reason>.+)"
+)
+
+
+def _each(kind: _Kind, *reasons: str) -> dict[str, _Kind]:
+    return dict.fromkeys(reasons, kind)
+
+
+_REASONS: Mapping[str, _Kind] = {
+    **_each(
+        BackendUnavailable,
+        "Authentication does not apply to request",
+        "Authentication credential expired",
+        "Authentication credential invalid",
+        "Authentication failure",
+        "Broken pipe",
+        "Communication connection failure",
+        "Communication shutdown failure",
+        "Connection forced closed by quiesce timeout",
+        "Connection refused",
+        "Connection rejected by handler",
+        "Connection reset by peer",
+        "Connection timed out",
+        "Connection timed out establishing",
+        "Connection timed out reading",
+        "Connection timed out writing",
+        "Controller is in standby mode, try a different controller",
+        "Failed to connect to authentication agent",
+        "Failed to open authentication public key",
+        "Header lengths are longer than data received",
+        "Invalid authentication credential",
+        "Job can not be altered now, try again later",
+        "Job update not available right now, the DB index is being set, try again in a bit",
+        "MaxJobCount limit reached",
+        "Message receive failure",
+        "Message send failure",
+        "Network is unreachable",
+        "No route to host",
+        "Process is shutting down and closing all communications",
+        "Protocol authentication error",
+        "Rate limit exceeded, please retry later",
+        "Rate limit exceeded, please retry momentarily",
+        "Read would block",
+        "Rejecting authentication of user nobody",
+        "Rejecting authentication of user nobody or group nobody",
+        "Resource temporarily unavailable",
+        "Slurm backup controller in standby mode",
+        "Socket timed out on send/recv operation",
+        "System submissions disabled",
+        "Transport endpoint is not connected",
+        "Unable to connect to database",
+        "Unable to contact slurm controller (connect failure)",
+        "Unable to contact slurm controller (receive failure)",
+        "Unable to contact slurm controller (send failure)",
+        "Unable to contact slurm controller (shutdown failure)",
+        "Unable to create job record, try again",  # before 23.02: MaxJobCount is reached
+        "Unexpected message received",
+        "Unexpected missing socket error",
+        "Write would block",
+        "Zero Bytes were transmitted or received",
+    ),
+    **_each(
+        BackendError,
+        "I/O error writing script/environment to file",
+        "Incompatible versions of client and server code",
+        "Slurm internal error, contact system administrator",
+    ),
+    **_each(
+        Forbidden,
+        "Access denied to requested reservation",
+        "Access/permission denied",
+        "Burst Buffer permission denied",
+        "Invalid user id",
+        "Operation not permitted",
+        "Permission denied",
+        "User's group not permitted to use this partition",
+    ),
+    **_each(NotFound, "Invalid job id specified"),
+    **_each(
+        FailedPrecondition,
+        "Job has already finished",
+        "Job is in held state, pending scheduler release",
+        "Job is not running",
+        "Job is pending execution",
+        "Job/step already completing or completed",
+        "Operation not permitted on individual component of heterogeneous job",
+    ),
+}
+_LIMITS = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
+# Whole lines that no heading and reason make up.
+_LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
+    (re.compile(line), kind)
+    for line, kind in (
+        (r"(?:sacct|sacctmgr|squeue): error: Problem talking to (?:the )?database\b.*", BackendUnavailable),
+        (r"(?:sacct|sacctmgr): error: _open_persist_conn: .*", BackendUnavailable),
+        (r"\w+: (?:error|fatal): (?:fetch_config: |_establish_config_source: |_fetch_child: ).*", BackendUnavailable),
+        (r"\w+: fatal: Could not establish a configuration source", BackendUnavailable),
+        (r"\w+: fatal: Unable to process configuration file", BackendError),
+        (r"sbatch: error: Slurm job queue full, sleeping and retrying\.?", BackendUnavailable),
+        (r"sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\.?", BackendUnavailable),
+        (r"squeue: error: Invalid job id: .*", NotFound),
+        (r"(?:sacct|srun): fatal: Bad job/step specified: .*", NotFound),
+        (r"scancel: error: Invalid job id .*", NotFound),
+        (r"Job \S+ not found", NotFound),
+        (r"srun: error: Slurm job \S+ has expired", FailedPrecondition),
+        (r"srun: error: No directives to start application on any available hetjob components", FailedPrecondition),
+        (r"srun: error: \S+: tasks? \S+: .+", FailedPrecondition),  # how the command ended
+        (r"srun: Force Terminated \S+", FailedPrecondition),
+        (r"Slurm accounting storage is disabled", Unsupported),
+        (r"You are not running a supported accounting_storage plugin", Unsupported),
+    )
+)  # fmt: skip
+_LIMIT = re.compile(r"sbatch: error: (?:QOS|Assoc)(?:Max|Min)\w*Limit", re.IGNORECASE)
 _NOT_FOUND = "Job not found."  # clients look for these very words
+_COMMAND_NOT_FOUND = 127  # of a shell, and of env(1)
+_MISSING = re.compile(
+    r"(?:env: ['‘]?|.*: )(?P<program>s[a-z]+)['’]?: "
+    r"(?:No such file or directory|(?:command )?not found)"
+)
 
 
 def job_not_found() -> NotFound:
@@ -51,8 +165,11 @@ def job_not_found() -> NotFound:
 
 def failed(output: Output) -> ApiError:
     """The error that a failed Slurm command means."""
-    words = output.stderr.strip()
-    kind = _meaning(words) or BackendError
+    missing = _missing(output)
+    if missing is not None:
+        return missing
+    words = _words(output.stderr)
+    kind = _meaning(output.stderr) or BackendError
     if kind is NotFound:
         return job_not_found()
     return kind(words or f"Slurm's command failed with exit status {output.status}.")
@@ -63,21 +180,20 @@ def refused_submission(output: Output) -> ApiError:
 
     That includes what a site's own submission filters say.
     """
-    words = output.stderr.strip()
-    if _LIMIT.search(words):
+    words = _words(output.stderr)
+    if any(_LIMIT.fullmatch(line) or _reason(line) == _LIMITS for line in _own(output.stderr)):
         rejected = "Job submission rejected: accounting/QOS policy limit exceeded."
         return Forbidden(f"{rejected} {words}")
-    kind = _meaning(words)
-    if kind in (None, NotFound) and "sbatch:" in words:
+    kind = _meaning(output.stderr)
+    if kind in (None, NotFound, FailedPrecondition) and any(_own(output.stderr)):
         return InvalidArgument(words)
     return failed(output)
 
 
 def refused_attachment(output: Output) -> ApiError:
     """The error that a failed srun means: besides the usual, a job not running, or a command that fails."""
-    words = output.stderr.strip()
-    if _OVER.search(words) or "Exited with exit code" in words:
-        return FailedPrecondition(words)
+    if _meaning(output.stderr) is FailedPrecondition:
+        return FailedPrecondition(_words(output.stderr))
     return failed(output)
 
 
@@ -86,16 +202,58 @@ def refused_cancellation(output: Output) -> ApiError | None:
 
     A job that has ended already is as cancelled as it can be.
     """
-    words = _TERMINATING.sub("", output.stderr).strip()
-    if "already completing or completed" in words or not (output.status or "error:" in words):
+    told = [line for line in _own(output.stderr) if line.startswith("scancel: error: ")]
+    if not told and output.status == 0:
         return None
-    return failed(Output(output.status, "", words))
+    if told and all(_reason(line) == "Job/step already completing or completed" for line in told):
+        return None
+    return failed(Output(output.status, "", "\n".join(told) or output.stderr))
 
 
-def controller_down(output: Output) -> BackendUnavailable:
+def controller_down(output: Output) -> ApiError:
     """The error that a failed ping means."""
-    return BackendUnavailable(output.stdout.strip() or output.stderr.strip() or "Slurm is down.")
+    missing = _missing(output)
+    if missing is not None:
+        return missing
+    down = [line for line in output.stdout.splitlines() if line.startswith("Slurmctld(")]
+    told = "\n".join(down) or _words(output.stderr)
+    return BackendUnavailable(told or "Slurm is down.")
 
 
-def _meaning(words: str) -> type[ApiError] | None:
-    return next((error for pattern, error in _MEANINGS if pattern.search(words)), None)
+def _own(stderr: str) -> Iterator[str]:
+    """The lines that Slurm's programs wrote themselves."""
+    return (line for line in stderr.splitlines() if _OWN.match(line))
+
+
+def _words(stderr: str) -> str:
+    """What the caller is told: from Slurm's first line on, or all where it said nothing."""
+    lines = stderr.strip().splitlines()
+    first = next((at for at, line in enumerate(lines) if _OWN.match(line)), 0)
+    return "\n".join(lines[first:])
+
+
+def _reason(line: str) -> str | None:
+    found = _HEADING.fullmatch(line)
+    return found["reason"] if found else None
+
+
+def _meaning(stderr: str) -> _Kind | None:
+    """What the last line with a meaning means: a program ends with why it gave up."""
+    kinds = (_kind(line) for line in reversed([*_own(stderr)]))
+    return next((kind for kind in kinds if kind is not None), None)
+
+
+def _kind(line: str) -> _Kind | None:
+    reason = _reason(line)
+    if reason is not None:
+        return _REASONS.get(reason)
+    return next((kind for pattern, kind in _LINES if pattern.fullmatch(line)), None)
+
+
+def _missing(output: Output) -> ProgramMissing | None:
+    """The program that a shell or `env` did not find."""
+    if output.status != _COMMAND_NOT_FOUND or any(_own(output.stderr)):
+        return None
+    last = output.stderr.strip().rpartition("\n")[2]
+    found = _MISSING.fullmatch(last)
+    return ProgramMissing(found["program"]) if found else None

@@ -15,6 +15,7 @@ from passerelle.compute.scheduler import (
     JobMetadata,
     Node,
     Partition,
+    ProgramMissing,
     Reservation,
     State,
     Step,
@@ -23,6 +24,7 @@ from passerelle.compute.scheduler import (
 from passerelle.compute.schedulers.slurm import commands, failures
 from passerelle.compute.schedulers.slurm.job_outputs import merge
 from passerelle.compute.schedulers.slurm.memory import EndedJobs, Histories, History, lacking
+from passerelle.compute.schedulers.slurm.names import job_name
 from passerelle.compute.schedulers.slurm.spellings import is_job_id, is_task
 from passerelle.compute.schedulers.slurm.together import both
 from passerelle.runtime import caller
@@ -53,7 +55,7 @@ class Slurm:
 
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`."""
-        return await self._shell.run(commands.submit_command(job))
+        return await self._shell.run(commands.submit_command(job, await self._name_of(job)))
 
     async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
         """See `Scheduler.jobs`. Names are compared here: Slurm would read a comma in one as two names."""
@@ -131,13 +133,20 @@ class Slurm:
             return user
         try:
             accounts = await self._shell.run(commands.accounts_command(user.user.name))
-        except (BackendError, Unsupported):  # a site without accounting
+        except (BackendError, ProgramMissing, Unsupported):  # a site without accounting
             return user
         return replace(user, accounts=accounts or None)
 
     async def ping(self) -> str:
         """See `Scheduler.ping`."""
         return await self._shell.run(commands.ping_command())
+
+    async def _name_of(self, job: JobDescription) -> str:
+        """The name the job will have; the system is asked for a script's directives only when they matter."""
+        script = job.script or ""
+        if job.environment and job.script_path is not None and job.name is None:
+            script = await self._shell.run(commands.directives_command(job.script_path))
+        return job_name(job.name, script, job.script_path)
 
     async def _queue(self, jobs: tuple[str, ...], steps: tuple[str, ...]) -> tuple[Job, ...]:
         """What slurmctld knows, with the steps that run."""

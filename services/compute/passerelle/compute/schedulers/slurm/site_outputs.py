@@ -33,6 +33,7 @@ _NODE_FLAGS: Mapping[str, str] = {
     "-": "PLANNED",
 }
 _PERSON = re.compile(r"(\d+)(?:\(([^()]*)\))?")
+_CONTROLLER = re.compile(r"^Slurmctld\(.*$", re.MULTILINE)
 _ASSOCIATION = re.compile(
     r"^ClusterName=(\S+) Account=(\S+) UserName=.* DefAssoc=(Yes|No)\b", re.MULTILINE
 )
@@ -152,5 +153,8 @@ def parse_accounts(text: str) -> tuple[Account, ...]:
 
 
 def parse_ping(text: str) -> str:
-    """The first line of `scontrol ping`, such as `Slurmctld(primary) at node1 is UP`."""
-    return text.strip().split("\n", 1)[0]
+    """The first controller's line of `scontrol ping`, such as `Slurmctld(primary) at node1 is UP`."""
+    found = _CONTROLLER.search(text)
+    if found is None:
+        raise BackendError("Slurm answered in a form that is not known here.")
+    return found[0]

@@ -1,0 +1,133 @@
+"""A job's variables reach the job and nothing else: on every registered scheduler, for real.
+
+The job is a program that copies its own environment; no shell could show variables exactly.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from passerelle.compute.scheduler import JobDescription, Scheduler, State
+from passerelle.compute.schedulers.local import Local
+from passerelle.compute.schedulers.slurm import Slurm
+from passerelle.runtime import caller
+from passerelle.runtime.plugins import names
+from tests.cluster_shell import cluster_shell
+from tests.unit.compute.local_shell import LocalShell
+
+_PATIENCE = 60.0  # seconds
+SCRIPT = """#!/usr/bin/python3 -IS
+with open("/proc/self/environ", "rb") as environment:
+    told = environment.read()
+with open("told", "wb") as file:
+    file.write(told)
+"""
+HOSTILE = {
+    "PATH": "{work}/bin",
+    "BASH_ENV": "{work}/bin/sbatch",
+    "ENV": "{work}/bin/sbatch",
+    "IFS": "/a",
+    "SHELLOPTS": "xtrace:noexec",
+    "sbatch": "{work}/bin/sbatch",
+    "program": "{work}/bin/sbatch",
+    "PYTHONSTARTUP": "{work}/bin/sbatch",
+    "PYTHONPATH": "{work}/bin",
+    "LD_LIBRARY_PATH": "{work}/bin",
+    "SBATCH_ACCOUNT": "nosuch",
+    "SBATCH_PARTITION": "nosuch",
+    "SBATCH_EXPORT": "NONE",
+    "SQUEUE_FORMAT": "%n",
+    "SLURM_CLUSTERS": "nosuch",
+    "SLURM_EXIT_ERROR": "0",
+    "BASH_FUNC_exec%%": "() { {work}/bin/sbatch; }",
+    "no name-for a shell": "x",
+    "LINES": "one\ntwo\n",
+    "EQUALS": "a=b=c,d",
+    "UTF8": "日本 é",
+    "EMPTY": "",
+}
+
+
+@dataclass(frozen=True)
+class Real:
+    """A scheduler, and a directory that its jobs and this process see."""
+
+    scheduler: Scheduler
+    user: str
+    work: Path
+
+
+@pytest.fixture
+def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    found = Path("/tmp") / tmp_path_factory.mktemp("environment").name  # others may enter
+    found.mkdir(mode=0o700)
+    yield found
+    shutil.rmtree(found)
+
+
+@asynccontextmanager
+async def local(request: pytest.FixtureRequest, work: Path) -> AsyncIterator[Real]:
+    shell = LocalShell(work)
+    scheduler = Local(shell, Local.Options(python=sys.executable, kill_wait=0.2))
+    yield Real(scheduler, (await scheduler.user_info()).user.name, work)
+
+
+@asynccontextmanager
+async def slurm(request: pytest.FixtureRequest, work: Path) -> AsyncIterator[Real]:
+    cluster = request.getfixturevalue("cluster")
+    shutil.chown(work, "alice", "alice")
+    async with cluster_shell(cluster) as shell:
+        yield Real(Slurm(shell, Slurm.Options()), "alice", work)
+
+
+SYSTEMS = {"local": local, "slurm": slurm}
+
+
+@pytest.fixture(params=names("passerelle.schedulers"))
+async def system(request: pytest.FixtureRequest, work: Path) -> AsyncIterator[Real]:
+    user = "alice" if request.param == "slurm" else "me"
+    with caller.bind(caller.Caller(user, "")):
+        async with SYSTEMS[request.param](request, work) as found:
+            yield found
+
+
+async def told(system: Real, environment: dict[str, str]) -> dict[str, str]:
+    """The environment that a job with these variables finds."""
+    told = system.work / "told"
+    told.unlink(missing_ok=True)
+    job = JobDescription(str(system.work), script=SCRIPT, environment=environment)
+    with caller.bind(caller.Caller(system.user, "")):
+        job_id = await system.scheduler.submit(job)
+        async with asyncio.timeout(_PATIENCE):
+            while not (await system.scheduler.job(job_id))[0].status.state.ended:
+                await asyncio.sleep(0.2)
+        (ended,) = await system.scheduler.job(job_id)
+    assert ended.status.state is State.SUCCEEDED
+    text = told.read_bytes().decode("utf-8", "surrogateescape")
+    return dict(pair.split("=", 1) for pair in text.split("\0") if pair)
+
+
+async def test_hostile_variables_reach_the_job_exactly_and_nothing_else(system: Real) -> None:
+    trap = system.work / "bin" / "sbatch"
+    trap.parent.mkdir()
+    trap.write_text(f"#!/bin/sh\necho trapped >>{system.work}/trapped\necho 4242\n")
+    trap.chmod(0o755)
+    os.symlink("sbatch", trap.parent / "env")
+    wanted = {name: value.replace("{work}", str(system.work)) for name, value in HOSTILE.items()}
+    plain = await told(system, {"F7T_version": "v2.0.0"})
+    found = await told(system, wanted)
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert not (system.work / "trapped").exists()
+    others = plain.keys() - wanted.keys() - {"F7T_version"}
+    assert others <= found.keys()
+    own = ("SLURM", "PASSERELLE_JOB_ID")
+    assert {
+        name: plain[name] for name in others if not name.startswith(own)
+    }.items() <= found.items()
