@@ -38,10 +38,10 @@ def running_site(*arguments: str, environment: Mapping[str, str]) -> Iterator[di
 
     Raises RuntimeError with its last words if it does not come up.
     """
-    with tempfile.TemporaryFile("w+") as words:
+    with tempfile.TemporaryFile("w+") as words, tempfile.TemporaryDirectory() as state:
         process = subprocess.Popen(
             (str(PASSERELLE), "up", "--json", *arguments),
-            env=os.environ | environment,
+            env={**os.environ, "XDG_STATE_HOME": state, **environment},
             stdout=subprocess.PIPE,
             stderr=words,
             text=True,

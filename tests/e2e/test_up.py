@@ -38,6 +38,12 @@ class Own:
             found[argv[argv.index("serve") + 1] if "serve" in argv else "envoy"] = pid
         return found
 
+    @property
+    def run_directory(self) -> Path:
+        """The private directory of this run."""
+        argv = Path(f"/proc/{self.processes()['auth']}/cmdline").read_text().split("\0")
+        return Path(argv[argv.index("--config") + 1]).parent
+
     def get(self, path: str) -> httpx.Response:
         """One request, with the token that `up` printed."""
         headers = {"Authorization": f"Bearer {self.ready['token']}"}
@@ -93,7 +99,7 @@ def test_every_service_runs_as_a_process_of_its_own(own: Own) -> None:
 
 
 def test_nothing_secret_stands_in_an_argument(own: Own) -> None:
-    site = Path(own.ready["logs"]).parent / "site.yaml"
+    site = own.run_directory / "site.yaml"
     assert site.stat().st_mode & 0o077 == 0
     assert site.parent.stat().st_mode & 0o077 == 0
     secret = Path(own.environment["XDG_STATE_HOME"]).glob("passerelle/*/client_secret")
@@ -182,7 +188,7 @@ def _failed_start(directory: Path, text: str) -> subprocess.CompletedProcess[str
     config.write_text(text)
     return subprocess.run(
         (PASSERELLE, "up", "--config", str(config)),
-        env=os.environ | {"PASSERELLE_PORT": str(free_port())},
+        env=os.environ | {"PASSERELLE_PORT": str(free_port()), "XDG_STATE_HOME": str(directory)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -217,11 +223,14 @@ def test_a_clean_end_leaves_nothing(tmp_path: Path, number: signal.Signals) -> N
     with running_site(environment=environment) as ready:
         instance = Own(ready, environment, tmp_path)
         pids = instance.processes().values()
+        directory = instance.run_directory
         assert instance.get("/filesystem/local/ops/ls?path=/tmp").status_code == 200
         os.kill(ready["pid"], number)
         _until_gone(ready["pid"])
         assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
-    assert not Path(ready["logs"]).parent.exists()
+    assert not directory.exists()
+    assert "issued an SSH credential" in (Path(ready["logs"]) / "auth.log").read_text()
+    assert '"stopped"' in (Path(ready["logs"]) / "up.log").read_text()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(environment["PASSERELLE_PORT"]))) != 0
 
@@ -229,11 +238,12 @@ def test_a_clean_end_leaves_nothing(tmp_path: Path, number: signal.Signals) -> N
 def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
     environment = {"PASSERELLE_PORT": str(free_port()), "XDG_STATE_HOME": str(tmp_path)}
     with running_site(environment=environment) as ready:
-        pids = Own(ready, environment, tmp_path).processes().values()
+        instance = Own(ready, environment, tmp_path)
+        pids, directory = instance.processes().values(), instance.run_directory
         os.kill(ready["pid"], signal.SIGKILL)
         for pid in pids:
             _until_gone(pid)
-    shutil.rmtree(Path(ready["logs"]).parent)
+    shutil.rmtree(directory)
 
 
 def test_a_plugin_that_is_not_there_stops_the_whole_with_a_message(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from passerelle.gateway.supervisor import (
     Child,
     Supervisor,
 )
+from passerelle.gateway.up_logs import LogFile
 
 STAYS = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {STAYS}"
@@ -37,7 +38,7 @@ def supervisor_of(directory: Path, *children: Child) -> tuple[Supervisor, Told]:
     supervisor = Supervisor(
         children,
         environment={"GREETING": "hello"},
-        log_of=lambda child: directory / child.name,
+        log_of=lambda child: LogFile(directory / child.name, size=1 << 20, keep=1),
         tell=told.append,
     )
     return supervisor, told
@@ -60,7 +61,7 @@ async def supervised(directory: Path, *children: Child) -> AsyncIterator[tuple[S
 
 
 async def lines(path: Path, count: int) -> list[str]:
-    while not path.exists() or len(path.read_text().splitlines()) < count:
+    while not path.exists() or path.read_text().count("\n") < count:
         await asyncio.sleep(0.01)
     return path.read_text().splitlines()
 

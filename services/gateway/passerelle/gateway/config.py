@@ -15,6 +15,27 @@ class Tls(Section):
     key: Path = Field(description="Its private key, PEM.")
 
 
+class Logs(Section):
+    """The log files of `passerelle up`, one for each process, and the audit log."""
+
+    directory: Path | None = Field(
+        default=None,
+        description="Where they are; when unset, $LOGS_DIRECTORY (as systemd sets it), or else "
+        "$XDG_STATE_HOME/passerelle/PORT/logs.",
+    )
+    max_size: int = Field(
+        default=32 << 20,
+        ge=1024,
+        description="A file of about this size is moved away and a new one begun, bytes.",
+    )
+    keep: int = Field(
+        default=8, ge=1, description="How many old files of each process are kept; older ones go."
+    )
+    keep_audit: int = Field(
+        default=100, ge=1, description="How many old files of the audit log are kept."
+    )
+
+
 class GatewaySection(Section):
     """What Envoy listens on and lets through."""
 
@@ -46,6 +67,7 @@ class GatewaySection(Section):
     access_log: bool = Field(
         default=True, description="Log one JSON line per request to stderr, without query values."
     )
+    logs: Logs = Logs()
     admin: str | None = Field(
         default=None,
         description="host:port of Envoy's admin interface and statistics; only loopback is accepted.",

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from passerelle.gateway.up_logs import state_directory
 from passerelle.gateway.up_site import free_ports, write_private
 from passerelle.runtime.config import ConfigError
 
@@ -23,7 +24,7 @@ _SITE = "site.yaml"
 
 def started(port: int) -> Path:
     """The configuration of the embedded default on that port; ConfigError when it never was started."""
-    path = _state_directory(port) / _SITE
+    path = state_directory(port) / _SITE
     if not path.exists():
         raise ConfigError(
             f"the embedded default never ran on port {port}: start it with `passerelle up`"
@@ -33,17 +34,12 @@ def started(port: int) -> Path:
 
 def prepare(port: int) -> Path:
     """Write the configuration of the embedded default on `port`, with the keys it names; returns its path."""
-    state = _state_directory(port)
+    state = state_directory(port)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     state.chmod(0o700)
     path = state / _SITE
     write_private(path, _text(port, state))
     return path
-
-
-def _state_directory(port: int) -> Path:
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "passerelle" / str(port)
 
 
 def _text(port: int, state: Path) -> str:

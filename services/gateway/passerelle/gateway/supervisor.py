@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from passerelle.gateway import up_report
+from passerelle.gateway import up_pipes, up_report
+from passerelle.gateway.up_logs import LogFile
 
 EXIT_CONFIG = os.EX_CONFIG
 """The exit status by which a child says that its configuration is wrong, so that starting it again is no use."""
@@ -69,7 +69,7 @@ class Supervisor:
         children: Sequence[Child],
         *,
         environment: Mapping[str, str],
-        log_of: Callable[[Child], Path | None],
+        log_of: Callable[[Child], LogFile | None],
         tell: Callable[[str], None],
     ) -> None:
         self.settled = False
@@ -80,6 +80,7 @@ class Supervisor:
         self._log_of = log_of
         self._tell = tell
         self._running: dict[Child, asyncio.subprocess.Process] = {}
+        self._pipes: dict[Child, list[up_pipes.Pipe]] = {}
 
     async def run(self, until: Coroutine[Any, Any, object]) -> None:
         """Keep the children alive until `until` ends, then stop them all.
@@ -98,6 +99,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(end, *keepers, return_exceptions=True)
             await self._stop()
+            await up_pipes.read_to_the_end([p for pipes in self._pipes.values() for p in pipes])
 
     async def ready(self, child: Child) -> None:
         """Return when a process of `child` has reported that it is ready."""
@@ -131,57 +133,40 @@ class Supervisor:
 
     async def _live(self, child: Child) -> tuple[int, str]:
         """One life of a child; returns its exit status, negative for a signal, and what it reported to be wrong."""
-        hearing, telling = os.pipe()
-        try:
-            process = await self._started(child, telling)
-        except BaseException:
-            os.close(hearing)
-            raise
-        finally:
-            os.close(telling)
+        log, said = self._log_of(child), bytearray()
+
+        def hear(data: bytes) -> None:
+            said.extend(data)
+            if said == up_report.READY.encode():
+                self._ready[child].set()
+
+        pipes = [await up_pipes.opened(take) for take in (hear, *([log.write] if log else []))]
+        self._pipes[child] = pipes
+        process = await self._started(child, pipes[0].writing, pipes[-1].writing if log else 2)
         self._running[child] = process
-        report = asyncio.create_task(self._report(child, hearing))
-        try:
-            status = await process.wait()
-            del self._running[child]
-            return status, await report
-        finally:
-            report.cancel()
+        status = await process.wait()
+        del self._running[child]
+        await up_pipes.read_to_the_end(self._pipes.pop(child))
+        text = said.decode(errors="replace")
+        return status, "" if text == up_report.READY else text
 
-    async def _report(self, child: Child, descriptor: int) -> str:
-        """What the child says over its pipe, if that is not that it is ready."""
-        reader = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
-        )
-        try:
-            text = (await reader.read()).decode(errors="replace")
-        finally:
-            transport.close()
-        if text == up_report.READY:
-            self._ready[child].set()
-            return ""
-        return text
-
-    async def _started(self, child: Child, telling: int) -> asyncio.subprocess.Process:
-        """A new process of `child`, which reports by the descriptor `telling`."""
-        path = self._log_of(child)
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if path else None
+    async def _started(self, child: Child, report: int, output: int) -> asyncio.subprocess.Process:
+        """A new process of `child`, with descriptors to report by and to write to, which are closed here."""
         try:
             return await asyncio.create_subprocess_exec(
                 *child.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log if log is not None else 2,
-                stderr=log if log is not None else 2,
-                env={**self._environment, up_report.VARIABLE: str(telling)},
-                pass_fds=(*child.descriptors, telling),
+                stdout=output,
+                stderr=output,
+                env={**self._environment, up_report.VARIABLE: str(report)},
+                pass_fds=(*child.descriptors, report),
                 start_new_session=True,  # Ctrl-C is for us alone: we stop the children in order
             )
         except OSError as error:
             raise CannotRun(child, _not_started(child.argv[0], error)) from None
         finally:
-            if log is not None:
-                os.close(log)
+            for descriptor in {report, output} - {2}:
+                os.close(descriptor)
 
     def _demand_hope(self, child: Child, status: int, reported: str, short_lives: int) -> None:
         if self.settled:

@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from passerelle.gateway import tls_files, tokens, up_ready, up_site
-from passerelle.gateway.config import Tls
+from passerelle.gateway import tls_files, tokens, up_logs, up_ready, up_site
+from passerelle.gateway.config import Logs, Tls
 from passerelle.gateway.supervisor import BadConfiguration, CannotRun, Child, Supervisor
+from passerelle.gateway.up_logs import LogFile, SiteLogs
 from passerelle.gateway.up_standby import Standby
 from passerelle.runtime import sockets
 from passerelle.runtime.config import ConfigError, load
@@ -49,6 +50,10 @@ class Up:
         tls = data["gateway"].get("tls")
         self._tls = Tls(**tls) if tls else None
         self._url = up_ready.public_url(data["gateway"]["listen"], tls=bool(tls))
+        settings, port = Logs(**data["gateway"].get("logs") or {}), self._url.rpartition(":")[2]
+        self._logs = SiteLogs(up_logs.directory(settings, int(port)), settings)
+        own = self._logs.directory / up_logs.AUDIT
+        self._audit_log = Path(data["services"].get("audit_log") or own)
 
     async def run(self) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP; raises CannotStart when the site does not come up or stay up.
@@ -59,6 +64,9 @@ class Up:
         if self._tls:
             tls_files.require_pair(self._tls)
         async with AsyncExitStack() as stack:
+            stack.callback(self._logs.close)
+            bounding = asyncio.create_task(self._logs.keep_bounded(self._audit_log))
+            stack.callback(bounding.cancel)
             directory = stack.enter_context(up_site.run_directory(self._data))
             # Kept open here, so that their clients wait while the server restarts.
             kept = {name: stack.enter_context(listening(name)) for name in self._development}
@@ -75,21 +83,20 @@ class Up:
                     "MALLOC_ARENA_MAX": "2",
                     **sockets.environment(kept),
                 },
-                log_of=lambda child: self._log_of(directory, child),
-                tell=tell,
+                log_of=self._log_of,
+                tell=self._tell,
             )
             stopped = _on_signals(supervisor)
-            tell(
-                f"starting {', '.join(child.name for child in children)}; logs: {self._where(directory)}"
-            )
+            names = ", ".join(child.name for child in children)
+            self._tell(f"starting {names}; logs: {self._where}")
             try:
                 await supervisor.run(self._serve(supervisor, children, directory, stopped))
             except BadConfiguration as error:
-                why = error.reported or f"{error}\n{self._last_words(directory, error.child)}"
+                why = error.reported or f"{error}\n{self._last_words(error.child)}"
                 raise ConfigError(why) from None
             except CannotRun as error:
-                raise CannotStart(f"{error}\n{self._last_words(directory, error.child)}") from None
-        tell("stopped")
+                raise CannotStart(f"{error}\n{self._last_words(error.child)}") from None
+            self._tell("stopped")
 
     async def _serve(
         self,
@@ -107,7 +114,7 @@ class Up:
             await asyncio.to_thread(self._announce, directory)
         ready.cancel()
         await stopping
-        tell("stopping")
+        self._tell("stopping")
 
     async def _ready(self, supervisor: Supervisor, children: Sequence[Child]) -> None:
         """Return when every process has said that it works, and a request through all of them has succeeded."""
@@ -117,7 +124,7 @@ class Up:
             # Envoy cannot report; it works when what it leads to answers.
             await (self._answering() if child.name == ENVOY else supervisor.ready(child))
             waiting.discard(child.name)
-            tell(f"{child.name} listens on {', '.join(child.addresses)}")
+            self._tell(f"{child.name} listens on {', '.join(child.addresses)}")
 
         try:
             async with asyncio.timeout(_READY_SECONDS):
@@ -135,7 +142,7 @@ class Up:
         except (ConfigError, tokens.NoToken):
             token = None
         if self._as_json:
-            ready = {"ready": self._url, "token": token, "logs": self._where(directory)}
+            ready = {"ready": self._url, "token": token, "logs": self._where}
             print(json.dumps({**ready, "pid": os.getpid()}), flush=True)
             return
         print(
@@ -175,23 +182,22 @@ class Up:
         last = {"stop_order": 2, "grace": 3.0, "on_death": standby.take_over}
         return [*services, child(ENVOY, self._data["gateway"]["listen"], **last)]
 
-    def _log_of(self, directory: Path, child: Child) -> Path | None:
-        return None if self._verbose else directory / "logs" / f"{child.name}.log"
+    def _log_of(self, child: Child) -> LogFile | None:
+        return None if self._verbose else self._logs.file(child.name)
 
-    def _where(self, directory: Path) -> str:
-        return "here" if self._verbose else str(directory / "logs")
+    @property
+    def _where(self) -> str:
+        return "here" if self._verbose else str(self._logs.directory)
 
-    def _last_words(self, directory: Path, child: Child) -> str:
-        path = self._log_of(directory, child)
-        if path is None or not path.exists():
-            return ""
-        lines = path.read_text(errors="replace").splitlines()
-        return "\n".join(f"  {child.name}: {line}" for line in lines[-_LOG_LINES:])
+    def _last_words(self, child: Child) -> str:
+        log = self._log_of(child)
+        lines = log.last_lines(_LOG_LINES) if log else []
+        return "\n".join(f"  {child.name}: {line}" for line in lines)
 
-
-def tell(text: str) -> None:
-    """Tell the person at the terminal what happens."""
-    print(f"passerelle: {text}", file=sys.stderr, flush=True)
+    def _tell(self, text: str) -> None:
+        """Tell the person at the terminal what happens, and the log, for those who come later."""
+        print(f"passerelle: {text}", file=sys.stderr, flush=True)
+        self._logs.note(text)
 
 
 def _on_signals(supervisor: Supervisor) -> asyncio.Event:

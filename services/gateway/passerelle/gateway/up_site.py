@@ -122,7 +122,6 @@ def run_directory(data: dict[str, Any]) -> Iterator[Path]:
     """A private directory with the completed site in `site.yaml`, for the children to read; removed at the end."""
     with TemporaryDirectory(prefix="passerelle-") as name:
         directory = Path(name)
-        (directory / "logs").mkdir()
         write_private(directory / "site.yaml", yaml.safe_dump(data, sort_keys=False))
         yield directory
 
