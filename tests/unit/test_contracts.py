@@ -59,6 +59,25 @@ def test_every_rpc_declares_access(method: str) -> None:
         assert not demand.relation
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_rpc_says_whether_it_changes_something(method: str) -> None:
+    """What changes something is audited; who may only read by the contract's scope can start a staging job at most."""
+    demand = demands(method)
+    assert demand.effect != access_pb2.Access.EFFECT_UNSPECIFIED
+    reading = demand.scope.endswith(".read") and "Download" not in method
+    assert not (reading and demand.effect == access_pb2.Access.CHANGES)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_change_is_about_can_be_read_from_its_request(method: str) -> None:
+    service, name = method.lstrip("/").split("/")
+    (found,) = [m for s in SERVICES if s.full_name == service for m in s.methods if m.name == name]
+    fields = set(found.input_type.fields_by_name)
+    if demands(method).effect == access_pb2.Access.CHANGES:
+        assert "system" in fields
+        assert fields & {"job_id", "path", "body", "job"} or name == "IssueSshCredential"
+
+
 def test_an_undeclared_rpc_is_found() -> None:
     assert health_pb2.DESCRIPTOR  # loaded, so that the pool knows the service
     with pytest.raises(LookupError, match="declares no access"):

@@ -39,6 +39,20 @@ async def test_a_good_token_tells_who_it_stands_for(idp: Idp, auth: Auth) -> Non
     assert principal.expire_time.seconds == claims["exp"]
 
 
+@pytest.mark.parametrize(
+    ("claims", "client_id"),
+    [
+        ({"azp": "portal", "client_id": "other"}, "portal"),
+        ({"client_id": "robot"}, "robot"),
+        ({}, ""),
+    ],
+)
+async def test_the_client_that_a_token_was_issued_to(
+    idp: Idp, auth: Auth, claims: dict[str, str], client_id: str
+) -> None:
+    assert (await auth.authorize(idp.token(**claims))).client_id == client_id
+
+
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA"])
 async def test_every_default_algorithm(idp: Idp, auth: Auth, algorithm: str) -> None:
     idp.key = SigningKey("other", algorithm)

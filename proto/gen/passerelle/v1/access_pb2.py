@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apasserelle/v1/access.proto\x12\rpasserelle.v1\x1a google/protobuf/descriptor.proto\"\xf8\x01\n\x06\x41\x63\x63\x65ss\x12\x30\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1e.passerelle.v1.Access.Audience\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x10\n\x08relation\x18\x03 \x01(\t\x12(\n\x04\x61lso\x18\x04 \x03(\x0b\x32\x1a.passerelle.v1.Access.Also\x1a\'\n\x04\x41lso\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x10\n\x08relation\x18\x02 \x01(\t\"H\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x08\n\x04USER\x10\x02\x12\x0c\n\x08INTERNAL\x10\x03:G\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x15.passerelle.v1.Access:4\n\tserved_by\x12\x1f.google.protobuf.ServiceOptions\x18\xd2\x86\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apasserelle/v1/access.proto\x12\rpasserelle.v1\x1a google/protobuf/descriptor.proto\"\xe0\x02\n\x06\x41\x63\x63\x65ss\x12\x30\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1e.passerelle.v1.Access.Audience\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x10\n\x08relation\x18\x03 \x01(\t\x12(\n\x04\x61lso\x18\x04 \x03(\x0b\x32\x1a.passerelle.v1.Access.Also\x12,\n\x06\x65\x66\x66\x65\x63t\x18\x05 \x01(\x0e\x32\x1c.passerelle.v1.Access.Effect\x1a\'\n\x04\x41lso\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x10\n\x08relation\x18\x02 \x01(\t\"8\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\t\n\x05READS\x10\x01\x12\x0b\n\x07\x43HANGES\x10\x02\"H\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\n\n\x06PUBLIC\x10\x01\x12\x08\n\x04USER\x10\x02\x12\x0c\n\x08INTERNAL\x10\x03:G\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x15.passerelle.v1.Access:4\n\tserved_by\x12\x1f.google.protobuf.ServiceOptions\x18\xd2\x86\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'passerelle.v1.access_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESS']._serialized_start=80
-  _globals['_ACCESS']._serialized_end=328
-  _globals['_ACCESS_ALSO']._serialized_start=215
-  _globals['_ACCESS_ALSO']._serialized_end=254
-  _globals['_ACCESS_AUDIENCE']._serialized_start=256
-  _globals['_ACCESS_AUDIENCE']._serialized_end=328
+  _globals['_ACCESS']._serialized_end=432
+  _globals['_ACCESS_ALSO']._serialized_start=261
+  _globals['_ACCESS_ALSO']._serialized_end=300
+  _globals['_ACCESS_EFFECT']._serialized_start=302
+  _globals['_ACCESS_EFFECT']._serialized_end=358
+  _globals['_ACCESS_AUDIENCE']._serialized_start=360
+  _globals['_ACCESS_AUDIENCE']._serialized_end=432
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,29 @@ class Access(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Effect:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Access._Effect.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        EFFECT_UNSPECIFIED: Access._Effect.ValueType  # 0
+        """Never valid: an RPC must say what it does."""
+        READS: Access._Effect.ValueType  # 1
+        """Looks, and leaves everything as it was."""
+        CHANGES: Access._Effect.ValueType  # 2
+        """Changes, starts or ends something for somebody."""
+
+    class Effect(_Effect, metaclass=_EffectEnumTypeWrapper):
+        """What an RPC does."""
+
+    EFFECT_UNSPECIFIED: Access.Effect.ValueType  # 0
+    """Never valid: an RPC must say what it does."""
+    READS: Access.Effect.ValueType  # 1
+    """Looks, and leaves everything as it was."""
+    CHANGES: Access.Effect.ValueType  # 2
+    """Changes, starts or ends something for somebody."""
+
     class _Audience:
         ValueType = _typing.NewType("ValueType", _builtins.int)
         V: _TypeAlias = ValueType  # noqa: Y015
@@ -82,12 +105,15 @@ class Access(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     RELATION_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
     audience: Global___Access.Audience.ValueType
     """Who may call at all."""
     scope: _builtins.str
     """The OAuth scope the token must carry where a site enforces scopes. Only for `USER`."""
     relation: _builtins.str
     """The relation the caller must have on the system that the request names. Only for `USER`."""
+    effect: Global___Access.Effect.ValueType
+    """What the RPC does to the world. What changes something is written to the audit log."""
     @_builtins.property
     def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access.Also]:
         """What the caller must have besides, on other systems that the request names."""
@@ -99,10 +125,11 @@ class Access(_message.Message):
         scope: _builtins.str = ...,
         relation: _builtins.str = ...,
         also: _abc.Iterable[Global___Access.Also] | None = ...,
+        effect: Global___Access.Effect.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "audience", b"audience", "relation", b"relation", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "audience", b"audience", "effect", b"effect", "relation", b"relation", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

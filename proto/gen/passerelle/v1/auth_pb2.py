@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from passerelle.v1 import access_pb2 as passerelle_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18passerelle/v1/auth.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"\x0f\n\rWhoAmIRequest\"\x7f\n\tPrincipal\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x10\x41uthorizeRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x10\n\x08relation\x18\x03 \x01(\t\x12\x0e\n\x06system\x18\x04 \x01(\t\"N\n\x19IssueSshCredentialRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x12\n\npublic_key\x18\x03 \x01(\t\"|\n\rSshCredential\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\t\x12\x13\n\x0bprivate_key\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2x\n\x0b\x41uthService\x12_\n\x06WhoAmI\x12\x1c.passerelle.v1.WhoAmIRequest\x1a\x18.passerelle.v1.Principal\"\x1d\x8a\xb5\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auth/whoami\x1a\x08\x92\xb5\x18\x04\x61uth2\xcf\x01\n\rAccessService\x12N\n\tAuthorize\x12\x1f.passerelle.v1.AuthorizeRequest\x1a\x18.passerelle.v1.Principal\"\x06\x8a\xb5\x18\x02\x08\x03\x12\x64\n\x12IssueSshCredential\x12(.passerelle.v1.IssueSshCredentialRequest\x1a\x1c.passerelle.v1.SshCredential\"\x06\x8a\xb5\x18\x02\x08\x03\x1a\x08\x92\xb5\x18\x04\x61uthb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18passerelle/v1/auth.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"\x0f\n\rWhoAmIRequest\"\x92\x01\n\tPrincipal\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tclient_id\x18\x06 \x01(\t\"R\n\x10\x41uthorizeRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x10\n\x08relation\x18\x03 \x01(\t\x12\x0e\n\x06system\x18\x04 \x01(\t\"N\n\x19IssueSshCredentialRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x12\n\npublic_key\x18\x03 \x01(\t\"|\n\rSshCredential\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\t\x12\x13\n\x0bprivate_key\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2z\n\x0b\x41uthService\x12\x61\n\x06WhoAmI\x12\x1c.passerelle.v1.WhoAmIRequest\x1a\x18.passerelle.v1.Principal\"\x1f\x8a\xb5\x18\x04\x08\x02(\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auth/whoami\x1a\x08\x92\xb5\x18\x04\x61uth2\xd3\x01\n\rAccessService\x12P\n\tAuthorize\x12\x1f.passerelle.v1.AuthorizeRequest\x1a\x18.passerelle.v1.Principal\"\x08\x8a\xb5\x18\x04\x08\x03(\x01\x12\x66\n\x12IssueSshCredential\x12(.passerelle.v1.IssueSshCredentialRequest\x1a\x1c.passerelle.v1.SshCredential\"\x08\x8a\xb5\x18\x04\x08\x03(\x02\x1a\x08\x92\xb5\x18\x04\x61uthb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,25 +37,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE']._loaded_options = None
   _globals['_AUTHSERVICE']._serialized_options = b'\222\265\030\004auth'
   _globals['_AUTHSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\212\265\030\002\010\002\202\323\344\223\002\021\022\017/v1/auth/whoami'
+  _globals['_AUTHSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\212\265\030\004\010\002(\001\202\323\344\223\002\021\022\017/v1/auth/whoami'
   _globals['_ACCESSSERVICE']._loaded_options = None
   _globals['_ACCESSSERVICE']._serialized_options = b'\222\265\030\004auth'
   _globals['_ACCESSSERVICE'].methods_by_name['Authorize']._loaded_options = None
-  _globals['_ACCESSSERVICE'].methods_by_name['Authorize']._serialized_options = b'\212\265\030\002\010\003'
+  _globals['_ACCESSSERVICE'].methods_by_name['Authorize']._serialized_options = b'\212\265\030\004\010\003(\001'
   _globals['_ACCESSSERVICE'].methods_by_name['IssueSshCredential']._loaded_options = None
-  _globals['_ACCESSSERVICE'].methods_by_name['IssueSshCredential']._serialized_options = b'\212\265\030\002\010\003'
+  _globals['_ACCESSSERVICE'].methods_by_name['IssueSshCredential']._serialized_options = b'\212\265\030\004\010\003(\002'
   _globals['_WHOAMIREQUEST']._serialized_start=134
   _globals['_WHOAMIREQUEST']._serialized_end=149
-  _globals['_PRINCIPAL']._serialized_start=151
-  _globals['_PRINCIPAL']._serialized_end=278
-  _globals['_AUTHORIZEREQUEST']._serialized_start=280
-  _globals['_AUTHORIZEREQUEST']._serialized_end=362
-  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_start=364
-  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_end=442
-  _globals['_SSHCREDENTIAL']._serialized_start=444
-  _globals['_SSHCREDENTIAL']._serialized_end=568
-  _globals['_AUTHSERVICE']._serialized_start=570
-  _globals['_AUTHSERVICE']._serialized_end=690
-  _globals['_ACCESSSERVICE']._serialized_start=693
-  _globals['_ACCESSSERVICE']._serialized_end=900
+  _globals['_PRINCIPAL']._serialized_start=152
+  _globals['_PRINCIPAL']._serialized_end=298
+  _globals['_AUTHORIZEREQUEST']._serialized_start=300
+  _globals['_AUTHORIZEREQUEST']._serialized_end=382
+  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_start=384
+  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_end=462
+  _globals['_SSHCREDENTIAL']._serialized_start=464
+  _globals['_SSHCREDENTIAL']._serialized_end=588
+  _globals['_AUTHSERVICE']._serialized_start=590
+  _globals['_AUTHSERVICE']._serialized_end=712
+  _globals['_ACCESSSERVICE']._serialized_start=715
+  _globals['_ACCESSSERVICE']._serialized_end=926
 # @@protoc_insertion_point(module_scope)

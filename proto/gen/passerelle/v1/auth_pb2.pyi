@@ -47,12 +47,15 @@ class Principal(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
     username: _builtins.str
     """The account name on the systems, from the issuer's configured claim."""
     issuer: _builtins.str
     """The token's `iss`."""
     subject: _builtins.str
     """The token's `sub`; empty when it has none."""
+    client_id: _builtins.str
+    """The OAuth client that the token was issued to: its `azp`, or else its `client_id`; empty when it has neither."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The scopes the token carries."""
@@ -69,10 +72,11 @@ class Principal(_message.Message):
         subject: _builtins.str = ...,
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        client_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issuer", b"issuer", "scopes", b"scopes", "subject", b"subject", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expire_time", b"expire_time", "issuer", b"issuer", "scopes", b"scopes", "subject", b"subject", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from passerelle.v1 import access_pb2 as passerelle_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/systems.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"\x14\n\x12ListSystemsRequest\"=\n\x13ListSystemsResponse\x12&\n\x07systems\x18\x01 \x03(\x0b\x32\x15.passerelle.v1.System\"\"\n\x10GetSystemRequest\x12\x0e\n\x06system\x18\x01 \x01(\t\"\x9b\x01\n\x06System\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tscheduler\x18\x02 \x01(\t\x12\x19\n\x11scheduler_version\x18\x03 \x01(\t\x12.\n\x0b\x66ilesystems\x18\x04 \x03(\x0b\x32\x19.passerelle.v1.Filesystem\x12%\n\x06health\x18\x05 \x03(\x0b\x32\x15.passerelle.v1.Health\"G\n\nFilesystem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tdata_type\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65\x66\x61ult_work_dir\x18\x03 \x01(\x08\"\x90\x02\n\x06Health\x12.\n\x07service\x18\x01 \x01(\x0e\x32\x1d.passerelle.v1.Health.Service\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07message\x18\x04 \x01(\t\x12.\n\ncheck_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x07Service\x12\x17\n\x13SERVICE_UNSPECIFIED\x10\x00\x12\x07\n\x03SSH\x10\x01\x12\r\n\tSCHEDULER\x10\x02\x12\x0e\n\nFILESYSTEM\x10\x03\x32\x9d\x02\n\x0eSystemsService\x12}\n\x0bListSystems\x12!.passerelle.v1.ListSystemsRequest\x1a\".passerelle.v1.ListSystemsResponse\"\'\x8a\xb5\x18\x10\x08\x02\x12\x0csystems.read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/systems\x12\x7f\n\tGetSystem\x12\x1f.passerelle.v1.GetSystemRequest\x1a\x15.passerelle.v1.System\":\x8a\xb5\x18\x1a\x08\x02\x12\x0csystems.read\x1a\x08\x63\x61n_read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/systems/{system}\x1a\x0b\x92\xb5\x18\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/systems.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"\x14\n\x12ListSystemsRequest\"=\n\x13ListSystemsResponse\x12&\n\x07systems\x18\x01 \x03(\x0b\x32\x15.passerelle.v1.System\"\"\n\x10GetSystemRequest\x12\x0e\n\x06system\x18\x01 \x01(\t\"\x9b\x01\n\x06System\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tscheduler\x18\x02 \x01(\t\x12\x19\n\x11scheduler_version\x18\x03 \x01(\t\x12.\n\x0b\x66ilesystems\x18\x04 \x03(\x0b\x32\x19.passerelle.v1.Filesystem\x12%\n\x06health\x18\x05 \x03(\x0b\x32\x15.passerelle.v1.Health\"G\n\nFilesystem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tdata_type\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65\x66\x61ult_work_dir\x18\x03 \x01(\x08\"\x90\x02\n\x06Health\x12.\n\x07service\x18\x01 \x01(\x0e\x32\x1d.passerelle.v1.Health.Service\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07message\x18\x04 \x01(\t\x12.\n\ncheck_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"J\n\x07Service\x12\x17\n\x13SERVICE_UNSPECIFIED\x10\x00\x12\x07\n\x03SSH\x10\x01\x12\r\n\tSCHEDULER\x10\x02\x12\x0e\n\nFILESYSTEM\x10\x03\x32\xa2\x02\n\x0eSystemsService\x12\x7f\n\x0bListSystems\x12!.passerelle.v1.ListSystemsRequest\x1a\".passerelle.v1.ListSystemsResponse\")\x8a\xb5\x18\x12\x08\x02\x12\x0csystems.read(\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/systems\x12\x81\x01\n\tGetSystem\x12\x1f.passerelle.v1.GetSystemRequest\x1a\x15.passerelle.v1.System\"<\x8a\xb5\x18\x1c\x08\x02\x12\x0csystems.read\x1a\x08\x63\x61n_read(\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/systems/{system}\x1a\x0b\x92\xb5\x18\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYSTEMSSERVICE']._loaded_options = None
   _globals['_SYSTEMSSERVICE']._serialized_options = b'\222\265\030\007gateway'
   _globals['_SYSTEMSSERVICE'].methods_by_name['ListSystems']._loaded_options = None
-  _globals['_SYSTEMSSERVICE'].methods_by_name['ListSystems']._serialized_options = b'\212\265\030\020\010\002\022\014systems.read\202\323\344\223\002\r\022\013/v1/systems'
+  _globals['_SYSTEMSSERVICE'].methods_by_name['ListSystems']._serialized_options = b'\212\265\030\022\010\002\022\014systems.read(\001\202\323\344\223\002\r\022\013/v1/systems'
   _globals['_SYSTEMSSERVICE'].methods_by_name['GetSystem']._loaded_options = None
-  _globals['_SYSTEMSSERVICE'].methods_by_name['GetSystem']._serialized_options = b'\212\265\030\032\010\002\022\014systems.read\032\010can_read\202\323\344\223\002\026\022\024/v1/systems/{system}'
+  _globals['_SYSTEMSSERVICE'].methods_by_name['GetSystem']._serialized_options = b'\212\265\030\034\010\002\022\014systems.read\032\010can_read(\001\202\323\344\223\002\026\022\024/v1/systems/{system}'
   _globals['_LISTSYSTEMSREQUEST']._serialized_start=169
   _globals['_LISTSYSTEMSREQUEST']._serialized_end=189
   _globals['_LISTSYSTEMSRESPONSE']._serialized_start=191
@@ -56,5 +56,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEALTH_SERVICE']._serialized_start=720
   _globals['_HEALTH_SERVICE']._serialized_end=794
   _globals['_SYSTEMSSERVICE']._serialized_start=797
-  _globals['_SYSTEMSSERVICE']._serialized_end=1082
+  _globals['_SYSTEMSSERVICE']._serialized_end=1087
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from passerelle.auth.credentials import Credential, Credentials
 from passerelle.auth.tokens import Tokens
+from passerelle.runtime import audit
 from passerelle.runtime.errors import FailedPrecondition, NotFound
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,15 @@ class Logins:
         if self._credentials is None:
             raise FailedPrecondition("This site issues no SSH credentials.")
         issued = await self._credentials.issue(principal, system=system, public_key=public_key)
-        audit = {"user": issued.username, "system": system, "expires": issued.expires}
+        known = {"user": issued.username, "system": system, "expires": issued.expires}
         key = {"serial": issued.serial, "fingerprint": issued.fingerprint}
-        log.info("issued an SSH credential", extra=audit | key)
+        log.info("issued an SSH credential", extra=known | key)
+        audit.note(
+            system=system,
+            user=issued.username,
+            issuer=principal.issuer,
+            subject=principal.subject,
+            client_id=principal.client_id,
+            **{name: str(value) for name, value in key.items() if value is not None},
+        )
         return issued

@@ -33,4 +33,10 @@ class Policy:
         found = await self.principal(
             token, scope=demand.scope, relation=demand.relation, system=system
         )
-        return Caller(found.username, token)
+        return Caller(
+            found.username,
+            token,
+            issuer=found.issuer,
+            subject=found.subject,
+            client_id=found.client_id,
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Principal:
     """A caller: the account name on the systems, where it comes from, and until when (seconds since the epoch).
 
-    `subject` is empty when the token has none.
+    `subject` is empty when the token has none; `client_id`, the OAuth client it was issued to, likewise.
     """
 
     username: str
@@ -15,3 +15,4 @@ class Principal:
     subject: str
     scopes: frozenset[str]
     expires: int
+    client_id: str = ""

@@ -56,6 +56,7 @@ def _principal(found: Principal) -> pb.Principal:
         subject=found.subject,
         scopes=sorted(found.scopes),
         expire_time=Timestamp(seconds=found.expires),
+        client_id=found.client_id,
     )
 
 

@@ -82,6 +82,7 @@ class Tokens:
             subject=str(claims.get("sub", "")),
             scopes=_scopes(claims),
             expires=min(int(claims["exp"]), _LAST_SECOND),
+            client_id=str(claims.get("azp") or claims.get("client_id") or ""),
         )
 
     async def _signer(self, said: _Said) -> tuple[Issuer, Key]:

@@ -37,6 +37,7 @@ from passerelle.compute.scheduler import Scheduler
 from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as pb_grpc
+from passerelle.runtime import audit
 from passerelle.runtime.firecrest import Operation, json_reply, read_body, read_query, validate
 
 OPENAPI: Mapping[str, Operation] = {
@@ -83,7 +84,9 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
         """Submit a job: 201."""
         scheduler = scheduler_of(self._schedulers, request.system)
         body = read_body(SubmitBody, request.body)
-        reply: SubmittedReply = {"jobId": await scheduler.submit(body.job.described())}
+        job_id = await scheduler.submit(body.job.described())
+        audit.note(job_id=job_id)
+        reply: SubmittedReply = {"jobId": job_id}
         await _answer(context, 201)
         return json_reply(reply)
 

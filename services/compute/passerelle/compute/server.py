@@ -16,7 +16,7 @@ from passerelle.compute.messages import (
 )
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
 from passerelle.compute.systems import Schedulers, scheduler_of
-from passerelle.runtime import caller
+from passerelle.runtime import audit, caller
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
@@ -34,7 +34,9 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
         """Submit a batch job."""
         scheduler = self._of(request)
-        return pb.SubmitJobResponse(job_id=await scheduler.submit(_description(request.job)))
+        job_id = await scheduler.submit(_description(request.job))
+        audit.note(job_id=job_id)
+        return pb.SubmitJobResponse(job_id=job_id)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         """List jobs."""

@@ -18,6 +18,7 @@ from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
 from passerelle.gateway.envoy_routes import ANY, PROFILE_HEADERS, routes
+from passerelle.runtime.audit import CLIENT_ADDRESS
 from passerelle.runtime.config import SiteBase, section
 
 _GRACE = 2.0  # seconds by which Envoy outlasts a service, so that the service's own word about a timeout arrives
@@ -229,6 +230,9 @@ def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
     return {
         "name": "public",
         "max_direct_response_body_size_bytes": 8 << 20,
+        "request_headers_to_add": [
+            header(CLIENT_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
+        ],
         "virtual_hosts": [{"name": "public", "domains": ["*"], "routes": found}],
     }
 

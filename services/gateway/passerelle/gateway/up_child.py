@@ -39,7 +39,10 @@ def _serve(service: str, config: Path) -> None:
 
     from passerelle.runtime.observe import configure_logging
 
-    configure_logging(service)
+    try:
+        configure_logging(service, audit_log=site.services.audit_log)
+    except OSError as error:
+        raise ConfigError(f"services.audit_log: {error.filename}: {error.strerror}") from None
     uvloop.run(_run(service, site))
 
 

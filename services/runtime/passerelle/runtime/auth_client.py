@@ -123,7 +123,7 @@ class AuthClient:
         except grpc.aio.AioRpcError as error:
             return _Answer(from_rpc(error, "auth"), 0)
         until = min(time.time() + self._cache_seconds, principal.expire_time.ToNanoseconds() / 1e9)
-        return self._remember(key, _Answer(Caller(principal.username, token), until))
+        return self._remember(key, _Answer(_caller(principal, token), until))
 
     def _remember(self, key: tuple[str, str, str, str], answer: _Answer) -> _Answer:
         self._answers[key] = answer
@@ -134,6 +134,16 @@ class AuthClient:
 
     def _sent(self) -> tuple[tuple[str, str], ...]:
         return (*self._metadata, ("x-request-id", caller.request_id()))
+
+
+def _caller(principal: pb.Principal, token: str) -> Caller:
+    return Caller(
+        principal.username,
+        token,
+        issuer=principal.issuer,
+        subject=principal.subject,
+        client_id=principal.client_id,
+    )
 
 
 @asynccontextmanager

@@ -8,10 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The principal of the RPC being served: its account name on the systems, and its access token."""
+    """The principal of the RPC being served: its account name on the systems, and its access token.
+
+    `issuer`, `subject` and `client_id` say by whom, to whom and to which OAuth client the token was issued; they are
+    empty where the token does not say it.
+    """
 
     username: str
     token: str = field(repr=False)
+    issuer: str = ""
+    subject: str = ""
+    client_id: str = ""
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")  # no default: a missing caller is a bug

@@ -236,6 +236,11 @@ class Services(Section):
         default=None,
         description="Shared by all services of this deployment; at least 32 characters.",
     )
+    audit_log: Path | None = Field(
+        default=None,
+        description="The file to which the audit log is appended, by all services of this host; "
+        "when unset, its lines stand among the other logs.",
+    )
     request_timeout: float = Field(
         default=60, gt=0, description="Longest time for one call that is no stream, s."
     )

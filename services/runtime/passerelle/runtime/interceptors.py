@@ -7,7 +7,7 @@ whoever may not come in has cost no message.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -16,8 +16,9 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 from passerelle.runtime import firecrest
 from passerelle.runtime.access import contract, demands
+from passerelle.runtime.caller import Caller
 from passerelle.runtime.decoding import decoded
-from passerelle.runtime.errors import DeadlineExceeded
+from passerelle.runtime.errors import ApiError, DeadlineExceeded
 from passerelle.v1.access_pb2 import Access
 
 
@@ -69,7 +70,7 @@ class Requests:
 class Rpc:
     """One RPC being served: its full method name, what it demands, its metadata, context and requests.
 
-    `user` is the caller's account name, once a stage has found it out.
+    `caller` is there once a stage has found it out, `error` once it is answered with one. `about` is for the audit log.
     """
 
     method: str
@@ -77,9 +78,16 @@ class Rpc:
     metadata: dict[str, str]
     context: Any
     requests: Requests
-    user: str | None = None
+    caller: Caller | None = None
+    error: ApiError | None = None
+    about: dict[str, str] = field(default_factory=dict)
     begun: bool = False
     """Whether a message of the answering stream has been sent."""
+
+    @property
+    def user(self) -> str | None:
+        """The caller's account name."""
+        return self.caller.username if self.caller else None
 
     @property
     def is_firecrest(self) -> bool:

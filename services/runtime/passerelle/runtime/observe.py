@@ -4,11 +4,12 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pythonjsonlogger.json import JsonFormatter
 
-from passerelle.runtime import caller
+from passerelle.runtime import audit, caller
 
 REQUESTS = Counter("passerelle_rpc_total", "RPCs answered.", ["method", "code"])
 OPEN = Gauge("passerelle_rpc_open", "RPCs being served now.", ["method"])
@@ -29,21 +30,32 @@ class _WithRequest(logging.Filter):
         return True
 
 
-def configure_logging(service: str, level: str = "INFO") -> None:
-    """Send all logs to stderr, one JSON object a line: time, level, service, logger, message, request_id, user."""
+def configure_logging(service: str, level: str = "INFO", audit_log: Path | None = None) -> None:
+    """Send all logs to stderr, one JSON object a line: time, level, service, logger, message, request_id, user.
+
+    Lines of the audit log go to the file `audit_log` alone, if there is one; raises OSError when it cannot be written.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_WithRequest())
-    handler.setFormatter(
-        JsonFormatter(
-            "{asctime}{levelname}{name}{message}",
-            style="{",
-            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-            static_fields={"service": service},
-            datefmt="%Y-%m-%dT%H:%M:%S%z",
-        )
-    )
+    handler.setFormatter(_json("{asctime}{levelname}{name}{message}", service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    audit.log.setLevel(logging.INFO)  # never less, whatever the others say
+    if audit_log:
+        file = audit.AuditFile(audit_log)
+        file.setFormatter(_json("{asctime}", service))
+        audit.log.addHandler(file)
+        audit.log.propagate = False
+
+
+def _json(fields: str, service: str) -> JsonFormatter:
+    return JsonFormatter(
+        fields,
+        style="{",
+        rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        static_fields={"service": service},
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from passerelle.runtime import caller, firecrest
+from passerelle.runtime import audit, caller, firecrest
 from passerelle.runtime.access import broken_off, other_demands, system_of
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
@@ -33,11 +33,12 @@ class Authority(Protocol):
 
 
 async def observe(rpc: Rpc, proceed: Proceed) -> Any:
-    """Bind the request id, count, time and log."""
+    """Bind the request id, count, time, log, and write the audit log."""
     start = time.perf_counter()
     code = "OK"
     with (
         caller.bind_request(rpc.metadata.get("x-request-id", "")),
+        audit.noting(rpc.about),
         OPEN.labels(rpc.method).track_inprogress(),
     ):
         try:
@@ -49,7 +50,10 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
             code = _code_name(rpc.context)
             raise
         finally:
+            if rpc.error:
+                code = rpc.error.code.name
             _record(rpc, code, time.perf_counter() - start)
+            audit.write(rpc, code)
 
 
 def _record(rpc: Rpc, code: str, seconds: float) -> None:
@@ -82,6 +86,7 @@ async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
 
 
 async def _abort(rpc: Rpc, error: ApiError) -> None:
+    rpc.error = error
     status = error.status()
     rest = rpc.metadata.get(REST_SURFACE)
     if rest and rpc.begun:  # the HTTP status is sent already
@@ -129,8 +134,9 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
                 return await proceed()
         token, headers_alone = _bearer(rpc), Access(audience=Access.USER, scope=rpc.demand.scope)
         found = await authority.caller(token, demand=headers_alone, system="")
-        rpc.user = found.username
+        rpc.caller = found
         request = await rpc.requests.first()
+        rpc.about |= audit.about(request)
         await authority.caller(token, demand=rpc.demand, system=system_of(request))
         for demand, other in other_demands(rpc.demand, request):
             await authority.caller(token, demand=demand, system=other)

@@ -11,6 +11,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
+from passerelle.runtime import audit
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.firecrest import (
     Operation,
@@ -191,6 +192,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         form = FormFile(first.content.content_type, content, _limit(place))
         del first
         path = posixpath.join(directory, await form.name())
+        audit.note(path=path)
         with told_by("bash", path):
             await place.files.write(path, form.content())
         await _answered(context, 204)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from passerelle.runtime import caller
+from passerelle.runtime import audit, caller
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import ApiError, FailedPrecondition, Field, InvalidArgument
 
@@ -117,6 +117,7 @@ class TransferJobs:
         error = posixpath.join(directory, f".f7t_file_handling_job_error_{number}.log")
         job = BatchJob(name, script, directory, output, error)
         job_id = await self._compute.submit(self._system.name, job)
+        audit.note(job_id=job_id)
         return SubmittedJob(job_id, self._system.name, directory, output, error)
 
     async def _discard(self, path: str) -> None:

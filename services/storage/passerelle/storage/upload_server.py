@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
+from passerelle.runtime import audit
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.content_messages import pieces, terms_of, written_message
 from passerelle.storage.files import shown
@@ -24,7 +25,9 @@ class UploadService(pb_grpc.UploadServiceServicer):
     async def CreateUpload(self, request: pb.CreateUploadRequest, context: Any) -> pb.Upload:
         """A new upload."""
         place, path = target(self._places, request)
-        return pb.Upload(upload_id=await place.uploads.create(path), path=shown(path))
+        upload_id = await place.uploads.create(path)
+        audit.note(upload_id=upload_id)
+        return pb.Upload(upload_id=upload_id, path=shown(path))
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.Upload:
         """How far it is."""

@@ -27,7 +27,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from passerelle.v1 import access_pb2 as passerelle_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$passerelle/firecrest/v2/status.proto\x12\x17passerelle.firecrest.v2\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1apasserelle/v1/access.proto\"\x13\n\x11GetSystemsRequest\"\x14\n\x12GetLivenessRequest2\x8c\x02\n\rStatusService\x12{\n\nGetSystems\x12*.passerelle.firecrest.v2.GetSystemsRequest\x1a\x14.google.api.HttpBody\"+\x8a\xb5\x18\x10\x08\x02\x12\x0csystems.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/status/systems\x12q\n\x0bGetLiveness\x12+.passerelle.firecrest.v2.GetLivenessRequest\x1a\x14.google.api.HttpBody\"\x1f\x8a\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/status/liveness/\x1a\x0b\x92\xb5\x18\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$passerelle/firecrest/v2/status.proto\x12\x17passerelle.firecrest.v2\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1apasserelle/v1/access.proto\"\x13\n\x11GetSystemsRequest\"\x14\n\x12GetLivenessRequest2\x90\x02\n\rStatusService\x12}\n\nGetSystems\x12*.passerelle.firecrest.v2.GetSystemsRequest\x1a\x14.google.api.HttpBody\"-\x8a\xb5\x18\x12\x08\x02\x12\x0csystems.read(\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/status/systems\x12s\n\x0bGetLiveness\x12+.passerelle.firecrest.v2.GetLivenessRequest\x1a\x14.google.api.HttpBody\"!\x8a\xb5\x18\x04\x08\x01(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/status/liveness/\x1a\x0b\x92\xb5\x18\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSSERVICE']._loaded_options = None
   _globals['_STATUSSERVICE']._serialized_options = b'\222\265\030\007gateway'
   _globals['_STATUSSERVICE'].methods_by_name['GetSystems']._loaded_options = None
-  _globals['_STATUSSERVICE'].methods_by_name['GetSystems']._serialized_options = b'\212\265\030\020\010\002\022\014systems.read\202\323\344\223\002\021\022\017/status/systems'
+  _globals['_STATUSSERVICE'].methods_by_name['GetSystems']._serialized_options = b'\212\265\030\022\010\002\022\014systems.read(\001\202\323\344\223\002\021\022\017/status/systems'
   _globals['_STATUSSERVICE'].methods_by_name['GetLiveness']._loaded_options = None
-  _globals['_STATUSSERVICE'].methods_by_name['GetLiveness']._serialized_options = b'\212\265\030\002\010\001\202\323\344\223\002\023\022\021/status/liveness/'
+  _globals['_STATUSSERVICE'].methods_by_name['GetLiveness']._serialized_options = b'\212\265\030\004\010\001(\001\202\323\344\223\002\023\022\021/status/liveness/'
   _globals['_GETSYSTEMSREQUEST']._serialized_start=150
   _globals['_GETSYSTEMSREQUEST']._serialized_end=169
   _globals['_GETLIVENESSREQUEST']._serialized_start=171
   _globals['_GETLIVENESSREQUEST']._serialized_end=191
   _globals['_STATUSSERVICE']._serialized_start=194
-  _globals['_STATUSSERVICE']._serialized_end=462
+  _globals['_STATUSSERVICE']._serialized_end=466
 # @@protoc_insertion_point(module_scope)
