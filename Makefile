@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/passerelle/*/*.proto proto/passerelle/*/*/*.proto))
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto up demo test check bench clean
+.PHONY: help install production lock sbom proto up demo test check bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -14,6 +14,15 @@ help:  ## Show this list
 $(INSTALLED): pyproject.toml requirements-dev.lock
 	$(PYTHON) deploy/install.py --venv $(VENV)
 	@touch $@
+
+production:  ## Make what a server runs, without what tests need: make production VENV=/opt/passerelle/0.1.0
+	$(PYTHON) deploy/install.py --production --venv $(VENV)
+
+lock:  ## Pin versions and hashes anew where pyproject.toml changed; ARGS=--upgrade takes the newest of all
+	$(PYTHON) deploy/lock.py $(ARGS)
+
+sbom:  ## Write sbom.json (CycloneDX): what a server runs
+	$(PYTHON) deploy/sbom.py > sbom.json
 
 install: $(INSTALLED)  ## Make .venv with the command .venv/bin/passerelle
 

@@ -1,6 +1,7 @@
 """Make a virtual environment that holds Passerelle, editable, with everything needed to run and develop it.
 
-Needs nothing but Python and the package registry. Installs exactly the versions in requirements-dev.lock.
+With --production it holds what running takes and nothing else, and does not need this directory afterwards. Needs
+nothing but Python and the package registry. Installs exactly what the lock files name, and checks its hashes.
 Written for old Pythons too, so that they can say which one is needed.
 """
 
@@ -8,6 +9,7 @@ import argparse
 import importlib.util
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -21,14 +23,23 @@ def main() -> None:
     """Install into the directory named by --venv; raises SystemExit with a message when that is not possible."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--venv", default=os.path.join(TOP, ".venv"), help="the directory to make")
-    venv = os.path.abspath(parser.parse_args().venv)
+    parser.add_argument("--production", action="store_true", help="only what running takes")
+    arguments = parser.parse_args()
+    venv = os.path.abspath(arguments.venv)
     use_new_enough_python()
+    if os.getuid() == 0:
+        os.umask(0o022)  # installed by root, it is for others to run
     make_environment(venv)
     python = os.path.join(venv, "bin", "python")
     install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run_twice([*install, "--requirement", os.path.join(TOP, "requirements-dev.lock")])
-    # Without --no-deps pip would resolve everything once more.
-    run_twice([*install, "--no-deps", "--editable", TOP])
+    # Without --no-deps pip would resolve everything once more; without isolation the build takes what is pinned.
+    install.append("--no-deps")
+    lock = "requirements.lock" if arguments.production else "requirements-dev.lock"
+    run_twice([*install, "--require-hashes", "--requirement", os.path.join(TOP, lock)])
+    own = [TOP] if arguments.production else ["--editable", TOP]
+    run_twice([*install, "--no-build-isolation", *own])
+    if os.getuid() == 0:
+        warn_of_closed_directories(python, *([] if arguments.production else [TOP]))
     say("done: " + os.path.join(venv, "bin", "passerelle"))
 
 
@@ -79,6 +90,18 @@ def make_environment(venv: str) -> None:
         )
     if subprocess.call(maker) != 0:
         raise SystemExit(f"could not make {venv}; what failed stands above")
+
+
+def warn_of_closed_directories(*paths: str) -> None:
+    """Say which directories on the way to `paths`, after links, other accounts cannot enter."""
+    for path in paths:
+        target = place = os.path.realpath(path)
+        while place != os.path.dirname(place):
+            place = os.path.dirname(place)
+            if not os.stat(place).st_mode & stat.S_IXOTH:
+                say(f"NOTE: {path} leads to {target}; only its owner can enter {place},")
+                say("so no other account can run this. Install elsewhere, with a Python outside")
+                say("home directories: make PYTHON=/usr/bin/python3 ...")
 
 
 def run_twice(command: "list[str]") -> None:
