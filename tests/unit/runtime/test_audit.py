@@ -20,8 +20,15 @@ from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthent
 from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.observe import configure_logging
 from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import REST_SURFACE, authorise, map_errors, observe
-from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
+from passerelle.runtime.stages import REST_SURFACE, SERVICE_SECRET, authorise, map_errors, observe
+from passerelle.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    compute_pb2,
+    compute_pb2_grpc,
+    storage_pb2,
+    storage_pb2_grpc,
+)
 from passerelle.v1.access_pb2 import Access
 
 ALICE = (("authorization", "Bearer alice"), ("x-request-id", "r-1"))
@@ -66,6 +73,11 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
         raise NotFound("gone")
 
 
+class Internal(auth_pb2_grpc.AccessServiceServicer):
+    async def Authorize(self, request: Any, context: Any) -> Any:
+        raise Unauthenticated("Access token is invalid.")
+
+
 class Profile(f7t_grpc.FilesystemServiceServicer):
     async def MakeSymlink(self, request: Any, context: Any) -> Any:
         return HttpBody()
@@ -76,6 +88,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     def register(server: grpc.aio.Server) -> None:
         compute_pb2_grpc.add_ComputeServiceServicer_to_server(Compute(), server)  # type: ignore[abstract]
         storage_pb2_grpc.add_StorageServiceServicer_to_server(Storage(), server)  # type: ignore[abstract]
+        auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
         f7t_grpc.add_FilesystemServiceServicer_to_server(Profile(), server)  # type: ignore[abstract]
 
     stages = [observe, map_errors, authorise(Authority(), "s3cret")]
@@ -169,6 +182,16 @@ async def test_whatever_is_refused_leaves_a_line(
     assert line["outcome"] == expected
     assert line["address"].startswith(("ipv4:127.0.0.1", "ipv6:"))
     assert token == "alice" or token not in str(line)
+
+
+@pytest.mark.parametrize(("secret", "count"), [("s3cret", 0), ("guessed", 1)])
+async def test_what_our_services_tell_each_other_is_no_refusal(
+    channel: grpc.aio.Channel, lines: Lines, secret: str, count: int
+) -> None:
+    stub = auth_pb2_grpc.AccessServiceStub(channel)
+    shown = ((SERVICE_SECRET, secret),)
+    await outcome(stub.Authorize(auth_pb2.AuthorizeRequest(token="bad"), metadata=shown))
+    assert len(lines()) == count
 
 
 async def test_streams_have_their_line_at_their_end(

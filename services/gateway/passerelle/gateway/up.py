@@ -43,7 +43,6 @@ class Up:
     def __init__(
         self, data: dict[str, Any], *, port_from: str, verbose: bool, as_json: bool
     ) -> None:
-        self._data = data
         self._port_from = port_from
         self._verbose = verbose
         self._as_json = as_json
@@ -54,6 +53,8 @@ class Up:
         self._logs = SiteLogs(up_logs.directory(settings, int(port)), settings)
         own = self._logs.directory / up_logs.AUDIT
         self._audit_log = Path(data["services"].get("audit_log") or own)
+        audited = {**data["services"], "audit_log": str(self._audit_log)}
+        self._data = {**data, "services": audited}
 
     async def run(self) -> None:
         """Serve until SIGINT, SIGTERM or SIGHUP; raises CannotStart when the site does not come up or stay up.

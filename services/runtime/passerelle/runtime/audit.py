@@ -105,7 +105,8 @@ def _about_body(data: bytes) -> dict[str, str]:
 
 def write(rpc: Rpc, outcome: str) -> None:
     """Write the line of a call that has ended, if it is one to be written; `outcome` names the gRPC status."""
-    if rpc.demand.effect != Access.CHANGES and outcome not in _REFUSED:
+    refused = outcome in _REFUSED and not rpc.trusted
+    if rpc.demand.effect != Access.CHANGES and not refused:
         return
     who = rpc.caller
     said = {

@@ -81,6 +81,8 @@ class Rpc:
     caller: Caller | None = None
     error: ApiError | None = None
     about: dict[str, str] = field(default_factory=dict)
+    trusted: bool = False
+    """Whether one of our own services calls, and has shown so: what it is told is no refusal of a client."""
     begun: bool = False
     """Whether a message of the answering stream has been sent."""
 

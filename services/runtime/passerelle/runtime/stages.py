@@ -131,6 +131,7 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
                 return await proceed()
             case Access.INTERNAL:
                 _demand_secret(rpc, service_secret)
+                rpc.trusted = True
                 return await proceed()
         token, headers_alone = _bearer(rpc), Access(audience=Access.USER, scope=rpc.demand.scope)
         found = await authority.caller(token, demand=headers_alone, system="")

@@ -1,0 +1,90 @@
+"""The audit log of a running site: who did what to what, and who was refused; nothing secret."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compat.original import free_port
+from tests.stack import running_site
+
+SCRIPT = "#!/bin/sh\n# no-script-in-the-log\nsleep 60\n"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site of our own, whose audit log is read."""
+
+    http: httpx.Client
+    token: str
+    log: Path
+
+    def lines(self, reply: httpx.Response) -> list[dict[str, Any]]:
+        """What was written of the request that was answered so."""
+        written = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in written if line["request_id"] == reply.headers["x-request-id"]]
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with running_site(environment={"PASSERELLE_PORT": str(free_port())}) as ready:
+        headers = {"Authorization": f"Bearer {ready['token']}"}
+        with httpx.Client(base_url=ready["ready"], headers=headers, timeout=30) as http:
+            yield Site(http, ready["token"], Path(ready["logs"]) / "audit.log")
+
+
+def of(line: dict[str, Any], *keys: str) -> tuple[Any, ...]:
+    """Those values of a line."""
+    return tuple(line.get(key) for key in keys)
+
+
+def test_a_job_from_its_submission_to_its_end(site: Site, tmp_path: Path) -> None:
+    job = {"workingDirectory": str(tmp_path), "script": SCRIPT, "env": {"A": "no-value-either"}}
+    submitted = site.http.post("/compute/local/jobs", json={"job": job})
+    job_id = submitted.json()["jobId"]
+    cancelled = site.http.post(
+        f"/v1/systems/local/jobs/{job_id}:cancel", headers={"x-passerelle-client": "203.0.113.1"}
+    )
+    for reply, method in ((submitted, "SubmitJob"), (cancelled, "CancelJob")):
+        (line,) = [line for line in site.lines(reply) if line["service"] == "compute"]
+        assert line["method"].endswith(method)
+        assert of(line, "system", "job_id", "outcome") == ("local", job_id, "OK")
+        assert line["address"] == "127.0.0.1"
+        assert all(of(line, "time", "issuer", "subject", "client_id", "user"))
+
+
+def test_files(site: Site, tmp_path: Path) -> None:
+    files, path = "/filesystem/local/ops", f"{tmp_path}/a file"
+    form = {"file": ("a file", b"no-content-in-the-log")}
+    sent = site.http.post(f"{files}/upload", params={"path": str(tmp_path)}, files=form)
+    begun = site.http.post("/v1/systems/local/uploads", json={"path": path})
+    removed = site.http.delete(f"{files}/rm", params={"path": path})
+    looked = site.http.get(f"{files}/ls", params={"path": str(tmp_path)})
+    found = [[line for line in site.lines(reply) if line["service"] == "storage"] for reply in
+             (sent, begun, removed, looked)]  # fmt: skip
+    assert [len(lines) for lines in found] == [1, 1, 1, 0]
+    assert {of(line, "path", "outcome") for (line,) in found[:3]} == {(path, "OK")}
+    assert found[1][0]["upload_id"] == begun.json()["uploadId"]
+
+
+def test_who_is_refused(site: Site) -> None:
+    """Whoever turns the request away: auth, on behalf of Envoy, or the service itself."""
+    forged = site.token[:-8] + "AAAAAAAA"
+    reply = site.http.get("/status/systems", headers={"Authorization": f"Bearer {forged}"})
+    assert reply.status_code == 401
+    (line,) = site.lines(reply)
+    assert of(line, "outcome", "reason", "address") == (
+        "UNAUTHENTICATED",
+        "UNAUTHENTICATED",
+        "127.0.0.1",
+    )
+
+
+def test_nothing_secret_stands_there(site: Site) -> None:
+    written = site.log.read_text()
+    assert "no-" not in written
+    assert not any(part in written for part in site.token.split("."))
