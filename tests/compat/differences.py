@@ -16,6 +16,8 @@ REASONS = {
     "quoting": "A path, file name or job name is data: quotes in it are neither an error nor a way into the shell.",
     "nul": "A NUL byte can be in no path: the caller's mistake (400), not a failed connection (424).",
     "scheduler-refusal": "What a scheduler refuses is the caller's mistake: 400 in its own words, not 500.",
+    "listed-ids": "Every id that a list gives out can be asked for: a task of an array, `8_1`, a component, `372+0`.",
+    "cancelled": "A job that was cancelled is `CANCELLED`, whoever tells; `killRequestUser` has who did it.",
     "missing-job": "A job that does not exist, or an id that cannot exist, is 404 (400 if malformed), not 500.",
     "foreign-job": "Another user's job may not be touched: 403, not 500.",
     "validation": "A wrong or missing field is 400 and names the field; neither 500 nor a hang.",
@@ -159,6 +161,14 @@ def _real_names(body: Json) -> Json:
     }
 
 
+def _cancelled(body: Json) -> Json:
+    jobs = [
+        job | {"status": job["status"] | {"state": "CANCELLED"}, "killRequestUser": ANYTHING}
+        for job in body["jobs"]
+    ]
+    return {"jobs": jobs}
+
+
 _QUOTED = str(DIR / "sq'.txt")
 _SYSTEMS = Difference("last-check", amend=_no_last_check)
 _UNREACHABLE = Difference("unreachable", 424, says="Unable to establish SSH connection.")
@@ -210,6 +220,10 @@ DIFFERENCES: dict[str, Difference] = {
     "compute_job_letters": _NO_JOB,
     "compute_job_zero": _NO_JOB,
     "compute_metadata_zero": _NO_JOB,
+    "compute_metadata_array_task": Difference("listed-ids", 200, body=ANYTHING),
+    "compute_cancel_array_task": Difference("listed-ids", 204),
+    "compute_job_array_pending_cancelled_ok": Difference("cancelled", amend=_cancelled),
+    "compute_job_cancelled_ok": Difference("cancelled", amend=_cancelled),
     "compute_attach_other_user": Difference("foreign-job", 403, says="Access/permission denied"),
     "compute_cancel_other_user": Difference("foreign-job", 403, says="Access/permission denied"),
     "fs_ls_injection": Difference("quoting", 404, says="No such file or directory"),

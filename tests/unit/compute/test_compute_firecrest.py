@@ -222,7 +222,9 @@ async def test_an_id_that_cannot_exist_is_404(daint: Served, method: str, job_id
 
 
 @pytest.mark.parametrize("method", BY_ID)
-@pytest.mark.parametrize("job_id", ["1;id", "8_1", "3,10", "3.batch", "1\n", "", "-1", "'", "1 2"])
+@pytest.mark.parametrize(
+    "job_id", ["1;id", "8_", "8_[1-2]", "3,10", "8+x", "3.batch", "1\n", "", "-1", "'", "1 2"]
+)
 async def test_a_malformed_id_is_400(daint: Served, method: str, job_id: str) -> None:
     answer = await daint.ask(method, by_id(method, job_id))
     assert answer.status == 400
@@ -441,7 +443,10 @@ async def test_no_reservations(daint: Served) -> None:
 
 
 async def test_userinfo_of_both_levels(daint: Served) -> None:
-    identity = "uid=1001(alice) gid=1002(alice) groups=1002(alice),1001(research)\n"
+    identity = (
+        "passerelle-user 1001 1002 1002 1001\nalice\nalice:x:1002:\nresearch:x:1001:bob\n"
+        "passerelle-accounts\n"
+    )
     daint.shell.answers |= {"id": Output(1, identity, ""), "sacctmgr": Output(0, "p|p\n", "")}
     answer = await daint.ask("GetUserInfo", pb.SystemRequest(system="daint"))
     assert answer.body == {

@@ -216,7 +216,7 @@ async def test_reservations(daint: Served) -> None:
 
 
 async def test_userinfo(daint: Served) -> None:
-    identity = "uid=1(a) gid=2(b) groups=2(b)\n"
+    identity = "passerelle-user 1 2 2\na\nb:x:2:\npasserelle-accounts\n"
     association = "ClusterName=lab Account=p UserName=a(1) Partition= Lft=4 DefAssoc=Yes GrpJobs=\n"
     daint.shell.answers["id"] = Output(0, identity + association, "")
     reply = await ask(daint, "GetUserInfo", pb.GetUserInfoRequest(system="daint"))

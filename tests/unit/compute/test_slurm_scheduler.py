@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, State
-from passerelle.compute.schedulers.slurm import Slurm
+from passerelle.compute.schedulers.slurm import Slurm, job_outputs
 from passerelle.runtime import caller
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import BackendError, BackendUnavailable, NotFound
@@ -141,10 +141,10 @@ async def test_slurmctld_down_is_no_missing_job() -> None:
 
 async def test_an_unknown_state_is_unspecified() -> None:
     shell = ScriptedShell(
-        squeue=slurm.queue({"State": "EXPEDITING"}), sacct=slurm.history({"State": "EXPEDITING"})
+        squeue=slurm.queue({"State": "NEWEST"}), sacct=slurm.history({"State": "NEWEST"})
     )
     (job,) = await Slurm(shell, Slurm.Options()).job("7")
-    assert (job.status.state, job.status.word) == (State.UNSPECIFIED, "EXPEDITING")
+    assert (job.status.state, job.status.word) == (State.UNSPECIFIED, "NEWEST")
 
 
 async def test_commands_of_one_question_run_together() -> None:
@@ -213,7 +213,10 @@ async def test_waiting_tasks_that_accounting_still_has_are_stale() -> None:
     ]
 
 
-IDENTITY = "uid=1001(alice) gid=1002(the staff) groups=1002(the staff),1001(research, all),5005\n"
+IDENTITY = (
+    "passerelle-user 1001 1002 1002 1001 5005\nalice\n"
+    "the staff:x:1002:\nresearch, all:x:1001:alice,bob\npasserelle-accounts\n"
+)
 
 
 async def test_accounts_come_from_accounting_where_slurmctld_does_not_tell() -> None:
@@ -269,3 +272,82 @@ async def test_a_submission_without_an_id_is_an_error() -> None:
     shell = ScriptedShell(sbatch=Output(0, "Submitted\n", ""))
     with pytest.raises(BackendError, match="Unable to submit new job"):
         await Slurm(shell, Slurm.Options()).submit(JobDescription("/tmp", script="#!/bin/sh\n"))
+
+
+async def test_groups_are_those_of_the_numbers_whatever_their_names() -> None:
+    said = (
+        "Welcome to the cluster 3!\npasserelle-user 1001 1002 1002 2024 10 7\nDOMAIN\\user (x)\n"
+        "HPC (users):*:1002:\nproj (v2),0(root):x:2024:a,b\nwheel:x:10:user\npasserelle-accounts\n"
+    )
+    shell = ScriptedShell(id=Output(1, said, ""), sacctmgr=NOTHING)
+    found = await Slurm(shell, Slurm.Options()).user_info()
+    assert (found.user.id, found.user.name) == ("1001", "DOMAIN\\user (x)")
+    assert (found.group.id, found.group.name) == ("1002", "HPC (users)")
+    assert [(group.id, group.name) for group in found.groups] == [
+        ("1002", "HPC (users)"),
+        ("2024", "proj (v2),0(root)"),
+        ("10", "wheel"),
+        ("7", "7"),
+    ]
+
+
+HET = ({"JobArrayID": "372+0"}, {"JobArrayID": "372+1"})
+
+
+async def test_a_component_of_a_heterogeneous_job_is_asked_for_by_its_id() -> None:
+    running = slurm.steps({"StepID": "372.batch"}, {"StepID": "372.0"})
+    shell = ScriptedShell(squeue=slurm.queue(*HET), steps=running, sacct=slurm.history())
+    scheduler = Slurm(shell, Slurm.Options())
+    both = await scheduler.job("372")
+    assert [job.id for job in both] == ["372+0", "372+1"]
+    assert [step.id for step in both[0].steps] == ["372+0.batch", "372+0.0"]
+    assert await scheduler.job("372+0") == both[:1]
+    assert await scheduler.job("372+1") == both[1:]
+    with pytest.raises(NotFound):
+        await scheduler.job("372+9")
+
+
+def test_a_state_is_the_same_whoever_asks() -> None:
+    row = slurm.history({"State": "CANCELLED by 1001"})
+    assert callable(row)
+    (job,) = job_outputs.parse_history(row("|mark|").stdout, "|mark|")
+    assert (job.status.word, job.status.state) == ("CANCELLED", State.CANCELLED)
+    assert job.kill_request_user == "1001"
+
+
+@pytest.mark.parametrize(
+    ("records", "output"),
+    [
+        (("372 HetJobId=372 HetJobOffset=0", "373 HetJobId=372 HetJobOffset=1"), "372"),
+        (("9 ArrayJobId=9 ArrayTaskId=2-3%2", "11 ArrayJobId=9 ArrayTaskId=1",
+          "10 ArrayJobId=9 ArrayTaskId=0"), "10"),
+        (("9 ArrayJobId=9 ArrayTaskId=0-3",), "9"),
+    ],
+)  # fmt: skip
+def test_the_streams_of_several_records_are_the_first_ones(
+    records: tuple[str, ...], output: str
+) -> None:
+    text = "\n\n".join(
+        f"JobId={record} JobName=x\n   StdErr=\n   StdIn=/dev/null\n   StdOut=/h/{record.split()[0]}\n"
+        for record in records
+    )
+    found = job_outputs.parse_streams(f"notice\n{text}", records[0].partition("=")[2].split()[0])
+    assert found == job_outputs.Streams("/dev/null", f"/h/{output}", f"/h/{output}")
+
+
+LINE = "-" * 80
+
+
+@pytest.mark.parametrize(
+    ("told", "script"),
+    [
+        (f"Batch Script for 7\n{LINE}\n#!/bin/sh\nexit 3\n", "#!/bin/sh\nexit 3\n"),
+        (f"Batch Script for 7\n{LINE}\n#!/bin/sh\nexit 3\n\n", "#!/bin/sh\nexit 3\n"),
+        (f"Batch Script for 7_0\n{LINE}\n#!/bin/sh\necho xBatch Script for 7_1\n{LINE}\n#!/bin/sh\necho x",
+         "#!/bin/sh\necho x"),
+        (f"Batch Script for 7+0\n{LINE}\n#!/bin/sh\ntrue\n\nBatch Script for 7+1\n{LINE}\nx\n\n",
+         "#!/bin/sh\ntrue"),
+    ],
+)  # fmt: skip
+def test_an_archived_script_is_told_once(told: str, script: str) -> None:
+    assert job_outputs.parse_archived_script(told, "7") == script

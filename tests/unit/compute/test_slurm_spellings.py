@@ -66,7 +66,8 @@ def test_no_text_is_an_error(text: str) -> None:
         ("OUT_OF_MEMORY", State.FAILED),
         ("DEADLINE", State.TIMEOUT),
         ("SPECIAL_EXIT", State.PENDING),
-        ("EXPEDITING", State.UNSPECIFIED),
+        ("EXPEDITING", State.PENDING),
+        ("NEWEST", State.UNSPECIFIED),
         ("", State.UNSPECIFIED),
     ],
 )
@@ -96,7 +97,7 @@ def test_a_time_that_slurm_does_not_know(text: str) -> None:
     assert spellings.epoch(text) is None
 
 
-@pytest.mark.parametrize("job_id", ["1", "77", "14_1", "4294967293"])
+@pytest.mark.parametrize("job_id", ["1", "77", "14_1", "53+0", "4294967293"])
 def test_an_id_that_slurm_could_give_out(job_id: str) -> None:
     assert spellings.is_job_id(job_id)
 
@@ -105,7 +106,16 @@ def test_an_id_that_slurm_could_give_out(job_id: str) -> None:
     "job_id",
     [
         *("0", "01", "", "abc", "1;id", "1,2", "-1", "--help", "1.batch", "1\n", "1 2", "٣", "1_"),
-        *("4294967294", "99999999999999999999", "1_99999999999", "1_[1-3]", "1+0", "all", "../1"),
+        *(
+            "4294967294",
+            "99999999999999999999",
+            "1_99999999999",
+            "1_[1-3]",
+            "1+",
+            "1+0+1",
+            "all",
+            "../1",
+        ),
     ],
 )
 def test_an_id_that_slurm_could_not_give_out(job_id: str) -> None:

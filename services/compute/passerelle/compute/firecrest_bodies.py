@@ -1,5 +1,6 @@
 """What FirecREST v2 takes: its bodies and queries, in all their spellings, as the domain's values."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ _WINDOWS: Mapping[str, int] = {
     "3d": 3 * 86400,
     "7d": 7 * 86400,
 }
+_JOB_ID = re.compile(r"[a-zA-Z0-9]+(?:[_+][0-9]+)?")
 _DEFAULT_ENVIRONMENT = {"F7T_version": "v2.0.0"}
 # Fields of JobDescription whose names here are other than the same in camelCase.
 _SPELT = {"environment": "env"}
@@ -28,10 +30,17 @@ def _word(text: str) -> str:
     return text
 
 
+def _job_id(text: str) -> str:
+    """FirecREST's rule and words, but for what its own lists name: tasks of arrays, and components (`+`)."""
+    if not _JOB_ID.fullmatch(text):
+        raise ValueError("String should match pattern '^[a-zA-Z0-9]+$'")
+    return text
+
+
 class JobPath(Model):
     """The job in a path."""
 
-    job_id: str = Field(alias="job_id", pattern=r"^[a-zA-Z0-9]+$")
+    job_id: Annotated[str, AfterValidator(_job_id)] = Field(alias="job_id")
 
 
 class JobsQuery(Model):

@@ -47,7 +47,9 @@ _VARIABLES = "/dev/fd/3"
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
 _CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'
 _ACCOUNTS = (
-    'id && scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
+    'echo "passerelle-user $(id -u) $(id -g) $(id -G)" && { id -un 2>/dev/null || id -u; }'
+    " && { getent group $(id -G); echo passerelle-accounts; }"
+    ' && scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
     ' | grep -F " UserName=$(id -un)("'
 )
 
@@ -208,7 +210,9 @@ def script_command(job_id: str) -> Command[str | None]:
 def streams_command(job_id: str) -> Command[job_outputs.Streams]:
     """The paths of a job's standard streams, as slurmctld knows them; NotFound when it does not know the job."""
     return Command(
-        ("scontrol", "show", "job", job_id), job_outputs.parse_streams, failure=failures.failed
+        ("scontrol", "show", "job", job_id),
+        lambda text: job_outputs.parse_streams(text, job_id),
+        failure=failures.failed,
     )
 
 

@@ -9,12 +9,15 @@ from passerelle.compute.schedulers.slurm import failures
 from passerelle.compute.schedulers.slurm.rows import rows
 from passerelle.compute.schedulers.slurm.spellings import (
     array_of,
+    cancelled_by,
     duration,
     epoch,
     exit_status,
     number,
     order,
+    plain_state,
     state_of,
+    whole_job,
 )
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import BackendError
@@ -31,6 +34,9 @@ HISTORY_FIELDS = (
     *("Partition", "User", "WorkDir", "Priority"),
 )
 _STREAM = re.compile(r"^   (StdErr|StdIn|StdOut)=(.*)$", re.MULTILINE)
+
+_PLACE = re.compile(r"JobId=\d+ (?:HetJobId=\d+ HetJobOffset|ArrayJobId=\d+ ArrayTaskId)=(\d+) ")
+_LAST = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +146,12 @@ def _past(row: Mapping[str, str]) -> Job:
         user=row["User"] or None,
         working_directory=row["WorkDir"],
         priority=number(row["Priority"]),
+        kill_request_user=cancelled_by(row["State"]),
     )
 
 
 def _past_status(row: Mapping[str, str]) -> Status:
-    word = row["State"]
+    word = plain_state(row["State"])
     return Status(state_of(word), word, row["Reason"] or None, *exit_status(row["ExitCode"]))
 
 
@@ -208,17 +215,41 @@ def parse_cancelled(text: str) -> None:
         raise refused
 
 
-def parse_streams(text: str) -> Streams:
-    """The paths in `scontrol show job`. They stand near its end, so that the last of each is no part of a name."""
-    found = dict(_STREAM.findall(text))
-    return Streams(found.get("StdIn"), found.get("StdOut"), found.get("StdErr"))
+def parse_streams(text: str, job_id: str) -> Streams:
+    """The paths in `scontrol show job`: those of the first component, or of the first task that has run.
+
+    They stand near a record's end, so that the last of each is no part of a name. Since 25.11 there is no path for
+    errors that go where the output goes.
+    """
+    start = re.compile(
+        rf"^(?=JobId=\d+ (?:HetJobId|ArrayJobId)={whole_job(job_id)} )", re.MULTILINE
+    )
+    _, *records = start.split(text)
+    first = min(records, key=_place) if records else text
+    found = dict(_STREAM.findall(first))
+    output = found.get("StdOut")
+    return Streams(found.get("StdIn"), output, found.get("StdErr") or output)
+
+
+def _place(record: str) -> int:
+    """Where a record stands among those of its job; what stands for waiting tasks comes last."""
+    found = _PLACE.match(record)
+    return int(found[1]) if found else _LAST
 
 
 def parse_archived_script(text: str, job_id: str) -> str | None:
-    """The script that `sacct --batch-script` prints under a heading; the first one for an array."""
-    heading = re.compile(rf"^Batch Script for {re.escape(job_id)}\S*\n-{{80}}\n", re.MULTILINE)
-    parts = heading.split(text)
-    if len(parts) < 2:
+    """The script that `sacct --batch-script` prints under a heading; the first one for an array.
+
+    Before 24.11 a line break follows each script, and another one before the next heading; since then nothing does,
+    so that a heading may stand on a script's last line.
+    """
+    heading = rf"Batch Script for {re.escape(job_id)}(?:[_+]\d+|_\[[^\]\n]*\])?\n-{{80}}\n"
+    _, *parts = re.split(heading, text)
+    if not parts:
         raise failures.job_not_found()
-    script = parts[1].removesuffix("\n" if len(parts) == 2 else "\n\n")
-    return None if script in ("", "NONE") else script
+    script, *others = parts
+    if not others:
+        script = script.removesuffix("\n") if script.endswith("\n\n") else script
+    elif script.endswith("\n\n"):
+        script = script.removesuffix("\n\n")
+    return None if script.strip() in ("", "NONE") else script

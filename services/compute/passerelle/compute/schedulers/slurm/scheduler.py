@@ -3,7 +3,7 @@
 slurmctld is asked before slurmdbd: it knows everything about jobs that wait or run, and answers ten times faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import Field
@@ -25,7 +25,7 @@ from passerelle.compute.schedulers.slurm import commands, failures
 from passerelle.compute.schedulers.slurm.job_outputs import merge
 from passerelle.compute.schedulers.slurm.memory import EndedJobs, Histories, History, lacking
 from passerelle.compute.schedulers.slurm.names import job_name
-from passerelle.compute.schedulers.slurm.spellings import is_job_id, is_task
+from passerelle.compute.schedulers.slurm.spellings import is_component, is_job_id, is_task
 from passerelle.compute.schedulers.slurm.together import both
 from passerelle.runtime import caller
 from passerelle.runtime.command import Shell
@@ -154,13 +154,13 @@ class Slurm:
             self._shell.run(commands.queued_command(*jobs)),
             self._shell.run(commands.running_steps_command(*steps)),
         )
-        return tuple(_with_steps(job, running.get(job.id, ())) for job in queue)
+        return tuple(_with_steps(job, _steps_of(job, running)) for job in queue)
 
     async def _queued(self, job_id: str) -> tuple[Job, ...]:
         """What slurmctld knows of one job; nothing when it does not know it."""
         which = (f"--jobs={job_id}",)
         try:
-            return await self._queue(which, which)
+            return _of(await self._queue(which, which), job_id)
         except NotFound:
             return ()
 
@@ -176,7 +176,8 @@ class Slurm:
     async def _recorded(self, job_id: str, queue: Sequence[Job]) -> tuple[Job, ...]:
         """What accounting has of one job. When it is not there, what slurmctld knows must do."""
         try:
-            return await self._shell.run(commands.history_command(f"--jobs={job_id}"))
+            found = await self._shell.run(commands.history_command(f"--jobs={job_id}"))
+            return _of(found, job_id)
         except (NotFound, Unsupported):
             return ()
         except BackendUnavailable:
@@ -190,6 +191,20 @@ def _checked(job_id: str) -> str:
     if not is_job_id(job_id):
         raise failures.job_not_found()
     return job_id
+
+
+def _of(jobs: tuple[Job, ...], asked: str) -> tuple[Job, ...]:
+    """The jobs of an id: Slurm answers with all components of a heterogeneous job, whichever is asked for."""
+    return tuple(job for job in jobs if job.id == asked or not is_component(asked))
+
+
+def _steps_of(job: Job, running: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...]:
+    """The steps of a job that run; squeue tells those of a heterogeneous job's first component under the job's id."""
+    leader = job.id.removesuffix("+0")
+    if leader == job.id:
+        return running.get(job.id, ())
+    steps = running.get(leader, ())
+    return tuple(replace(step, id=f"{job.id}{step.id.removeprefix(leader)}") for step in steps)
 
 
 def _told_in_full(job: Job, asked: str) -> bool:

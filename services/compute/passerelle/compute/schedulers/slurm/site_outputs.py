@@ -32,7 +32,12 @@ _NODE_FLAGS: Mapping[str, str] = {
     "^": "REBOOT_ISSUED",
     "-": "PLANNED",
 }
-_PERSON = re.compile(r"(\d+)(?:\(([^()]*)\))?")
+# What `user_command` prints, each part on a line of its own; the last part has as many as there are groups with names.
+_IDENTITY = re.compile(
+    r"^passerelle-user (?P<user>\d+) (?P<group>\d+) (?P<groups>[\d ]+)\n"
+    r"(?P<name>[^\n]+)\n(?P<names>(?:[^\n]*\n)*?)passerelle-accounts\n",
+    re.MULTILINE,
+)
 _CONTROLLER = re.compile(r"^Slurmctld\(.*$", re.MULTILINE)
 _ASSOCIATION = re.compile(
     r"^ClusterName=(\S+) Account=(\S+) UserName=.* DefAssoc=(Yes|No)\b", re.MULTILINE
@@ -124,25 +129,32 @@ def _unless_null(text: str) -> str | None:
 
 
 def parse_user(text: str) -> UserInfo:
-    """The caller from `id`, and accounts from the lines of `scontrol show assoc_mgr` after it."""
-    identity, _, associations = text.partition("\n")
-    user, group, groups = (
-        _people(identity, key, following)
-        for key, following in (("uid", " gid="), ("gid", " groups="), ("groups", "\0"))
-    )
-    if not user or not group:
+    """The caller from what `user_command` asks `id` and getent, and accounts from scontrol's lines after that."""
+    found = _IDENTITY.search(text)
+    if found is None:
         raise BackendError("The system did not tell who the user is.")
+    named = _group_names(found["names"])
+    group, groups = _group(found["group"], named), found["groups"].split()
     accounts = {
         name: Account(name, default == "Yes")
-        for _, name, default in _ASSOCIATION.findall(associations)
+        for _, name, default in _ASSOCIATION.findall(text[found.end() :])
     }
-    return UserInfo(user[0], group[0], groups, tuple(accounts.values()) or None)
+    return UserInfo(
+        PosixName(found["user"], found["name"]),
+        group,
+        tuple(_group(number, named) for number in groups),
+        tuple(accounts.values()) or None,
+    )
 
 
-def _people(identity: str, key: str, following: str) -> tuple[PosixName, ...]:
-    """The `1001(alice),1002(the others)` after a key of id's line. Names may hold spaces and commas."""
-    text = f" {identity}".partition(f" {key}=")[2].partition(following)[0]
-    return tuple(PosixName(number, name or number) for number, name in _PERSON.findall(text))
+def _group_names(lines: str) -> Mapping[str, str]:
+    """Names by number, from lines of group(5). A name holds no colon; a number without a line has none."""
+    rows = (line.split(":") for line in lines.splitlines())
+    return {row[2]: row[0] for row in rows if len(row) > 2 and row[0]}
+
+
+def _group(number: str, named: Mapping[str, str]) -> PosixName:
+    return PosixName(number, named.get(number, number))
 
 
 def parse_accounts(text: str) -> tuple[Account, ...]:

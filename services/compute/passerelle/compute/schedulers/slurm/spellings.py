@@ -21,6 +21,7 @@ STATES: Mapping[str, State] = {
     "SIGNALING": State.RUNNING,
     "STAGE_OUT": State.RUNNING,
     "COMPLETING": State.RUNNING,
+    "EXPEDITING": State.PENDING,  # requeued, and to start before others (25.11)
     "SUSPENDED": State.SUSPENDED,
     "STOPPED": State.SUSPENDED,
     "COMPLETED": State.SUCCEEDED,
@@ -37,8 +38,9 @@ STATES: Mapping[str, State] = {
     "DEADLINE": State.TIMEOUT,
 }
 
+_BY = " by "
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?(?:\.\d+)?")
-_JOB_ID = re.compile(r"([1-9]\d{0,9})(?:_\d{1,9})?")
+_JOB_ID = re.compile(r"([1-9]\d{0,9})(?:[_+]\d{1,9})?")
 _MAX_JOB_ID = 0xFFFFFFFD  # the two numbers above it mean "infinite" and "no value" to Slurm
 _MAX_NUMBER = 0xFFFFFFFFFFFFFFFD  # the same for 64 bits
 
@@ -90,7 +92,7 @@ def exit_status(text: str) -> tuple[int | None, int | None]:
 
 
 def is_job_id(text: str) -> bool:
-    """Whether Slurm could have given out this id: `77`, or `14_1` for a task of an array."""
+    """Whether Slurm could have given out this id: `77`, `14_1` for a task, `53+0` for a component."""
     found = _JOB_ID.fullmatch(text)
     return found is not None and text.isascii() and int(found[1]) <= _MAX_JOB_ID
 
@@ -100,9 +102,29 @@ def array_of(job_id: str) -> str:
     return job_id.split("_", 1)[0]
 
 
+def whole_job(job_id: str) -> str:
+    """The id of the array or heterogeneous job that a task or component is of; of any other job, its own."""
+    return re.split("[_+]", job_id, maxsplit=1)[0]
+
+
 def is_task(job_id: str) -> bool:
     """Whether an id names tasks of an array: `9_1` or `9_[2-4%1]`."""
     return "_" in job_id
+
+
+def is_component(job_id: str) -> bool:
+    """Whether an id names one component of a heterogeneous job: `53+0`."""
+    return "+" in job_id
+
+
+def plain_state(word: str) -> str:
+    """Slurm's word without who did it, which accounting adds: `CANCELLED` for `CANCELLED by 1000`."""
+    return word.partition(_BY)[0]
+
+
+def cancelled_by(word: str) -> str | None:
+    """Who cancelled a job, as accounting's word for its state tells: `1000` for `CANCELLED by 1000`."""
+    return word.partition(_BY)[2] or None
 
 
 def order(job_id: str) -> tuple[int, ...]:
