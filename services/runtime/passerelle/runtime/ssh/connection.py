@@ -7,7 +7,7 @@ close, so that even a queue below MaxSessions now and then meets a refused chann
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -83,19 +83,38 @@ class Connection:
         async with self._channels.turn():
             process = await self.start(line, errors=errors)
             try:
-                async with asyncio.timeout(limit):
-                    if not stdin:  # `communicate` ends the input only when it has sent some
-                        process.stdin.write_eof()
-                    stdout, stderr = await process.communicate(stdin)
-            except TimeoutError:
-                raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+                if not stdin:  # `communicate` ends the input only when it has sent some
+                    process.stdin.write_eof()
+                return await self._ended(process, process.communicate(stdin), limit)
             except LOST:
                 raise self._failed() from None
             finally:
-                await _end(process)
-            if process.exit_status is None:
-                raise self._failed()
-            return Output(process.exit_status, str(stdout), str(stderr))
+                _end(process)
+
+    async def _ended(
+        self, process: "asyncssh.SSHClientProcess[Any]", talk: Awaitable[Any], limit: float
+    ) -> Output:
+        """What the process left within `limit` seconds; after that it is ended before anybody is told.
+
+        What succeeded all the same while it was being ended counts: a job that is queued is no timeout.
+        """
+        talking = asyncio.ensure_future(talk)
+        try:
+            done = await _done_within(talking, limit)
+            if not done:
+                _signal(process, process.terminate)
+                done = await _done_within(talking, _KILL_GRACE)
+                if not done:
+                    _signal(process, process.kill)
+                    await _done_within(talking, _KILL_GRACE)
+                if not done or process.exit_status != 0:
+                    raise DeadlineExceeded("Command execution timeout limit exceeded.")
+            stdout, stderr = await talking
+        finally:
+            talking.cancel()
+        if process.exit_status is None:
+            raise self._failed()
+        return Output(process.exit_status, str(stdout), str(stderr))
 
     @asynccontextmanager
     async def piped(self, line: str) -> AsyncIterator["asyncssh.SSHClientProcess[bytes]"]:
@@ -110,7 +129,7 @@ class Connection:
             try:
                 yield process
             finally:
-                await _end(process)
+                _end(process)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(2 * _KILL_GRACE):
                         await process.wait_closed()
@@ -169,18 +188,30 @@ class Connection:
         )
 
 
-async def _end(process: "asyncssh.SSHClientProcess[Any]") -> None:
-    """Make sure that an abandoned remote process ends: TERM, a moment later KILL, then close the channel."""
-    if process.exit_status is None and process.exit_signal is None and not process.is_closing():
-        with suppress(OSError, asyncssh.Error):
-            process.terminate()
-            loop = asyncio.get_running_loop()
-            loop.call_later(_KILL_GRACE, _kill, process)
-            return
-    process.close()
+async def _done_within(task: "asyncio.Future[Any]", seconds: float) -> bool:
+    done, _ = await asyncio.wait((task,), timeout=seconds)
+    return bool(done)
+
+
+def _end(process: "asyncssh.SSHClientProcess[Any]") -> None:
+    """Make sure that an abandoned remote process ends: TERM, a moment later KILL, then close the channel.
+
+    A channel whose input has ended still takes signals, although asyncssh calls it closing from then on.
+    """
+    if process.exit_status is not None or process.exit_signal is not None:
+        process.close()
+        return
+    _signal(process, process.terminate)
+    asyncio.get_running_loop().call_later(_KILL_GRACE, _kill, process)
 
 
 def _kill(process: "asyncssh.SSHClientProcess[Any]") -> None:
-    with suppress(OSError, asyncssh.Error):
-        process.kill()
+    _signal(process, process.kill)
     process.close()
+
+
+def _signal(process: "asyncssh.SSHClientProcess[Any]", send: Callable[[], None]) -> None:
+    """Send a signal, unless the process has ended or its channel is gone."""
+    if process.exit_status is None and process.exit_signal is None:
+        with suppress(OSError, asyncssh.Error):
+            send()
