@@ -151,6 +151,7 @@ _LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
 )  # fmt: skip
 _LIMIT = re.compile(r"sbatch: error: (?:QOS|Assoc)(?:Max|Min)\w*Limit", re.IGNORECASE)
 _NOT_FOUND = "Job not found."  # clients look for these very words
+_OUT_OF_TIME = (124, 137, 143)  # of timeout(1): the program was ended
 _COMMAND_NOT_FOUND = 127  # of a shell, and of env(1)
 _MISSING = re.compile(
     r"(?:env: ['‘]?|.*: )(?P<program>s[a-z]+)['’]?: "
@@ -185,6 +186,8 @@ def refused_submission(output: Output) -> ApiError:
         rejected = "Job submission rejected: accounting/QOS policy limit exceeded."
         return Forbidden(f"{rejected} {words}")
     kind = _meaning(output.stderr)
+    if kind is None and output.status in _OUT_OF_TIME:
+        return BackendUnavailable(f"Slurm did not take the job in time. {words}".strip())
     if kind in (None, NotFound, FailedPrecondition) and any(_own(output.stderr)):
         return InvalidArgument(words)
     return failed(output)
