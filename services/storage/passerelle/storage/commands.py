@@ -234,17 +234,29 @@ class PlainCommands:
         if output.status:
             raise _failure(output, "open", path)
         real = output.stdout.rstrip("\0")
+        there = await self._replaceable(path, real)
+        kinds = ("-type", "d", "-executable", "-writable", "-o", "-type", "f", "-writable")
+        asked = (os.path.dirname(real), *((real,) if there else ()))
+        found = await self._run("find", "-P", *asked, "-maxdepth", "0", *kinds)
+        if found.status:
+            raise _failure(found, "open", path)
+        if found.stdout != "".join(f"{name}\n" for name in asked):
+            raise FileError("open", path, errno.EACCES)
+        return json.dumps({"real": real, "version": there and there.version}).encode()
+
+    async def _replaceable(self, path: str, real: str) -> FileInfo | None:
+        """What is at `real`, or None; FileError when it is no regular file."""
         found = await self._run("find", "-P", real, "-maxdepth", "0", "-printf", FORMAT)
         if found.status:
             error = _failure(found, "open", path)
             if isinstance(error, FileError) and error.errno == errno.ENOENT:
-                return json.dumps({"real": real, "version": None}).encode()
+                return None
             raise error
         info = entry(found.stdout.split("\0")[:-1])[1]
         if info.letter != "-":
             number = errno.EISDIR if info.letter == "d" else errno.EINVAL
             raise FileError("open", path, number)
-        return json.dumps({"real": real, "version": info.version}).encode()
+        return info
 
     async def _pack_source(self, path: str, dereference: bool) -> bytes:
         directory = (await self._look(path, dereference=True)).letter == "d"

@@ -271,6 +271,11 @@ class Files(Protocol):
         """A file to be read as a stream of any size, in constant memory."""
         ...
 
+    async def demand_writable(self, path: str) -> None:
+        """Raise FileError unless `path` can be written to: a regular file that may be replaced, or one that can be
+        made."""
+        ...
+
     async def write(
         self, path: str, chunks: AsyncIterator[bytes], terms: Terms = REPLACING
     ) -> Written:

@@ -23,6 +23,7 @@ _MODULES = (
     "frames",
     "outcome",
     "boundary",
+    "targets",
     "rows",
     "listing",
     "content",

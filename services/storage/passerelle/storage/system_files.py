@@ -125,6 +125,10 @@ class SystemFiles:
             raise FileError("read", path, number)
         return info
 
+    async def demand_writable(self, path: str) -> None:
+        """See `Files.demand_writable`."""
+        await self._writing.target(path)
+
     async def write(
         self, path: str, chunks: AsyncIterator[bytes], terms: Terms = REPLACING
     ) -> Written:

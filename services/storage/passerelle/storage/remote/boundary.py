@@ -53,6 +53,11 @@ class Boundary:
         if self._roots and not self._holds(resolved(path, follow)):
             raise Outside(path, field)
 
+    def demand_open(self, fd: int, path: bytes, name: bytes = b"") -> None:
+        """Raise Outside when the open file `fd`, or `name` in that directory, has turned out to be out of them."""
+        if self._roots and not self._holds(os.path.join(_opened_path(fd, path), name)):
+            raise Outside(path, "path")
+
     def _holds(self, real: bytes) -> bool:
         # The configured paths first: a filesystem that hangs must not delay what lies in others.
         return any(inside(real, root) for root in (*self._roots, *self._resolved()))
@@ -62,6 +67,14 @@ class Boundary:
         for root in self._roots:  # they may have changed since, or have been mounted only now
             self._real[root] = os.path.realpath(root)
             yield self._real[root]
+
+
+def _opened_path(fd: int, path: bytes) -> bytes:
+    """Where an open file is now, in the kernel's words; where those cannot be had, what `path` leads to."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % fd)
+    except OSError:
+        return os.path.realpath(path)
 
 
 def inside(path: bytes, root: bytes) -> bool:

@@ -9,7 +9,8 @@ import threading
 import time
 from contextlib import suppress
 
-from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.outcome import Call, Failure, raw
+from passerelle.storage.remote.targets import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,50 +30,38 @@ def version(st: os.stat_result) -> str:
 
 def write_target(call: Call, path: bytes) -> bytes:
     """Where writing to `path` would write: `real` without links, and the `version` of what is there, or null."""
-    try:
-        there = _there(path)
-    except OSError as error:
-        raise Failure("open", path, error.errno or 0) from None
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        number = errno.EISDIR if stat.S_ISDIR(there.st_mode) else errno.EINVAL
-        raise Failure("open", path, number)
-    real = os.path.realpath(path)
-    _demand_writable(path, os.path.dirname(real), real if there is not None else None)
-    found = {"real": real.decode("utf-8", "surrogateescape"), "version": there and version(there)}
-    return json.dumps(found).encode()
-
-
-def _demand_writable(path: bytes, directory: bytes, real: "bytes | None") -> None:
-    try:
-        os.stat(directory)
-    except OSError as error:
-        raise Failure("open", path, error.errno or 0) from None
-    if not os.path.isdir(directory):
-        raise Failure("open", path, errno.ENOTDIR)
-    if not os.access(directory, os.W_OK | os.X_OK) or (real and not os.access(real, os.W_OK)):
-        raise Failure("open", path, errno.EACCES)
+    with Target(call.boundary, path) as target:
+        there = target.demand()
+    real = target.real.decode("utf-8", "surrogateescape")
+    return json.dumps({"real": real, "version": there and version(there)}).encode()
 
 
 def begin_part(call: Call, path: bytes, part: str, stale: float) -> bytes:
-    """Make the empty `part`; what its directory has of this user's parts untouched for `stale` seconds, goes."""
-    name = part.encode("utf-8", "surrogateescape")
-    directory = os.path.dirname(name)
-    try:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        for entry in os.listdir(directory):
-            if entry.startswith(b".") and entry.endswith(SUFFIX):
-                _sweep(os.path.join(directory, entry), stale)
-    except OSError as error:
-        raise Failure("open", path, error.errno or 0) from None
+    """Make the empty `part` beside `path`; what its directory has of this user's parts untouched for `stale` seconds,
+    goes."""
+    with Target(call.boundary, path, resolved=True) as target:
+        target.demand()
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            os.close(os.open(_name(part), flags, 0o600, dir_fd=target.directory))
+            for entry in os.listdir(os.path.dirname(path)):
+                if entry.startswith(b".") and entry.endswith(SUFFIX):
+                    _sweep(entry, target.directory, stale)
+        except OSError as error:
+            raise Failure("open", path, error.errno or 0) from None
     return b""
 
 
-def _sweep(name: bytes, stale: float) -> None:
+def _name(part: str) -> bytes:
+    return os.path.basename(raw(part))
+
+
+def _sweep(name: bytes, directory: int, stale: float) -> None:
     with suppress(OSError):  # somebody else was faster
-        st = os.lstat(name)
+        st = os.stat(name, dir_fd=directory, follow_symlinks=False)
         mine = st.st_uid == os.geteuid() and stat.S_ISREG(st.st_mode)
         if mine and st.st_mtime < time.time() - stale:
-            os.unlink(name)
+            os.unlink(name, dir_fd=directory)
 
 
 def place_part(
@@ -89,20 +78,21 @@ def place_part(
     The result has `wrong` (`size`, `sha256` or `version`) and what was `found` when nothing was done for that reason;
     else the new `version`. Failures: `part` when there is none, `busy` when another call has it.
     """
-    name = part.encode("utf-8", "surrogateescape")
-    try:
-        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError as error:
-        raise Failure("part", path, error.errno or 0) from None
-    try:
-        _lock(fd, path)
-        wrong = _wrong_part(call, fd, size, sha256) or _wrong_version(path, if_match)
-        found = wrong or {"version": version(_put(call, fd, name, path, mode))}
-    except OSError as error:
-        raise Failure("rename", path, error.errno or 0) from None
-    finally:
-        os.close(fd)
-    return call.result(found)
+    with Target(call.boundary, path, resolved=True) as target:
+        name = _name(part)
+        try:
+            fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=target.directory)
+        except OSError as error:
+            raise Failure("part", path, error.errno or 0) from None
+        try:
+            _lock(fd, path)
+            wrong = _wrong_part(call, fd, size, sha256) or _wrong_version(target, if_match)
+            found = wrong or {"version": version(_put(call, fd, name, target, mode))}
+        except OSError as error:
+            raise Failure("rename", path, error.errno or 0) from None
+        finally:
+            os.close(fd)
+        return call.result(found)
 
 
 def _lock(fd: int, path: bytes) -> None:
@@ -137,37 +127,31 @@ def _wrong_part(call: Call, fd: int, size: int, sha256: "str | None") -> "dict[s
     return None
 
 
-def _wrong_version(path: bytes, if_match: str) -> "dict[str, Any] | None":
+def _wrong_version(target: Target, if_match: str) -> "dict[str, Any] | None":
     if not if_match:
         return None
-    old = _there(path)
+    old = target.demand()
     if old is None or if_match not in ("*", version(old)):
         return {"wrong": "version", "found": version(old) if old else ""}
     return None
 
 
-def _there(path: bytes) -> "os.stat_result | None":
-    try:
-        return os.stat(path)
-    except FileNotFoundError:
-        return None
-
-
-def _put(call: Call, fd: int, name: bytes, path: bytes, mode: str) -> os.stat_result:
-    old = _there(path)
+def _put(call: Call, fd: int, name: bytes, target: Target, mode: str) -> os.stat_result:
+    old = target.demand()
     os.fchmod(fd, 0o666 & ~UMASK if old is None else old.st_mode & 0o777)
     _sync(call, fd)
     if mode == "overwrite":
-        os.rename(name, path)
+        target.demand()  # it may have taken long
+        target.take(name)
         return os.fstat(fd)
     if mode == "append" and old is not None:
-        return _append(call, fd, name, path)
+        return _append(call, fd, name, target)
     try:
-        _create(name, path)
+        _create(name, target)
     except FileExistsError:
         if mode == "create":
             raise
-        return _append(call, fd, name, path)
+        return _append(call, fd, name, target)
     return os.fstat(fd)
 
 
@@ -196,25 +180,27 @@ def _sync(call: Call, fd: int) -> None:
     return None
 
 
-def _create(name: bytes, path: bytes) -> None:
+def _create(name: bytes, target: Target) -> None:
     """Give the part its name without ever taking it from another file: link(2) refuses a name that is there."""
     try:
-        os.link(name, path)
+        os.link(name, target.name, src_dir_fd=target.directory, dst_dir_fd=target.directory)
     except FileExistsError:
         raise
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
         # A filesystem without hard links: the name is taken with an empty file first, which the part then replaces.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        os.rename(name, path)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        os.close(os.open(target.name, flags, 0o600, dir_fd=target.directory))
+        target.take(name)
     else:
-        os.unlink(name)
+        os.unlink(name, dir_fd=target.directory)
 
 
-def _append(call: Call, source: int, name: bytes, path: bytes) -> os.stat_result:
-    """Add the part to the end of `path`; when that fails, or nobody wants it any more, the end is where it was."""
-    target = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+def _append(call: Call, source: int, name: bytes, place: Target) -> os.stat_result:
+    """Add the part to the end of the file; when that fails, or nobody wants it any more, the end is where it was."""
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+    target = os.open(place.name, flags, dir_fd=place.directory)
     try:
         with suppress(OSError):  # a filesystem without locks
             fcntl.flock(target, fcntl.LOCK_EX)
@@ -225,7 +211,7 @@ def _append(call: Call, source: int, name: bytes, path: bytes) -> os.stat_result
         except BaseException:
             os.ftruncate(target, end)
             raise
-        os.unlink(name)
+        os.unlink(name, dir_fd=place.directory)
         return os.fstat(target)
     finally:
         os.close(target)

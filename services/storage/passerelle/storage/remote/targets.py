@@ -1,0 +1,100 @@
+"""Where writing to a path writes: asked by every way of writing, before content moves and when it is put in place.
+
+Runs on the system, on Python 3.6 and newer; transfer jobs take it along, too.
+"""
+
+import errno
+import os
+import stat
+
+from passerelle.storage.remote.outcome import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from passerelle.storage.remote.boundary import Boundary
+
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY  # it need not be readable
+
+
+class Target:
+    """The file that writing to `path` writes: `name` in the open `directory`; `real` is its path without links.
+
+    `resolved` says that the path has been found to have none.
+
+    What is asked of it and done to it is asked of and done in that very directory, whatever its path leads to
+    meanwhile. Raises Failure when there is no such directory.
+    """
+
+    def __init__(self, boundary: "Boundary", path: bytes, resolved: bool = False) -> None:
+        self.path = path
+        self.real = path if resolved else os.path.realpath(path)
+        self._boundary = boundary
+        directory, name = os.path.split(self.real)
+        self.name = name or b"."
+        try:
+            self.directory = os.open(directory, _FOLDER)
+        except OSError as error:
+            raise Failure("open", path, error.errno or 0) from None
+
+    def __enter__(self) -> "Target":
+        return self
+
+    def __exit__(
+        self,
+        kind: "type[BaseException] | None",
+        error: "BaseException | None",
+        where: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self.directory)
+
+    def demand(self) -> "os.stat_result | None":
+        """What is there now, or None; Failure unless it is a regular file that may be replaced, or can be made."""
+        self.demand_inside()
+        try:
+            there = self.there()
+        except OSError as error:
+            raise Failure("open", self.path, error.errno or 0) from None
+        wrong = self._wrong_kind(there) or self._forbidden(there)
+        if wrong:
+            raise Failure("open", self.path, wrong)
+        return there
+
+    def demand_inside(self) -> None:
+        """Raise Outside when the directory is out of the filesystems."""
+        self._boundary.demand_open(self.directory, self.path, self.name)
+
+    def there(self) -> "os.stat_result | None":
+        """What has the name now; raises OSError."""
+        try:
+            return os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def take(self, name: bytes) -> None:
+        """Put the file `name` of the directory in the target's place; raises OSError."""
+        os.rename(name, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+
+    def _wrong_kind(self, there: "os.stat_result | None") -> int:
+        if there is None or stat.S_ISREG(there.st_mode):
+            return 0
+        if stat.S_ISLNK(there.st_mode):  # to itself, or made since the path was resolved
+            return errno.ELOOP
+        return errno.EISDIR if stat.S_ISDIR(there.st_mode) else errno.EINVAL
+
+    def _forbidden(self, there: "os.stat_result | None") -> int:
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.directory):
+            return errno.EACCES
+        if there is None:
+            return 0
+        if not os.access(self.name, os.W_OK, dir_fd=self.directory):
+            return errno.EACCES
+        folder = os.fstat(self.directory)
+        owners = (0, folder.st_uid, there.st_uid)
+        kept = folder.st_mode & stat.S_ISVTX and os.geteuid() not in owners
+        return errno.EPERM if kept else 0
