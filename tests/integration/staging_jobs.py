@@ -32,6 +32,8 @@ class Processes:
     """Raised instead of starting anything, when set."""
     delay: float = 0
     """Seconds that a job waits before it starts."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """More variables of the jobs."""
     submitted: list[BatchJob] = field(default_factory=list)
     running: list[asyncio.subprocess.Process] = field(default_factory=list)
 
@@ -53,7 +55,8 @@ class Processes:
                 str(script),
                 str(self.delay),
                 cwd=job.working_directory,
-                env={"PATH": f"{self.bin}:{os.environ['PATH']}", "LC_ALL": "POSIX"},
+                env={"PATH": f"{self.bin}:{os.environ['PATH']}", "LC_ALL": "POSIX"}
+                | self.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=error,

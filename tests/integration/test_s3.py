@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from minio import Minio
 from minio.credentials.credentials import Credentials
 
-from passerelle.runtime.errors import BackendUnavailable, InvalidArgument
+from passerelle.runtime.errors import ApiError, BackendUnavailable, InvalidArgument
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files import FileError
 from passerelle.storage.private_files import PrivateFiles
@@ -222,10 +224,120 @@ async def test_what_is_replaced_keeps_its_mode_and_links_stay_links(site: Site) 
     assert (old.read_text(), old.stat().st_mode & 0o777) == ("new", 0o640)
 
 
-async def test_a_directory_is_no_target(site: Site) -> None:
-    await site.s3().upload(Inbound(str(site.world.root), 3))
-    assert "Is a directory" in await site.failed()
+def _directory(root: Path) -> Path:
+    return root
+
+
+def _pipe(root: Path) -> Path:
+    os.mkfifo(root / "pipe")
+    return root / "pipe"
+
+
+def _socket(root: Path) -> Path:
+    os.mknod(root / "socket", stat.S_IFSOCK | 0o600)
+    return root / "socket"
+
+
+def _link_to_itself(root: Path) -> Path:
+    (root / "loop").symlink_to("loop")
+    return root / "loop"
+
+
+def _below_a_file(root: Path) -> Path:
+    (root / "file").touch()
+    return root / "file" / "x"
+
+
+def _link_out(root: Path) -> Path:
+    (root / "out").symlink_to("/var/tmp")
+    return root / "out" / "x"
+
+
+REFUSED: list[tuple[Callable[[Path], Path], int]] = [
+    (_directory, 400),
+    (_pipe, 400),
+    (_socket, 400),
+    (_link_to_itself, 400),
+    (_below_a_file, 400),
+    (_link_out, 400),
+    (lambda root: root / ("n" * 256), 400),
+    (lambda root: root / "none" / "x", 404),
+]
+
+
+@pytest.mark.parametrize(("make", "status"), REFUSED)
+async def test_what_cannot_be_written_to_is_refused_before_anything_is_made(
+    site: Site, make: Callable[[Path], Path], status: int
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        await site.s3().upload(Inbound(str(make(site.world.root)), 3))
+    assert caught.value.http == status
+    assert not site.jobs.submitted
+    assert not site.client.bucket_exists("alice")
+
+
+async def test_a_pipe_made_while_the_content_comes_is_not_replaced(site: Site) -> None:
+    target = site.world.root / "x"
+    staged = await site.s3().upload(Inbound(str(target), 3))
+    await site.jobs.said("Waiting")
+    os.mkfifo(target)
+    await complete(staged, await put_parts(staged, b"new"))
+    assert "Invalid argument" in await site.failed()
+    assert target.is_fifo()
     assert site.in_store() == []
+
+
+async def test_a_link_out_made_while_the_content_comes_is_not_followed(
+    site: Site, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    directory = site.world.root / "directory"
+    directory.mkdir()
+    staged = await site.s3().upload(Inbound(str(directory / "x"), 3))
+    await site.jobs.said("Waiting")
+    directory.rmdir()
+    directory.symlink_to(outside)
+    await complete(staged, await put_parts(staged, b"new"))
+    assert "leads out of the filesystems" in await site.failed()
+    assert list(outside.iterdir()) == []
+    assert site.in_store() == []
+
+
+async def test_what_became_a_link_out_before_the_job_ran_is_not_sent(
+    site: Site, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("not inside")
+    source = site.world.root / "x"
+    source.write_text("content")
+    site.jobs.delay = 1
+    await site.s3().download(Outbound(str(source)))
+    source.unlink()
+    source.symlink_to(secret)
+    assert "leads out of the filesystems" in await site.failed()
+    assert site.in_store() == []
+
+
+async def test_a_store_that_cannot_be_reached_is_told_while_it_is_waited_for(site: Site) -> None:
+    await site.s3().upload(Inbound(str(site.world.root / "x"), 3))
+    await site.jobs.said("Waiting")
+    site.server.stop()
+    try:
+        await site.jobs.said("Connection refused; trying again")
+        site.jobs.cancel()
+        words = await site.failed()
+        assert "its time was up; before that, the connection" in words
+    finally:
+        await asyncio.to_thread(site.server.start)
+
+
+async def test_no_proxy_of_the_environment_sees_the_urls(site: Site) -> None:
+    site.jobs.environment["http_proxy"] = "http://127.0.0.1:1"
+    source = site.world.root / "source"
+    source.write_text("content")
+    await site.s3().download(Outbound(str(source)))
+    await site.succeeded()
 
 
 async def test_an_object_replaced_by_another_of_its_size_is_refused(site: Site) -> None:

@@ -22,6 +22,14 @@ def program(package: str, *modules: str) -> str:
     """
     directory = files(package)
     named = [
-        (f"{package}.{name}", directory.joinpath(f"{name}.py").read_text()) for name in modules
+        (f"{package}.{name}", directory.joinpath(name.replace(".", "/") + ".py").read_text())
+        for name in modules
     ]
     return _LOADER % json.dumps(named)
+
+
+def agent(*modules: str) -> str:
+    """The source of a transfer job's program, with what every one of them stands on."""
+    own = (f"staging.agents.{name}" for name in ("job", *modules))
+    shared = ("remote.outcome", "remote.boundary", "remote.targets")
+    return program("passerelle.storage", *shared, *own)

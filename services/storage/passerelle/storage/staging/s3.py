@@ -24,7 +24,7 @@ from passerelle.runtime.config import Secret, Section, System
 from passerelle.runtime.errors import Field as WrongField
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.storage.files import Files
-from passerelle.storage.shipping import program
+from passerelle.storage.shipping import agent
 from passerelle.storage.staging import DownloadUrl, Inbound, Outbound, PartUrls, Staged
 from passerelle.storage.staging.s3_store import ObjectStore
 from passerelle.storage.staging.s3_urls import (
@@ -35,12 +35,11 @@ from passerelle.storage.staging.s3_urls import (
     bucket_name,
     checked_url,
 )
+from passerelle.storage.staging.targets import boundary_roots
 from passerelle.storage.transfer_jobs import AgentWork, SubmittedJob, TransferJobs
 
-_AGENTS = "passerelle.storage.staging.agents"
-_SHARED = ("job", "s3_http", "s3_crew")
-_INGRESS = program(_AGENTS, *_SHARED, "s3_ingress")
-_EGRESS = program(_AGENTS, *_SHARED, "s3_egress")
+_INGRESS = agent("s3_http", "s3_crew", "s3_ingress")
+_EGRESS = agent("s3_http", "s3_crew", "s3_egress")
 _MIB = 1 << 20
 # Amazon S3's limits ("Multipart upload limits"), which other servers keep to.
 _MOST_PARTS = 10_000
@@ -144,6 +143,7 @@ class S3:
         """As Staging.upload; `size` is required."""
         if inbound.size is None:
             raise _wrong_size("is required for transfers with s3")
+        await self._files.demand_writable(inbound.path)  # before anything is made
         stored = await self._begin(inbound.path, inbound.size)
         try:
             urls = await self._store.in_thread(self._part_urls, self._public, stored)
@@ -234,6 +234,7 @@ class S3:
         sign = self._private.presigned
         return {
             "path": path,
+            "roots": boundary_roots(self._system),
             "mark": stored.mark,
             "head": sign("HEAD", name, options.ttl),
             "uploaded": sign("GET", name, options.ttl, uploadId=upload),

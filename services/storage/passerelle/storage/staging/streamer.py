@@ -10,14 +10,12 @@ from pydantic import Field, model_validator
 from passerelle.runtime.config import Section, System
 from passerelle.runtime.errors import TooLarge
 from passerelle.storage.files import Files
-from passerelle.storage.shipping import program
+from passerelle.storage.shipping import agent
 from passerelle.storage.staging import Coordinates, Inbound, Outbound, Staged
 from passerelle.storage.staging.targets import demand_absent, demand_readable
 from passerelle.storage.transfer_jobs import AgentWork, TransferJobs
 
-_SOURCE = program(
-    "passerelle.storage.staging.agents",
-    "job",
+_SOURCE = agent(
     "arriving",
     "websocket",
     "streamer_door",

@@ -8,14 +8,12 @@ from pydantic import Field as Setting
 from passerelle.runtime.config import Section, System
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.files import Files
-from passerelle.storage.shipping import program
+from passerelle.storage.shipping import agent
 from passerelle.storage.staging import Code, Inbound, Outbound, Staged
 from passerelle.storage.staging.targets import demand_absent, demand_readable
 from passerelle.storage.transfer_jobs import AgentWork, TransferJobs
 
-_SOURCE = program(
-    "passerelle.storage.staging.agents",
-    "job",
+_SOURCE = agent(
     "arriving",
     "wormhole_program",
     "wormhole",
@@ -79,7 +77,8 @@ class Wormhole:
 
     def _work(self, operation: str, path: str, code: str) -> AgentWork:
         settings = self._options.model_dump()
-        return AgentWork(_SOURCE, {**settings, "operation": operation, "path": path, "code": code})
+        asked = {"operation": operation, "path": path, "code": code}
+        return AgentWork(_SOURCE, {**settings, **asked})
 
 
 def new_code() -> str:

@@ -8,6 +8,8 @@ import os
 import sys
 import time
 
+from passerelle.storage.remote.boundary import Boundary
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
@@ -26,6 +28,16 @@ def parameters() -> "dict[str, Any]":
         fail(
             "The parameters of this transfer are gone: it ran before, or was submitted too long ago."
         )
+
+
+def boundary(given: "dict[str, Any]") -> Boundary:
+    """The filesystems that the job keeps to, by its parameter `roots`."""
+    return Boundary([encoded(root) for root in given["roots"]])
+
+
+def encoded(path: str) -> bytes:
+    """A path as the system has it, whatever the job's locale: Python 3.6 takes an unset one for ASCII."""
+    return path.encode("utf-8", "surrogateescape")
 
 
 def say(text: str) -> None:

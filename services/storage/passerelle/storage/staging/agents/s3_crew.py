@@ -3,9 +3,12 @@
 Runs on the system, on Python 3.6 and newer.
 """
 
+import errno
+import os
 import signal
 import threading
 
+from passerelle.storage.remote.outcome import Failure
 from passerelle.storage.staging.agents.job import fail, say
 from passerelle.storage.staging.agents.s3_http import Store, Trouble
 
@@ -69,7 +72,7 @@ class _Crew:
             self._ended.release()
 
 
-def live(path: str, work: "Callable[[], None]", undo: "Callable[[], None]") -> None:
+def live(path: str, store: Store, work: "Callable[[], None]", undo: "Callable[[], None]") -> None:
     """Do `work`, and `undo` it when it fails or the scheduler ends the job; then end the job saying why.
 
     Its `path` is what failures of the file system are told of. Says nothing about what is not foreseen but its kind:
@@ -81,19 +84,15 @@ def live(path: str, work: "Callable[[], None]", undo: "Callable[[], None]") -> N
         work()
     except BaseException as error:
         stop_listening()
+        fault = store.fault
         undo()
-        fail("Transfer failed: " + _why(path, error))
+        fail("Transfer failed: " + _why(path, error, fault))
 
 
 def stop_listening() -> None:
     """From here on the job comes to its end, whatever the scheduler wants."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-
-
-def encoded(path: str) -> bytes:
-    """A path as the system has it, whatever the job's locale: Python 3.6 takes an unset one for ASCII."""
-    return path.encode("utf-8", "surrogateescape")
 
 
 def tidied(done: bool, what: str) -> None:
@@ -107,11 +106,16 @@ def _stop(_number: int, _frame: "Any") -> None:
     raise Stopped
 
 
-def _why(path: str, error: BaseException) -> str:
+def _why(path: str, error: BaseException, fault: str) -> str:
     if isinstance(error, Stopped):
-        return "the job was cancelled, or its time was up"
+        last = "; before that, %s" % fault if fault else ""  # noqa: UP031
+        return "the job was cancelled, or its time was up" + last
     if isinstance(error, Trouble):
         return str(error)
+    if isinstance(error, Failure):
+        if error.code == errno.EXDEV:
+            return "%s leads out of the filesystems of this system" % path  # noqa: UP031
+        return "%s: %s" % (path, os.strerror(error.code))  # noqa: UP031
     if isinstance(error, OSError):
         return "%s: %s" % (path, error.strerror)  # noqa: UP031
     return "unforeseen %s" % type(error).__name__  # noqa: UP031

@@ -12,6 +12,8 @@ import threading
 import urllib.error
 import urllib.request
 
+from passerelle.storage.staging.agents.job import say
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -76,9 +78,14 @@ class Store:
 
     def __init__(self, ca: "str | None", retries: int) -> None:
         context = ssl.create_default_context(cadata=ca)
-        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+        # The store is reached as the site says: a proxy of the user's environment would see the URLs.
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
         self._retries = retries
         self.stopping = threading.Event()
+        self.fault = ""
+        """Why the store has not answered lately."""
 
     def ask(
         self,
@@ -108,11 +115,16 @@ class Store:
         every.update(headers or {})
         request = urllib.request.Request(url, body, every, method=method)  # noqa: S310  # ours
         try:
-            return self._opener.open(request, timeout=timeout)
+            response = self._opener.open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
-            raise _refused(error) from None
+            trouble = _refused(error)
+            if not trouble.again:
+                self.fault = ""
+            raise trouble from None
         except (OSError, http.client.HTTPException) as error:
             raise _broken(error) from None
+        self.fault = ""
+        return response
 
     def read(self, response: "Any", most: int) -> bytes:
         """The next bytes of a response's body, at most `most`; raises Trouble when there are none."""
@@ -134,8 +146,15 @@ class Store:
             except Trouble as trouble:
                 if not trouble.again:
                     raise
+                self.tell(trouble)
                 self.pause(pause)
         return work(*arguments)
+
+    def tell(self, trouble: Trouble) -> None:
+        """Say in the log, once, what fails and is tried again."""
+        if self.fault != str(trouble):
+            self.fault = str(trouble)
+            say("%s; trying again ..." % self.fault)  # noqa: UP031
 
     def pauses(self, count: int) -> "Iterator[float]":
         """Seconds to wait, `count` times: growing, and bounded."""
