@@ -15,10 +15,10 @@ from passerelle.runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
 )
+from passerelle.storage import shipping
 from passerelle.storage.config import StorageSection
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.sessions import Sessions
-from passerelle.storage.shipping import program
 from passerelle.storage.staging import agents
 from passerelle.storage.transfer_jobs import AgentWork, ShellWork, SubmittedJob, TransferJobs
 from tests.unit.storage.bash_jobs import BashJobs
@@ -116,7 +116,7 @@ async def test_a_site_that_names_no_working_directory_is_told() -> None:
 
 
 async def agent(world: World, secret: str = SECRET) -> SubmittedJob:
-    shared = program("passerelle.storage.staging.agents", "job")
+    shared = shipping.agent()
     return await world.place.jobs.submit(
         "IngressFileTransfer", AgentWork(shared + AGENT, {"secret": secret}), None
     )
