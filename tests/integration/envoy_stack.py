@@ -13,6 +13,9 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
+from passerelle.auth.door_server import AuthorizationService
+from passerelle.auth.failures import Failures
+from passerelle.edge import external_auth_pb2_grpc
 from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
 from passerelle.gateway import envoy
 from passerelle.runtime import caller
@@ -31,7 +34,7 @@ from tests import real
 
 SECRET = "s" * 32
 TOKEN = {"Authorization": "Bearer alice"}
-MAX_BODY = 64 << 10
+MAX_BODY = 256 << 10
 
 
 class Tokens:
@@ -43,6 +46,13 @@ class Tokens:
         if system == "secret":
             raise Forbidden("Not yours.")
         return Caller(token, token)
+
+
+class Judge:
+    """What the auth service knows of tokens: the same as `Tokens`."""
+
+    async def principal(self, token: str) -> Any:
+        return await Tokens().caller(token, demand=Access(), system="")
 
 
 class Profile(
@@ -152,10 +162,9 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def site(listen: int, services: int, **gateway: Any) -> SiteBase:
-    """A site whose services share one port, but for auth, which nobody serves."""
+def site(listen: int, services: int, *, dead: str = "", **gateway: Any) -> SiteBase:
+    """A site whose services share one port, but for the one that is `dead`: nobody serves it."""
     there = {"address": f"127.0.0.1:{services}"}
-    dead = {"address": f"127.0.0.1:{free_port()}"}
     section = {
         "listen": f"127.0.0.1:{listen}",
         "max_body": MAX_BODY,
@@ -165,10 +174,8 @@ def site(listen: int, services: int, **gateway: Any) -> SiteBase:
     return site_model().model_validate(
         {
             "services": {
-                "auth": dead,
-                "compute": there,
-                "storage": there,
-                "gateway": there,
+                **dict.fromkeys(("auth", "compute", "storage", "gateway"), there),
+                **({dead: {"address": f"127.0.0.1:{free_port()}"}} if dead else {}),
                 "request_timeout": 8,  # longer than all retries of a connection together
             },
             "gateway": section,
@@ -187,6 +194,8 @@ async def services(port: int = 0) -> AsyncIterator[int]:
 
 
 def _register(server: grpc.aio.Server) -> None:
+    door = AuthorizationService(Judge(), Failures(10_000))  # type: ignore[arg-type]
+    external_auth_pb2_grpc.add_AuthorizationServicer_to_server(door, server)
     profile, native = Profile(), Native()  # type: ignore[abstract]  # what is not here is UNIMPLEMENTED
     compute_pb2_grpc.add_ComputeServiceServicer_to_server(profile, server)
     filesystem_pb2_grpc.add_FilesystemServiceServicer_to_server(profile, server)

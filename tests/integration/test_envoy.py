@@ -343,12 +343,6 @@ async def test_requests_that_are_no_http(stack: Stack, request_line: bytes, stat
     assert set(json.loads(body)) == set(profile_error(""))
 
 
-async def test_a_service_that_is_gone(http: httpx.AsyncClient) -> None:
-    reply = await http.get("/v1/auth/whoami", timeout=30)  # Envoy tries again for seconds
-    assert_native_error(reply, 503, "UNAVAILABLE", "The auth service is not available.")
-    assert int(reply.headers["retry-after"]) > 0
-
-
 async def test_a_service_that_does_not_answer(http: httpx.AsyncClient) -> None:
     reply = await http.get("/compute/daint/jobs/slow", timeout=30)
     assert reply.status_code == 504

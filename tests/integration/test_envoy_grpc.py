@@ -106,14 +106,6 @@ async def test_internal_methods_are_not_routed(channel: grpc.aio.Channel) -> Non
     assert error.value.details() == "Not Found"
 
 
-async def test_a_service_that_is_gone(channel: grpc.aio.Channel) -> None:
-    stub: auth_pb2_grpc.AuthServiceAsyncStub = auth_pb2_grpc.AuthServiceStub(channel)
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await stub.WhoAmI(auth_pb2.WhoAmIRequest(), metadata=METADATA)
-    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert error.value.details() == "The auth service is not available."
-
-
 async def test_health(channel: grpc.aio.Channel) -> None:
     reply = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert reply.status == health_pb2.HealthCheckResponse.SERVING

@@ -40,9 +40,15 @@ def routes(config: Any) -> list[Any]:
     return found
 
 
-def first_match(path: str) -> Any:
-    """The route that Envoy takes for a gRPC path, by its rule of the first match."""
-    return next(r for r in routes(envoy.render(parsed(SITE))) if _matches(r["match"], path))
+def first_match(path: str, verb: str = "POST") -> Any:
+    """The route that Envoy takes for a path, by its rule of the first match; gRPC where that matters."""
+    found = routes(envoy.render(parsed(SITE)))
+    return next(r for r in found if _matches(r["match"], path) and _takes(r["match"], verb))
+
+
+def _takes(match: Any, verb: str) -> bool:
+    named = [h["string_match"] for h in match.get("headers", []) if h["name"] == ":method"]
+    return not named or named[0].get("exact") == verb
 
 
 def _matches(match: Any, path: str) -> bool:
@@ -91,7 +97,7 @@ def test_there_are_internal_methods() -> None:
     ],
 )
 def test_known_paths_tell_their_methods(path: str, allow: str) -> None:
-    route = first_match(path)
+    route = first_match(path, verb="TRACE")
     assert route["direct_response"]["status"] == 405
     assert route["response_headers_to_add"][0]["header"] == {"key": "allow", "value": allow}
 

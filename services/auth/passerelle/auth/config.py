@@ -123,6 +123,12 @@ class AuthSection(Section):
         default=False,
         description="Refuse calls whose token lacks the scope that the method demands.",
     )
+    max_failures: int = Field(
+        default=300,
+        ge=1,
+        description="Requests with no valid token that one client address may send a minute; "
+        "more are answered 429.",
+    )
     authorizer: Plugin = Field(
         default=Plugin(type="allow"),
         description="Decides what a principal may do (entry points `passerelle.authorizers`).",

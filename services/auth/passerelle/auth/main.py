@@ -8,12 +8,15 @@ import grpc
 
 from passerelle.auth.config import AuthSection, Issuer
 from passerelle.auth.credentials import Credentials
+from passerelle.auth.door_server import AuthorizationService
+from passerelle.auth.failures import Failures
 from passerelle.auth.jwks import PublishedKeys
 from passerelle.auth.keyset import KeySet
 from passerelle.auth.logins import Logins
 from passerelle.auth.policy import Policy
 from passerelle.auth.server import AccessService, AuthService
 from passerelle.auth.tokens import Tokens, TrustedIssuer
+from passerelle.edge import external_auth_pb2_grpc as edge_grpc
 from passerelle.runtime.config import SiteBase, section
 from passerelle.runtime.plugins import make
 from passerelle.runtime.service import running_service
@@ -42,6 +45,9 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         def register(server: grpc.aio.Server) -> None:
             pb_grpc.add_AuthServiceServicer_to_server(AuthService(tokens), server)
             pb_grpc.add_AccessServiceServicer_to_server(AccessService(policy, logins), server)
+            edge_grpc.add_AuthorizationServicer_to_server(
+                AuthorizationService(tokens, Failures(settings.max_failures)), server
+            )
 
         service = running_service(site, "auth", register, _SERVICES, policy)
         yield await stack.enter_async_context(service)

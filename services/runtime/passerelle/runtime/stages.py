@@ -5,6 +5,7 @@ import hmac
 import json
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import grpc
@@ -102,16 +103,20 @@ async def _abort(rpc: Rpc, error: ApiError) -> None:
 
 def _rest_trailers(rpc: Rpc, error: ApiError) -> list[tuple[str, str]]:
     """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
-    if rpc.is_firecrest:
-        status, body = firecrest.status_of(error), firecrest.body_of(error, rpc.user)
-    else:
-        status, body = error.http, error.json()
-    trailers = [("x-http-code", str(status)), ("x-error-body", _ascii(body))]
+    status, body = rest_answer(error, is_firecrest=rpc.is_firecrest, user=rpc.user)
+    trailers = [("x-http-code", str(status)), ("x-error-body", body)]
     if error.challenge is not None:
         trailers.append(("www-authenticate", error.challenge))
     if rpc.is_firecrest and rpc.user:
         trailers.append(("f7t-authusername", rpc.user))
     return trailers
+
+
+def rest_answer(error: ApiError, *, is_firecrest: bool, user: str | None) -> tuple[int, str]:
+    """The HTTP status and JSON body of an error on its surface; `user` is None before authentication."""
+    if is_firecrest:
+        return firecrest.status_of(error), _ascii(firecrest.body_of(error, user))
+    return error.http, _ascii(error.json())
 
 
 def _ascii(body: dict[str, Any]) -> str:
@@ -133,7 +138,10 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
                 _demand_secret(rpc, service_secret)
                 rpc.trusted = True
                 return await proceed()
-        token, headers_alone = _bearer(rpc), Access(audience=Access.USER, scope=rpc.demand.scope)
+        token, headers_alone = (
+            bearer(rpc.metadata),
+            Access(audience=Access.USER, scope=rpc.demand.scope),
+        )
         found = await authority.caller(token, demand=headers_alone, system="")
         rpc.caller = found
         request = await rpc.requests.first()
@@ -154,8 +162,9 @@ def _demand_secret(rpc: Rpc, service_secret: str) -> None:
         raise Forbidden("This method is for Passerelle's own services.")
 
 
-def _bearer(rpc: Rpc) -> str:
-    scheme, _, token = rpc.metadata.get("authorization", "").partition(" ")
+def bearer(metadata: Mapping[str, str]) -> str:
+    """The access token that a request shows (RFC 6750 §2.1); raises Unauthenticated without one."""
+    scheme, _, token = metadata.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated.without_token()
     return token.strip()

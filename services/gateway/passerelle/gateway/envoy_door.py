@@ -1,0 +1,233 @@
+"""Who may pass Envoy: nobody without a valid token holds more of us than his own headers.
+
+`jwt_authn` verifies tokens with the issuers' published keys, in Envoy itself. What it does not verify is judged by
+`auth` from the headers alone (`ext_authz`): tokens whose key it does not know yet, that are expired or forged, or whose
+issuer's keys Envoy cannot read. So what Envoy knows may be old or incomplete, and is then slower, never wrong; and the
+services verify every token themselves.
+"""
+
+import json
+import logging
+import os
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
+
+from passerelle.runtime.config import SiteBase
+
+Json = dict[str, Any]
+
+ANY = "type.googleapis.com/"
+JWT = "envoy.filters.http.jwt_authn"
+EXT_AUTHZ = "envoy.filters.http.ext_authz"
+
+_VERIFIED = "verified"  # where jwt_authn leaves the claims of a token that it verified
+_DISCOVERY_SECONDS = 3.0
+_JUDGE_SECONDS = 7.0  # of auth; longer than it may wait for the keys of an issuer
+_MAX_DOCUMENT = 1 << 20
+
+log = logging.getLogger(__name__)
+
+OPEN = {
+    EXT_AUTHZ: {
+        "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        "disabled": True,
+    }
+}
+"""The configuration of a route that asks for no token. Such a route must lead to no method that demands one."""
+
+
+def filters(site: SiteBase) -> list[Json]:
+    """The HTTP filters, in their order."""
+    providers = _providers(site)
+    found = [_ext_authz(bool(providers))]
+    return [_jwt_authn(providers), *found] if providers else found
+
+
+def clusters(site: SiteBase) -> list[Json]:
+    """Where Envoy reads the issuers' keys."""
+    uris = sorted(
+        {
+            provider["remote_jwks"]["http_uri"]["uri"]
+            for provider in _providers(site).values()
+            if "remote_jwks" in provider
+        }
+    )
+    return [_key_cluster(uri) for uri in uris]
+
+
+def _jwt_authn(providers: Json) -> Json:
+    requirements: list[Json] = [{"provider_name": name} for name in providers]
+    either = {"requires_any": {"requirements": [*requirements, {"allow_missing_or_failed": {}}]}}
+    return {
+        "name": JWT,
+        "typed_config": {
+            "@type": f"{ANY}envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": providers,
+            "rules": [{"match": {"prefix": "/"}, "requires": either}],
+        },
+    }
+
+
+def _ext_authz(jwt: bool) -> Json:
+    verified = {
+        "filter": JWT,
+        "path": [{"key": _VERIFIED}],
+        "value": {"present_match": True},
+        "invert": True,
+    }
+    return {
+        "name": EXT_AUTHZ,
+        "typed_config": {
+            "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "grpc_service": {
+                "envoy_grpc": {"cluster_name": "auth"},
+                "timeout": f"{_JUDGE_SECONDS}s",
+            },
+            "failure_mode_allow": False,
+            "status_on_error": {"code": "ServiceUnavailable"},
+            **({"filter_enabled_metadata": verified} if jwt else {}),
+        },
+    }
+
+
+def _providers(site: SiteBase) -> Json:
+    auth: Any = getattr(site, "auth", None)
+    found: Json = {}
+    for number, issuer in enumerate(auth.issuers if auth else ()):
+        if keys := _keys(issuer):
+            found[f"issuer-{number}"] = _provider(issuer, keys)
+    return found
+
+
+def _provider(issuer: Any, keys: Json) -> Json:
+    provider: Json = {
+        **keys,
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "forward": True,
+        "clock_skew_seconds": max(1, issuer.clock_skew),  # 0 would mean Envoy's 60
+        "payload_in_metadata": _VERIFIED,
+        "require_expiration": True,
+        "jwt_cache_config": {"jwt_cache_size": 500},
+    }
+    if issuer.issuer:
+        provider["issuer"] = issuer.issuer
+    if issuer.audience:
+        provider["audiences"] = list(issuer.audience)
+    return provider
+
+
+def _keys(issuer: Any) -> Json | None:
+    """How Envoy gets an issuer's keys; None when it cannot, so that `auth` judges that issuer's tokens."""
+    uri = issuer.jwks_uri or _discovered(str(issuer.issuer))
+    if uri is None:
+        return None
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return _local(Path(unquote(parts.path)))
+    if parts.scheme == "https" and _authorities() is None:
+        log.warning("no certificate authorities are found to read %s with", uri)
+        return None
+    return {
+        "remote_jwks": {
+            "http_uri": {
+                "uri": uri,
+                "cluster": _cluster_name(uri),
+                "timeout": f"{issuer.timeout}s",
+            },
+            "cache_duration": f"{issuer.refresh}s",
+            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "5s"},
+        }
+    }
+
+
+def _local(path: Path) -> Json | None:
+    try:
+        text = path.read_text()
+    except OSError as error:
+        log.warning("%s: %s", path, error.strerror)
+        return None
+    return {"local_jwks": {"inline_string": text}}
+
+
+def _discovered(issuer: str) -> str | None:
+    """The address of an issuer's keys (OpenID Connect Discovery 1.0 §4), asked for once and briefly."""
+    address = issuer.rstrip("/") + "/.well-known/openid-configuration"
+    try:
+        with urlopen(  # noqa: S310  # the configuration takes https:// and http:// only
+            Request(address, headers={"accept": "application/json"}),  # noqa: S310
+            timeout=_DISCOVERY_SECONDS,
+        ) as reply:
+            document = json.loads(reply.read(_MAX_DOCUMENT))
+    except (URLError, OSError, ValueError) as error:
+        log.warning("no discovery document of %s: %s", issuer, error)
+        return None
+    uri = document.get("jwks_uri") if isinstance(document, dict) else None
+    if not isinstance(uri, str) or document.get("issuer") != issuer:
+        return None
+    return uri if urlsplit(uri).scheme in ("https", "http") else None
+
+
+def _cluster_name(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"keys {parts.scheme}://{parts.netloc}"
+
+
+def _key_cluster(uri: str) -> Json:
+    parts = urlsplit(uri)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = {"socket_address": {"address": parts.hostname, "port_value": port}}
+    endpoint = {"endpoint": {"address": address}}
+    cluster: Json = {
+        "name": _cluster_name(uri),
+        "type": "STRICT_DNS",
+        "connect_timeout": "3s",
+        "load_assignment": {
+            "cluster_name": _cluster_name(uri),
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+    if parts.scheme == "https":
+        cluster["transport_socket"] = _tls(str(parts.hostname))
+    return cluster
+
+
+def _tls(host: str) -> Json:
+    names = [{"san_type": "DNS", "matcher": {"exact": host}}, _address_name(host)]
+    validation = {
+        "trusted_ca": {"filename": _authorities()},
+        "match_typed_subject_alt_names": names,
+    }
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{ANY}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": host,
+            "common_tls_context": {"validation_context": validation},
+        },
+    }
+
+
+def _address_name(host: str) -> Json:
+    return {"san_type": "IP_ADDRESS", "matcher": {"exact": host}}
+
+
+# Where Debian, Red Hat, SUSE and Alpine keep the authorities that they trust.
+_BUNDLES: Sequence[str] = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def _authorities() -> str | None:
+    """The file of trusted authorities that Python uses, or the distribution's."""
+    default = ssl.get_default_verify_paths()
+    named = (os.environ.get(default.openssl_cafile_env), default.cafile, *_BUNDLES)
+    return next((name for name in named if name and os.path.isfile(name)), None)
