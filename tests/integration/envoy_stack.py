@@ -34,7 +34,7 @@ from tests import real
 
 SECRET = "s" * 32
 TOKEN = {"Authorization": "Bearer alice"}
-MAX_BODY = 256 << 10
+MAX_BODY = 1 << 20
 
 
 class Tokens:

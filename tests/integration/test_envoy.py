@@ -247,14 +247,19 @@ async def test_malformed_json(http: httpx.AsyncClient, body: str) -> None:
     assert reply.json()["error"]["message"]
 
 
-async def test_a_body_that_is_too_large(http: httpx.AsyncClient) -> None:
+async def test_a_body_that_is_too_large(stack: Stack) -> None:
+    """By a blocking client; see `test_an_upload_that_is_refused_early_hears_why`."""
     large = b"x" * (MAX_BODY + 1)
-    reply = await http.post("/compute/daint/jobs", content=large)
+
+    def post(path: str) -> httpx.Response:
+        return httpx.post(stack.url + path, content=large, headers=TOKEN)
+
+    reply = await asyncio.to_thread(post, "/compute/daint/jobs")
     assert (reply.status_code, reply.json()) == (
         413,
         profile_error("The request body is too large."),
     )
-    reply = await http.post("/v1/systems/daint/jobs", content=large)
+    reply = await asyncio.to_thread(post, "/v1/systems/daint/jobs")
     assert_native_error(reply, 413, "OUT_OF_RANGE", "too large")
 
 

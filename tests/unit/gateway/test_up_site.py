@@ -36,7 +36,7 @@ def test_everything_that_is_open_gets_a_value() -> None:
 def test_what_is_given_stays() -> None:
     given = {
         "services": {"auth": {"address": "10.0.0.1:1"}, "secret": "env:SECRET", "auth_cache": 2},
-        "gateway": {"listen": "0.0.0.0:8443", "max_body": 2048},
+        "gateway": {"listen": "0.0.0.0:8443", "max_body": 1 << 20},
     }
     data = completed(given)
     assert data["services"]["auth"] == {"address": "10.0.0.1:1"}

@@ -77,6 +77,7 @@ def render(site: SiteBase) -> Json:
                     _cluster(name, site.services.address(service), gateway)
                     for name, service in names
                 ),
+                _judge(site, gateway),
                 *envoy_door.clusters(site),
             ],
         },
@@ -295,6 +296,14 @@ def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Js
         "request_validation_options": {"reject_binding_body_field_collisions": True},
         "max_response_body_size": _MAX_REPLY,
     }
+
+
+def _judge(site: SiteBase, gateway: GatewaySection) -> Json:
+    cluster = _cluster(envoy_door.JUDGE, site.services.address("auth"), gateway)
+    limits = cluster["circuit_breakers"]["thresholds"][0]
+    for name in ("max_pending_requests", "max_requests", "max_retries"):
+        limits[name] = gateway.max_connections
+    return cluster
 
 
 def _cluster(name: str, address: str, gateway: GatewaySection) -> Json:

@@ -23,6 +23,8 @@ Json = dict[str, Any]
 
 ANY = "type.googleapis.com/"
 JWT = "envoy.filters.http.jwt_authn"
+JUDGE = "door"
+"""The cluster of `auth` as it is asked here: so many questions do not count as requests of users to it."""
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 
 _VERIFIED = "verified"  # where jwt_authn leaves the claims of a token that it verified
@@ -86,8 +88,14 @@ def _ext_authz(jwt: bool) -> Json:
             "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
             "transport_api_version": "V3",
             "grpc_service": {
-                "envoy_grpc": {"cluster_name": "auth"},
+                "envoy_grpc": {"cluster_name": JUDGE},
                 "timeout": f"{_JUDGE_SECONDS}s",
+                # For the time that a restart takes; asking changes nothing.
+                "retry_policy": {
+                    "retry_on": "connect-failure,refused-stream",
+                    "num_retries": 9,
+                    "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
+                },
             },
             "failure_mode_allow": False,
             "status_on_error": {"code": "ServiceUnavailable"},
