@@ -7,7 +7,9 @@ import httpx
 import pytest
 import pytest_asyncio
 from google.api.httpbody_pb2 import HttpBody
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
 
 from passerelle.firecrest.v2 import status_pb2, status_pb2_grpc
 from passerelle.v1 import (
@@ -136,3 +138,29 @@ async def test_an_error_over_grpc_web(stack: Stack) -> None:
     reply = await _web(stack, path, request.SerializeToString())
     assert (reply.status_code, reply.headers["grpc-status"]) == (200, "5")
     assert "x-error-body" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [({}, "Not authenticated"), ({"Authorization": "Bearer bob"}, "Access token is invalid.")],
+)
+async def test_who_has_no_valid_token_is_told_so(
+    stack: Stack, channel: grpc.aio.Channel, token: dict[str, str], said: str
+) -> None:
+    """In the words and with the reason of the services; over gRPC-Web, too."""
+    stub: compute_pb2_grpc.ComputeServiceAsyncStub = compute_pb2_grpc.ComputeServiceStub(channel)
+    metadata = tuple((key.lower(), value) for key, value in token.items())
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.GetUserInfo(compute_pb2.GetUserInfoRequest(system="x"), metadata=metadata)
+    assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAUTHENTICATED, said)
+    status = rpc_status.from_call(error.value)  # type: ignore[arg-type]
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.reason == "UNAUTHENTICATED"
+
+    web = {**token, "content-type": "application/grpc-web+proto"}
+    async with httpx.AsyncClient(base_url=stack.url, headers=web) as client:
+        reply = await client.post(USER_INFO, content=b"\0\0\0\0\0")
+    assert (reply.status_code, reply.headers["grpc-status"]) == (401, "16")
+    assert reply.headers["grpc-message"] == said

@@ -7,8 +7,9 @@ local INTERNAL = {
   "grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding",
 }
 
--- Where it is kept that a GET was a HEAD, in the stream's metadata.
+-- Where it is kept, in the stream's metadata, that a GET was a HEAD, and that a request came as gRPC or gRPC-Web.
 local HEAD = "passerelle.head"
+local GRPC = "passerelle.grpc"
 
 -- First path segments of the FirecREST profile, which takes its whole path in any case.
 local PROFILE = { status = true, compute = true, filesystem = true }
@@ -33,12 +34,14 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
+  local kind = headers:get("content-type")
+  local grpc = kind and kind:sub(1, 16) == "application/grpc"
+  if grpc then handle:streamInfo():dynamicMetadata():set(GRPC, "called", true) end
   if shows_no_token(handle, headers) then
     handle:respond({ [":status"] = "401" }, "")
     return
   end
-  local kind = headers:get("content-type")
-  if kind and kind:sub(1, 16) == "application/grpc" then return end
+  if grpc then return end
   lower_case_profile_path(headers)
   headers:replace("x-passerelle-rest", "1")
   -- The transcoder knows no HEAD: for file content, which can be long, the service is asked to leave the body out.
@@ -81,9 +84,8 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local kind, status = headers:get("content-type"), headers:get(":status")
-  -- gRPC errors travel with status 200; a transcoded error keeps the content type, but has its own status.
-  if status == "200" and kind and kind:sub(1, 16) == "application/grpc" then return end
+  if handle:streamInfo():dynamicMetadata():get(GRPC) then return end
+  local status = headers:get(":status")
   local code, body = headers:get("x-http-code"), headers:get("x-error-body")
   local grpc_status, length = headers:get("grpc-status"), headers:get("x-content-length")
   if grpc_status and grpc_status ~= "0" and not body then
