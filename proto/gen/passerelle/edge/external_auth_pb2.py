@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#passerelle/edge/external_auth.proto\x12\x15\x65nvoy.service.auth.v3\x1a\x17google/rpc/status.proto\"K\n\x0c\x43heckRequest\x12;\n\nattributes\x18\x01 \x01(\x0b\x32\'.envoy.service.auth.v3.AttributeContext\"\xba\x03\n\x10\x41ttributeContext\x12<\n\x06source\x18\x01 \x01(\x0b\x32,.envoy.service.auth.v3.AttributeContext.Peer\x12@\n\x07request\x18\x04 \x01(\x0b\x32/.envoy.service.auth.v3.AttributeContext.Request\x1a\x37\n\x04Peer\x12/\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1e.envoy.service.auth.v3.Address\x1aL\n\x07Request\x12\x41\n\x04http\x18\x02 \x01(\x0b\x32\x33.envoy.service.auth.v3.AttributeContext.HttpRequest\x1a\x9e\x01\n\x0bHttpRequest\x12Q\n\x07headers\x18\x03 \x03(\x0b\x32@.envoy.service.auth.v3.AttributeContext.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x07\x41\x64\x64ress\x12<\n\x0esocket_address\x18\x01 \x01(\x0b\x32$.envoy.service.auth.v3.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"w\n\rCheckResponse\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x42\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32).envoy.service.auth.v3.DeniedHttpResponse\"\x90\x01\n\x12\x44\x65niedHttpResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.envoy.service.auth.v3.HttpStatus\x12\x39\n\x07headers\x18\x02 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"^\n\x11HeaderValueOption\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\".envoy.service.auth.v3.HeaderValue\x12\x15\n\rappend_action\x18\x03 \x01(\x05\")\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t2c\n\rAuthorization\x12R\n\x05\x43heck\x12#.envoy.service.auth.v3.CheckRequest\x1a$.envoy.service.auth.v3.CheckResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#passerelle/edge/external_auth.proto\x12\x15\x65nvoy.service.auth.v3\x1a\x17google/rpc/status.proto\"K\n\x0c\x43heckRequest\x12;\n\nattributes\x18\x01 \x01(\x0b\x32\'.envoy.service.auth.v3.AttributeContext\"\xca\x03\n\x10\x41ttributeContext\x12<\n\x06source\x18\x01 \x01(\x0b\x32,.envoy.service.auth.v3.AttributeContext.Peer\x12@\n\x07request\x18\x04 \x01(\x0b\x32/.envoy.service.auth.v3.AttributeContext.Request\x1a\x37\n\x04Peer\x12/\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1e.envoy.service.auth.v3.Address\x1aL\n\x07Request\x12\x41\n\x04http\x18\x02 \x01(\x0b\x32\x33.envoy.service.auth.v3.AttributeContext.HttpRequest\x1a\xae\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\t\x12Q\n\x07headers\x18\x03 \x03(\x0b\x32@.envoy.service.auth.v3.AttributeContext.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x07\x41\x64\x64ress\x12<\n\x0esocket_address\x18\x01 \x01(\x0b\x32$.envoy.service.auth.v3.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"w\n\rCheckResponse\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x42\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32).envoy.service.auth.v3.DeniedHttpResponse\"\x90\x01\n\x12\x44\x65niedHttpResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.envoy.service.auth.v3.HttpStatus\x12\x39\n\x07headers\x18\x02 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"^\n\x11HeaderValueOption\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\".envoy.service.auth.v3.HeaderValue\x12\x15\n\rappend_action\x18\x03 \x01(\x05\")\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t2c\n\rAuthorization\x12R\n\x05\x43heck\x12#.envoy.service.auth.v3.CheckRequest\x1a$.envoy.service.auth.v3.CheckResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,29 +37,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKREQUEST']._serialized_start=87
   _globals['_CHECKREQUEST']._serialized_end=162
   _globals['_ATTRIBUTECONTEXT']._serialized_start=165
-  _globals['_ATTRIBUTECONTEXT']._serialized_end=607
+  _globals['_ATTRIBUTECONTEXT']._serialized_end=623
   _globals['_ATTRIBUTECONTEXT_PEER']._serialized_start=313
   _globals['_ATTRIBUTECONTEXT_PEER']._serialized_end=368
   _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_start=370
   _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_end=446
   _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_start=449
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=607
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_start=561
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_end=607
-  _globals['_ADDRESS']._serialized_start=609
-  _globals['_ADDRESS']._serialized_end=680
-  _globals['_SOCKETADDRESS']._serialized_start=682
-  _globals['_SOCKETADDRESS']._serialized_end=714
-  _globals['_CHECKRESPONSE']._serialized_start=716
-  _globals['_CHECKRESPONSE']._serialized_end=835
-  _globals['_DENIEDHTTPRESPONSE']._serialized_start=838
-  _globals['_DENIEDHTTPRESPONSE']._serialized_end=982
-  _globals['_HTTPSTATUS']._serialized_start=984
-  _globals['_HTTPSTATUS']._serialized_end=1010
-  _globals['_HEADERVALUEOPTION']._serialized_start=1012
-  _globals['_HEADERVALUEOPTION']._serialized_end=1106
-  _globals['_HEADERVALUE']._serialized_start=1108
-  _globals['_HEADERVALUE']._serialized_end=1149
-  _globals['_AUTHORIZATION']._serialized_start=1151
-  _globals['_AUTHORIZATION']._serialized_end=1250
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=623
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_start=577
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_end=623
+  _globals['_ADDRESS']._serialized_start=625
+  _globals['_ADDRESS']._serialized_end=696
+  _globals['_SOCKETADDRESS']._serialized_start=698
+  _globals['_SOCKETADDRESS']._serialized_end=730
+  _globals['_CHECKRESPONSE']._serialized_start=732
+  _globals['_CHECKRESPONSE']._serialized_end=851
+  _globals['_DENIEDHTTPRESPONSE']._serialized_start=854
+  _globals['_DENIEDHTTPRESPONSE']._serialized_end=998
+  _globals['_HTTPSTATUS']._serialized_start=1000
+  _globals['_HTTPSTATUS']._serialized_end=1026
+  _globals['_HEADERVALUEOPTION']._serialized_start=1028
+  _globals['_HEADERVALUEOPTION']._serialized_end=1122
+  _globals['_HEADERVALUE']._serialized_start=1124
+  _globals['_HEADERVALUE']._serialized_end=1165
+  _globals['_AUTHORIZATION']._serialized_start=1167
+  _globals['_AUTHORIZATION']._serialized_end=1266
 # @@protoc_insertion_point(module_scope)

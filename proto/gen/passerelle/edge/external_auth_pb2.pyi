@@ -122,8 +122,11 @@ class AttributeContext(_message.Message):
             def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
             def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+        METHOD_FIELD_NUMBER: _builtins.int
         HEADERS_FIELD_NUMBER: _builtins.int
         PATH_FIELD_NUMBER: _builtins.int
+        method: _builtins.str
+        """Its verb."""
         path: _builtins.str
         """Path and query."""
         @_builtins.property
@@ -133,12 +136,13 @@ class AttributeContext(_message.Message):
         def __init__(
             self,
             *,
+            method: _builtins.str = ...,
             headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
             path: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "path", b"path"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "method", b"method", "path", b"path"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,7 +16,7 @@ from passerelle.auth.failures import Failures
 from passerelle.auth.tokens import Tokens
 from passerelle.edge import external_auth_pb2 as pb
 from passerelle.edge import external_auth_pb2_grpc as pb_grpc
-from passerelle.runtime import caller
+from passerelle.runtime import audit, caller
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
 from passerelle.runtime.stages import REST_SURFACE, bearer, rest_answer
 
@@ -41,7 +41,9 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
                 await self._tokens.principal(bearer(http.headers))
             except ApiError as error:
                 address = request.attributes.source.address.socket_address.address
-                return _denied(self._counted(error, address), http)
+                answer = self._counted(error, address)
+                _write(answer, http, address)
+                return _denied(answer, http)
         return pb.CheckResponse(status=status_pb2.Status())
 
     def _counted(self, error: ApiError, address: str) -> ApiError:
@@ -54,6 +56,13 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
         busy = Overloaded("Too many requests with no valid access token; try again later.")
         busy.retry_after = seconds
         return busy
+
+
+def _write(error: ApiError, http: pb.AttributeContext.HttpRequest, address: str) -> None:
+    path = http.path.partition("?")[0]
+    method = path if _is_grpc(http.headers) else f"{http.method} {path}"
+    request_id = http.headers.get("x-request-id")
+    audit.write_turned_away(method=method, request_id=request_id, address=address, error=error)
 
 
 def _denied(error: ApiError, http: Any) -> pb.CheckResponse:

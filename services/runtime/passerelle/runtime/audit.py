@@ -20,7 +20,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from passerelle.runtime.errors import shortened
+from passerelle.runtime.errors import ApiError, shortened
 from passerelle.runtime.interceptors import Rpc
 from passerelle.v1.access_pb2 import Access
 
@@ -120,6 +120,20 @@ def write(rpc: Rpc, outcome: str) -> None:
         **rpc.about,
         "outcome": outcome,
         "reason": rpc.error and rpc.error.reason,
+    }
+    log.info("call", extra={name: _text(value) for name, value in said.items() if value})
+
+
+def write_turned_away(
+    *, method: str, request_id: str | None, address: str, error: ApiError
+) -> None:
+    """Write the line of a request that goes no further than Envoy; `method` is its verb and path, or the gRPC path."""
+    said = {
+        "request_id": request_id,
+        "address": address,
+        "method": method,
+        "outcome": error.code.name,
+        "reason": error.reason,
     }
     log.info("call", extra={name: _text(value) for name, value in said.items() if value})
 
