@@ -35,6 +35,7 @@ REASONS = {
     "not-an-archive": "Unpacking what is no archive is the caller's mistake: 400, not 500.",
     "last-check": "A system whose health nobody checks has no last check.",
     "no-content-type": "A JSON body without `Content-Type` is read as JSON: pyfirecrest before 3.7.1 sends none.",
+    "default-account": "A transfer job that needs an account and is given none takes the user's default one.",
     "names": "Names keep their characters: listings have no octal escapes, job names no question marks.",
 }
 
@@ -285,6 +286,7 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "fs_download_too_large": Difference("file-size", 413, says="File to download is too large."),
     "fs_upload_name_traversal": Difference("upload-name", 400, body=ANYTHING),
+    "transfer_cp_no_account": Difference("default-account", 201, body=ANYTHING),
     "transfer_cp_bad_account": _refused("Invalid account or account/partition combination"),
 }
 """Case -> what is expected of it."""

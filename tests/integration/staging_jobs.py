@@ -37,6 +37,10 @@ class Processes:
     submitted: list[BatchJob] = field(default_factory=list)
     running: list[asyncio.subprocess.Process] = field(default_factory=list)
 
+    async def default_account(self, system: str) -> str | None:
+        """The caller has none."""
+        return None
+
     async def submit(self, system: str, job: BatchJob) -> str:
         """Start the script; returns its process id."""
         if self.refusal:

@@ -34,6 +34,10 @@ class BackgroundJobs:
         self.submitted: list[BatchJob] = []
         self._running: list[asyncio.subprocess.Process] = []
 
+    async def default_account(self, system: str) -> str | None:
+        """The caller has none."""
+        return None
+
     async def submit(self, system: str, job: BatchJob) -> str:
         """Start the script; returns the number of the job."""
         self.submitted.append(job)

@@ -17,6 +17,12 @@ class BashJobs:
     """The exit status of each job."""
     refusal: ApiError | None = None
     """Raised instead, when set."""
+    account: str | None = None
+    """The caller's default account."""
+
+    async def default_account(self, system: str) -> str | None:
+        """The one that the test set."""
+        return self.account
 
     async def submit(self, system: str, job: BatchJob) -> str:
         """Run the script; returns the number of the job."""

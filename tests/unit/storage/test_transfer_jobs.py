@@ -90,6 +90,17 @@ async def test_the_sites_directives_come_first_with_the_account_in_them(tmp_path
     assert lines[:3] == ["#!/bin/bash", "#SBATCH -p xfer", "#SBATCH -A proj.1@lab"]
 
 
+async def test_without_an_account_it_is_the_schedulers_default_one(tmp_path: Path) -> None:
+    where = system("#SBATCH -A {account}", root=tmp_path)
+    compute = BashJobs(account="proj1")
+    with as_alice():
+        jobs = TransferJobs(where, compute, NoPrivateFiles())
+        for account in (None, "", "other"):
+            await jobs.submit("MoveFiles", ShellWork("true\n"), account)
+    lines = [job.script.splitlines()[1] for job in compute.submitted]
+    assert lines == ["#SBATCH -A proj1", "#SBATCH -A proj1", "#SBATCH -A other"]
+
+
 @pytest.mark.parametrize("account", [None, ""])
 async def test_an_account_that_a_directive_wants_is_required(
     tmp_path: Path, account: str | None

@@ -164,7 +164,9 @@ class DataOperation(Section):
         default=5242880, ge=1, description="Largest file of ops/upload, download and view, bytes."
     )
     datatransfer_jobs_directives: tuple[str, ...] = Field(
-        default=(), description="Lines for transfer jobs' scripts; `{account}` is replaced."
+        default=(),
+        description="Lines for transfer jobs' scripts; `{account}` is the request's account, "
+        "or the user's default one with the scheduler.",
     )
     work_dir: str = Field(
         default="{filesystem}/{user}",

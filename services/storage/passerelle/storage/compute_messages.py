@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from passerelle.runtime import caller
 from passerelle.runtime.channels import RECONNECT
 from passerelle.runtime.config import SiteBase
-from passerelle.runtime.errors import BackendUnavailable, from_rpc
+from passerelle.runtime.errors import BackendUnavailable, Unsupported, from_rpc
 from passerelle.storage.transfer_jobs import BatchJob
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
@@ -35,6 +35,15 @@ class ComputeJobs:
         request = pb.SubmitJobRequest(system=system, job=_description(job))
         reply = await self._asked(lambda stub: stub.SubmitJob, request)
         return str(reply.job_id)
+
+    async def default_account(self, system: str) -> str | None:
+        """The caller's default account, which compute remembers for a moment; None without one. Raises as `submit`."""
+        request = pb.GetUserInfoRequest(system=system)
+        try:
+            reply = await self._asked(lambda stub: stub.GetUserInfo, request)
+        except Unsupported:  # a scheduler that keeps no accounts
+            return None
+        return next((account.name for account in reply.accounts if account.is_default), None)
 
     async def succeeded(self, system: str, job_id: str) -> bool | None:
         """Whether a job ended well; None while it has not ended. Raises as `submit`."""

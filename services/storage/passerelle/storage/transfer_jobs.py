@@ -66,6 +66,10 @@ class Submitter(Protocol):
         """Submit the job, once; returns its id. Raises what compute answers."""
         ...
 
+    async def default_account(self, system: str) -> str | None:
+        """The account that the scheduler charges the caller's jobs to; None where it has none. Raises as `submit`."""
+        ...
+
 
 class Private(Protocol):
     """Files that only the current caller can read."""
@@ -97,9 +101,8 @@ class TransferJobs:
         be used, and what the compute service answers. It is submitted at most once, and leaves no file behind when it
         raises.
         """
-        head = "".join(
-            ("#!/bin/bash\n", _directives(self._system, account or None), _GREETING % _spaced(name))
-        )
+        directives = await self._directives(account or None)
+        head = "".join(("#!/bin/bash\n", directives, _GREETING % _spaced(name)))
         directory, number = _work_dir(self._system), str(uuid.uuid4())
         if isinstance(work, ShellWork):
             return await self._submit(name, head + work.script, directory, number)
@@ -119,6 +122,14 @@ class TransferJobs:
         job_id = await self._compute.submit(self._system.name, job)
         audit.note(job_id=job_id)
         return SubmittedJob(job_id, self._system.name, directory, output, error)
+
+    async def _directives(self, account: str | None) -> str:
+        """The site's lines for the scheduler, with the account in them: the caller's default one if none is given."""
+        lines = self._system.data_operation.datatransfer_jobs_directives
+        if any("{account}" in line for line in lines):
+            account = account or await self._compute.default_account(self._system.name)
+            _check_account(account)
+        return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
 
     async def _discard(self, path: str) -> None:
         with suppress(ApiError):  # what stays is swept later
@@ -150,14 +161,6 @@ exec "$python" -I -S -B - %s <<'%s'
 def _agent(source: str, path: str, end: str) -> str:
     """The script that runs a Python program; `end` is a line that the program does not have."""
     return _AGENT % (word(path), end, source, end)
-
-
-def _directives(system: System, account: str | None) -> str:
-    """The site's lines for the scheduler, with the account in them."""
-    lines = system.data_operation.datatransfer_jobs_directives
-    if any("{account}" in line for line in lines):
-        _check_account(account)
-    return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
 
 
 def _check_account(account: str | None) -> None:
