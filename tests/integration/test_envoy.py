@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from passerelle.gateway.contracts import methods
 from tests.integration.envoy_stack import (
     MAX_BODY,
     TOKEN,
@@ -153,7 +155,7 @@ async def test_a_wrong_trailing_slash_is_redirected(
     http: httpx.AsyncClient, stack: Stack, wrong: str, right: str
 ) -> None:
     reply = await http.get(wrong)
-    assert (reply.status_code, reply.headers["location"]) == (307, stack.url + right)
+    assert (reply.status_code, reply.headers["location"]) == (307, right)
     assert reply.headers["f7t-appversion"] == "2.6.0"
 
 
@@ -185,6 +187,18 @@ async def test_a_wrong_method_of_the_profile(
     assert method == "HEAD" or reply.json() == profile_error("Method Not Allowed")
 
 
+async def test_replies_are_for_the_caller_alone(http: httpx.AsyncClient) -> None:
+    for path in ("/status/systems", "/nope", "/v1/systems/x/jobs/5"):
+        reply = await http.get(path)
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["cache-control"] == "no-store"
+        assert "strict-transport-security" not in reply.headers
+
+
+async def test_headers_with_underscores_are_refused(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/status/systems", headers={"x_name": "1"})).status_code == 400
+
+
 async def test_a_wrong_native_method(http: httpx.AsyncClient) -> None:
     reply = await http.patch("/v1/systems/daint/jobs/5:cancel")
     assert_native_error(reply, 405, "UNIMPLEMENTED", "Method Not Allowed")
@@ -193,11 +207,19 @@ async def test_a_wrong_native_method(http: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("name", ["x-request-id", "x-correlation-id"])
 @pytest.mark.parametrize("path", ["/status/systems", "/nope", "/v1/systems/x/userinfo"])
-async def test_request_ids_are_echoed_whatever_they_are(
-    http: httpx.AsyncClient, name: str, path: str
+async def test_request_ids_are_echoed(http: httpx.AsyncClient, name: str, path: str) -> None:
+    reply = await http.get(path, headers={name: "no-uuid:1.2_3"})
+    assert reply.headers[name] == "no-uuid:1.2_3"
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "x-correlation-id"])
+@pytest.mark.parametrize("asked", ["not a word", "x" * 65, '"}'])
+async def test_what_is_no_request_id_is_replaced(
+    http: httpx.AsyncClient, name: str, asked: str
 ) -> None:
-    reply = await http.get(path, headers={name: "not a uuid!"})
-    assert reply.headers[name] == "not a uuid!"
+    reply = await http.get("/status/systems", headers={name: asked})
+    assert reply.headers["x-request-id"] == reply.headers["x-correlation-id"]
+    assert len(reply.headers["x-request-id"]) == 36
 
 
 async def test_request_ids_are_made_when_none_is_sent(http: httpx.AsyncClient) -> None:
@@ -223,16 +245,70 @@ async def test_headers_that_steer_are_stripped(http: httpx.AsyncClient) -> None:
     assert not {"x-passerelle-service", "x-envoy-upstream-rq-timeout-ms"} & set(seen)
 
 
-@pytest.mark.parametrize("query", ["system=secret", "system=", "system=a&system=b"])
+@pytest.mark.parametrize(
+    "query",
+    ["system=secret", "system=", "system=a&system=b", "sys%74em=secret", "x=1&%73ystem=secret"],
+)
 async def test_no_query_parameter_overrides_the_path(http: httpx.AsyncClient, query: str) -> None:
     reply = await http.get(f"/v1/systems/daint/userinfo?{query}")
     assert reply.json()["user"]["id"] == "daint"
 
 
-async def test_what_the_transcoder_does_override_is_authorised(http: httpx.AsyncClient) -> None:
-    """An escaped name slips past Envoy; the services ask about the system that they decoded."""
-    reply = await http.get("/v1/systems/daint/userinfo?sys%74em=secret")
-    assert_native_error(reply, 403, "PERMISSION_DENIED", "Not yours.")
+def _variables() -> list[tuple[str, str, str]]:
+    """Every path that carries a variable, with each of its variables in both spellings."""
+    return sorted(
+        {
+            (binding.verb, binding.template, name)
+            for method in methods()
+            for binding in method.bindings
+            for name in binding.spellings
+        }
+    )
+
+
+@pytest.mark.parametrize(("verb", "template", "name"), _variables())
+async def test_no_spelling_of_a_path_variable_in_a_query_counts(
+    http: httpx.AsyncClient, verb: str, template: str, name: str
+) -> None:
+    """The system `secret` is refused; the other variables are shown by what answers."""
+    path = re.sub(r"\{[^}]*\}", "daint", template)
+    assert (await http.request(verb, f"{path}?{name}=secret")).status_code != 403
+
+
+@pytest.mark.parametrize("name", ["jobId", "job_id", "job%5Fid", "job%49d"])
+async def test_the_job_of_the_path_counts(http: httpx.AsyncClient, name: str) -> None:
+    reply = await http.get(f"/v1/systems/daint/jobs/7?{name}=8")
+    assert_native_error(reply, 404, "NOT_FOUND", "No job 7 ")
+
+
+@pytest.mark.parametrize(
+    "query", ["path=/a&path=/b", "path=/a&p%61th=/b", "path=/a&dereference=true&path=/b"]
+)
+async def test_the_last_of_a_key_counts(http: httpx.AsyncClient, query: str) -> None:
+    reply = await http.get(f"/filesystem/daint/ops/stat?{query}")
+    assert reply.json() == {"system": "daint", "path": "/b"}
+
+
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("/filesystem/daint/ops/stat?path=/home/%FF", ("query", "path")),
+        ("/compute/daint/jobs/%FF", ("path", "jobId")),
+        ("/compute/x%FF/jobs/1", ("path", "system")),
+    ],
+)
+async def test_bytes_of_the_profile_that_are_not_utf8(
+    http: httpx.AsyncClient, url: str, location: tuple[str, str]
+) -> None:
+    reply = await http.get(url)
+    (field,) = reply.json()["data"]["fields"]
+    assert (reply.status_code, reply.json()["errorType"]) == (400, "validation")
+    assert (field["location"], field["name"]) == location
+
+
+async def test_native_bytes_that_are_not_utf8(http: httpx.AsyncClient) -> None:
+    reply = await http.get("/v1/systems/daint/files:content?path=/%FF")
+    assert_native_error(reply, 400, "INVALID_ARGUMENT", "query.path")
 
 
 async def test_no_body_field_overrides_the_path(http: httpx.AsyncClient) -> None:
@@ -336,6 +412,8 @@ async def test_headers_of_90_kilobytes_pass(http: httpx.AsyncClient) -> None:
         (b"GET /filesystem/x/ops/stat?path=\xc3\xa4 HTTP/1.1", 400),
         (b"GET /status/systems HTTP/1.0", 426),
         (b"NONSENSE", 400),
+        (b"GET /status/liveness/ HTTP/1.1\r\nHost: y", 400),
+        (b"GET /compute/a%2Fb/jobs HTTP/1.1", 400),
     ],
 )
 async def test_requests_that_are_no_http(stack: Stack, request_line: bytes, status: int) -> None:

@@ -98,7 +98,8 @@ async def test_rest_and_grpc_over_tls(tmp_path: Path, certificate: dict[str, str
         grpc.aio.secure_channel(f"localhost:{listen}", trusted) as channel,
     ):
         reply = await http.get(f"https://localhost:{listen}/status/systems/")
-        assert reply.headers["location"] == f"https://localhost:{listen}/status/systems"
+        assert reply.headers["location"] == "/status/systems"
+        assert "max-age" in reply.headers["strict-transport-security"]
         stub: compute_pb2_grpc.ComputeServiceAsyncStub = compute_pb2_grpc.ComputeServiceStub(
             channel
         )

@@ -63,7 +63,20 @@ class GatewaySection(Section):
         description="Heap of Envoy near which it answers 503 instead of taking more, bytes.",
     )
     idle_timeout: float = Field(
-        default=300, gt=0, description="A stream on which nothing moves is ended after this, s."
+        default=300,
+        gt=0,
+        description="A stream on which nothing moves, and a connection without one, is ended after this, s.",
+    )
+    trusted_proxies: int = Field(
+        default=0,
+        ge=0,
+        description="How many proxies before the gateway add to `X-Forwarded-For`; the client's address is what the "
+        "outermost of them saw. With 0 it is that of the connection, whatever a client writes.",
+    )
+    host_names: tuple[str, ...] = Field(
+        default=(),
+        description="The names by which clients call the gateway, with the port where that is not the scheme's own "
+        "(`hpc.example.org`, `*.example.org`); others are answered 421. With none, every name is taken.",
     )
     access_log: bool = Field(
         default=True, description="Log one JSON line per request to stderr, without query values."

@@ -9,6 +9,7 @@ from itertools import product
 
 from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
     MethodDescriptorProto,
@@ -138,6 +139,20 @@ def methods() -> tuple[Method, ...]:
         for service in file.service
         for method in service.method
     )
+
+
+@cache
+def lists_in_queries() -> tuple[str, ...]:
+    """The names, in both spellings, of request fields that a query may give several times: lists."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptors().file:
+        pool.Add(file)
+    found: set[str] = set()
+    for method in methods():
+        if method.bindings:
+            kind = pool.FindMethodByName(f"{method.service}.{method.name}").input_type
+            found |= {name for f in kind.fields if f.is_repeated for name in (f.name, f.json_name)}
+    return tuple(sorted(found))
 
 
 def _method(name: str, service: ServiceDescriptorProto, method: MethodDescriptorProto) -> Method:

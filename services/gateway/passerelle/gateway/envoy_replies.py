@@ -61,8 +61,13 @@ _CAUSES = (
     _Cause(408, errors.DeadlineExceeded("The request did not arrive in time.")),
     _Cause(413, errors.TooLarge("The request body is too large.")),
     _Cause(415, errors.InvalidArgument("gRPC methods take application/grpc.")),
+    _Cause(421, errors.InvalidArgument("This gateway is not called by that name.")),
     _Cause(426, errors.InvalidArgument("HTTP/1.1 or HTTP/2 is required.")),
     _Cause(431, errors.InvalidArgument("The request headers, or the URL, are too large.")),
+    _Cause(500, errors.ApiError("Internal error.")),
+    # Too long a body to be sent again to a service that is away, and a service that speaks no HTTP/2: it is away.
+    _Cause(502, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
+    _Cause(507, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
     _Cause(503, errors.Overloaded(f"{_SERVICE} is busy."), http=429, flags=_OVERFLOW),
     _Cause(503, errors.BackendUnavailable(f"{_SERVICE} is not available."), flags=_UPSTREAM),
     _Cause(503, errors.BackendUnavailable("The gateway is overloaded.")),

@@ -32,12 +32,16 @@ _UNLIMITED_BODY = {
         "disabled": True,
     }
 }
-_SMALL_BODY = {
-    _BUFFER: {
-        "@type": f"{ANY}envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
-        "buffer": {"max_request_bytes": 4096},
-    }
-}
+
+
+def _limited(size: int) -> Json:
+    kind = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
+    return {_BUFFER: {"@type": f"{ANY}{kind}", "buffer": {"max_request_bytes": size}}}
+
+
+_LARGE = {"SubmitJob"}  # methods whose body holds a script: `max_body` counts
+_MODEST_BODY = _limited(512 << 10)
+_SMALL_BODY = _limited(4096)
 _NOT_TRANSCODED = {
     _TRANSCODER: {
         "@type": f"{ANY}envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -223,7 +227,9 @@ def _arriving(method: Method, idle_timeout: float) -> Json:
 def _body_limit(method: Method) -> Json:
     if method.client_streaming:
         return _UNLIMITED_BODY
-    return _SMALL_BODY if method.anyone else {}
+    if method.anyone:
+        return _SMALL_BODY
+    return {} if method.name in _LARGE else _MODEST_BODY
 
 
 def _most_specific_first(binding: Binding) -> tuple[int, str]:
@@ -251,6 +257,7 @@ def page(path: str, file: Path, content_type: str) -> list[Json]:
                 header("content-type", content_type),
                 header("x-content-type-options", "nosniff"),
                 header("content-security-policy", _POLICY),
+                header("cache-control", "no-cache"),
             ],
             "typed_per_filter_config": _OPEN,
         },

@@ -24,6 +24,8 @@ _OPTIONS = (
     ("grpc.max_send_message_length", 64 << 20),
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.max_metadata_size", 128 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 600_000),
     # Streams keep gRPC's first window of 64 KiB: grown by its probes, hundreds of uploads in line held half a gigabyte.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not a way to scale

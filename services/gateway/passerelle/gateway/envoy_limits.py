@@ -1,0 +1,85 @@
+"""What one client, or all of them together, may hold of Envoy: connections, streams, memory, time."""
+
+from typing import Any
+
+from passerelle.gateway.config import GatewaySection
+
+Json = dict[str, Any]
+
+_ANY = "type.googleapis.com/"
+
+# One stream's and one connection's share of what a client may send ahead, bytes: enough for 80 Mbit/s at 100 ms.
+_STREAM_WINDOW = 1 << 20
+_CONNECTION_WINDOW = 2 << 20
+
+_HANDSHAKE = "10s"  # until TLS is spoken
+_HEADERS = "10s"  # until the headers of a request are there
+_ACCOUNTED = 20  # streams that keep 2^20 bytes or more are looked at when memory is scarce
+
+
+def of_connections(gateway: GatewaySection) -> Json:
+    """Fields of the HTTP connection manager."""
+    return {
+        "stream_idle_timeout": f"{gateway.idle_timeout}s",
+        "request_headers_timeout": _HEADERS,
+        "common_http_protocol_options": {
+            "idle_timeout": f"{gateway.idle_timeout}s",
+            # `x_name` and `x-name` are one name to some programs, and two to others.
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 100,
+            "initial_stream_window_size": _STREAM_WINDOW,
+            "initial_connection_window_size": _CONNECTION_WINDOW,
+        },
+        "use_remote_address": True,
+        "xff_num_trusted_hops": gateway.trusted_proxies,
+    }
+
+
+def of_handshakes() -> Json:
+    """Fields of the listener's filter chain."""
+    return {"transport_socket_connect_timeout": _HANDSHAKE}
+
+
+def of_memory(gateway: GatewaySection) -> Json:
+    """The overload manager.
+
+    Past the limit of connections Envoy accepts no more. Near the limit of its heap it gives back what it can, then ends
+    the streams that keep most, then answers 503.
+    """
+    monitors = f"{_ANY}envoy.extensions.resource_monitors"
+    heap = "envoy.resource_monitors.fixed_heap"
+    return {
+        "refresh_interval": "0.25s",
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _ACCOUNTED},
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": gateway.max_connections,
+                },
+            },
+            {
+                "name": heap,
+                "typed_config": {
+                    "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
+                    "max_heap_size_bytes": gateway.max_memory,
+                },
+            },
+        ],
+        "actions": [
+            _action("shrink_heap", heap, {"threshold": {"value": 0.8}}),
+            _action(
+                "reset_high_memory_stream",
+                heap,
+                {"scaled": {"scaling_threshold": 0.85, "saturation_threshold": 0.95}},
+            ),
+            _action("stop_accepting_requests", heap, {"threshold": {"value": 0.95}}),
+        ],
+    }
+
+
+def _action(name: str, resource: str, when: Json) -> Json:
+    return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": resource, **when}]}
