@@ -27,7 +27,7 @@ from passerelle.v1.access_pb2 import Access
 
 _TIMEOUT = 10.0  # seconds; an IdP that must be asked for new keys is slower than a cached answer
 _MAX_ENTRIES = 10_000
-# Asking auth changes nothing, so a call that finds it away is made again, for the some 3 s that a restart takes.
+# Asking auth changes nothing, so a call that finds it away is made again, for some 5 s: a restart takes 2 to 4.
 _OPTIONS = (
     *RECONNECT,
     (
@@ -39,7 +39,7 @@ _OPTIONS = (
                         "name": [{}],
                         "retryPolicy": {
                             "maxAttempts": 5,
-                            "initialBackoff": "0.2s",
+                            "initialBackoff": "0.5s",
                             "maxBackoff": "2s",
                             "backoffMultiplier": 2,
                             "retryableStatusCodes": ["UNAVAILABLE"],
