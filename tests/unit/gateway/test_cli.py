@@ -122,7 +122,9 @@ def test_check_for_programs(tmp_path: Path) -> None:
     assert right["valid"] is True
     assert len(right["warnings"]) == 3
     assert wrong.exit_code == os.EX_CONFIG
-    assert json.loads(wrong.stdout)["errors"][0].endswith("site.yaml:1: systms: unknown key")
+    assert json.loads(wrong.stdout)["errors"][0].endswith(
+        "site.yaml:1: systms: unknown key; did you mean systems?"
+    )
 
 
 @pytest.mark.parametrize("command", [("up",), ("token",), ("serve", "auth")])

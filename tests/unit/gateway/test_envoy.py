@@ -18,10 +18,12 @@ services:
   compute: {address: "compute.example.org:5002"}
   storage: {address: "[::1]:5003"}
   gateway: {address: "127.0.0.1:5004"}
+  insecure_plain_text: true
   secret: the-secret-of-the-services-is-long
   request_timeout: 7
 gateway:
   listen: "0.0.0.0:8000"
+  behind_tls_proxy: true
   admin: "127.0.0.1:9901"
 """
 

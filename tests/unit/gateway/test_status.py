@@ -31,7 +31,7 @@ systems:
     probing:
       timeout: 5
       interval: 3600
-      service_account: {token_url: "http://idp/token", client_id: health, client_secret: hush-hush}
+      service_account: {token_url: "https://idp/token", client_id: health, client_secret: hush-hush}
     data_operation:
       datatransfer_jobs_directives: ["#SBATCH --nodes=1"]
   - name: down

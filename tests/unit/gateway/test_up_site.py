@@ -114,6 +114,7 @@ def test_one_port_for_two_is_an_error(host: str) -> None:
     services = {
         "auth": {"address": f"127.0.0.1:{port}"},
         "storage": {"metrics": f"{host}:{port}"},
+        "insecure_metrics": True,
     }
     with pytest.raises(
         ConfigError, match=r"services\.storage\.metrics: .* services\.auth\.address"
@@ -123,7 +124,7 @@ def test_one_port_for_two_is_an_error(host: str) -> None:
 
 @pytest.mark.parametrize("address", ["192.0.2.1:8000", "nowhere.invalid:8000", "localhost"])
 def test_an_address_that_is_not_ours_is_named_by_its_key(address: str) -> None:
-    data = site(services={"compute": {"listen": address}})
+    data = site(services={"compute": {"listen": address}, "insecure_plain_text": True})
     with pytest.raises(ConfigError, match=r"services\.compute\.listen: "):
         require_free_ports(data, "gateway.listen")
 

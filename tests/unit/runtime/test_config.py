@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.runtime.config import ConfigError, Section, load, section, site_model
+from passerelle.runtime.config import (
+    ConfigError,
+    Section,
+    ServiceAccount,
+    load,
+    section,
+    site_model,
+)
 
 GOOD = """
 systems:
@@ -18,15 +25,15 @@ services:
 
 
 def test_a_good_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PASSERELLE_TEST_SECRET", "from the environment")
+    monkeypatch.setenv("PASSERELLE_TEST_SECRET", "a secret from the environment, long enough")
     (tmp_path / "site.yaml").write_text(GOOD)
     site = load(tmp_path / "site.yaml")
     system = site.system("daint")
     assert system is not None
     assert system.filesystems[0].path == "/home"
     assert site.services.secret is not None
-    assert site.services.secret.get_secret_value() == "from the environment"
-    assert "from the environment" not in repr(site)
+    assert site.services.secret.get_secret_value() == "a secret from the environment, long enough"
+    assert "a secret from the environment, long enough" not in repr(site)
     assert site.system("dom") is None
 
 
@@ -95,3 +102,91 @@ def test_a_service_finds_its_section() -> None:
 
     site = site_model().parse("compute: {cache_seconds: 0}")
     assert section(site, ComputeSection).cache_seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("services: {secret: ''}", "services.secret: the secret is empty"),
+        ("services: {secret: x}", "services.secret: at least 32 characters"),
+        (f"services: {{secret: {'x' * 31}}}", "services.secret: at least 32 characters"),
+        ("services: {auth: {address: '0.0.0.0:8101'}}", "services: auth listens on 0.0.0.0:8101"),
+        (
+            "services: {auth: {address: 'auth:8101', listen: '[::]:8101'}}",
+            "needs `insecure_plain_text: true`",
+        ),
+        (
+            "services: {auth: {address: '127.0.0.1:8101', metrics: '0.0.0.0:9101'}}",
+            "need `insecure_metrics: true`",
+        ),
+        ("services: {request_timeout: .inf}", "services.request_timeout"),
+        ("gateway: {listen: '0.0.0.0:8000'}", "gateway: 0.0.0.0:8000 without `tls`"),
+        (
+            "auth: {issuers: [{issuer: 'http://idp.example', audience: [a]}]}",
+            "http://idp.example is plain http",
+        ),
+        (
+            "auth: {issuers: [{issuer: 'https://i.example', jwks_uri: 'http://i.example/k', audience: [a]}]}",
+            "http://i.example/k is plain http",
+        ),
+    ],
+)
+def test_what_is_unsafe_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        site_model().parse(text)
+    assert said in str(caught.value)
+    assert "Value error" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {insecure_plain_text: true, auth: {address: '0.0.0.0:8101'}}",
+        "services: {insecure_metrics: true, auth: {address: '127.0.0.1:1', metrics: '0.0.0.0:2'}}",
+        "services: {auth: {address: 'localhost:8101', metrics: '[::1]:9101'}}",
+        "gateway: {listen: '0.0.0.0:8000', behind_tls_proxy: true}",
+        "gateway: {listen: '0.0.0.0:8000', insecure_plain_http: true}",
+        "auth: {issuers: [{issuer: 'http://idp.example', audience: [a], insecure_http: true}]}",
+        "auth: {issuers: [{issuer: 'http://127.0.0.1:1', audience: [a]}]}",
+    ],
+)
+def test_what_is_unsafe_goes_where_it_is_said(text: str) -> None:
+    site_model().parse(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("host: login", "hosst: login", "systems.0.ssh.hosst: unknown key; did you mean host? (system daint)"),
+        (
+            "host: login.example.org",
+            "host: login.example.org, proxyhost: j",
+            "systems.0.ssh.proxyhost: unknown key; did you mean proxy_host? (system daint)",
+        ),
+        (
+            "data_type: users",
+            "data_type: home",
+            "systems.0.filesystems.0.data_type: one of users, store, archive, apps, scratch, project (system daint)",
+        ),
+        (
+            "env:PASSERELLE_TEST_SECRET",
+            "secret_file:/no/such",
+            "site.yaml:8: services.secret: /no/such: No such file or directory",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_says_what_would_be_right(old: str, new: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        site_model().parse(GOOD.replace(old, new), "site.yaml")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "right"), [("http://idp.example/t", False), ("http://[::1]/t", True)]
+)
+def test_a_clients_secret_does_not_travel_in_the_clear(url: str, right: bool) -> None:
+    if right:
+        ServiceAccount(token_url=url, client_id="a", client_secret="b")  # type: ignore[arg-type]
+        return
+    with pytest.raises(ValueError, match="plain http"):
+        ServiceAccount(token_url=url, client_id="a", client_secret="b")  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from passerelle.runtime.config import Plugin, Section
+from passerelle.runtime.config import Plugin, Section, is_plain_http
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -28,6 +28,10 @@ class Issuer(Section):
         default=None,
         pattern="^(https?|file)://",
         description="Where its keys are (https://, http:// or file://), instead of discovery.",
+    )
+    insecure_http: bool = Field(
+        default=False,
+        description="DANGEROUS: read its keys over plain http from another machine; who is on the way can be anybody.",
     )
     audience: tuple[str, ...] = Field(default=(), description="Accepted values of `aud`.")
     any_audience: bool = Field(
@@ -106,6 +110,9 @@ class Issuer(Section):
             raise ValueError("give either `issuer` or `any_issuer: true`")
         if self.any_issuer and self.jwks_uri is None:
             raise ValueError("`any_issuer` needs `jwks_uri`")
+        plain = [url for url in (self.issuer, self.jwks_uri) if url and is_plain_http(url)]
+        if plain and not self.insecure_http:
+            raise ValueError(f"{plain[0]} is plain http: use https, or set `insecure_http: true`")
         if not self.audience and not self.any_audience:
             raise ValueError(
                 "name the accepted `audience`, or set `any_audience: true`: then tokens of any application come in"

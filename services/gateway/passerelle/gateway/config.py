@@ -2,10 +2,11 @@
 
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from passerelle.runtime.config import Section
+from passerelle.runtime.config import Section, is_loopback
 
 
 class Tls(Section):
@@ -43,6 +44,14 @@ class GatewaySection(Section):
         default="127.0.0.1:8000", description="host:port of the public REST and gRPC port."
     )
     tls: Tls | None = Field(default=None, description="Certificate and key of the public port.")
+    behind_tls_proxy: bool = Field(
+        default=False,
+        description="TLS ends in a proxy in front, which alone reaches this port: off loopback it needs no `tls` then.",
+    )
+    insecure_plain_http: bool = Field(
+        default=False,
+        description="DANGEROUS: let the public port be off loopback without TLS; tokens can be read on their way.",
+    )
     max_body: int = Field(
         default=8 << 20,
         # Envoy stops reading at 128 KiB while auth judges a request, and goes on only where twice that is allowed.
@@ -86,6 +95,16 @@ class GatewaySection(Section):
         default=None,
         description="host:port of Envoy's admin interface and statistics; only loopback is accepted.",
     )
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        allowed = self.tls or self.behind_tls_proxy or self.insecure_plain_http
+        if not allowed and not is_loopback(self.listen):
+            raise ValueError(
+                f"{self.listen} without `tls`: tokens can be read on their way; give a certificate, or say "
+                "`behind_tls_proxy: true` when TLS ends in front"
+            )
+        return self
 
     @field_validator("admin")
     @classmethod

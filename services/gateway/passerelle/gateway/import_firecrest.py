@@ -13,7 +13,7 @@ from passerelle.gateway.import_firecrest_keys import host_keys
 from passerelle.gateway.import_firecrest_part import Part
 from passerelle.gateway.import_firecrest_staging import former_staging, staging
 from passerelle.runtime import plugins
-from passerelle.runtime.config import ConfigError, site_model
+from passerelle.runtime.config import ConfigError, is_plain_http, site_model
 
 _INSTEAD_OF_KEY_SERVICE = (
     "Passerelle signs SSH certificates itself: make a key (ssh-keygen -t ed25519 -f user_ca), put its public half "
@@ -72,6 +72,7 @@ def _site(top: Part, path: Path) -> dict[str, Any]:
         "token_url": authentication.demand("token_url"),
         "auth_method": authentication.take("token_endpoint_auth_method", "client_secret_basic"),
     }
+    account |= _plain(account["token_url"])
     limits = _former_limits(top)
     systems = [_system(part, account, limits) for part in _clusters(top, path)]
     site: dict[str, Any] = {
@@ -115,7 +116,12 @@ def _auth(authentication: Part) -> dict[str, Any]:
     else:
         authentication.note("is empty, so that no token will be accepted", "public_certs")
     issuer = {"any_issuer": True, "any_audience": True}
-    return {"issuers": [{**issuer, "jwks_uri": url, **settings} for url in urls]}
+    return {"issuers": [{**issuer, "jwks_uri": url, **_plain(url), **settings} for url in urls]}
+
+
+def _plain(url: Any) -> dict[str, bool]:
+    """FirecREST takes plain http without a word; here it has to be said."""
+    return {"insecure_http": True} if is_plain_http(str(url)) else {}
 
 
 def _credentials(part: Part) -> dict[str, Any] | None:

@@ -6,10 +6,13 @@ service declares itself (entry points `passerelle.sections`). The whole file is 
 
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -21,7 +24,9 @@ from pydantic import (
     ValidationError,
     create_model,
     field_validator,
+    model_validator,
 )
+from pydantic_core import ErrorDetails
 
 
 class ConfigError(Exception):
@@ -31,20 +36,50 @@ class ConfigError(Exception):
 class Section(BaseModel):
     """Base of every configuration section: frozen, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 def _read_secret(value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    found = _secret_text(value)
+    if not found:
+        raise ValueError("the secret is empty")
+    return found
+
+
+def _secret_text(value: str) -> str:
     if value.startswith("secret_file:"):
-        return Path(value.removeprefix("secret_file:")).expanduser().read_text().strip()
+        path = Path(value.removeprefix("secret_file:")).expanduser()
+        try:
+            return path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if value.startswith("env:"):
         name = value.removeprefix("env:")
         if name not in os.environ:
             raise ValueError(f"the environment variable {name} is not set")
         return os.environ[name]
     return value
+
+
+_MIN_SECRET = 32  # characters of the services' secret
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host:port`, or a URL, names this machine's loopback interface: as an address, or as `localhost`."""
+    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_plain_http(url: str) -> bool:
+    """Whether what `url` answers can be read and changed on its way: plain HTTP to another machine."""
+    return url.lower().startswith("http://") and not is_loopback(url)
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
@@ -115,9 +150,8 @@ class Filesystem(Section):
     """A filesystem that requests may use."""
 
     path: str = Field(description="The absolute path of its root.")
-    data_type: str = Field(
-        pattern="^(users|store|archive|apps|scratch|project)$",
-        description="One of users, store, archive, apps, scratch, project.",
+    data_type: Literal["users", "store", "archive", "apps", "scratch", "project"] = Field(
+        description="What it is for."
     )
     default_work_dir: bool = Field(
         default=False, description="Whether transfer jobs keep their working files here."
@@ -137,11 +171,21 @@ class ServiceAccount(Section):
     token_url: str = Field(description="The token endpoint.")
     client_id: str = Field(description="The client's id.")
     client_secret: Secret = Field(description="The client's secret.")
-    auth_method: str = Field(
-        default="client_secret_basic",
-        pattern="^client_secret_(basic|post)$",
-        description="How the secret is sent: client_secret_basic or client_secret_post.",
+    insecure_http: bool = Field(
+        default=False,
+        description="DANGEROUS: send the secret to a `token_url` of plain http on another machine.",
     )
+    auth_method: Literal["client_secret_basic", "client_secret_post"] = Field(
+        default="client_secret_basic", description="How the secret is sent."
+    )
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        if is_plain_http(self.token_url) and not self.insecure_http:
+            raise ValueError(
+                "`token_url` is plain http: the secret can be read on its way; use https, or set `insecure_http: true`"
+            )
+        return self
 
 
 class Probing(Section):
@@ -236,7 +280,17 @@ class Services(Section):
     gateway: Endpoint | None = None
     secret: Secret | None = Field(
         default=None,
-        description="Shared by all services of this deployment; at least 32 characters.",
+        description="Shared by all services of this deployment; at least 32 characters, "
+        "as `openssl rand -base64 32` makes them.",
+    )
+    insecure_plain_text: bool = Field(
+        default=False,
+        description="DANGEROUS: let services listen off loopback. What they tell each other, tokens and keys, is not "
+        "encrypted: for a network that only they are on.",
+    )
+    insecure_metrics: bool = Field(
+        default=False,
+        description="Let metrics be read off loopback, by everybody who reaches their ports.",
     )
     audit_log: Path | None = Field(
         default=None,
@@ -252,6 +306,31 @@ class Services(Section):
         le=60,
         description="How long a service trusts auth's answer about a token, s.",
     )
+
+    @field_validator("secret")
+    @classmethod
+    def _strong(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < _MIN_SECRET:
+            raise ValueError(
+                f"at least {_MIN_SECRET} characters, as `openssl rand -base64 32` makes them"
+            )
+        return secret
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        for name in ("auth", "compute", "storage", "gateway"):
+            found: Endpoint | None = getattr(self, name)
+            if found is None:
+                continue
+            if found.bind and not is_loopback(found.bind) and not self.insecure_plain_text:
+                raise ValueError(
+                    f"{name} listens on {found.bind}: off loopback it needs `insecure_plain_text: true`"
+                )
+            if found.metrics and not is_loopback(found.metrics) and not self.insecure_metrics:
+                raise ValueError(
+                    f"{name}'s metrics are on {found.metrics}: off loopback they need `insecure_metrics: true`"
+                )
+        return self
 
     def address(self, name: str) -> str:
         """host:port where the service `name` is reached; LookupError when it is not configured."""
@@ -335,9 +414,46 @@ def locate(text: str, source: str, location: tuple[int | str, ...]) -> str:
 def _explain(error: ValidationError, text: str, source: str) -> str:
     lines = []
     for item in error.errors(include_url=False, include_input=False):
-        hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{locate(text, source, item['loc'])}: {hint}")
+        location = item["loc"]
+        hint = _unknown(site_model(), location) if item["type"] == "extra_forbidden" else said(item)
+        lines.append(f"{locate(text, source, location)}: {hint}{_system_name(text, location)}")
     return "\n".join(lines)
+
+
+def said(item: ErrorDetails) -> str:
+    """What one of pydantic's errors says, in plain words."""
+    if item["type"] == "literal_error":
+        expected = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"one of {expected}"
+    return item["msg"].removeprefix("Value error, ")
+
+
+def _system_name(text: str, location: tuple[int | str, ...]) -> str:
+    """The name of the system that a wrong key belongs to, as ` (system NAME)`, where the file gives it one."""
+    if len(location) < 2 or location[0] != "systems":
+        return ""
+    try:
+        return f" (system {yaml.safe_load(text)['systems'][location[1]]['name']})"
+    except (KeyError, IndexError, TypeError):
+        return ""
+
+
+def _unknown(model: Any, location: tuple[int | str, ...]) -> str:
+    """What to say about a key that is none, with the one that was probably meant."""
+    *way, key = location
+    for part in way:
+        model = section_inside(model, part) if isinstance(part, str) else model
+    known = list(model.model_fields) if model is not None else []
+    plain = {name.replace("_", ""): name for name in known}
+    meant = get_close_matches(str(key).lower().replace("_", "").replace("-", ""), plain, 1, 0.7)
+    return f"unknown key; did you mean {plain[meant[0]]}?" if meant else "unknown key"
+
+
+def section_inside(model: Any, key: str) -> Any:
+    """The section model that the field `key` of a section holds, once or several times; None for anything else."""
+    field = model.model_fields.get(key) if model is not None else None
+    kinds = [field.annotation, *get_args(field.annotation)] if field else []
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
 
 def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
