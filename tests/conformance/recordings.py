@@ -50,9 +50,23 @@ class Recording:
 
 def marked(argv: tuple[str, ...]) -> tuple[str, ...]:
     """`argv` with `{mark}` for the word made up for it, and `{program}` for the text of a shell's own program."""
+    argv = bare(argv)
     if argv[0] in ("sh", "bash") and argv[1] == "-c":
         argv = (*argv[:2], "{program}", *argv[3:])
     return tuple(MARK.sub("{mark}", word) for word in argv)
+
+
+def bare(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """`argv` without `env`, which only says what environment a question is asked in."""
+    if argv[0] != "env":
+        return argv
+    told = iter(argv[1:])
+    for word in told:
+        if word == "-u":
+            next(told)
+        elif "=" not in word:
+            return (word, *told)
+    return argv
 
 
 def mark_of(argv: tuple[str, ...]) -> str:

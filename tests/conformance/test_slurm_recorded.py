@@ -26,7 +26,8 @@ def alice() -> Iterator[None]:
 
 
 def programs(recorded: Prepared) -> list[str]:
-    return sorted(line.split()[4] for line in recorded.lines if "SLURM_TIME_FORMAT" in line)
+    lines = [line.split("SLURM_TIME_FORMAT=%s ", 1)[1] for line in recorded.lines]
+    return sorted(line.split()[0] for line in lines)
 
 
 async def test_a_running_job_is_answered_by_slurmctld_alone(recorded: Prepared) -> None:

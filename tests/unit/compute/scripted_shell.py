@@ -11,7 +11,7 @@ from passerelle.compute.schedulers.slurm.job_outputs import (
 )
 from passerelle.runtime import caller
 from passerelle.runtime.command import Command, Output, T
-from tests.conformance.recordings import mark_of
+from tests.conformance.recordings import bare, mark_of
 
 UNKNOWN_JOB = Output(1, "", "slurm_load_jobs error: Invalid job id specified\n")
 NOTHING = Output(0, "", "")
@@ -88,10 +88,10 @@ def _table(fields: Sequence[str], base: dict[str, str], found: Sequence[dict[str
 
 def program(argv: tuple[str, ...]) -> str:
     """The program a command runs, with `steps` for squeue's other half: `squeue`, `steps`, `sacct`, `sbatch`…"""
+    argv = bare(argv)
     if argv[0] in ("bash", "sh"):
         return argv[3] if len(argv) > 3 else "id"
-    name = argv[2] if argv[0] == "env" else argv[0]
-    return "steps" if "--steps" in argv else name
+    return "steps" if "--steps" in argv else argv[0]
 
 
 class ScriptedShell:

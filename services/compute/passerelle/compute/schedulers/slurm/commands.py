@@ -3,7 +3,7 @@
 Times are printed as seconds since the epoch (SLURM_TIME_FORMAT, which all of Slurm's programs heed).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from passerelle.compute.scheduler import (
     Account,
@@ -70,8 +70,29 @@ _ACCOUNTS = (
 )
 
 
+# Variables of a login that change what Slurm's programs tell, or whom they tell it of: see "ENVIRONMENT VARIABLES" in
+# their manual pages. SLURM_CONF is none of them: it says which Slurm this is.
+_CLEARED: Mapping[str, str] = {
+    "SACCT": "FEDERATION LOCAL",
+    "SCANCEL": "ACCOUNT BATCH CRON CTLD FULL HURRY INTERACTIVE NAME NODELIST PARTITION QOS RESERVATION SIBLING STATE"
+    " USER USERID VERBOSE WCKEY",
+    "SCONTROL": "ALL FEDERATION FUTURE LOCAL SIBLING",
+    "SINFO": "ALL FEDERATION FORMAT LOCAL PARTITION SORT",
+    "SLURM": "BITSTR_LEN CLUSTERS DEBUG DEBUG_FLAGS JSON YAML",
+    "SQUEUE": "ACCOUNT ALL ARRAY FEDERATION FORMAT FORMAT2 LICENSES LOCAL NAMES PARTITION PRIORITY QOS SIBLING SORT"
+    " STATES USERS",
+}
+_UNSET = tuple(
+    word
+    for program, names in _CLEARED.items()
+    for name in names.split()
+    for word in ("-u", f"{program}_{name}")
+)
+
+
 def _slurm(*argv: str) -> tuple[str, ...]:
-    return ("env", "SLURM_TIME_FORMAT=%s", *argv)
+    """A question to Slurm, which means the same in whatever environment a user has."""
+    return ("env", *_UNSET, "SLURM_TIME_FORMAT=%s", *argv)
 
 
 def queued_command(*which: str) -> Command[tuple[Job, ...]]:
@@ -207,7 +228,7 @@ def attach_command(job_id: str, command: str) -> Command[None]:
 def cancel_command(job_id: str) -> Command[None]:
     """Cancels a job. scancel tells of most failures on stderr only, with exit status 0: both are printed."""
     return Command(
-        ("sh", "-c", _CANCEL, "scancel", job_id),
+        _slurm("sh", "-c", _CANCEL, "scancel", job_id),
         job_outputs.parse_cancelled,
         failure=failures.failed,
     )
@@ -216,7 +237,7 @@ def cancel_command(job_id: str) -> Command[None]:
 def script_command(job_id: str) -> Command[str | None]:
     """The batch script that slurmctld keeps; None where there is none, or it is somebody else's."""
     return Command(
-        ("scontrol", "write", "batch_script", job_id, "-"),
+        _slurm("scontrol", "write", "batch_script", job_id, "-"),
         lambda text: text or None,
         failure=failures.failed,
         accepts=(0, 1),
@@ -226,7 +247,7 @@ def script_command(job_id: str) -> Command[str | None]:
 def streams_command(job_id: str) -> Command[job_outputs.Streams]:
     """The paths of a job's standard streams, as slurmctld knows them; NotFound when it does not know the job."""
     return Command(
-        ("scontrol", "show", "job", job_id),
+        _slurm("scontrol", "show", "job", job_id),
         lambda text: job_outputs.parse_streams(text, job_id),
         failure=failures.failed,
     )
@@ -235,7 +256,7 @@ def streams_command(job_id: str) -> Command[job_outputs.Streams]:
 def archived_script_command(job_id: str) -> Command[str | None]:
     """The batch script in the accounting database; NotFound when that does not know the job."""
     return Command(
-        ("sacct", "--batch-script", f"--jobs={job_id}"),
+        _slurm("sacct", "--batch-script", f"--jobs={job_id}"),
         lambda text: job_outputs.parse_archived_script(text, job_id),
         failure=failures.failed,
     )
@@ -246,7 +267,7 @@ def nodes_command() -> Command[tuple[Node, ...]]:
     mark = new_mark()
     shown = "".join(f"%{letter}{mark}" for letter in site_outputs.NODE_FIELDS)
     return Command(
-        ("sinfo", "--all", "--Node", "--noheader", "--noconvert", f"--format={shown}"),
+        _slurm("sinfo", "--all", "--Node", "--noheader", "--noconvert", f"--format={shown}"),
         lambda text: site_outputs.parse_nodes(text, mark),
         failure=failures.failed,
     )
@@ -255,7 +276,7 @@ def nodes_command() -> Command[tuple[Node, ...]]:
 def partitions_command() -> Command[tuple[Partition, ...]]:
     """All partitions, hidden ones too."""
     return Command(
-        ("scontrol", "--all", "--oneliner", "show", "partition"),
+        _slurm("scontrol", "--all", "--oneliner", "show", "partition"),
         site_outputs.parse_partitions,
         failure=failures.failed,
     )
@@ -273,14 +294,17 @@ def reservations_command() -> Command[tuple[Reservation, ...]]:
 def user_command() -> Command[UserInfo]:
     """The caller, with the accounts that slurmctld knows of; none of them when it does not tell."""
     return Command(
-        ("sh", "-c", _ACCOUNTS), site_outputs.parse_user, failure=failures.failed, accepts=(0, 1)
+        _slurm("sh", "-c", _ACCOUNTS),
+        site_outputs.parse_user,
+        failure=failures.failed,
+        accepts=(0, 1),
     )
 
 
 def accounts_command(user: str) -> Command[tuple[Account, ...]]:
     """The user's accounts from the accounting database, on all its clusters."""
     return Command(
-        (
+        _slurm(
             "sacctmgr",
             "--noheader",
             "--parsable2",
@@ -297,4 +321,6 @@ def accounts_command(user: str) -> Command[tuple[Account, ...]]:
 
 def ping_command() -> Command[str]:
     """Asks for slurmctld; it answers with exit status 1 when no controller is up."""
-    return Command(("scontrol", "ping"), site_outputs.parse_ping, failure=failures.controller_down)
+    return Command(
+        _slurm("scontrol", "ping"), site_outputs.parse_ping, failure=failures.controller_down
+    )
