@@ -27,6 +27,7 @@ from passerelle.compute.schedulers.slurm.memory import EndedJobs, Histories, His
 from passerelle.compute.schedulers.slurm.names import job_name
 from passerelle.compute.schedulers.slurm.spellings import is_component, is_job_id, is_task
 from passerelle.compute.schedulers.slurm.together import both
+from passerelle.compute.schedulers.slurm.watched import Watched
 from passerelle.runtime import caller
 from passerelle.runtime.command import Shell
 from passerelle.runtime.config import Section
@@ -49,13 +50,14 @@ class Slurm:
         )
 
     def __init__(self, shell: Shell, options: Options) -> None:
-        self._shell = shell
+        # A submit and what is attached are left to end by themselves; a ping needs no second one.
+        self._shell, self._plain = Watched(shell), shell
         self._ended = EndedJobs()
         self._histories = Histories(options.history_cache_seconds)
 
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`."""
-        return await self._shell.run(commands.submit_command(job, await self._name_of(job)))
+        return await self._plain.run(commands.submit_command(job, await self._name_of(job)))
 
     async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
         """See `Scheduler.jobs`. Names are compared here: Slurm would read a comma in one as two names."""
@@ -108,7 +110,7 @@ class Slurm:
 
     async def attach(self, job_id: str, command: str) -> None:
         """See `Scheduler.attach`. The command's output is dropped; FailedPrecondition when it or the job fails it."""
-        await self._shell.run(commands.attach_command(_checked(job_id), command))
+        await self._plain.run(commands.attach_command(_checked(job_id), command))
 
     async def cancel(self, job_id: str) -> None:
         """See `Scheduler.cancel`. Cancelling a job that has ended is no error."""
@@ -139,7 +141,7 @@ class Slurm:
 
     async def ping(self) -> str:
         """See `Scheduler.ping`."""
-        return await self._shell.run(commands.ping_command())
+        return await self._plain.run(commands.ping_command())
 
     async def _name_of(self, job: JobDescription) -> str:
         """The name the job will have; the system is asked for a script's directives only when they matter."""

@@ -1,0 +1,60 @@
+"""A controller that is down is told soon; one that is only slow is waited for."""
+
+import asyncio
+
+import pytest
+
+from passerelle.compute.schedulers.slurm.watched import Watched
+from passerelle.runtime.command import Command, Output, T
+from passerelle.runtime.errors import BackendUnavailable
+from tests.unit.compute.scripted_shell import program
+
+DOWN = Output(1, "notice\nSlurmctld(primary) at head is DOWN\n", "")
+UP = Output(0, "Slurmctld(primary) at head is UP\n", "")
+QUESTION = Command(("squeue",), str)
+
+
+class Slow:
+    """Answers pings at once, and everything else when `gate` is open."""
+
+    def __init__(self, ping: Output) -> None:
+        self._ping = ping
+        self.gate = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.ended = False
+
+    async def run(self, command: Command[T]) -> T:
+        """See `Shell.run`."""
+        if program(command.argv) == "scontrol":
+            self.asked.set()
+            return command.result(self._ping)
+        try:
+            await self.gate.wait()
+        finally:
+            self.ended = True
+        return command.result(Output(0, "answer", ""))
+
+
+async def test_a_controller_that_is_down_is_told_and_the_command_ended() -> None:
+    shell = Slow(DOWN)
+    with pytest.raises(BackendUnavailable, match=r"^Slurmctld\(primary\) at head is DOWN$"):
+        await Watched(shell, 0).run(QUESTION)
+    assert shell.ended
+
+
+@pytest.mark.parametrize(
+    "ping", [UP, Output(127, "", "env: 'scontrol': No such file or directory\n")]
+)
+async def test_a_slow_answer_is_waited_for(ping: Output) -> None:
+    shell = Slow(ping)
+    answer = asyncio.create_task(Watched(shell, 0).run(QUESTION))
+    await shell.asked.wait()
+    shell.gate.set()
+    assert await answer == "answer"
+
+
+async def test_a_quick_answer_needs_no_second_question() -> None:
+    shell = Slow(DOWN)
+    shell.gate.set()
+    assert await Watched(shell, 60).run(QUESTION) == "answer"
+    assert not shell.asked.is_set()
