@@ -3,7 +3,6 @@
 A refusal has the shape of the surface that was called, and the words of the services themselves.
 """
 
-import logging
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -20,9 +19,8 @@ from passerelle.runtime import audit, caller
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
 from passerelle.runtime.stages import REST_SURFACE, bearer, rest_answer
 
-log = logging.getLogger(__name__)
-
 _NATIVE = re.compile(r"/(v1([/?]|$)|passerelle\.v1\.)")
+_Http = pb.AttributeContext.HttpRequest
 _REPLACE = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -41,31 +39,28 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
                 await self._tokens.principal(bearer(http.headers))
             except ApiError as error:
                 address = request.attributes.source.address.socket_address.address
-                answer = self._counted(error, address)
-                _write(answer, http, address)
-                return _denied(answer, http)
+                return _denied(self._counted(error, http, address), http)
         return pb.CheckResponse(status=status_pb2.Status())
 
-    def _counted(self, error: ApiError, address: str) -> ApiError:
-        if not isinstance(error, Unauthenticated):
-            return error
-        seconds = self._failures.count(address)
+    def _counted(self, error: ApiError, http: _Http, address: str) -> ApiError:
+        """The error to answer with. What is beyond the limit is not written down: that would be a flood, too."""
+        seconds = self._failures.count(address) if isinstance(error, Unauthenticated) else None
         if seconds is None:
+            _write(error, http, address)
             return error
-        log.info("too many refusals", extra={"client": address})
         busy = Overloaded("Too many requests with no valid access token; try again later.")
         busy.retry_after = seconds
         return busy
 
 
-def _write(error: ApiError, http: pb.AttributeContext.HttpRequest, address: str) -> None:
+def _write(error: ApiError, http: _Http, address: str) -> None:
     path = http.path.partition("?")[0]
     method = path if _is_grpc(http.headers) else f"{http.method} {path}"
     request_id = http.headers.get("x-request-id")
     audit.write_turned_away(method=method, request_id=request_id, address=address, error=error)
 
 
-def _denied(error: ApiError, http: Any) -> pb.CheckResponse:
+def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:
     status, body = rest_answer(error, is_firecrest=not _NATIVE.match(http.path), user=None)
     headers = {"content-type": "application/json"}
     if _is_grpc(http.headers):

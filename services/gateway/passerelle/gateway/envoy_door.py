@@ -47,7 +47,11 @@ def filters(site: SiteBase) -> list[Json]:
     """The HTTP filters, in their order."""
     providers = _providers(site)
     found = [_ext_authz(bool(providers))]
-    return [_jwt_authn(providers), *found] if providers else found
+    if not providers:
+        return found
+    # Where Envoy cannot read an issuer's keys, what it does not verify may be as good as any.
+    every = len(providers) == len(_issuers(site))
+    return [_jwt_authn(providers), *([_RATE] if every else []), *found]
 
 
 def clusters(site: SiteBase) -> list[Json]:
@@ -73,6 +77,52 @@ def _jwt_authn(providers: Json) -> Json:
             "rules": [{"match": {"prefix": "/"}, "requires": either}],
         },
     }
+
+
+_PER_SECOND = 100
+_BURST = 400
+_ADDRESSES = 10_000  # the longest unseen are forgotten
+
+# Tokens that jwt_authn did not verify, by client address: so many, and no more, are asked about.
+_UNVERIFIED = {"key": "issuer", "value": "unverified"}
+_RATE: Json = {
+    "name": "envoy.filters.http.local_ratelimit",
+    "typed_config": {
+        "@type": f"{ANY}envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        "stat_prefix": "unverified",
+        "filter_enabled": {"default_value": {"numerator": 100}},
+        "filter_enforced": {"default_value": {"numerator": 100}},
+        "token_bucket": {"max_tokens": 4_000_000_000, "fill_interval": "1s"},
+        "max_dynamic_descriptors": _ADDRESSES,
+        "rate_limits": [
+            {
+                "actions": [
+                    {
+                        "metadata": {
+                            "descriptor_key": "issuer",
+                            "metadata_key": {
+                                "key": JWT,
+                                "path": [{"key": _VERIFIED}, {"key": "iss"}],
+                            },
+                            "default_value": "unverified",
+                        }
+                    },
+                    {"remote_address": {}},
+                ]
+            }
+        ],
+        "descriptors": [
+            {
+                "entries": [_UNVERIFIED, {"key": "remote_address"}],
+                "token_bucket": {
+                    "max_tokens": _BURST,
+                    "tokens_per_fill": _PER_SECOND,
+                    "fill_interval": "1s",
+                },
+            }
+        ],
+    },
+}
 
 
 def _ext_authz(jwt: bool) -> Json:
@@ -104,10 +154,14 @@ def _ext_authz(jwt: bool) -> Json:
     }
 
 
-def _providers(site: SiteBase) -> Json:
+def _issuers(site: SiteBase) -> Sequence[Any]:
     auth: Any = getattr(site, "auth", None)
+    return auth.issuers if auth else ()
+
+
+def _providers(site: SiteBase) -> Json:
     found: Json = {}
-    for number, issuer in enumerate(auth.issuers if auth else ()):
+    for number, issuer in enumerate(_issuers(site)):
         if keys := _keys(issuer):
             found[f"issuer-{number}"] = _provider(issuer, keys)
     return found

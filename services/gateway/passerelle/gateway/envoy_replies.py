@@ -63,6 +63,7 @@ _CAUSES = (
     _Cause(415, errors.InvalidArgument("gRPC methods take application/grpc.")),
     _Cause(421, errors.InvalidArgument("This gateway is not called by that name.")),
     _Cause(426, errors.InvalidArgument("HTTP/1.1 or HTTP/2 is required.")),
+    _Cause(429, errors.Overloaded("Too many requests with no valid access token.")),
     _Cause(431, errors.InvalidArgument("The request headers, or the URL, are too large.")),
     _Cause(500, errors.ApiError("Internal error.")),
     # Too long a body to be sent again to a service that is away, and a service that speaks no HTTP/2: it is away.
