@@ -64,5 +64,6 @@ async def test_a_user_is_not_counted_among_them(site: dict[str, Any]) -> None:
     """More calls than an address may make with tokens that are none."""
     user = {"Authorization": f"Bearer {site['token']}"}
     async with httpx.AsyncClient(base_url=site["ready"], headers=user, timeout=60) as http:
-        replies = await asyncio.gather(*(http.get("/status/systems") for _ in range(1500)))
-    assert {reply.status_code for reply in replies} == {200}
+        for _ in range(20):
+            replies = await asyncio.gather(*(http.get("/status/systems") for _ in range(50)))
+            assert {reply.status_code for reply in replies} == {200}
