@@ -5,6 +5,7 @@ import datetime
 import ssl
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -106,3 +107,68 @@ async def test_rest_and_grpc_over_tls(tmp_path: Path, certificate: dict[str, str
         request = compute_pb2.GetUserInfoRequest(system="daint")
         info = await stub.GetUserInfo(request, metadata=(("authorization", "Bearer alice"),))
         assert info.user.name == "alice"
+
+
+@pytest.mark.parametrize(("proxies", "client"), [(0, "127.0.0.1"), (1, "6.6.6.6"), (2, "5.5.5.5")])
+async def test_a_client_is_where_the_trusted_proxies_saw_it(
+    tmp_path: Path, proxies: int, client: str
+) -> None:
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, trusted_proxies=proxies), listen, tmp_path) as stack,
+        httpx.AsyncClient(base_url=stack.url, headers=TOKEN) as http,
+    ):
+        sent = {"x-forwarded-for": "4.4.4.4, 5.5.5.5, 6.6.6.6", "x-passerelle-client": "7.7.7.7"}
+        seen = (await http.get("/status/systems", headers=sent)).json()["metadata"]
+        assert seen["x-passerelle-client"] == client
+
+
+async def test_only_by_its_own_names(tmp_path: Path) -> None:
+    listen = free_port()
+    config: dict[str, Any] = {"host_names": ["hpc.example.org", "*.example.com"]}
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, **config), listen, tmp_path) as stack,
+        httpx.AsyncClient(base_url=stack.url, headers=TOKEN) as http,
+    ):
+        for name, status in (
+            ("hpc.example.org", 200),
+            ("a.example.com", 200),
+            ("evil.example", 421),
+        ):
+            reply = await http.get("/status/systems", headers={"host": name})
+            assert reply.status_code == status, name
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+async def test_an_upload_to_a_service_that_is_away_says_so(tmp_path: Path, kind: str) -> None:
+    """More than Envoy keeps for sending again: no full disk, as its own 507 would say."""
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, dead="storage"), listen, tmp_path) as stack,
+    ):
+        reply = await asyncio.to_thread(
+            httpx.post,
+            f"{stack.url}/filesystem/x/ops/upload?path=/a",
+            content=b"x" * (1 << 20),
+            headers={**TOKEN, "content-type": kind},
+            timeout=30,
+        )
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+        assert reply.json()["message"] == "The storage service is not available."
+
+
+async def test_without_auth_a_token_that_envoy_cannot_verify_waits(tmp_path: Path) -> None:
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, dead="auth"), listen, tmp_path) as stack,
+        httpx.AsyncClient(base_url=stack.url, timeout=30) as http,
+    ):
+        reply = await http.get("/status/systems", headers=TOKEN)
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+        assert reply.json()["message"] == "The auth service is not available."
+        assert (await http.get("/status/systems")).status_code == 401
+        assert (await http.get("/status/liveness/")).status_code == 200

@@ -132,3 +132,53 @@ def test_the_admin_interface_is_for_loopback_only(address: str) -> None:
 def test_the_access_log_can_be_turned_off() -> None:
     site = parsed(SITE + "  access_log: false\n")
     assert manager(envoy.render(site))["access_log"] == []
+
+
+def test_what_asks_for_no_token_leads_to_no_method_that_does() -> None:
+    """Such a route is Envoy's own answer, and never transcoded; or a method for anyone."""
+    open_paths = {"/grpc.health.v1.Health/Check"} | {
+        path
+        for method in methods()
+        if method.anyone
+        for path in (method.path, *(binding.regex for binding in method.bindings))
+    }
+    for route in routes(envoy.render(parsed(SITE))):
+        config = route.get("typed_per_filter_config", {})
+        asks = "envoy.filters.http.ext_authz" not in config
+        if "route" in route:
+            match = route["match"]
+            path = match.get("path") or match["safe_regex"]["regex"].removesuffix("?")
+            assert asks or path in open_paths
+        else:
+            assert not asks
+            assert config["envoy.filters.http.grpc_json_transcoder"]["services"] == []
+
+
+ISSUERS = (
+    SITE
+    + """
+auth:
+  issuers:
+    - {issuer: "https://id.example.org", jwks_uri: "https://keys.example.org:8443/a", audience: [passerelle]}
+    - {issuer: "https://other.example.org", jwks_uri: "file:///nowhere", audience: [passerelle]}
+"""
+)
+
+
+def test_envoy_verifies_what_it_can_get_the_keys_of(tmp_path: Path) -> None:
+    """Of the second issuer it cannot: auth judges its tokens, and they are not counted as if they were none."""
+    config = envoy.render(parsed(ISSUERS))
+    filters = {one["name"]: one["typed_config"] for one in manager(config)["http_filters"]}
+    names = list(filters)
+    assert "envoy.filters.http.local_ratelimit" not in names
+    jwt = filters["envoy.filters.http.jwt_authn"]
+    (provider,) = jwt["providers"].values()
+    assert (provider["issuer"], provider["audiences"]) == ("https://id.example.org", ["passerelle"])
+    assert names.index("envoy.filters.http.jwt_authn") < names.index("envoy.filters.http.ext_authz")
+    assert names.index("envoy.filters.http.ext_authz") < names.index("envoy.filters.http.buffer")
+    file = tmp_path / "envoy.json"
+    file.write_text(json.dumps(config))
+    told = subprocess.run(
+        [*envoy.command(file), "--mode", "validate"], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
