@@ -21,6 +21,8 @@ class Server:
     host_key: str = ""
     logins: int = 0
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    before: str = ""
+    """What the login shell runs before each command, as a start-up file would."""
 
     def drop_all(self) -> None:
         """Cut every connection, as a failing network would."""
@@ -65,7 +67,7 @@ async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
     running: set[asyncio.Task[Any]] = set()
 
     async def run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
-        task = asyncio.create_task(_run(process))
+        task = asyncio.create_task(_run(process, server.before))
         running.add(task)
         await task
 
@@ -90,11 +92,11 @@ async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
             await asyncio.wait(running, timeout=10)
 
 
-async def _run(process: "asyncssh.SSHServerProcess[bytes]") -> None:
+async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None:
     child = await asyncio.create_subprocess_exec(
         "/bin/sh",
         "-c",
-        process.command or "true",
+        before + (process.command or "true"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -21,6 +21,7 @@ from passerelle.runtime import caller
 from passerelle.runtime.command import Command, Output, T
 from passerelle.runtime.errors import ApiError
 from tests.conformance.recordings import Recording, mark_of, marked
+from tests.lines import line_of
 
 DIRECTORY = Path(__file__).parent / "recorded" / "slurm"
 HOSTILE_NAME = "a|b=c \"q\" 's'\nJobId=1 JobName=forged\t日本"
@@ -38,7 +39,7 @@ class RecordingShell:
         """See `Shell.run`."""
         user = caller.current().username
         process = await asyncio.create_subprocess_exec(
-            *("su", "--login", user, "--command", command.line),
+            *("su", "--login", user, "--command", line_of(command)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from passerelle.runtime.command import Command, Output, T
+from tests.lines import line_of
 
 MARK = re.compile("\x1f[0-9a-f]{12}\x1f")
 _STDERR = "\n--- stderr\n"
@@ -86,7 +87,7 @@ class ReplayShell:
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`."""
-        self.lines.append(command.line)
+        self.lines.append(line_of(command))
         output = self._outputs[marked(command.argv)]
         stdout = output.stdout.replace("{mark}", mark_of(command.argv))
         return command.result(Output(output.status, stdout, output.stderr))

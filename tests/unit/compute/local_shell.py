@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from passerelle.runtime.command import Command, Output, T
+from tests.lines import line_of
 
 _COMMAND_SECONDS = 30.0  # what hangs is broken
 
@@ -24,11 +25,11 @@ class LocalShell:
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`."""
-        self.lines.append(command.line)
+        self.lines.append(line_of(command))
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
-            command.line,
+            line_of(command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -8,6 +8,7 @@ import pytest
 
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.runtime.command import Output
+from tests.lines import line_of
 from tests.unit.compute import scripted_shell as slurm
 from tests.unit.compute.scripted_shell import NOTHING, ScriptedShell
 from tests.unit.compute.served import Served, body, served
@@ -268,7 +269,7 @@ async def test_an_empty_filter_is_none(daint: Served) -> None:
     daint.shell.answers["squeue"] = slurm.queue({})
     answer = await daint.ask("GetJobs", pb.GetJobsRequest(system="daint", account="", name=""))
     assert len(answer.body["jobs"]) == 1
-    assert all("--account" not in c.line for c in daint.shell.commands)
+    assert all("--account" not in line_of(c) for c in daint.shell.commands)
 
 
 async def test_no_jobs_are_an_empty_list(daint: Served) -> None:
@@ -281,8 +282,8 @@ async def test_no_jobs_are_an_empty_list(daint: Served) -> None:
 async def test_everybodys_jobs(daint: Served, allusers: str) -> None:
     daint.shell.answers["squeue"] = NOTHING
     await daint.ask("GetJobs", pb.GetJobsRequest(system="daint", allusers=allusers))
-    assert all("--user" not in command.line for command in daint.shell.commands)
-    assert any("--allusers" in command.line for command in daint.shell.commands)
+    assert all("--user" not in line_of(command) for command in daint.shell.commands)
+    assert any("--allusers" in line_of(command) for command in daint.shell.commands)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from passerelle.compute.scheduler import JobDescription, JobFilter
 from passerelle.compute.schedulers.slurm import commands
 from passerelle.compute.schedulers.slurm.names import job_name
+from tests.lines import line_of
 
 SCRIPT = "#!/bin/bash\nread -r line\necho 日本 \\$HOME `id`\n"
 # What stands in for sbatch: it keeps its arguments, its environment, the job's, and its stdin. It opens the file of
@@ -55,7 +56,7 @@ def submitted(sbatch: Path, job: JobDescription, **login: str) -> str:
         "LANG": "C.UTF-8",
     }
     done = subprocess.run(
-        ("sh", "-c", command.line),
+        ("sh", "-c", line_of(command)),
         input=command.stdin.encode(),
         cwd=sbatch,
         env=environment,
@@ -184,8 +185,8 @@ def test_no_value_can_become_an_option(value: str) -> None:
 
 def test_neither_script_nor_variables_are_seen_in_a_process_list() -> None:
     command = commands.submit_command(described(environment={"TOKEN": "s3cret"}), "n")
-    assert "s3cret" not in command.line
-    assert "日本" not in command.line
+    assert "s3cret" not in line_of(command)
+    assert "日本" not in line_of(command)
     assert "s3cret" not in repr(command)
     assert "--export-file=/dev/fd/3" in command.argv
 
@@ -202,7 +203,7 @@ def test_a_time_limit_is_in_whole_minutes_rounded_up(seconds: int, minutes: int)
 
 def test_a_command_to_attach_is_not_seen_in_a_process_list() -> None:
     command = commands.attach_command("7", "curl -H 'Authorization: s3cret'")
-    assert "s3cret" not in command.line
+    assert "s3cret" not in line_of(command)
     assert command.stdin == "curl -H 'Authorization: s3cret'"
 
 

@@ -220,6 +220,18 @@ async def test_a_credential_near_its_end_is_replaced(server: Server) -> None:
     assert keys.asked == 2
 
 
+async def test_an_old_connection_is_replaced(server: Server, keys: Keys) -> None:
+    system = system_for(server, timeout={"age": 0.2})
+    async with SshPool({"lab": system}, keys, sweep_seconds=0.1).sweeping() as pool:
+        first = await pool.connection("lab")
+        await asyncio.sleep(0.3)
+        assert await pool.connection("lab") is not first
+        async with asyncio.timeout(10):
+            while first.open:
+                await asyncio.sleep(0.05)
+    assert (server.logins, keys.asked) == (2, 2)
+
+
 async def test_more_users_than_connections_push_idle_ones_out(server: Server, keys: Keys) -> None:
     system = system_for(server, max_connections=2)
     async with SshPool({"lab": system}, keys).sweeping() as pool:

@@ -6,7 +6,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,19 +28,6 @@ def alice() -> Iterator[None]:
 @pytest.fixture
 async def connection(world: World) -> Connection:
     return await world.pool.connection("lab")
-
-
-class Prefixed:
-    """A connection on which every command line is preceded by a shell's words."""
-
-    def __init__(self, connection: Connection, words: str) -> None:
-        self._connection = connection
-        self._words = words
-        self.system = connection.system
-        self.open = connection.open
-
-    async def start(self, line: str, **options: Any) -> Any:
-        return await self._connection.start(f"{self._words} {line}", **options)
 
 
 Processes = Callable[[], list[int]]
@@ -67,17 +53,21 @@ def _descendants(parent: int) -> Iterator[tuple[int, list[str]]]:
                     yield from _descendants(child)
 
 
-async def test_what_a_login_script_prints_does_no_harm(connection: Connection) -> None:
-    noisy: Any = Prefixed(connection, "echo Welcome; echo; printf '\\0passerelle';")
-    helper = await RemoteHelper.start(noisy)
+async def test_what_a_login_script_prints_does_no_harm(
+    world: World, connection: Connection
+) -> None:
+    world.server.before = "echo Welcome; echo; printf '\\0passerelle'; "
+    helper = await RemoteHelper.start(connection)
     assert await helper.call("stat", dict(STAT)) == b'{"kind":"d"}'
 
 
 @pytest.mark.parametrize("words", ["PATH=/nonexistent;", "false &&"])
-async def test_where_no_python_is_there_is_no_helper(connection: Connection, words: str) -> None:
-    without: Any = Prefixed(connection, words)
+async def test_where_no_python_is_there_is_no_helper(
+    world: World, connection: Connection, words: str
+) -> None:
+    world.server.before = f"{words} "
     with pytest.raises(NoHelper):
-        await RemoteHelper.start(without)
+        await RemoteHelper.start(connection)
 
 
 async def test_answers_find_their_questions(connection: Connection, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""A command for a system, as data: argv and stdin in, a parsed value out; quoting in exactly one place."""
+"""A command for a system, as data: argv and stdin in, a parsed value out; no shell parses any of it."""
 
-import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from passerelle.runtime.errors import ApiError, BackendError, Forbidden, NotFound
+from passerelle.runtime.ssh.bootstrap import STEADY, Request
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ _STDERR: tuple[tuple[str, type[ApiError]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What an ended command left: exit status (-1 when a signal ended it), and both streams as text."""
+    """What an ended command left: exit status (128 + n when signal n ended it), and both streams as text."""
 
     status: int
     stdout: str
@@ -37,11 +38,12 @@ def error_of(output: Output) -> ApiError:
 
 @dataclass(frozen=True)
 class Command(Generic[T]):
-    """One program run. `argv` is never a string: it is quoted here and nowhere else.
+    """One program run, in the C locale: UTF-8 ones make GNU tools print curly quotes. `argv` is never a string.
 
     `parse` turns stdout into the result. `failure` turns the output of a failed run into the error to raise.
     `repeatable` says that running it twice does no harm, so that it may be tried again when the connection is lost.
-    `accepts` are the exit statuses that mean success.
+    `accepts` are the exit statuses that mean success. `unset` are variables of the user's own environment that the
+    program shall not see (`NAME`, or `PREFIX*`), `environment` those that it shall.
     """
 
     argv: tuple[str, ...]
@@ -50,14 +52,13 @@ class Command(Generic[T]):
     failure: Callable[[Output], ApiError] = error_of
     repeatable: bool = True
     accepts: tuple[int, ...] = (0,)
+    unset: tuple[str, ...] = STEADY
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
-    def line(self) -> str:
-        """The line for the remote shell, every word quoted.
-
-        In the C locale: UTF-8 ones make GNU tools print curly quotes.
-        """
-        return shlex.join(("env", "LC_ALL=C", *self.argv))
+    def request(self) -> Request:
+        """What to run, as the system is asked."""
+        return Request(self.argv, self.environment, self.unset)
 
     def result(self, output: Output) -> T:
         """The parsed value of an ended run; raises what `failure` makes of a failed one."""

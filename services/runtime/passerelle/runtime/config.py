@@ -100,6 +100,12 @@ class Timeouts(Section):
     login: float = Field(default=5, gt=0, description="Authentication, s.")
     command: float = Field(default=5, gt=0, description="One command or file operation, s.")
     idle: float = Field(default=60, gt=0, description="An unused connection closes after this, s.")
+    age: float = Field(
+        default=600,
+        gt=0,
+        description="A connection takes no new calls after this and the next logs in anew, s: how long a key that is "
+        "withdrawn still opens one that is in use. Certificates end it sooner.",
+    )
     keep_alive: float = Field(default=5, ge=0, description="Interval of keep-alive probes, s.")
 
 

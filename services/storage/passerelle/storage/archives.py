@@ -28,6 +28,7 @@ from passerelle.storage.sessions import Sessions
 
 _END_MARK = 1024  # zero bytes at least at the end of every tar archive (POSIX.1-2017, pax, ustar Interchange Format)
 _CHANGED = 1  # tar's exit status when a file was not the same at its end as at its beginning
+_SIGNALLED = 128  # exit statuses above it are of what a signal ended
 _CLEANING = 600.0  # seconds for removing a tree
 _FULL = ("No space left on device", "Disk quota exceeded")
 _MISSING = ("Cannot exec", "Child returned status 127")
@@ -222,7 +223,7 @@ def _failure(output: Output, packing: Format) -> ApiError:
         )
     if any(text in words for text in _FULL):
         return NoSpace(words)
-    if output.status < 0:
+    if output.status > _SIGNALLED:
         return BackendError("tar was ended on the system.")
     if output.status == _CHANGED:
         return FailedPrecondition(words)
@@ -232,6 +233,6 @@ def _failure(output: Output, packing: Format) -> ApiError:
 def _unpack_failure(output: Output, packing: Format) -> ApiError:
     """Whatever tar does not take in a directory of its own is the archive's fault."""
     found = _failure(output, packing)
-    if isinstance(found, Unsupported | NoSpace) or output.status < 0:
+    if isinstance(found, Unsupported | NoSpace) or output.status > _SIGNALLED:
         return found
     return InvalidArgument(f"The archive cannot be unpacked: {output.stderr.strip()}")

@@ -25,9 +25,10 @@ import orjson
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import ApiError, Unsupported
+from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.boundary_commands import BoundaryCommands
-from passerelle.storage.command_lines import batches, command_line
+from passerelle.storage.command_lines import batches
 from passerelle.storage.content import Session, opened
 from passerelle.storage.files import Columns, FileError, FileInfo, shown
 from passerelle.storage.found import FIELDS, FORMAT, as_object, entry, named
@@ -268,17 +269,15 @@ class PlainCommands:
         return json.dumps({"real": output.stdout.rstrip("\0"), "directory": directory}).encode()
 
     async def _run(self, *argv: str) -> Output:
-        return await self._connection.run(
-            command_line(argv), "", self._limit, errors="surrogateescape"
-        )
+        return await self._connection.run(Request(argv), "", self._limit, errors="surrogateescape")
 
     async def _piped(
         self, path: str, argv: Sequence[str], stall: float
     ) -> AsyncGenerator[bytes, None]:
         connection = self._connection
         async with (
-            connection.piped(command_line(argv)) as process,
-            Pipe.of(process, connection.system, stall) as pipe,
+            connection.piped(Request(argv)) as program,
+            Pipe.of(program, connection.system, stall) as pipe,
             aclosing(pipe.pieces()) as pieces,
         ):
             async for piece in pieces:

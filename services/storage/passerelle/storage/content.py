@@ -16,7 +16,7 @@ import asyncssh
 import grpc
 
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
-from passerelle.runtime.ssh.connection import LOST
+from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.files import FileError, FileInfo, shown
 from passerelle.storage.remote.outcome import raw
 

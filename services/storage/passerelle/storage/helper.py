@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import logging
-import shlex
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,7 +11,9 @@ from typing import Any
 import asyncssh
 
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
-from passerelle.runtime.ssh.connection import LOST, Connection
+from passerelle.runtime.ssh.bootstrap import ALL, Request, new_nonce
+from passerelle.runtime.ssh.connection import Connection
+from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.files import error_told
 from passerelle.storage.remote.frames import ANSWER, FAILED, GREETING, MORE, REQUEST
 from passerelle.storage.shipping import program
@@ -49,7 +50,7 @@ _SCRIPT = (
     "for python in python3 /usr/libexec/platform-python; do "
     'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B -c "$0" "$1"; done; exit 127'
 )
-_LINE = shlex.join(("sh", "-c", _SCRIPT, _BOOTSTRAP, str(len(SOURCE))))
+_REQUEST = Request(("sh", "-c", _SCRIPT, _BOOTSTRAP, str(len(SOURCE))))
 _READ = 1 << 20
 
 
@@ -116,9 +117,9 @@ class RemoteHelper:
     @classmethod
     async def start(cls, connection: Connection, roots: Sequence[str] = ()) -> "RemoteHelper":
         """Start one whose paths must lie in `roots`, if there are any; raises NoHelper where none can run."""
-        process = await connection.start(_LINE, encoding=None, stderr=asyncssh.DEVNULL)
+        process = await connection.start(stderr=asyncssh.DEVNULL)
         try:
-            process.stdin.write(SOURCE)
+            process.stdin.write(_REQUEST.lines(new_nonce()) + ALL + SOURCE)
             await process.stdout.readuntil(GREETING)
         except (*LOST, asyncio.IncompleteReadError, asyncssh.Error):
             process.close()

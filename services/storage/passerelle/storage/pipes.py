@@ -2,48 +2,39 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
-
-import asyncssh
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded
-from passerelle.runtime.ssh.connection import LOST
+from passerelle.runtime.errors import DeadlineExceeded
+from passerelle.runtime.ssh.program import LOST, Program, abandoned
 
 T = TypeVar("T")
 
 PIECE = 1 << 18
 """Bytes that are moved at once."""
-# asyncssh (2.24) gives the sender a whole window again whenever it hands out a part of what has come. Only who always
-# takes all there is has no more than two windows waiting: with less at a time, a slow reader's gateway held it all.
-_ALL = 1 << 30
 _MOST_WORDS = 32 << 10  # bytes of stderr that are kept; the rest is read and forgotten
 
 
 class Pipe:
     """A running program. asyncssh's window bounds what is read ahead, its high-water mark what waits to be written."""
 
-    def __init__(
-        self, process: "asyncssh.SSHClientProcess[bytes]", system: str, stall: float
-    ) -> None:
-        self._process = process
+    def __init__(self, program: Program, system: str, stall: float) -> None:
+        self._program = program
         self._system = system
         self._stall = stall
-        self._words = asyncio.create_task(self._heard())
+        self._words = asyncio.create_task(program.said(_MOST_WORDS))
+        self._printed = program.printed()
 
     @classmethod
     @asynccontextmanager
-    async def of(
-        cls, process: "asyncssh.SSHClientProcess[bytes]", system: str, stall: float
-    ) -> AsyncIterator["Pipe"]:
-        """The pipe of a process on `system`, for the length of the block; no step may take longer than `stall` s."""
-        pipe = cls(process, system, stall)
+    async def of(cls, program: Program, system: str, stall: float) -> AsyncIterator["Pipe"]:
+        """The pipe of a program on `system`, for the length of the block; no step may take longer than `stall` s."""
+        pipe = cls(program, system, stall)
         try:
             yield pipe
         finally:
-            pipe._words.cancel()
-            await asyncio.gather(pipe._words, return_exceptions=True)
+            await abandoned(pipe._words)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What it prints, in pieces of PIECE bytes and a last one, which may be empty.
@@ -51,8 +42,8 @@ class Pipe:
         DeadlineExceeded when it prints nothing for too long, ConnectionFailed when the connection is lost.
         """
         held = bytearray()
-        self._process.stdin.write_eof()
-        while data := await self._step(self._process.stdout.read(_ALL)):
+        self._program.end_input()
+        while data := await self._step(self._next()):
             held += data
             while len(held) >= PIECE:
                 piece = bytes(memoryview(held)[:PIECE])
@@ -68,24 +59,24 @@ class Pipe:
         async for piece in self._arriving(pieces):
             if not await self._taken(piece):
                 return  # `ended` tells why
-        with suppress(*LOST, OSError):
-            self._process.stdin.write_eof()
+        self._program.end_input()
 
     async def ended(self, limit: float | None = None) -> Output:
         """What it left, when it has ended; ConnectionFailed when nobody knows.
 
         DeadlineExceeded when it takes more than `limit` seconds, else the time of a stalled step.
         """
+        while await self._step(self._next(), limit):
+            pass  # nobody wanted it
         words = await self._step(asyncio.shield(self._words), limit)
-        await self._step(self._process.wait_closed(), limit)
-        if self._process.exit_status is None:
-            raise self._lost()
-        return Output(self._process.exit_status, "", words)
+        return Output(await self._program.status(), "", words.decode(errors="replace"))
+
+    async def _next(self) -> bytes:
+        return await anext(self._printed, b"")
 
     async def _taken(self, piece: bytes) -> bool:
         try:
-            self._process.stdin.write(piece)
-            await self._step(self._process.stdin.drain())
+            await self._step(self._program.write(piece))
         except (*LOST, OSError):
             return False
         return True
@@ -109,18 +100,3 @@ class Pipe:
         except TimeoutError:
             told = f"The program on system {self._system} did nothing for {seconds:.0f} s."
             raise DeadlineExceeded(told) from None
-
-    async def _heard(self) -> str:
-        heard = bytearray()
-        stderr: Any = self._process.stderr
-        try:
-            while data := await stderr.read(_MOST_WORDS):
-                heard += data[: _MOST_WORDS - len(heard)]
-        except (*LOST, OSError, asyncssh.Error):
-            pass  # there will be no more; `ended` finds no exit status
-        return heard.decode(errors="replace")
-
-    def _lost(self) -> ConnectionFailed:
-        return ConnectionFailed(
-            f"The SSH connection to system {self._system} was lost.", system=self._system
-        )

@@ -5,7 +5,6 @@ A helper per connection does what SFTP cannot do or does slowly, plain commands 
 
 import asyncio
 import logging
-import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ import orjson
 
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded
+from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.turns import Turns
 from passerelle.storage.commands import PlainCommands
@@ -144,10 +144,9 @@ class Sessions:
     async def program(self, argv: Sequence[str]) -> AsyncIterator[Pipe]:
         """A program that runs as long as the block does, in the C locale; ConnectionFailed or Overloaded."""
         user = await self._user()
-        line = shlex.join(("env", "LC_ALL=C", *argv))
         async with (
-            user.connection.piped(line) as process,
-            Pipe.of(process, self._system.name, user.stall) as pipe,
+            user.connection.piped(Request(argv)) as running,
+            Pipe.of(running, self._system.name, user.stall) as pipe,
         ):
             yield pipe
 

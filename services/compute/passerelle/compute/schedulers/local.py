@@ -195,6 +195,7 @@ class Local:
             stdin=request,
             failure=_failure,
             repeatable=repeatable,
+            unset=(),  # a login's variables are the job's, too
         )
 
 

@@ -7,7 +7,7 @@ close, so that even a queue below MaxSessions now and then meets a refused chann
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -15,17 +15,22 @@ import asyncssh
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.config import Ssh
-from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded
+from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded, Unsupported
+from passerelle.runtime.ssh.bootstrap import FRAMES, LINE, Request
+from passerelle.runtime.ssh.program import (
+    LOST,
+    STOPPING,
+    Program,
+    abandoned,
+    finished,
+    outcome,
+)
 from passerelle.runtime.turns import Turns
 
 log = logging.getLogger(__name__)
 
 _REFUSED_PAUSE = 0.005  # seconds
 _REFUSED_ATTEMPTS = 40
-_KILL_GRACE = 0.5  # seconds between TERM and KILL for a remote process that was given up
-
-LOST = (asyncssh.ConnectionLost, asyncssh.DisconnectError, BrokenPipeError, ConnectionError)
-"""What asyncssh raises when the connection under a channel goes away."""
 
 
 class Connection:
@@ -44,7 +49,10 @@ class Connection:
         self.system = system
         self.expires = expires
         self.used = time.monotonic()
+        self.ages = self.used + settings.timeout.age
+        """When it is too old for new calls, in seconds of the monotonic clock."""
         self._ssh = route[-1]
+        self._start_limit = settings.timeout.command
         self._route = route
         self._channels = Turns(system, settings.max_channels, settings.max_waiting)
         self._busy = 0
@@ -72,78 +80,64 @@ class Connection:
             self._busy -= 1
             self.used = time.monotonic()
 
-    async def run(self, line: str, stdin: str, limit: float, *, errors: str = "replace") -> Output:
-        """Run one command line to its end, within `limit` seconds counted from its start.
-
-        `errors` says what becomes of bytes in the output that are not UTF-8, as for bytes.decode.
-
-        Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer (the remote process is ended
-        then, as it is on cancellation), ConnectionFailed when the connection is lost.
-        """
-        async with self._channels.turn():
-            process = await self.start(line, errors=errors)
-            try:
-                if not stdin:  # `communicate` ends the input only when it has sent some
-                    process.stdin.write_eof()
-                return await self._ended(process, process.communicate(stdin), limit)
-            except LOST:
-                raise self._failed() from None
-            finally:
-                _end(process)
-
-    async def _ended(
-        self, process: "asyncssh.SSHClientProcess[Any]", talk: Awaitable[Any], limit: float
+    async def run(
+        self,
+        request: Request,
+        stdin: str,
+        limit: float,
+        *,
+        errors: str = "replace",
+        at_once: bool = False,
     ) -> Output:
-        """What the process left within `limit` seconds; after that it is ended before anybody is told.
+        """Run a program to its end, within `limit` seconds counted from its start.
 
-        What succeeded all the same while it was being ended counts: a job that is queued is no timeout.
+        `errors` says what becomes of bytes in the output that are not UTF-8, as for bytes.decode. What need not begin
+        `at_once` begins when the login shell has answered, so never after a request that was given up.
+
+        Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer, ConnectionFailed when the
+        connection is lost, BackendError when the login shell does not run it. When this returns or raises, also when it
+        is cancelled, the program has ended. What it brings to a good end when it is told to end, counts.
         """
-        talking = asyncio.ensure_future(talk)
-        try:
-            done = await _done_within(talking, limit)
-            if not done:
-                _signal(process, process.terminate)
-                done = await _done_within(talking, _KILL_GRACE)
-                if not done:
-                    _signal(process, process.kill)
-                    await _done_within(talking, _KILL_GRACE)
-                if not done or process.exit_status != 0:
-                    raise DeadlineExceeded("Command execution timeout limit exceeded.")
-            stdout, stderr = await talking
-        finally:
-            talking.cancel()
-        if process.exit_status is None:
-            raise self._failed()
-        return Output(process.exit_status, str(stdout), str(stderr))
+        async with self._started() as program:
+            work = asyncio.create_task(outcome(program, request, stdin.encode(), at_once=at_once))
+            try:
+                await asyncio.wait({work}, timeout=limit)
+                if not work.done():
+                    late = self._late(program)
+                    program.stop()
+                    await asyncio.wait({work}, timeout=STOPPING)
+                    if not work.done() or work.exception() or work.result()[0]:
+                        raise late
+                status, stdout, stderr = work.result()
+            finally:
+                await abandoned(work)
+            return Output(status, stdout.decode(errors=errors), stderr.decode(errors=errors))
 
     @asynccontextmanager
-    async def piped(self, line: str) -> AsyncIterator["asyncssh.SSHClientProcess[bytes]"]:
-        """One command line, running as long as the block does, on one of the channels that `run` shares.
+    async def piped(self, request: Request) -> AsyncIterator[Program]:
+        """A program that runs as long as the block does, on one of the channels that `run` shares.
 
-        Its streams are bytes; lone surrogates in the line stand for bytes that are not UTF-8 (PEP 383). Leaving the
-        block ends the process. Raises Overloaded or ConnectionFailed on the way in.
+        Its input comes by `write`. Leaving the block ends it. Raises on the way in Overloaded, ConnectionFailed,
+        BackendError when the login shell does not run it, and DeadlineExceeded when that takes too long.
         """
-        async with self.use(), self._channels.turn():
-            command: Any = line.encode("utf-8", "surrogateescape")
-            process = await self.start(command, encoding=None)
+        async with self.use(), self._started() as program:
+            program.ask(request)
             try:
-                yield process
-            finally:
-                _end(process)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(2 * _KILL_GRACE):
-                        await process.wait_closed()
+                async with asyncio.timeout(self._start_limit):
+                    await program.ready()
+            except TimeoutError:
+                raise self._late(program) from None
+            program.go(FRAMES)
+            yield program
 
-    async def start(self, line: str, **options: Any) -> "asyncssh.SSHClientProcess[Any]":
-        """Start a process on a channel of its own, asking again when the server has no session slot free yet.
+    async def start(self, **options: Any) -> "asyncssh.SSHClientProcess[bytes]":
+        """Run the login shell on a channel of its own, asking again when the server has no session slot free yet.
 
         Long-lived processes take their channel for as long as they live, beside those that `run` counts.
         """
-        options.setdefault("encoding", "utf-8")
-        options.setdefault("errors", "replace")
         for _ in range(_REFUSED_ATTEMPTS):
             try:
-                return await self._ssh.create_process(line, **options)
+                return await self._ssh.create_process(LINE, encoding=None, **options)
             except asyncssh.ChannelOpenError:
                 if not self.open:
                     raise self._failed() from None
@@ -152,15 +146,42 @@ class Connection:
                 raise self._failed() from None
         raise Overloaded(f"System {self.system} has no SSH session free.", system=self.system)
 
+    @asynccontextmanager
+    async def _started(self) -> AsyncIterator[Program]:
+        async with self._channels.turn():
+            program = Program(await self.start(), self.system)
+            try:
+                yield program
+            finally:
+                await finished(program.close())
+
+    def _late(self, program: Program) -> DeadlineExceeded:
+        if program.begun:
+            return DeadlineExceeded("Command execution timeout limit exceeded.")
+        return DeadlineExceeded(
+            f"System {self.system}: the start-up files of this account's login shell did not end in time."
+        )
+
     async def sftp(self) -> asyncssh.SFTPClient:
-        """The connection's one SFTP session, opened when first asked for."""
+        """The connection's one SFTP session, opened when first asked for; Unsupported where there is none."""
         async with self._sftp_lock:
             if self._sftp is None:
-                try:
-                    self._sftp = await self._ssh.start_sftp_client()
-                except (*LOST, asyncssh.Error):
-                    raise self._failed() from None
+                self._sftp = await self._opened_sftp()
             return self._sftp
+
+    async def _opened_sftp(self) -> asyncssh.SFTPClient:
+        try:
+            async with asyncio.timeout(self._start_limit):
+                return await self._ssh.start_sftp_client()
+        except (*LOST, asyncssh.Error, TimeoutError) as error:
+            if not self.open:
+                raise self._failed() from None
+            log.warning("system %s offers no SFTP: %s", self.system, error or "no answer")
+            raise Unsupported(
+                f"System {self.system} offers no SFTP to this account: its sshd has no Subsystem sftp, or a forced "
+                "command or a start-up file that prints breaks it.",
+                system=self.system,
+            ) from None
 
     def drop_sftp(self) -> None:
         """Forget the SFTP session, so that the next call opens a new one."""
@@ -186,32 +207,3 @@ class Connection:
         return ConnectionFailed(
             f"The SSH connection to system {self.system} was lost.", system=self.system
         )
-
-
-async def _done_within(task: "asyncio.Future[Any]", seconds: float) -> bool:
-    done, _ = await asyncio.wait((task,), timeout=seconds)
-    return bool(done)
-
-
-def _end(process: "asyncssh.SSHClientProcess[Any]") -> None:
-    """Make sure that an abandoned remote process ends: TERM, a moment later KILL, then close the channel.
-
-    A channel whose input has ended still takes signals, although asyncssh calls it closing from then on.
-    """
-    if process.exit_status is not None or process.exit_signal is not None:
-        process.close()
-        return
-    _signal(process, process.terminate)
-    asyncio.get_running_loop().call_later(_KILL_GRACE, _kill, process)
-
-
-def _kill(process: "asyncssh.SSHClientProcess[Any]") -> None:
-    _signal(process, process.kill)
-    process.close()
-
-
-def _signal(process: "asyncssh.SSHClientProcess[Any]", send: Callable[[], None]) -> None:
-    """Send a signal, unless the process has ended or its channel is gone."""
-    if process.exit_status is None and process.exit_signal is None:
-        with suppress(OSError, asyncssh.Error):
-            send()

@@ -136,7 +136,9 @@ class SystemShell:
     async def _run_once(self, command: Command[T]) -> T:
         connection = await self._pool.connection(self._system.name)
         async with connection.use():
-            output = await connection.run(command.line, command.stdin, self._timeout)
+            output = await connection.run(
+                command.request, command.stdin, self._timeout, at_once=command.repeatable
+            )
         return command.result(output)
 
 
@@ -232,4 +234,7 @@ def _failed(system: System, why: str) -> ConnectionFailed:
 
 
 def _ends_soon(connection: Connection) -> bool:
-    return connection.expires is not None and connection.expires - time.time() < _EXPIRY_MARGIN
+    """Whether its credential does, or it is too old."""
+    if connection.expires is not None and connection.expires - time.time() < _EXPIRY_MARGIN:
+        return True
+    return time.monotonic() > connection.ages

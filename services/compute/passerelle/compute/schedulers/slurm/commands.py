@@ -175,6 +175,7 @@ def submit_command(job: JobDescription, name: str) -> Command[str]:
         stdin=f"{variables}\0{job.script or ''}",
         failure=failures.refused_submission,
         repeatable=False,
+        unset=(),  # a login's variables are the job's, too
     )
 
 
@@ -222,6 +223,7 @@ def attach_command(job_id: str, command: str) -> Command[None]:
         stdin=command,
         failure=failures.refused_attachment,
         repeatable=False,
+        unset=(),
     )
 
 

@@ -1,0 +1,153 @@
+r"""What the login shell is given, and how a program's own output is told from whatever else is printed.
+
+sshd hands a line to the user's login shell. Ours is one constant that sh, bash, zsh, ksh, csh, tcsh and fish read
+alike: no `'`, `\` or line break stands in it, and `!` only before a blank. It starts `/bin/sh`, which reads everything
+else from its input as data (`read -r` keeps every byte but NUL), so that no shell ever parses what a caller says:
+
+    passerelle NONCE        what the marks are made of
+    @NAME=VALUE             a variable to set
+    -NAME or -PREFIX*       variables to take away, whatever start-up files have set
+    ,TEXT                   a part of an argument, with the line break that follows it
+    =TEXT                   the rest of an argument
+    .                       the end of these
+    none, frames or all     go; the program's input is empty, comes in frames, or is all that follows
+
+A frame is a line with its size in bytes and as many bytes; a line `0` ends the program's input. `NONCE<` and a line
+break begin the program's output on both streams, `NONCE>STATUS` and a line break end it: what comes before and after is
+of start-up files and of what they left running.
+
+The channel's input outlives the program's (except with `all`): when it ends before the program does, because the
+request was given up, the connection lost or the gateway killed, the program's process group gets TERM, and KILL when
+it has ended or a second has passed. For that sshd has to let no signal through. What is in a session of its own stays.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+# Descriptor 3 is the channel's input, 4 the program's, 6 the channel's stderr; 2 keeps the shell's own remarks out.
+# `env` is what tells that there is no such program, in words that are everywhere the same.
+# $IFS is blank, tab and line break: where a line break comes from. In `frames` the guard is the process that feeds the
+# program; its id, which no shell tells it, comes from /proc.
+_SCRIPT = """
+exec 3<&0 6>&2 </dev/null; LC_ALL=C; export LC_ALL; o=$IFS; n=${IFS#??}; a=; t=; set -f; set --;
+IFS= read -r h <&3 || exit 1; case $h in "passerelle "*) h=${h#* } ;;
+*) echo "passerelle: something else has read the input of a command" >&2; exit 1 ;; esac;
+while IFS= read -r l <&3 || exit 1; do case $l in
+=*) set -- "$@" "$a${l#?}"; a= ;;
+,*) a=$a${l#?}$n ;;
+@*) export "${l#?}" ;;
+-*[*]) IFS=$n; for v in $(export -p); do v=${v%%=*}; v=${v##* };
+case $v in ${l#?}) command unset "$v" 2>/dev/null ;; esac; done; IFS=$o ;;
+-*) unset "${l#?}" ;;
+*) break ;;
+esac; done;
+echo "$h<"; echo "$h<" >&2; command -v "$1" >/dev/null 2>&1 || set -- env "$@"; IFS= read -r l <&3 || exit 1;
+guard() { while read -r l <&3; do :; done; trap : TERM; kill -TERM 0; i=0; trap i=9 TERM;
+while [ $i -lt 9 ]; do sleep 0.1; i=$((i + 1)); done; kill -KILL 0; };
+feed() { read -r g l </proc/self/stat; echo $g; while IFS= read -r l <&3 && [ "$l" -gt 0 ]; do
+dd bs=$l count=1 iflag=fullblock <&3 2>/dev/null || break; done; exec >/dev/null; };
+run() { [ $t ] || (exec "$@" <&4 2>&6 3<&- 4<&- 6>&-); s=$?; kill $g; echo "$h>$s"; echo "$h>$s" >&6; };
+case $l in
+all) exec "$@" <&3 3<&- 6>&- ;;
+none) exec 2>/dev/null 4</dev/null; guard & g=$! ; trap t=1 TERM; run "$@" ;;
+frames) exec 2>/dev/null; trap t=1 TERM; { feed; guard; } | { trap t=1 TERM; read -r g; exec 4<&0; run "$@"; } ;;
+esac
+"""
+LINE = f"exec /bin/sh -c '{' '.join(_SCRIPT.split(chr(10))).strip()}'"
+"""The line for the login shell, always."""
+
+NONE, FRAMES, ALL = b"none\n", b"frames\n", b"all\n"
+"""What the program's input is."""
+
+_MOST_NOISE = 1024  # bytes that are kept of what start-up files print
+_STATUS = re.compile(rb"(\d+)\n")
+
+STEADY = (
+    *("BASH_ENV", "ENV", "CDPATH", "POSIXLY_CORRECT", "TZ", "COLUMNS", "BLOCK_SIZE", "BLOCKSIZE"),
+    *("LS_COLORS", "LS_BLOCK_SIZE", "DF_BLOCK_SIZE", "DU_BLOCK_SIZE", "QUOTING_STYLE", "TIME_STYLE"),
+    *("TAR_OPTIONS", "GZIP", "BZIP2", "XZ_OPT", "XZ_DEFAULTS", "ZSTD_CLEVEL", "GREP_OPTIONS"),
+)  # fmt: skip
+"""Variables that make standard tools say or do something else than their arguments tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A program to run, found in the user's PATH; lone surrogates are bytes that are not UTF-8 (PEP 383).
+
+    `unset` are variables that it shall not see; one that ends in `*` stands for all that begin so.
+    """
+
+    argv: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unset: Sequence[str] = STEADY
+
+    def lines(self, nonce: str) -> bytes:
+        """What `LINE` reads before it is told to go; raises ValueError for what no program can be given."""
+        said = "".join(line + "\n" for line in self._lines(nonce)).encode(
+            "utf-8", "surrogateescape"
+        )
+        if b"\0" in said:
+            raise ValueError("a NUL character in a program's arguments or environment")
+        return said
+
+    def _lines(self, nonce: str) -> Iterator[str]:
+        yield f"passerelle {nonce}"
+        yield from (f"-{name}" for name in self.unset)
+        yield from (f"@{name}={value}" for name, value in self.environment.items())
+        for word in self.argv:
+            *parts, last = word.split("\n")
+            yield from (f",{part}" for part in parts)
+            yield f"={last}"
+        yield "."
+
+
+def new_nonce() -> str:
+    """What nobody else can write in a mark."""
+    return secrets.token_hex(16)
+
+
+def frame(data: bytes) -> bytes:
+    """A piece of the program's input; an empty one ends it."""
+    return b"%d\n" % len(data) + data
+
+
+class Marked:
+    """One output stream of a channel: which of its bytes are the program's."""
+
+    def __init__(self, nonce: str) -> None:
+        self.begun = False
+        self.status: int | None = None
+        """The program's exit status, once its output is complete."""
+        self.noise = b""
+        """The first of what came before it."""
+        self._begin = f"{nonce}<\n".encode()
+        self._end = f"{nonce}>".encode()
+        self._held = b""
+
+    def take(self, data: bytes) -> bytes:
+        """The program's part of what has come by now, less what may turn out to be a mark."""
+        data = self._held + data
+        if not self.begun:
+            noise, mark, rest = data.partition(self._begin)
+            if not mark:
+                cut = max(0, len(data) - len(self._begin) + 1)
+                self.noise, self._held = (self.noise + data[:cut])[:_MOST_NOISE], data[cut:]
+                return b""
+            self.noise = (self.noise + noise)[:_MOST_NOISE]
+            self.begun, data = True, rest
+        own, mark, rest = data.partition(self._end)
+        if not mark:
+            cut = max(0, len(own) - len(self._end) + 1)
+            self._held = own[cut:]
+            return own[:cut]
+        if found := _STATUS.match(rest):
+            self.status = int(found[1])
+        self._held = mark + rest
+        return own
+
+    def left(self) -> bytes:
+        """What was held back, when nothing more comes: words of start-up files, when nothing has begun."""
+        return self.noise + self._held if not self.begun else self._held

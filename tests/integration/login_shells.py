@@ -1,0 +1,135 @@
+"""Users of a real OpenSSH with every login shell that one meets, and start-up files that are no good."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import asyncssh
+
+from passerelle.runtime.auth_client import SshCredential
+from passerelle.runtime.config import System
+from tests.cluster import Cluster
+
+SHELLS = {
+    "dash": ("/bin/dash", ".profile"),
+    "bash": ("/bin/bash", ".bashrc"),
+    "zsh": ("/usr/bin/zsh", ".zshenv"),
+    "ksh": ("/bin/ksh", ".kshrc"),
+    "tcsh": ("/bin/tcsh", ".tcshrc"),
+    "fish": ("/usr/bin/fish", ".config/fish/config.fish"),
+}
+"""By Debian package: the shell, and the file in a home that it reads before each command (dash and ksh read none)."""
+_REPLACED = ("Port", "ListenAddress", "PidFile", "AllowUsers", "MaxStartups")
+READING = ("bash", "zsh", "tcsh", "fish")
+"""Those that read a start-up file before each command."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user of the cluster's machine."""
+
+    name: str
+    shell: str
+
+    @property
+    def home(self) -> Path:
+        """Its home directory."""
+        return Path(pwd.getpwnam(self.name).pw_dir)
+
+    def start_with(self, text: str) -> None:
+        """Let its shell read this before each command; nothing when the text is empty."""
+        file = self.home / SHELLS[self.shell][1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def login_with(shell: str) -> Login:
+    """The user with that login shell, made when it is not there, with its package."""
+    program = SHELLS[shell][0]
+    if not os.access(program, os.X_OK):
+        install = ("apt-get", "-o", "DPkg::Lock::Timeout=600", "install", "-y", "-q", shell)
+        subprocess.run(install, check=True, capture_output=True, timeout=600)
+    login = Login(f"login-{shell}", shell)
+    try:
+        pwd.getpwnam(login.name)
+    except KeyError:
+        made = ("useradd", "--create-home", "--shell", program, "--password", "*", login.name)
+        subprocess.run(made, check=True, capture_output=True)
+    shutil.rmtree(login.home)
+    login.home.mkdir(mode=0o755)
+    entry = pwd.getpwnam(login.name)
+    os.chown(login.home, entry.pw_uid, entry.pw_gid)
+    return login
+
+
+@contextmanager
+def serving(cluster: Cluster, *, forced: bool = False) -> Iterator[Cluster]:
+    """A second sshd of the cluster, which lets every user in; one that forces a command lets no signals through."""
+    directory = Path(tempfile.mkdtemp(prefix="passerelle-sshd-"))
+    directory.chmod(0o755)
+    port, log = _free_port(), directory / "log"
+    own = [f"Port {port}", "ListenAddress 127.0.0.1", "PidFile none", "MaxStartups 100"]
+    if forced:
+        wrapper = directory / "wrapper"
+        wrapper.write_text('#!/bin/bash\nbash -c "$SSH_ORIGINAL_COMMAND"\n')
+        wrapper.chmod(0o755)
+        own.append(f"ForceCommand {wrapper}")
+    lines = (cluster.directory / "ssh" / "sshd_config").read_text().splitlines()
+    kept = [line for line in lines if line.split(" ")[0] not in _REPLACED]
+    (directory / "sshd_config").write_text("\n".join((*own, *kept)) + "\n")
+    log.touch()
+    server = subprocess.Popen(
+        ("/usr/sbin/sshd", "-D", "-f", str(directory / "sshd_config"), "-E", str(log))
+    )
+    try:
+        while "listening" not in log.read_text():
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.02)
+        yield replace(cluster, ssh_port=port)
+    finally:
+        server.terminate()
+        server.wait()
+        shutil.rmtree(directory)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Certified:
+    """Certificates of the cluster's own authority, for one user."""
+
+    def __init__(self, cluster: Cluster, user: str) -> None:
+        self._authority = asyncssh.read_private_key(cluster.ca_key)
+        self._user = user
+
+    async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
+        """As auth would make it."""
+        key = asyncssh.import_public_key(public_key)
+        made = self._authority.generate_user_certificate(key, "test", principals=[self._user])
+        return SshCredential(self._user, made.export_certificate().decode(), "", None)
+
+
+def system_at(cluster: Cluster) -> System:
+    """The cluster's login node as a system."""
+    host_key = cluster.known_hosts.read_text().split(" ", 1)[1].strip()
+    ssh = {"host": cluster.host, "port": cluster.ssh_port, "host_keys": [host_key]}
+    timeout = {"command": 30, "login": 30, "connection": 30}
+    filesystems = [{"path": "/home", "data_type": "users"}]
+    found = {
+        "name": "lab",
+        "ssh": {**ssh, "timeout": timeout},
+        "scheduler": {"type": "slurm"},
+        "filesystems": filesystems,
+    }
+    return System.model_validate(found)

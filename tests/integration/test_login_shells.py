@@ -1,0 +1,215 @@
+"""Whatever login shell and start-up files a user has: what runs, what it is given, and what counts as its output."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.command import Command
+from passerelle.runtime.errors import ApiError, BackendError, DeadlineExceeded, Unsupported
+from passerelle.runtime.ssh.pool import SshPool, SystemShell
+from passerelle.storage.config import StorageSection
+from passerelle.storage.sessions import Sessions
+from passerelle.storage.tarballs import Tarball, Tarballs
+from tests.cluster import Cluster
+from tests.integration.login_shells import (
+    READING,
+    SHELLS,
+    Certified,
+    Login,
+    login_with,
+    serving,
+    system_at,
+)
+
+EVERY_BYTE = bytes(range(1, 256)).decode("utf-8", "surrogateescape")
+WORDS = [
+    *("a b", "it's", '"q"', "$HOME", "`id`", "new\nline", "", "-n", "ü", "*", "\\", "x\\\\y", "a!b", "!!"),
+    *("\n", "\n\n", "end\n", " lead", "tail ", "\t", "=x", ",x", "@X=1", "-X*", ".", "none", EVERY_BYTE),
+    "\\'$(touch PWNED)\"\\'",
+]  # fmt: skip
+NOISE = {
+    "a line": "echo Welcome to the cluster 3",
+    "no line break": "printf Quota:99%%",
+    "on both": "echo Welcome; sh -c 'echo Warning >&2; printf no-end >&2'",
+    "much": "seq 1 20000",
+    "later, too": "sh -c '(sleep 0.05; echo later; sleep 3) & echo now'",
+}
+
+
+@pytest.fixture(scope="module", name="cluster")
+def plain(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster by an sshd that lets these users in."""
+    with serving(cluster) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def forced(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster by an sshd that forces a command, so that it lets no signals through."""
+    with serving(cluster, forced=True) as found:
+        yield found
+
+
+@asynccontextmanager
+async def connected(cluster: Cluster, login: Login) -> AsyncIterator[SshPool]:
+    system = system_at(cluster)
+    with caller.bind(Caller(login.name, "token")):
+        async with SshPool({"lab": system}, Certified(cluster, login.name)).sweeping() as pool:
+            yield pool
+
+
+def shell_of(cluster: Cluster, pool: SshPool, *, timeout: float = 30) -> SystemShell:
+    return SystemShell(pool, system_at(cluster), timeout=timeout)
+
+
+def printed(*words: str) -> Command[bytes]:
+    """Prints the words in hexadecimal, each ended by a NUL."""
+    script = "printf '%s\\0' \"$@\" | od -An -v -tx1"
+    return Command(("sh", "-c", script, "sh", *words), bytes.fromhex)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_every_word_arrives_as_it_is(cluster: Cluster, shell: str) -> None:
+    login = login_with(shell)
+    async with connected(cluster, login) as pool:
+        found = await shell_of(cluster, pool).run(printed(*WORDS))
+    assert found == b"".join(os.fsencode(word) + b"\0" for word in WORDS)
+    assert not (login.home / "PWNED").exists()
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("shell", READING)
+async def test_what_start_up_files_print_is_no_output(
+    cluster: Cluster, shell: str, noise: str
+) -> None:
+    login = login_with(shell)
+    login.start_with(NOISE[noise] + "\n")
+    async with connected(cluster, login) as pool:
+        run = shell_of(cluster, pool).run
+        assert await run(Command(("printf", "x"), str)) == "x"
+        assert await run(Command(("cat",), str, stdin="in\n" * 9999)) == "in\n" * 9999
+        with pytest.raises(BackendError, match=r"^odd$"):
+            await run(Command(("sh", "-c", "echo odd >&2; exit 3"), str))
+
+
+@pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
+@pytest.mark.parametrize("shell", READING)
+async def test_files_where_start_up_files_print(cluster: Cluster, shell: str, helper: bool) -> None:
+    login = login_with(shell)
+    login.start_with(NOISE["on both"] + "\n")
+    name = login.home / "a!b\\' $(touch PWNED)\n'\"x"
+    system = system_at(cluster)
+    async with connected(cluster, login) as pool:
+        sessions = Sessions(pool, system, StorageSection(remote_helper=helper))
+        await sessions.change("mkdir", path=str(name), parents=False, columns=[["kind", "letter"]])
+        archive = str(login.home / "it's\\\\ an!archive")
+        await Tarballs(sessions, 30).compress(Tarball(str(name)), archive)
+        assert b'"d"' in await sessions.call(
+            "stat", path=str(name), dereference=True, columns=[["kind", "letter"]]
+        )
+        await sessions.change("remove", path=str(name))
+        await Tarballs(sessions, 30).extract(archive, str(login.home), "gzip")
+    assert name.is_dir()
+    assert Path(archive).is_file()
+    assert not (login.home / "PWNED").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["echo no entry; exit 1", "exec echo no entry", "kill -9 $$"],
+    ids=["exit", "exec", "kill"],
+)
+async def test_start_up_files_that_end_the_shell_are_named(cluster: Cluster, text: str) -> None:
+    login = login_with("bash")
+    login.start_with(f"{text}\n")
+    async with connected(cluster, login) as pool:
+        with pytest.raises(BackendError, match="start-up file") as told:
+            await shell_of(cluster, pool).run(printed("x"))
+    assert "no entry" in told.value.detail or "kill" in text
+
+
+async def test_start_up_files_that_read_the_input_are_named(cluster: Cluster) -> None:
+    login = login_with("bash")
+    login.start_with("read line\n")
+    async with connected(cluster, login) as pool:
+        with pytest.raises(BackendError, match="something else has read the input"):
+            await shell_of(cluster, pool).run(printed("x"))
+
+
+async def test_start_up_files_that_do_not_end_are_named(cluster: Cluster) -> None:
+    login = login_with("bash")
+    login.start_with("sleep 1.5\n")
+    async with connected(cluster, login) as pool:
+        touch = Command(("touch", "TOUCHED"), str, repeatable=False)
+        with pytest.raises(DeadlineExceeded, match="start-up files"):
+            await shell_of(cluster, pool, timeout=0.3).run(touch)
+        await asyncio.sleep(1.5)
+    assert not (login.home / "TOUCHED").exists()
+
+
+async def test_sftp_that_cannot_be_had_says_so(forced: Cluster) -> None:
+    async with connected(forced, login_with("bash")) as pool:
+        with pytest.raises(Unsupported, match="no SFTP"):
+            await (await pool.connection("lab")).sftp()
+        assert await shell_of(forced, pool).run(Command(("printf", "x"), str)) == "x"
+
+
+async def test_a_users_own_variables(cluster: Cluster) -> None:
+    login = login_with("bash")
+    login.start_with(
+        "export SQUEUE_FORMAT=%i SQUEUE_SORT=$'a\\nb' MINE=yes TAR_OPTIONS=--nonsense\n"
+    )
+    async with connected(cluster, login) as pool:
+        run = shell_of(cluster, pool).run
+        command = Command(("env",), str, unset=("SQUEUE_*",), environment={"NEW": "a\\b c"})
+        found = (await run(command)).splitlines()
+        assert {"MINE=yes", "TAR_OPTIONS=--nonsense", "NEW=a\\b c"} <= set(found)
+        assert not [line for line in found if line.startswith("SQUEUE_")]
+        steady = await run(Command(("env",), str))
+        assert "MINE=yes" in steady
+        assert "TAR_OPTIONS" not in steady
+
+
+@pytest.mark.parametrize("sshd", ["cluster", "forced"])
+@pytest.mark.parametrize("end", ["time", "cut", "cancel"])
+@pytest.mark.parametrize("stdin", ["", "x"])
+async def test_no_program_outlives_its_request(
+    request: pytest.FixtureRequest, sshd: str, end: str, stdin: str
+) -> None:
+    cluster: Cluster = request.getfixturevalue(sshd)
+    name = f"outlives-{uuid.uuid4().hex}"
+    script = f"trap '' TERM; sh -c 'trap \"\" TERM; sleep 60; : {name}' & sleep 60; : {name}"
+    command = Command(("sh", "-c", script), str, repeatable=False, stdin=stdin)
+    async with connected(cluster, login_with("bash")) as pool:
+        shell = shell_of(cluster, pool, timeout=2 if end == "time" else 30)
+        running = asyncio.create_task(shell.run(command))
+        while not _runs(name):
+            await asyncio.sleep(0.05)
+        if end == "cut":
+            (await pool.connection("lab"))._ssh.abort()
+        elif end == "cancel":
+            running.cancel()
+        with pytest.raises((ApiError, asyncio.CancelledError)):
+            await running
+        async with asyncio.timeout(5):
+            while end == "cut" and _runs(name):
+                await asyncio.sleep(0.05)
+        assert not _runs(name)
+
+
+def _runs(name: str) -> bool:
+    return any(name in _command(process) for process in Path("/proc").glob("[0-9]*"))
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:  # it has just ended
+        return ""
