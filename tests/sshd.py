@@ -21,6 +21,8 @@ class Server:
     host_key: str = ""
     logins: int = 0
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    forwards: bool = True
+    """Whether it can be a jump host."""
     before: str = ""
     """What the login shell runs before each command, as a start-up file would."""
 
@@ -62,7 +64,10 @@ async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
             server.logins += 1
 
         def connection_requested(self, *_: Any) -> bool:
-            return True  # so that it can be a jump host
+            if not server.forwards:
+                forbidden = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+                raise asyncssh.ChannelOpenError(forbidden, "open failed")  # as OpenSSH does
+            return True
 
     running: set[asyncio.Task[Any]] = set()
 

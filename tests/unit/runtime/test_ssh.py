@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from passerelle.runtime import caller
+from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.command import Command
 from passerelle.runtime.config import System
@@ -179,11 +181,93 @@ async def test_a_refused_login_says_so(server: Server) -> None:
             await SystemShell(pool, system, timeout=5).run(echo("x"))
 
 
-async def test_a_closed_port_says_so(server: Server, keys: Keys) -> None:
-    system = system_for(server, port=1)
+@pytest.mark.parametrize(
+    ("ssh", "told"),
+    [
+        ({"port": 1}, "its login node refuses connections"),
+        ({"host": "nowhere.invalid"}, "the name of its login node does not resolve"),
+        ({"proxy_host": "127.0.0.1", "proxy_port": 1}, "its jump host refuses connections"),
+    ],
+)
+async def test_what_cannot_be_reached_is_named(
+    server: Server, keys: Keys, caplog: pytest.LogCaptureFixture, ssh: dict[str, Any], told: str
+) -> None:
+    system = system_for(server, **ssh)
     async with SshPool({"lab": system}, keys).sweeping() as pool:
-        with pytest.raises(ConnectionFailed, match="does not answer"):
-            await SystemShell(pool, system, timeout=5).run(echo("x"))
+        with pytest.raises(ConnectionFailed, match=told):
+            await pool.connection("lab")
+    where = f"{ssh.get('host', '127.0.0.1')}:{ssh.get('proxy_port', system.ssh.port)}"
+    assert [where in text for text in warnings(caplog)] == [True]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What our own log says at WARNING."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING" and record.name.startswith("passerelle")
+    ]
+
+
+async def test_what_is_no_ssh_server_says_so(
+    server: Server, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as web:
+        system = system_for(server, port=web.sockets[0].getsockname()[1])
+        async with SshPool({"lab": system}, keys).sweeping() as pool:
+            with pytest.raises(ConnectionFailed, match="does not speak SSH"):
+                await pool.connection("lab")
+
+
+async def test_a_wrong_host_key_is_shown_beside_the_configured_one(
+    server: Server, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519")
+    line = other.export_public_key().decode().strip()
+    system = system_for(server, host_keys=[line])
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        with pytest.raises(ConnectionFailed, match="its host key is not the configured one"):
+            await pool.connection("lab")
+    shown = asyncssh.import_public_key(server.host_key).get_fingerprint()
+    (text,) = warnings(caplog)
+    assert f"showed ssh-ed25519 {shown}; configured: ssh-ed25519 {other.get_fingerprint()}" in text
+
+
+async def test_a_refused_login_names_the_certificate(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = asyncssh.generate_private_key("ssh-ed25519")
+
+    class Certified:
+        async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
+            key = asyncssh.import_public_key(public_key)
+            made = authority.generate_user_certificate(key, "test", principals=["alice"])
+            return SshCredential("alice", made.export_certificate().decode(), "", None)
+
+    async with SshPool({"lab": system_for(server)}, Certified()).sweeping() as pool:
+        with pytest.raises(ConnectionFailed, match="the login was refused"):
+            await pool.connection("lab")
+    (text,) = warnings(caplog)
+    assert f"127.0.0.1:{server.port}" in text
+    assert "certificate for alice" in text
+    assert authority.get_fingerprint() in text
+
+
+async def test_a_jump_host_that_lets_nobody_through_says_so(
+    server: Server, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving_ssh(keys.key) as hop:
+        hop.forwards = False
+        known = [server.host_key, hop.host_key]
+        system = system_for(server, proxy_host="127.0.0.1", proxy_port=hop.port, host_keys=known)
+        async with SshPool({"lab": system}, keys).sweeping() as pool:
+            with pytest.raises(ConnectionFailed, match="jump host does not let us through"):
+                await pool.connection("lab")
+    assert "AllowTcpForwarding" in warnings(caplog)[0]
 
 
 async def test_a_full_queue_says_when_to_come_back(server: Server, keys: Keys) -> None:

@@ -1,7 +1,6 @@
 """The pool: a connection per (system, user), opened when needed, shared, closed when idle."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,20 +11,11 @@ import asyncssh
 from passerelle.runtime import caller
 from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.command import Command, T
-from passerelle.runtime.config import Ssh, System
-from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded
+from passerelle.runtime.config import System
+from passerelle.runtime.errors import ConnectionFailed, Overloaded
 from passerelle.runtime.ssh.connection import Connection
+from passerelle.runtime.ssh.route import connect
 
-log = logging.getLogger(__name__)
-
-# aes128-gcm first: asyncssh prefers chacha20, which moves half as much (490 against 911 MB/s, measured).
-_CIPHERS = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-    "aes256-ctr",
-    "aes128-ctr",
-)
 _EXPIRY_MARGIN = 5.0  # seconds before a credential's end at which its connection takes no new calls
 
 
@@ -87,7 +77,7 @@ class SshPool:
         system = self._systems[key[0]]
         await self._make_room(system)
         credential = await self._credentials.ssh_credential(system.name, self._public_key)
-        route = await _connect(system, credential, self._key)
+        route = await connect(system, credential, self._key)
         connection = Connection(system.name, system.ssh, route, credential.expires)
         replaced, self._open[key] = self._open.get(key), connection
         if replaced and replaced.open:  # its credential ends soon; calls in flight may finish
@@ -140,97 +130,6 @@ class SystemShell:
                 command.request, command.stdin, self._timeout, at_once=command.repeatable
             )
         return command.result(output)
-
-
-async def _connect(
-    system: System, credential: SshCredential, key: asyncssh.SSHKey
-) -> tuple[asyncssh.SSHClientConnection, ...]:
-    """The connections to the system: through the jump host, if there is one, which comes first."""
-    settings = system.ssh
-    hops = [(settings.host, settings.port)]
-    if settings.proxy_host is not None:
-        hops.insert(0, (settings.proxy_host, settings.proxy_port))
-    route: list[asyncssh.SSHClientConnection] = []
-    try:
-        for host, port in hops:
-            tunnel = route[-1] if route else None
-            route.append(await _open(settings, host, port, credential, key, tunnel))
-    except BaseException as error:
-        for opened in route:
-            opened.close()
-        raise _explained(system, error) from None
-    return tuple(route)
-
-
-def _explained(system: System, error: BaseException) -> BaseException:
-    """What a failed connection means to the caller."""
-    match error:
-        case TimeoutError():
-            return DeadlineExceeded(f"Connecting to system {system.name} took too long.")
-        case asyncssh.HostKeyNotVerifiable():
-            log.error("the host key of system %s is not among the configured ones", system.name)
-            return _failed(system, "its host key is not the configured one")
-        case asyncssh.PermissionDenied():
-            return _failed(system, "the login was refused")
-        case OSError() | asyncssh.Error():
-            log.warning("cannot connect to system %s: %s", system.name, error)
-            return _failed(system, "its login node does not answer")
-    return error
-
-
-async def _open(
-    settings: Ssh,
-    host: str,
-    port: int,
-    credential: SshCredential,
-    key: asyncssh.SSHKey,
-    tunnel: asyncssh.SSHClientConnection | None,
-) -> asyncssh.SSHClientConnection:
-    return await asyncssh.connect(
-        host,
-        port,
-        tunnel=tunnel or (),
-        username=credential.username,
-        client_keys=[_identity(credential, key)],
-        known_hosts=_known_hosts(settings),
-        config=None,
-        agent_path=None,
-        gss_host=None,
-        preferred_auth="publickey",
-        encryption_algs=_CIPHERS,
-        compression_algs=None,
-        connect_timeout=settings.timeout.connection,
-        login_timeout=settings.timeout.login,
-        keepalive_interval=settings.timeout.keep_alive,
-    )
-
-
-def _identity(
-    credential: SshCredential, key: asyncssh.SSHKey
-) -> asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
-    if credential.private_key:
-        key = asyncssh.import_private_key(credential.private_key)
-    if credential.certificate:
-        return key, asyncssh.import_certificate(credential.certificate)
-    return key
-
-
-def _known_hosts(settings: Ssh) -> asyncssh.SSHKnownHosts | str | None:
-    if settings.insecure_accept_any_host_key:
-        return None
-    if settings.known_hosts is not None:
-        return str(settings.known_hosts)
-    lines = []
-    for key in settings.host_keys:
-        marker, _, rest = key.partition(" ") if key.startswith("@") else ("", "", key)
-        lines.append(f"{marker} * {rest}".strip())
-    return asyncssh.import_known_hosts("\n".join(lines) + "\n")
-
-
-def _failed(system: System, why: str) -> ConnectionFailed:
-    return ConnectionFailed(
-        f"Unable to establish SSH connection. System {system.name}: {why}.", system=system.name
-    )
 
 
 def _ends_soon(connection: Connection) -> bool:
