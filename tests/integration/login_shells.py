@@ -27,6 +27,11 @@ SHELLS = {
     "fish": ("/usr/bin/fish", ".config/fish/config.fish"),
 }
 """By Debian package: the shell, and the file in a home that it reads before each command (dash and ksh read none)."""
+# As a start-up file that prints does, it breaks SFTP.
+_WRAPPER = """#!/bin/bash
+case $SSH_ORIGINAL_COMMAND in internal-sftp*) echo Welcome; exec /usr/lib/openssh/sftp-server ;; esac
+bash -c "$SSH_ORIGINAL_COMMAND"
+"""
 _REPLACED = ("Port", "ListenAddress", "PidFile", "AllowUsers", "MaxStartups")
 READING = ("bash", "zsh", "tcsh", "fish")
 """Those that read a start-up file before each command."""
@@ -79,7 +84,7 @@ def serving(cluster: Cluster, *, forced: bool = False) -> Iterator[Cluster]:
     own = [f"Port {port}", "ListenAddress 127.0.0.1", "PidFile none", "MaxStartups 100"]
     if forced:
         wrapper = directory / "wrapper"
-        wrapper.write_text('#!/bin/bash\nbash -c "$SSH_ORIGINAL_COMMAND"\n')
+        wrapper.write_text(_WRAPPER)
         wrapper.chmod(0o755)
         own.append(f"ForceCommand {wrapper}")
     lines = (cluster.directory / "ssh" / "sshd_config").read_text().splitlines()
