@@ -130,12 +130,18 @@ async def site(
 ) -> AsyncIterator[Site]:
     root = tmp_path / "root"
     root.mkdir()
+    _empty(minio)  # of what users of other tests have not fetched
     async with remote(root) as world:
         python = getattr(request, "param", sys.executable)
         site = Site(world, minio, Processes(python, tmp_path / "bin"))
         with as_alice():
             yield site
         await site.jobs.close()
+    _empty(minio)
+
+
+def _empty(minio: MinioServer) -> None:
+    """Remove alice's bucket, with all that was ever begun."""
     client = minio.client
     if client.bucket_exists("alice"):
         for found in client.list_objects("alice", recursive=True):
