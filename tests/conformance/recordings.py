@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from passerelle.runtime.command import Command, Output, T
@@ -58,16 +59,10 @@ def marked(argv: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def bare(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """`argv` without `env`, which only says what environment a question is asked in."""
+    """`argv` without `env`, by which recordings say in what environment a question was asked."""
     if argv[0] != "env":
         return argv
-    told = iter(argv[1:])
-    for word in told:
-        if word == "-u":
-            next(told)
-        elif "=" not in word:
-            return (word, *told)
-    return argv
+    return tuple(dropwhile(lambda word: "=" in word, argv[1:]))
 
 
 def mark_of(argv: tuple[str, ...]) -> str:

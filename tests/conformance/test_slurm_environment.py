@@ -1,7 +1,10 @@
 """Whatever start-up files export for Slurm's programs: our questions mean the same. On a real Slurm."""
 
+import pwd
+import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from passerelle.compute.scheduler import Job, JobDescription, JobFilter, State
 from passerelle.compute.schedulers.slurm import Slurm
 from passerelle.runtime import caller
-from passerelle.runtime.command import Command, Shell, T
+from passerelle.runtime.command import Command
 from tests.cluster import Cluster
 from tests.cluster_shell import cluster_shell
 
@@ -22,16 +25,33 @@ EXPORTED = (
 )
 
 
-class Exporting:
-    """A shell whose login exports these variables."""
+@contextmanager
+def exported() -> Iterator[None]:
+    """Let alice's start-up file export these variables inside the block."""
+    file = Path(pwd.getpwnam("alice").pw_dir) / ".bashrc"
+    before = file.read_text() if file.exists() else None
+    file.write_text("".join(f"export {shlex.quote(one)}\n" for one in EXPORTED))
+    try:
+        yield
+    finally:
+        if before is None:
+            file.unlink()
+        else:
+            file.write_text(before)
 
-    def __init__(self, shell: Shell, exported: tuple[str, ...]) -> None:
-        self._shell = shell
-        self._exported = exported
 
-    async def run(self, command: Command[T]) -> T:
-        """See `Shell.run`."""
-        return await self._shell.run(replace(command, argv=("env", *self._exported, *command.argv)))
+async def answers(slurm: Slurm, job_id: str) -> list[Any]:
+    """What is asked of a waiting job, the site and the user."""
+    wanted = JobFilter(user="alice", name="exported")
+    return [
+        lasting(await slurm.job(job_id)),
+        lasting(await slurm.jobs(wanted)),
+        await slurm.metadata(job_id),
+        [node.name for node in await slurm.nodes()],
+        await slurm.partitions(),
+        await slurm.user_info(),
+        await slurm.ping(),
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -47,21 +67,19 @@ def lasting(jobs: Sequence[Job]) -> list[Any]:
 
 async def test_questions_mean_the_same_in_every_environment(cluster: Cluster) -> None:
     async with cluster_shell(cluster) as shell:
-        plain = Slurm(shell, Slurm.Options())
-        slurm = Slurm(Exporting(shell, EXPORTED), Slurm.Options())
         script = "#!/bin/sh\n#SBATCH --array=0-30\n#SBATCH --begin=now+1hour\ntrue\n"
         job = JobDescription("/tmp", name="exported", script=script, environment={"A": "b"})
-        job_id = await slurm.submit(job)
-        assert lasting(await slurm.job(job_id)) == lasting(await plain.job(job_id))
-        wanted = JobFilter(user="alice", name="exported")
-        assert lasting(await slurm.jobs(wanted)) == lasting(await plain.jobs(wanted))
-        assert job_id in [found.id for found in await slurm.jobs(wanted)]
-        assert await slurm.metadata(job_id) == await plain.metadata(job_id)
-        names = [[node.name for node in await each.nodes()] for each in (slurm, plain)]
-        assert names[0] == names[1] != []
-        assert await slurm.partitions() == await plain.partitions()
-        assert await slurm.user_info() == await plain.user_info()
-        assert await slurm.ping() == await plain.ping()
-        await slurm.cancel(job_id)
+        with exported():
+            slurm = Slurm(shell, Slurm.Options())
+            job_id = await slurm.submit(job)
+            found = await answers(slurm, job_id)
+            seen = await shell.run(Command(("printenv", "SQUEUE_PARTITION", "SCANCEL_STATE"), str))
+        assert seen == "nosuch\nSUSPENDED\n"  # so that they were there
+        plain = Slurm(shell, Slurm.Options())
+        assert found == await answers(plain, job_id)
+        assert job_id in [listed[0] for listed in found[1]]
+        assert found[3] != []
+        with exported():
+            await slurm.cancel(job_id)
         (cancelled,) = await plain.job(job_id)
         assert cancelled.status.state is State.CANCELLED

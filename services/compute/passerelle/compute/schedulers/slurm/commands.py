@@ -3,7 +3,8 @@
 Times are printed as seconds since the epoch (SLURM_TIME_FORMAT, which all of Slurm's programs heed).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from importlib.resources import files
 
 from passerelle.compute.scheduler import (
     Account,
@@ -18,47 +19,15 @@ from passerelle.compute.scheduler import (
 )
 from passerelle.compute.schedulers.slurm import failures, job_outputs, site_outputs
 from passerelle.compute.schedulers.slurm.rows import new_mark
-from passerelle.runtime.command import Command
+from passerelle.runtime.command import Command, Output, T
+from passerelle.runtime.errors import ApiError
+from passerelle.runtime.ssh.bootstrap import STEADY
 
-# Reads the variables of the job's environment from stdin, each `NAME=value` ended by a NUL, up to an empty one, and
-# leaves the rest of stdin, the script, to sbatch: neither is ever seen in a process list. They are the job's alone:
-# sbatch reads them, after the login's own, as data from a file that has no name any more (it opens it once for each
-# component of a heterogeneous job), and runs in the login's environment, as all else here does. What it is told by
-# the login's own SBATCH_ variables is the user's wish, but for those that would change what an answer means.
-# sbatch may hear nothing of a job that slurmctld took (a time-out), and where the queue is full it would try again for
-# minutes, after the request has been answered. So it has seven seconds, and when it fails slurmctld is asked once for
-# a job that was submitted from this very session: its id is the answer then.
-# LC_ALL is our own doing and no business of the job. Our variables have names that no login exports.
-_SUBMIT = """
-set -- "$(type -P sbatch)" "$@"
-[ -n "$1" ] || { echo "bash: sbatch: command not found" >&2; exit 127; }
-passerelle_pairs=()
-while IFS= read -r -d "" passerelle_pair && [ -n "$passerelle_pair" ]; do
-  passerelle_pairs+=("$passerelle_pair")
-done
-unset LC_ALL
-if [ ${#passerelle_pairs[@]} -gt 0 ]; then
-  passerelle_file=$(mktemp -p /dev/shm 2>/dev/null || mktemp) || exit
-  exec 4>"$passerelle_file" 3<"$passerelle_file" && rm -f -- "$passerelle_file" || exit
-  (SHLVL=$((SHLVL - 1)); exec env -u _ -0) >&4 && printf "%s\\0" "${passerelle_pairs[@]}" >&4 || exit
-  exec 4>&-
-fi
-unset SBATCH_CLUSTERS SBATCH_DEBUG SBATCH_EXPORT SBATCH_WAIT SLURM_CLUSTERS SLURM_DEBUG SLURM_DEBUG_FLAGS
-printf -v passerelle_since "%(%s)T" -1
-SHLVL=$((SHLVL - 1)) timeout --foreground -k 1 7 "$@"
-passerelle_status=$?
-[ "$passerelle_status" -ne 0 ] || exit 0
-exec </dev/null 3<&-
-unset LC_ALL ${!SQUEUE_@}
-export LC_ALL=C SLURM_TIME_FORMAT=%s
-passerelle_stat=$(<"/proc/$$/stat")
-set -- ${passerelle_stat##*) }
-timeout --foreground -k 1 2 squeue --me --noheader --all --states=all \\
-  --Format=JobArrayID:40,AllocSID:20,SubmitTime:20 2>/dev/null |
-  awk -v sid="$4" -v since="$((passerelle_since - 60))" \\
-    '$2 == sid && $3 >= since { split($1, id, /[_+]/); if (found != id[1]) many += 1; found = id[1] }
-     END { if (many == 1) print found; exit many != 1 }' || exit "$passerelle_status"
-""".strip()
+_SUBMIT = "".join(
+    line
+    for line in files(__package__).joinpath("submit.sh").read_text().splitlines(keepends=True)
+    if not line.startswith("#")
+)
 _VARIABLES = "/dev/fd/3"
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
 _CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'
@@ -70,29 +39,35 @@ _ACCOUNTS = (
 )
 
 
-# Variables of a login that change what Slurm's programs tell, or whom they tell it of: see "ENVIRONMENT VARIABLES" in
-# their manual pages. SLURM_CONF is none of them: it says which Slurm this is.
-_CLEARED: Mapping[str, str] = {
-    "SACCT": "FEDERATION LOCAL",
-    "SCANCEL": "ACCOUNT BATCH CRON CTLD FULL HURRY INTERACTIVE NAME NODELIST PARTITION QOS RESERVATION SIBLING STATE"
-    " USER USERID VERBOSE WCKEY",
-    "SCONTROL": "ALL FEDERATION FUTURE LOCAL SIBLING",
-    "SINFO": "ALL FEDERATION FORMAT LOCAL PARTITION SORT",
-    "SLURM": "BITSTR_LEN CLUSTERS DEBUG DEBUG_FLAGS JSON YAML",
-    "SQUEUE": "ACCOUNT ALL ARRAY FEDERATION FORMAT FORMAT2 LICENSES LOCAL NAMES PARTITION PRIORITY QOS SIBLING SORT"
-    " STATES USERS",
-}
-_UNSET = tuple(
-    word
-    for program, names in _CLEARED.items()
-    for name in names.split()
-    for word in ("-u", f"{program}_{name}")
+_EPOCH = {"SLURM_TIME_FORMAT": "%s"}
+# Variables of a login that change what every one of Slurm's programs tells, or whom they tell it of. SLURM_CONF is none
+# of them: it says which Slurm this is.
+_CLEARED = tuple(
+    f"SLURM_{name}" for name in ("BITSTR_LEN", "CLUSTERS", "DEBUG", "DEBUG_FLAGS", "JSON", "YAML")
 )
 
 
-def _slurm(*argv: str) -> tuple[str, ...]:
-    """A question to Slurm, which means the same in whatever environment a user has."""
-    return ("env", *_UNSET, "SLURM_TIME_FORMAT=%s", *argv)
+def _question(
+    argv: tuple[str, ...],
+    parse: Callable[[str], T],
+    *,
+    of: str = "",
+    failure: Callable[[Output], ApiError] = failures.failed,
+    accepts: tuple[int, ...] = (0,),
+) -> Command[T]:
+    """A question to Slurm, which means the same in whatever environment a user has.
+
+    `of` is the program that answers, when it is not the first word: see "ENVIRONMENT VARIABLES" in its manual page for
+    the variables that it alone heeds, which begin with its name.
+    """
+    return Command(
+        argv,
+        parse,
+        failure=failure,
+        accepts=accepts,
+        unset=(*STEADY, *_CLEARED, f"{(of or argv[0]).upper()}_*"),
+        environment=_EPOCH,
+    )
 
 
 def queued_command(*which: str) -> Command[tuple[Job, ...]]:
@@ -102,10 +77,9 @@ def queued_command(*which: str) -> Command[tuple[Job, ...]]:
     """
     mark = new_mark()
     shown = ",".join(f"{field}:{mark}" for field in job_outputs.QUEUE_FIELDS)
-    return Command(
-        _slurm("squeue", "--noheader", "--all", "--states=all", f"--Format={shown}", *which),
+    return _question(
+        ("squeue", "--noheader", "--all", "--states=all", f"--Format={shown}", *which),
         lambda text: job_outputs.parse_queue(text, mark),
-        failure=failures.failed,
     )
 
 
@@ -113,10 +87,9 @@ def running_steps_command(*which: str) -> Command[dict[str, tuple[Step, ...]]]:
     """The steps that run now, by the id of their job; `which` are more options of squeue."""
     mark = new_mark()
     shown = ",".join(f"{field}:{mark}" for field in job_outputs.STEP_FIELDS)
-    return Command(
-        _slurm("squeue", "--noheader", "--all", "--steps", f"--Format={shown}", *which),
+    return _question(
+        ("squeue", "--noheader", "--all", "--steps", f"--Format={shown}", *which),
         lambda text: job_outputs.parse_steps(text, mark),
-        failure=failures.failed,
     )
 
 
@@ -124,8 +97,8 @@ def history_command(*which: str) -> Command[tuple[Job, ...]]:
     """The jobs in the accounting database, with all their steps; `which` are more options of sacct."""
     mark = new_mark()
     shown = ",".join(job_outputs.HISTORY_FIELDS)
-    return Command(
-        _slurm(
+    return _question(
+        (
             "sacct",
             "--noheader",
             "--parsable",
@@ -135,7 +108,6 @@ def history_command(*which: str) -> Command[tuple[Job, ...]]:
             *which,
         ),
         lambda text: job_outputs.parse_history(text, mark),
-        failure=failures.failed,
     )
 
 
@@ -229,38 +201,35 @@ def attach_command(job_id: str, command: str) -> Command[None]:
 
 def cancel_command(job_id: str) -> Command[None]:
     """Cancels a job. scancel tells of most failures on stderr only, with exit status 0: both are printed."""
-    return Command(
-        _slurm("sh", "-c", _CANCEL, "scancel", job_id),
+    return _question(
+        ("sh", "-c", _CANCEL, "scancel", job_id),
         job_outputs.parse_cancelled,
-        failure=failures.failed,
+        of="scancel",
     )
 
 
 def script_command(job_id: str) -> Command[str | None]:
     """The batch script that slurmctld keeps; None where there is none, or it is somebody else's."""
-    return Command(
-        _slurm("scontrol", "write", "batch_script", job_id, "-"),
+    return _question(
+        ("scontrol", "write", "batch_script", job_id, "-"),
         lambda text: text or None,
-        failure=failures.failed,
         accepts=(0, 1),
     )
 
 
 def streams_command(job_id: str) -> Command[job_outputs.Streams]:
     """The paths of a job's standard streams, as slurmctld knows them; NotFound when it does not know the job."""
-    return Command(
-        _slurm("scontrol", "show", "job", job_id),
+    return _question(
+        ("scontrol", "show", "job", job_id),
         lambda text: job_outputs.parse_streams(text, job_id),
-        failure=failures.failed,
     )
 
 
 def archived_script_command(job_id: str) -> Command[str | None]:
     """The batch script in the accounting database; NotFound when that does not know the job."""
-    return Command(
-        _slurm("sacct", "--batch-script", f"--jobs={job_id}"),
+    return _question(
+        ("sacct", "--batch-script", f"--jobs={job_id}"),
         lambda text: job_outputs.parse_archived_script(text, job_id),
-        failure=failures.failed,
     )
 
 
@@ -268,45 +237,42 @@ def nodes_command() -> Command[tuple[Node, ...]]:
     """All nodes, also those of hidden partitions."""
     mark = new_mark()
     shown = "".join(f"%{letter}{mark}" for letter in site_outputs.NODE_FIELDS)
-    return Command(
-        _slurm("sinfo", "--all", "--Node", "--noheader", "--noconvert", f"--format={shown}"),
+    return _question(
+        ("sinfo", "--all", "--Node", "--noheader", "--noconvert", f"--format={shown}"),
         lambda text: site_outputs.parse_nodes(text, mark),
-        failure=failures.failed,
     )
 
 
 def partitions_command() -> Command[tuple[Partition, ...]]:
     """All partitions, hidden ones too."""
-    return Command(
-        _slurm("scontrol", "--all", "--oneliner", "show", "partition"),
+    return _question(
+        ("scontrol", "--all", "--oneliner", "show", "partition"),
         site_outputs.parse_partitions,
-        failure=failures.failed,
     )
 
 
 def reservations_command() -> Command[tuple[Reservation, ...]]:
     """All reservations."""
-    return Command(
-        _slurm("scontrol", "--oneliner", "show", "reservation"),
+    return _question(
+        ("scontrol", "--oneliner", "show", "reservation"),
         site_outputs.parse_reservations,
-        failure=failures.failed,
     )
 
 
 def user_command() -> Command[UserInfo]:
     """The caller, with the accounts that slurmctld knows of; none of them when it does not tell."""
-    return Command(
-        _slurm("sh", "-c", _ACCOUNTS),
+    return _question(
+        ("sh", "-c", _ACCOUNTS),
         site_outputs.parse_user,
-        failure=failures.failed,
+        of="scontrol",
         accepts=(0, 1),
     )
 
 
 def accounts_command(user: str) -> Command[tuple[Account, ...]]:
     """The user's accounts from the accounting database, on all its clusters."""
-    return Command(
-        _slurm(
+    return _question(
+        (
             "sacctmgr",
             "--noheader",
             "--parsable2",
@@ -317,12 +283,11 @@ def accounts_command(user: str) -> Command[tuple[Account, ...]]:
             "format=Account,DefaultAccount",
         ),
         site_outputs.parse_accounts,
-        failure=failures.failed,
     )
 
 
 def ping_command() -> Command[str]:
     """Asks for slurmctld; it answers with exit status 1 when no controller is up."""
-    return Command(
-        _slurm("scontrol", "ping"), site_outputs.parse_ping, failure=failures.controller_down
+    return _question(
+        ("scontrol", "ping"), site_outputs.parse_ping, failure=failures.controller_down
     )

@@ -5,10 +5,8 @@ import shlex
 from collections.abc import Iterator
 
 _LONG = "--job-name"
-_COMPONENTS = (
-    "hetjob",
-    "packjob",
-)  # what follows is about the next component of a heterogeneous job
+# What follows one of these is about the next component of a heterogeneous job.
+_COMPONENTS = ("hetjob", "packjob")
 
 
 def job_name(name: str | None, script: str, script_path: str | None) -> str:
@@ -21,7 +19,7 @@ def directed_name(script: str) -> str | None:
     """The name in a script's `#SBATCH` lines, the last of several; None without one."""
     found = None
     for words in _directives(script):
-        if words[:1] in ([word] for word in _COMPONENTS):
+        if words and words[0] in _COMPONENTS:
             break
         for word, following in zip(words, [*words[1:], ""], strict=True):
             option, equals, value = word.partition("=")
