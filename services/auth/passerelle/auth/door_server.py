@@ -17,9 +17,8 @@ from passerelle.edge import external_auth_pb2 as pb
 from passerelle.edge import external_auth_pb2_grpc as pb_grpc
 from passerelle.runtime import audit, caller
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
-from passerelle.runtime.stages import REST_SURFACE, bearer, rest_answer
+from passerelle.runtime.stages import NATIVE_PATHS, REST_SURFACE, bearer, rest_answer
 
-_NATIVE = re.compile(r"/(v1([/?]|$)|passerelle\.v1\.)")
 _Http = pb.AttributeContext.HttpRequest
 _REPLACE = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -61,7 +60,9 @@ def _write(error: ApiError, http: _Http, address: str) -> None:
 
 
 def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:
-    status, body = rest_answer(error, is_firecrest=not _NATIVE.match(http.path), user=None)
+    status, body = rest_answer(
+        error, is_firecrest=not re.fullmatch(NATIVE_PATHS, http.path), user=None
+    )
     headers = {"content-type": "application/json"}
     if _is_grpc(http.headers):
         body, headers = error.detail, dict(_grpc_status(error))

@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
+from passerelle.auth.bucket import Bucket
 from passerelle.runtime.errors import ApiError, shortened
 
 log = logging.getLogger(__name__)
@@ -42,20 +43,15 @@ class RefusalLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._left = float(_BURST)
-        self._counted = clock()
+        self._lines = Bucket(_BURST, _PER_SECOND, clock())
         self._silent = 0
 
     def tell(self, refusal: Refusal) -> None:
         """Count it, and log it when there is room."""
         REFUSED.labels(refusal.claim).inc()
-        now = self._clock()
-        self._left = min(_BURST, self._left + (now - self._counted) * _PER_SECOND)
-        self._counted = now
-        if self._left < 1:
+        if self._lines.take(self._clock()):
             self._silent += 1
             return
-        self._left -= 1
         extra = {"claim": refusal.claim, "seen": refusal.seen, "expected": refusal.expected}
         if self._silent:
             extra["not_logged"] = str(self._silent)

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from passerelle.runtime import errors, firecrest
-from passerelle.runtime.stages import REST_SURFACE
+from passerelle.runtime.stages import NATIVE_PATHS, REST_SURFACE
 
 Json = dict[str, Any]
-
-_NATIVE = r"/(v1([/?].*)?|passerelle\.v1\..*)"
-"""The native surface: as called, and as the transcoder has rewritten it to the gRPC method."""
 
 # Envoy's response flags, as its manual of the access log lists them: too many requests to a service, and every way in
 # which a service cannot be reached or breaks off. A 503 with none of them is Envoy's own overload manager speaking.
@@ -92,7 +89,9 @@ def _mappers(cause: _Cause, profile_headers: list[Json]) -> Iterator[Json]:
     detail = cause.error.detail
     grpc = _mapper(cause, [*matches, *_GRPC], {"text_format_source": {"inline_string": detail}})
     yield {**grpc, "headers_to_add": [*grpc["headers_to_add"], *_grpc_details(cause.error)]}
-    yield _mapper(cause, [*matches, _path_matches(_NATIVE)], {"json_format": _native_body(cause)})
+    yield _mapper(
+        cause, [*matches, _path_matches(NATIVE_PATHS)], {"json_format": _native_body(cause)}
+    )
     profile = _mapper(cause, matches, {"json_format": firecrest.body_of(cause.error, None)})
     yield {**profile, "headers_to_add": [*profile["headers_to_add"], *profile_headers]}
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 SERVICE_SECRET = "x-passerelle-service"  # noqa: S105  # the name of a metadata key, no secret
 REST_SURFACE = "x-passerelle-rest"
 """Set by Envoy on requests that it transcodes, so that errors carry their JSON body; clients cannot set it."""
+NATIVE_PATHS = r"/(v1([/?].*)?|passerelle\.v1\..*)"
+"""A pattern of the native surface's paths: as called, and as the transcoder rewrites them to the gRPC method."""
 
 
 class Authority(Protocol):
@@ -138,10 +140,8 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
                 _demand_secret(rpc, service_secret)
                 rpc.trusted = True
                 return await proceed()
-        token, headers_alone = (
-            bearer(rpc.metadata),
-            Access(audience=Access.USER, scope=rpc.demand.scope),
-        )
+        token = bearer(rpc.metadata)
+        headers_alone = Access(audience=Access.USER, scope=rpc.demand.scope)
         found = await authority.caller(token, demand=headers_alone, system="")
         rpc.caller = found
         request = await rpc.requests.first()
