@@ -96,6 +96,20 @@ def test_check_notes_what_will_not_work(tmp_path: Path) -> None:
     assert done.stdout.endswith("site.yaml: correct\n")
 
 
+def test_check_notes_every_setting_that_opens_something(tmp_path: Path) -> None:
+    opened = SITE.replace("host:", "insecure_accept_any_host_key: true, host:", 1) + (
+        "services: {insecure_metrics: true}\ngateway: {listen: '0.0.0.0:80', insecure_plain_http: true}\n"
+    )
+    done = passerelle("config", "check", site(tmp_path, opened))
+    assert done.exit_code == 0, done.stderr
+    for key in (
+        "systems.0.ssh.insecure_accept_any_host_key: DANGEROUS",
+        "services.insecure_metrics: Let metrics be read off loopback",
+        "gateway.insecure_plain_http: DANGEROUS",
+    ):
+        assert key in done.stderr
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -104,6 +118,11 @@ def test_check_notes_what_will_not_work(tmp_path: Path) -> None:
         ("slurm", "slrum", ":4: systems.0.scheduler.type: no plugin 'slrum'"),
         ("type: ca", "type: none", ":9: auth.ssh_credentials.type: no plugin 'none'"),
         ("key_file", "keyfile", ":9: auth.ssh_credentials.options.key_file: Field required"),
+        (
+            "type: ca, options: {key_file: ",
+            "type: keys, options: {users: {a: {private_key: 'env:NOT_SET'}}, x: ",
+            ":9: auth.ssh_credentials.options.users.a.private_key: the environment variable NOT_SET",
+        ),
         ("https://", "", ":7: auth.issuers.0.issuer: "),
         ("systems:", "systems: [", "not valid YAML"),
     ],

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from passerelle.runtime import plugins
-from passerelle.runtime.config import ConfigError, Plugin, SiteBase, load, locate
+from passerelle.runtime.config import ConfigError, Plugin, SiteBase, load
+from passerelle.runtime.config_faults import locate, said
 
 Key = tuple[str | int, ...]
 
@@ -15,6 +16,9 @@ _PLUGINS = (
     (("auth", "authorizer"), "passerelle.authorizers"),
     (("auth", "ssh_credentials"), "passerelle.credentials"),
 )
+
+_OPENING = {"any_audience", "any_issuer"}
+"""Settings that open something, beside those whose names begin with `insecure_`."""
 
 
 def check(path: Path) -> list[str]:
@@ -38,7 +42,7 @@ def _wrong_plugins(site: SiteBase) -> Iterator[tuple[Key, str]]:
                 options.model_validate(plugin.options)
         except ValidationError as error:
             for item in error.errors(include_url=False, include_input=False):
-                yield (*key, "options", *item["loc"]), item["msg"]
+                yield (*key, "options", *item["loc"]), said(item)
 
 
 def _plugins(site: SiteBase) -> Iterator[tuple[Key, str, Plugin]]:
@@ -54,7 +58,22 @@ def _plugins(site: SiteBase) -> Iterator[tuple[Key, str, Plugin]]:
             yield key, group, plugin
 
 
+def _unsafe(value: Any, key: str) -> Iterator[str]:
+    """The settings, at or below `key`, that are set although they open what is closed by default."""
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            below = f"{key}.{name}".lstrip(".")
+            inner = getattr(value, name)
+            if inner is True and (name.startswith("insecure_") or name in _OPENING):
+                yield f"{below}: {field.description}"
+            yield from _unsafe(inner, below)
+    elif isinstance(value, tuple):
+        for number, one in enumerate(value):
+            yield from _unsafe(one, f"{key}.{number}")
+
+
 def _notes(site: SiteBase) -> Iterator[str]:
+    yield from _unsafe(site, "")
     auth: Any = getattr(site, "auth", None)
     if not site.systems:
         yield "systems: there is none"
@@ -65,9 +84,8 @@ def _notes(site: SiteBase) -> Iterator[str]:
     for number, system in enumerate(site.systems):
         key = f"systems.{number} ({system.name})"
         ssh = system.ssh
-        if ssh.insecure_accept_any_host_key:
-            yield f"{key}.ssh: accepts any host key; whoever answers at {ssh.host} gets the users' sessions"
-        elif not ssh.host_keys and not ssh.known_hosts:
+        known = ssh.insecure_accept_any_host_key or ssh.host_keys or ssh.known_hosts
+        if not known:
             yield f"{key}.ssh: no host_keys and no known_hosts, so that no connection will be made"
         if "{filesystem}" in system.data_operation.work_dir and not any(
             filesystem.default_work_dir for filesystem in system.filesystems

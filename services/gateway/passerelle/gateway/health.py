@@ -129,9 +129,8 @@ class SystemChecks:
         limit = self._system.probing.failures
         healthy = self._failures[key] < limit
         message = outcome.message
-        if (
-            healthy and outcome.error is not None
-        ):  # no word of a fault beside `healthy`, but of a doubt
+        # No word of a fault stands beside `healthy`, but one of a doubt.
+        if healthy and outcome.error is not None:
             failed = self._failures[key]
             message = f"{failed} of {limit} checks failed: {message}" if failed else None
         return Health(

@@ -5,9 +5,8 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_LAST_WORDS = (
-    0.5  # seconds for what an ended child wrote; what it started may keep its pipes open for ever
-)
+# Seconds for what an ended child wrote; what it started may keep its pipes open for ever.
+_LAST_WORDS = 0.5
 
 
 class _Reader(asyncio.Protocol):

@@ -6,12 +6,11 @@ service declares itself (entry points `passerelle.sections`). The whole file is 
 
 import os
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import yaml
@@ -26,7 +25,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+
+from passerelle.runtime.config_faults import explain
 
 
 class ConfigError(Exception):
@@ -248,6 +248,11 @@ class System(Section):
     probing: Probing = Probing()
     data_operation: DataOperation = DataOperation()
 
+    @property
+    def roots(self) -> list[str]:
+        """The filesystems that no link may lead out of; none where the site does not look at links."""
+        return [filesystem.path for filesystem in self.filesystems] if self.check_links else []
+
 
 class Endpoint(Section):
     """Where one service is."""
@@ -374,7 +379,7 @@ class SiteBase(Section):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(_explain(error, text, source)) from None
+            raise ConfigError(explain(error, text, source, cls)) from None
         except OSError as error:
             raise ConfigError(f"{source}: {error.filename}: {error.strerror}") from None
 
@@ -408,77 +413,3 @@ def load(path: Path) -> SiteBase:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     return site_model().parse(text, str(path))
-
-
-def locate(text: str, source: str, location: tuple[int | str, ...]) -> str:
-    """Where in the YAML `text` the key `location` stands, as `source:line: key`, to start a message with."""
-    tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    key = ".".join(str(part) for part in location)
-    return f"{source}:{_line(tree, location)}: {key}"
-
-
-def _explain(error: ValidationError, text: str, source: str) -> str:
-    lines = []
-    for item in error.errors(include_url=False, include_input=False):
-        location = item["loc"]
-        hint = _unknown(site_model(), location) if item["type"] == "extra_forbidden" else said(item)
-        lines.append(f"{locate(text, source, location)}: {hint}{_system_name(text, location)}")
-    return "\n".join(lines)
-
-
-def said(item: ErrorDetails) -> str:
-    """What one of pydantic's errors says, in plain words."""
-    if item["type"] == "literal_error":
-        expected = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"one of {expected}"
-    return item["msg"].removeprefix("Value error, ")
-
-
-def _system_name(text: str, location: tuple[int | str, ...]) -> str:
-    """The name of the system that a wrong key belongs to, as ` (system NAME)`, where the file gives it one."""
-    if len(location) < 2 or location[0] != "systems":
-        return ""
-    try:
-        return f" (system {yaml.safe_load(text)['systems'][location[1]]['name']})"
-    except (KeyError, IndexError, TypeError):
-        return ""
-
-
-def _unknown(model: Any, location: tuple[int | str, ...]) -> str:
-    """What to say about a key that is none, with the one that was probably meant."""
-    *way, key = location
-    for part in way:
-        model = section_inside(model, part) if isinstance(part, str) else model
-    known = list(model.model_fields) if model is not None else []
-    plain = {name.replace("_", ""): name for name in known}
-    meant = get_close_matches(str(key).lower().replace("_", "").replace("-", ""), plain, 1, 0.7)
-    return f"unknown key; did you mean {plain[meant[0]]}?" if meant else "unknown key"
-
-
-def section_inside(model: Any, key: str) -> Any:
-    """The section model that the field `key` of a section holds, once or several times; None for anything else."""
-    field = model.model_fields.get(key) if model is not None else None
-    kinds = [field.annotation, *get_args(field.annotation)] if field else []
-    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
-
-
-def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    """The line of the deepest part of `location` that the file has, counted from 1."""
-    line = 1
-    for part in location:
-        found = _child(node, part)
-        if found is None:
-            break
-        line, node = found
-    return line
-
-
-def _child(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == part:
-                return key.start_mark.line + 1, value
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        value = node.value[part]
-        return value.start_mark.line + 1, value
-    return None

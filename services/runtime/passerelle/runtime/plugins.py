@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from passerelle.runtime.config import ConfigError, Plugin
+from passerelle.runtime.config_faults import said
 
 
 def names(group: str) -> list[str]:
@@ -33,7 +34,7 @@ def make(group: str, setting: str, chosen: Plugin, *arguments: Any) -> Any:
         raise ConfigError(f"{setting}.type: {error}") from None
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)
-        lines = [f"{setting}.options.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong]
+        lines = [f"{setting}.options.{'.'.join(map(str, e['loc']))}: {said(e)}" for e in wrong]
         raise ConfigError("\n".join(lines)) from None
     except OSError as error:
         raise ConfigError(f"{setting}.options: {error.filename}: {error.strerror}") from None

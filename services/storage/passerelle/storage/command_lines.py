@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from passerelle.storage.remote.outcome import raw
 
-_MOST_BYTES = (
-    48 << 10
-)  # of paths; Linux takes megabytes, but the shell that passes them on reads them byte by byte
+# Of paths. Linux takes megabytes, but the shell that passes them on reads them byte by byte.
+_MOST_BYTES = 48 << 10
 
 
 def batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:

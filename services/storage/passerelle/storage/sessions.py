@@ -70,9 +70,7 @@ class _User:
         self.stall = settings.stall_timeout
         self._use_helper = settings.remote_helper
         self._limit = system.ssh.timeout.command
-        self._roots = (
-            [filesystem.path for filesystem in system.filesystems] if system.check_links else []
-        )
+        self._roots = system.roots
         self._operations: Operations | None = None
         self._starting = asyncio.Lock()
 

@@ -35,7 +35,6 @@ from passerelle.storage.staging.s3_urls import (
     bucket_name,
     checked_url,
 )
-from passerelle.storage.staging.targets import boundary_roots
 from passerelle.storage.transfer_jobs import AgentWork, SubmittedJob, TransferJobs
 
 _INGRESS = agent("s3_http", "s3_crew", "s3_ingress")
@@ -234,7 +233,7 @@ class S3:
         sign = self._private.presigned
         return {
             "path": path,
-            "roots": boundary_roots(self._system),
+            "roots": self._system.roots,
             "mark": stored.mark,
             "head": sign("HEAD", name, options.ttl),
             "uploaded": sign("GET", name, options.ttl, uploadId=upload),

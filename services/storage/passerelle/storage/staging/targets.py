@@ -2,7 +2,6 @@
 
 import errno
 
-from passerelle.runtime.config import System
 from passerelle.runtime.errors import Forbidden
 from passerelle.storage.files import FileError, Files
 
@@ -22,8 +21,3 @@ async def demand_absent(files: Files, path: str) -> None:
 async def demand_readable(files: Files, path: str) -> None:
     """Raise FileError when the file at `path` cannot be read."""
     await files.read(path, 0, 1)
-
-
-def boundary_roots(system: System) -> list[str]:
-    """The filesystems that a job has to keep to, links followed; none where the site does not look at links."""
-    return [filesystem.path for filesystem in system.filesystems] if system.check_links else []

@@ -77,8 +77,7 @@ class Wormhole:
 
     def _work(self, operation: str, path: str, code: str) -> AgentWork:
         settings = self._options.model_dump()
-        asked = {"operation": operation, "path": path, "code": code}
-        return AgentWork(_SOURCE, {**settings, **asked})
+        return AgentWork(_SOURCE, {**settings, "operation": operation, "path": path, "code": code})
 
 
 def new_code() -> str:

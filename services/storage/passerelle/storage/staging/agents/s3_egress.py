@@ -43,7 +43,7 @@ class Egress:
 
     def __init__(self, given: "dict[str, Any]", store: Store) -> None:
         self._given = given
-        self.store = store
+        self._store = store
         self._part_size = int(given["part_size"])
         self._file = -1
         self._size = 0
@@ -60,7 +60,7 @@ class Egress:
         if count > len(self._given["parts"]):
             raise Trouble("the file has grown since the transfer was asked for; ask again")
         say("Sending %d bytes in %d parts ..." % (self._size, count))  # noqa: UP031
-        parts = in_parallel(self.store, self._given["parallel"], count, self._send)
+        parts = in_parallel(self._store, self._given["parallel"], count, self._send)
         after = os.fstat(self._file)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Trouble("the file changed while it was being sent")
@@ -70,13 +70,13 @@ class Egress:
 
     def undo(self) -> None:
         """Leave nothing in the store."""
-        tidied(self.store.remove(self._given["abort"]), "the parts of the upload")
-        tidied(self.store.remove(self._given["delete"]), "the object")
+        tidied(self._store.remove(self._given["abort"]), "the parts of the upload")
+        tidied(self._store.remove(self._given["delete"]), "the object")
 
     def _send(self, number: int) -> "Part":
         offset = number * self._part_size
         length = min(self._part_size, self._size - offset)
-        return self.store.attempts(self._put, self._given["parts"][number], offset, length)
+        return self._store.attempts(self._put, self._given["parts"][number], offset, length)
 
     def _put(self, url: str, offset: int, length: int) -> "Part":
         digest = md5()
@@ -88,10 +88,10 @@ class Egress:
         }
         body = self._blocks(offset, length) if length else b""
         try:
-            tag = self.store.ask("PUT", url, body, headers).tag
+            tag = self._store.ask("PUT", url, body, headers).tag
         except Trouble as trouble:
             if trouble.again:  # a store that refuses may close the connection before it says why
-                self.store.ask("GET", self._given["uploaded"])
+                self._store.ask("GET", self._given["uploaded"])
             raise
         if self._given["md5_etags"] and tag != digest.hexdigest():
             raise Trouble("a part arrived damaged in the object store", again=True)
@@ -100,7 +100,7 @@ class Egress:
     def _blocks(self, offset: int, length: int) -> "Iterator[bytes]":
         end = offset + length
         while offset < end:
-            if self.store.stopping.is_set():
+            if self._store.stopping.is_set():
                 raise Trouble("it was stopped")
             try:
                 block = os.pread(self._file, min(BLOCK, end - offset), offset)
@@ -119,24 +119,24 @@ class Egress:
         body = "<CompleteMultipartUpload>%s</CompleteMultipartUpload>" % listed  # noqa: UP031
         tag = composite((digest for _, digest in parts), len(parts))
         try:
-            self.store.attempts(self._post, body.encode())
+            self._store.attempts(self._post, body.encode())
         except Trouble as trouble:
             # An earlier try may have succeeded without our hearing of it.
-            if trouble.code != "NoSuchUpload" or not self.store.attempts(self._arrived, tag):
+            if trouble.code != "NoSuchUpload" or not self._store.attempts(self._arrived, tag):
                 raise
-        if not self.store.attempts(self._arrived, tag):
+        if not self._store.attempts(self._arrived, tag):
             raise Trouble("the object in the store is not the file that was sent")
 
     def _post(self, body: bytes) -> None:
         headers = {"Content-Type": "application/xml"}
-        answer = self.store.ask("POST", self._given["complete"], body, headers, _COMPLETING)
+        answer = self._store.ask("POST", self._given["complete"], body, headers, _COMPLETING)
         if b"<Error" in answer.body:  # S3 says 200 before it knows
             raise said(answer.body, 200)
 
     def _arrived(self, tag: str) -> bool:
         """Whether the object is there, has the file's size, and was made of these parts."""
         try:
-            found = self.store.ask("HEAD", self._given["head"])
+            found = self._store.ask("HEAD", self._given["head"])
         except Trouble as trouble:
             if trouble.code == "404":
                 return False
@@ -151,8 +151,9 @@ class Egress:
 def main() -> None:
     """Send the file that the parameters name."""
     given = parameters()
-    egress = Egress(given, Store(given["ca"], given["retries"]))
-    live(given["path"], egress.store, egress.run, egress.undo)
+    store = Store(given["ca"], given["retries"])
+    egress = Egress(given, store)
+    live(given["path"], store, egress.run, egress.undo)
 
 
 if __name__ == "__main__":

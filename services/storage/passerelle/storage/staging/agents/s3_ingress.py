@@ -34,7 +34,7 @@ class Ingress:
 
     def __init__(self, given: "dict[str, Any]", store: Store) -> None:
         self._given = given
-        self.store = store
+        self._store = store
         self._size = int(given["size"])
         self._part_size = int(given["part_size"])
         self._temporary = (".%s.passerelle-part" % uuid.uuid4().hex).encode()  # noqa: UP031
@@ -57,7 +57,7 @@ class Ingress:
         self._file = os.open(self._temporary, flags, permissions, dir_fd=target.directory)
         say("Downloading %d bytes ..." % self._size)  # noqa: UP031
         count = -(-self._size // self._part_size)
-        digests = in_parallel(self.store, self._given["parallel"], count, self._fetch)
+        digests = in_parallel(self._store, self._given["parallel"], count, self._fetch)
         self._verify(digests)
         os.fsync(self._file)
         old = target.demand()  # something else may have come to be there meanwhile
@@ -65,7 +65,7 @@ class Ingress:
             os.fchmod(self._file, old.st_mode & 0o777)
         stop_listening()  # what is whole is not given up
         target.take(self._temporary)
-        tidied(self.store.remove(self._given["delete"]), "the object")
+        tidied(self._store.remove(self._given["delete"]), "the object")
         say("File was successfully downloaded (size: %.3fMB)" % (self._size / (1 << 20)))
 
     def undo(self) -> None:
@@ -77,8 +77,8 @@ class Ingress:
             pass
         except OSError:
             say("The incomplete file could not be removed.")
-        tidied(self.store.remove(self._given["abort"]), "the parts of the upload")
-        tidied(self.store.remove(self._given["delete"]), "the object")
+        tidied(self._store.remove(self._given["abort"]), "the parts of the upload")
+        tidied(self._store.remove(self._given["delete"]), "the object")
 
     def _awaited(self) -> Answer:
         deadline = time.monotonic() + self._given["wait"]
@@ -91,7 +91,7 @@ class Ingress:
             except Trouble as trouble:
                 if not trouble.again:
                     raise
-                self.store.tell(trouble)
+                self._store.tell(trouble)
                 silent = silent or time.monotonic()
                 if time.monotonic() - silent > _PATIENCE:
                     raise
@@ -99,14 +99,14 @@ class Ingress:
                 silent = 0.0
             left = deadline - time.monotonic()
             if left <= 0:
-                raise Trouble(self.store.fault or "the upload was not completed in time")
-            self.store.pause(min(pause, left))
+                raise Trouble(self._store.fault or "the upload was not completed in time")
+            self._store.pause(min(pause, left))
             pause = min(pause * 1.5, 15)
 
     def _found(self) -> "Answer | None":
         """The object's headers, or None while it is not there."""
         try:
-            return self.store.ask("HEAD", self._given["head"], timeout=_SHORT)
+            return self._store.ask("HEAD", self._given["head"], timeout=_SHORT)
         except Trouble as trouble:
             if trouble.code in ("403", "404"):  # without a body, which says more
                 return None
@@ -115,7 +115,7 @@ class Ingress:
     def _still_coming(self) -> "Answer | None":
         """None while parts may still arrive; the object when it came meanwhile; raises Trouble when neither."""
         try:
-            self.store.ask("GET", self._given["uploaded"], timeout=_SHORT)
+            self._store.ask("GET", self._given["uploaded"], timeout=_SHORT)
         except Trouble as trouble:
             found = self._found() if trouble.code == "NoSuchUpload" else None
             if found is None:
@@ -143,7 +143,7 @@ class Ingress:
     def _fetch(self, number: int) -> bytes:
         offset = number * self._part_size
         length = min(self._part_size, self._size - offset)
-        return self.store.attempts(self._get, offset, length)
+        return self._store.attempts(self._get, offset, length)
 
     def _get(self, offset: int, length: int) -> bytes:
         """Write one range to its place; its MD5."""
@@ -152,11 +152,11 @@ class Ingress:
             "If-Match": '"%s"' % self._tag,  # noqa: UP031
         }
         digest, end = md5(), offset + length
-        with self.store.opened("GET", self._given["get"], None, headers) as response:
+        with self._store.opened("GET", self._given["get"], None, headers) as response:
             if response.status != 206:
                 raise Trouble("the object store did not answer with the range asked for")
             while offset < end:
-                block = self.store.read(response, min(BLOCK, end - offset))
+                block = self._store.read(response, min(BLOCK, end - offset))
                 self._write(block, offset)
                 digest.update(block)
                 offset += len(block)
@@ -181,8 +181,9 @@ class Ingress:
 def main() -> None:
     """Fetch the object that the parameters name."""
     given = parameters()
-    ingress = Ingress(given, Store(given["ca"], given["retries"]))
-    live(given["path"], ingress.store, ingress.run, ingress.undo)
+    store = Store(given["ca"], given["retries"])
+    ingress = Ingress(given, store)
+    live(given["path"], store, ingress.run, ingress.undo)
 
 
 if __name__ == "__main__":
