@@ -6,7 +6,7 @@ fields, by their names; handlers add with `note` what only they find out.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -35,9 +35,8 @@ _REFUSED = {
     grpc.StatusCode.RESOURCE_EXHAUSTED.name,
 }
 _MAX_VALUE = 512  # characters
-_BUFFER = (
-    64 << 10
-)  # bytes; a line is shorter and so written at once, whoever else writes to the file
+# Bytes; a line is shorter and so written at once, whoever else writes to the file.
+_BUFFER = 64 << 10
 
 _FIELDS = ("system", "job_id", "upload_id", "path", "target_system", "target")
 """The request fields that say what a call is about. A path in bytes, as `raw_path`, stands for the one in text."""
@@ -121,7 +120,7 @@ def write(rpc: Rpc, outcome: str) -> None:
         "outcome": outcome,
         "reason": rpc.error and rpc.error.reason,
     }
-    log.info("call", extra={name: _text(value) for name, value in said.items() if value})
+    _append(said)
 
 
 def write_turned_away(
@@ -135,6 +134,10 @@ def write_turned_away(
         "outcome": error.code.name,
         "reason": error.reason,
     }
+    _append(said)
+
+
+def _append(said: Mapping[str, Any]) -> None:
     log.info("call", extra={name: _text(value) for name, value in said.items() if value})
 
 
