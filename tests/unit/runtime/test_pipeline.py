@@ -10,6 +10,7 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from passerelle.firecrest.v2 import compute_pb2 as f7t
@@ -449,6 +450,33 @@ async def test_health_answers_without_a_token(channel: grpc.aio.Channel) -> None
     stub = health_pb2_grpc.HealthStub(channel)
     reply = await stub.Check(health_pb2.HealthCheckRequest(service="passerelle.v1.ComputeService"))
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_nobody_holds_a_stream_of_health(channel: grpc.aio.Channel) -> None:
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await watch.read()
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("reflect", [False, True])
+async def test_reflection_is_for_sites_that_want_it(reflect: bool) -> None:
+    names = ["passerelle.v1.ComputeService"]
+    async with (
+        serving(lambda server: None, names, drain=0, reflect=reflect) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        if not reflect:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call.read()
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            return
+        reply = await call.read()
+        assert "passerelle.v1.ComputeService" in str(reply)
+        await call.done_writing()
 
 
 async def test_an_unimplemented_method_says_so(channel: grpc.aio.Channel) -> None:

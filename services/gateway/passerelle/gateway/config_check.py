@@ -17,7 +17,7 @@ _PLUGINS = (
     (("auth", "ssh_credentials"), "passerelle.credentials"),
 )
 
-_OPENING = {"any_audience", "any_issuer"}
+_OPENING = {"any_audience", "any_issuer", "reflection"}
 """Settings that open something, beside those whose names begin with `insecure_`."""
 
 

@@ -303,6 +303,11 @@ class Services(Section):
         default=False,
         description="Let metrics be read off loopback, by everybody who reaches their ports.",
     )
+    reflection: bool = Field(
+        default=False,
+        description="Let everybody who reaches a service's own port read which methods it has (gRPC reflection), for "
+        "tools such as grpcurl.",
+    )
     audit_log: Path | None = Field(
         default=None,
         description="The file to which the audit log is appended, by all services of this host; "

@@ -1,10 +1,11 @@
-"""Starting and stopping one gRPC server: health, reflection, graceful drain."""
+"""Starting and stopping one gRPC server: health, graceful drain, and reflection where a site wants it."""
 
 import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -32,6 +33,14 @@ _OPTIONS = (
 )
 
 
+class _Checks(health.aio.HealthServicer):  # type: ignore[misc,name-defined]
+    """gRPC health without `Watch`: anybody who reaches the port could hold as many of its streams as he likes."""
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        """Not offered; by the protocol's word, clients then take the service for healthy."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Ask with Check.")
+
+
 @asynccontextmanager
 async def serving(
     register: Register,
@@ -39,19 +48,21 @@ async def serving(
     interceptors: Sequence[Pipeline] = (),
     address: str = "127.0.0.1:0",
     drain: float = DRAIN_SECONDS,
+    *,
+    reflect: bool = False,
 ) -> AsyncIterator[int]:
     """Serve inside the block; yields the port that was bound.
 
-    `services` are the full names for health and reflection. On leaving, health turns NOT_SERVING, and calls in flight
-    have `drain` seconds to end.
+    `services` are the full names for health and, with `reflect`, for reflection. On leaving, health turns NOT_SERVING,
+    and calls in flight have `drain` seconds to end.
     """
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
     register(server)
-    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    checks = _Checks()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection(
-        (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
+    if reflect:
+        named = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(named, server)
     port = server.add_insecure_port(address)
     await server.start()
     for name in ("", *services):

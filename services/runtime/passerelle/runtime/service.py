@@ -29,5 +29,6 @@ async def running_service(
     stages = [observe, map_errors, authorise(authority, secret.get_secret_value())]
     pipeline = Pipeline(stages, timeout=site.services.request_timeout)
     with serving_metrics(endpoint.metrics):
-        async with serving(register, services, [pipeline], endpoint.bind) as port:
+        reflect = site.services.reflection
+        async with serving(register, services, [pipeline], endpoint.bind, reflect=reflect) as port:
             yield port
