@@ -32,6 +32,7 @@ REASONS = {
     "userinfo-2.6": "Replies have the fields of FirecREST 2.6 too: `groups[].default`.",
     "node-sizes": "`cores` and `threads` of a node are its cores and threads, not its sockets once more.",
     "documentation": "The documentation page is Passerelle's own, with nothing loaded from other servers.",
+    "root": "`GET /` leads to the documentation: a redirect for browsers, its path as JSON for others; not 404.",
     "not-an-archive": "Unpacking what is no archive is the caller's mistake: 400, not 500.",
     "last-check": "A system whose health nobody checks has no last check.",
     "no-content-type": "A JSON body without `Content-Type` is read as JSON: pyfirecrest before 3.7.1 sends none.",
@@ -193,6 +194,9 @@ DIFFERENCES: dict[str, Difference] = {
     "fs_ls_system_unreachable": _NAMES,
     "compute_jobs_name_injection": Difference("quoting", 200, body=ANYTHING),
     "auth_user_without_ssh_key_fs": Difference("no-credentials", 403, says="carol"),
+    "root_path": Difference(
+        "root", 200, body={"documentation": "/docs", "openapi": "/openapi.json"}
+    ),
     "docs_html": Difference("documentation", 200, body=ANYTHING),
     "request_id_header_bad": Difference("request-id", 200, body=ANYTHING),
     "status_nodes_ok": Difference("node-sizes", amend=_real_sizes),

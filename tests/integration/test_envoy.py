@@ -159,7 +159,7 @@ async def test_a_wrong_trailing_slash_is_redirected(
     assert reply.headers["f7t-appversion"] == "2.6.0"
 
 
-@pytest.mark.parametrize("path", ["/", "/nope", "/status", "//status/systems", "/compute/x/y/z/"])
+@pytest.mark.parametrize("path", ["/nope", "/status", "//status/systems", "/compute/x/y/z/"])
 async def test_unknown_paths(http: httpx.AsyncClient, path: str) -> None:
     reply = await http.get(path)
     assert (reply.status_code, reply.json()) == (404, profile_error("Not Found"))
@@ -442,6 +442,23 @@ async def test_a_method_that_is_not_implemented(http: httpx.AsyncClient) -> None
 async def test_grpc_paths_take_only_grpc(http: httpx.AsyncClient) -> None:
     reply = await http.post("/passerelle.v1.ComputeService/GetJob", json={})
     assert_native_error(reply, 415, "INVALID_ARGUMENT", "application/grpc")
+
+
+async def test_the_root_leads_a_browser_to_the_documentation(http: httpx.AsyncClient) -> None:
+    accept = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    reply = await http.get("/?from=bookmark", headers=accept)
+    assert (reply.status_code, reply.headers["location"]) == (302, "/docs")
+
+
+async def test_the_root_tells_a_program_where_the_documentation_is(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as anyone:
+        reply = await anyone.get("/")
+        assert reply.headers["content-type"] == "application/json"
+        for path in reply.json().values():
+            assert (await anyone.get(path)).status_code == 200
+        assert sorted(reply.json()) == ["documentation", "openapi"]
+        wrong = await anyone.post("/")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/swagger-ui-bundle.js"])

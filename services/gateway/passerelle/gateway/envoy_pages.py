@@ -4,7 +4,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from passerelle.gateway.envoy_replies import Json
-from passerelle.gateway.envoy_routes import page
+from passerelle.gateway.envoy_routes import front, page
+
+_DOCUMENTATION = "/docs"
+_OPENAPI = "/openapi.json"
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -16,13 +19,16 @@ _TYPES = {
 
 
 def pages() -> list[Json]:
-    """The routes of `/openapi.json`, `/docs` and its assets."""
+    """The routes of `/`, `/openapi.json`, `/docs` and its assets."""
     docs = Path(str(files("passerelle.gateway"))) / "docs"
     served = {
-        "/openapi.json": Path(str(files("passerelle.v1").joinpath("openapi.json"))),
-        "/docs": docs / "index.html",
-        **{f"/docs/{file.name}": file for file in sorted(docs.iterdir()) if file.suffix in _TYPES},
+        _OPENAPI: Path(str(files("passerelle.v1").joinpath("openapi.json"))),
+        _DOCUMENTATION: docs / "index.html",
+        **{
+            f"{_DOCUMENTATION}/{file.name}": file
+            for file in sorted(docs.iterdir())
+            if file.suffix in _TYPES
+        },
     }
-    return [
-        route for path, file in served.items() for route in page(path, file, _TYPES[file.suffix])
-    ]
+    found = (page(path, file, _TYPES[file.suffix]) for path, file in served.items())
+    return [*front(_DOCUMENTATION, _OPENAPI), *(route for routes in found for route in routes)]

@@ -8,6 +8,7 @@ A route demands a token unless it says otherwise. Those that do not are public m
 what these match is never transcoded (`_OPEN`), so that no method can be reached through them.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -246,28 +247,51 @@ def _not_allowed(regex: str, verbs: list[str], methods: list[Method]) -> Json:
     }
 
 
+_READING = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_BROWSER = {"name": "accept", "string_match": {"contains": "text/html"}}
+
+
 def page(path: str, file: Path, content_type: str) -> list[Json]:
     """Routes that serve a file from memory at exactly `path`."""
-    verbs = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-    return [
-        {
-            "match": {"path": path, "headers": [verbs]},
-            "direct_response": {"status": 200, "body": {"filename": str(file)}},
-            "response_headers_to_add": [
-                header("content-type", content_type),
-                header("x-content-type-options", "nosniff"),
-                header("content-security-policy", _POLICY),
-                header("cache-control", "no-cache"),
-            ],
-            "typed_per_filter_config": _OPEN,
+    return [_page(path, {"filename": str(file)}, content_type), *_only_read(path)]
+
+
+def front(documentation: str, openapi: str) -> list[Json]:
+    """Routes of `/`, which leads to the documentation: browsers by a redirect, programs by JSON with both paths."""
+    leading = {
+        "match": {"path": "/", "headers": [_READING, _BROWSER]},
+        "redirect": {
+            "response_code": "FOUND",
+            "path_redirect": documentation,
+            "strip_query": True,
         },
-        {
-            "match": {"path": path},
-            "direct_response": {"status": 405},
-            "response_headers_to_add": [header("allow", "GET, HEAD")],
-            "typed_per_filter_config": _OPEN,
-        },
-    ]
+        "typed_per_filter_config": _OPEN,
+    }
+    told = {"inline_string": json.dumps({"documentation": documentation, "openapi": openapi})}
+    return [leading, _page("/", told, "application/json"), *_only_read("/")]
+
+
+def _page(path: str, body: Json, content_type: str) -> Json:
+    return {
+        "match": {"path": path, "headers": [_READING]},
+        "direct_response": {"status": 200, "body": body},
+        "response_headers_to_add": [
+            header("content-type", content_type),
+            header("x-content-type-options", "nosniff"),
+            header("content-security-policy", _POLICY),
+            header("cache-control", "no-cache"),
+        ],
+        "typed_per_filter_config": _OPEN,
+    }
+
+
+def _only_read(path: str) -> Iterator[Json]:
+    yield {
+        "match": {"path": path},
+        "direct_response": {"status": 405},
+        "response_headers_to_add": [header("allow", "GET, HEAD")],
+        "typed_per_filter_config": _OPEN,
+    }
 
 
 # The page's own files only; Swagger UI sets styles on elements and draws its icons as data: URLs.
