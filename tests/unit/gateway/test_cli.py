@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -176,6 +177,22 @@ def test_no_token_before_the_first_start(tmp_path: Path) -> None:
     done = passerelle("token", XDG_STATE_HOME=str(tmp_path))
     assert done.exit_code != 0
     assert "passerelle up" in done.stderr
+
+
+@pytest.mark.parametrize("once_ran_on_the_default_port", [False, True])
+def test_without_a_token_it_says_where_an_instance_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once_ran_on_the_default_port: bool
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as default, socket.create_server(("", 0)) as other:
+        missing, running = default.getsockname()[1], other.getsockname()[1]
+        default.close()
+        embedded.prepare(running)
+        if once_ran_on_the_default_port:
+            embedded.prepare(missing)
+        done = passerelle("token", PASSERELLE_PORT=str(missing))
+    assert done.exit_code != 0
+    assert f"one runs on port {running}: set PASSERELLE_PORT={running}" in done.stderr
 
 
 def test_no_token_without_a_development_issuer(tmp_path: Path) -> None:

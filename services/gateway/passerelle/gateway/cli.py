@@ -95,18 +95,21 @@ def serve(service: str, config: Path) -> None:
 def token(config: Path | None, client: str | None, as_json: bool) -> None:
     """Print an access token from the running development issuer.
 
-    Without --config it is the embedded default's on port PASSERELLE_PORT (8000).
+    Without --config it is the embedded default's on port PASSERELLE_PORT (8000). When none runs there, it says where
+    one does.
     """
     from passerelle.gateway import embedded
     from passerelle.gateway.tokens import NoToken, development_token
     from passerelle.runtime.config import load
 
+    port = _port() or embedded.PORT
     with _configuration_errors():
-        site = load(config or embedded.started(_port() or embedded.PORT))
+        site = load(config or embedded.started(port))
         try:
             answer = development_token(site, client)
         except NoToken as error:
-            raise click.ClickException(str(error)) from error
+            found = "" if config else embedded.elsewhere(port)
+            raise click.ClickException(f"{error}{found}") from error
     click.echo(json.dumps(answer) if as_json else answer["access_token"])
 
 

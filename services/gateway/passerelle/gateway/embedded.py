@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 from passerelle.gateway.up_logs import state_directory
-from passerelle.gateway.up_site import free_ports, write_private
+from passerelle.gateway.up_site import free_ports, is_free, write_private
 from passerelle.runtime.config import ConfigError
 
 PORT = 8000
@@ -23,13 +23,25 @@ _SITE = "site.yaml"
 
 
 def started(port: int) -> Path:
-    """The configuration of the embedded default on that port; ConfigError when it never was started."""
+    """The configuration of the embedded default on that port; ConfigError when it never was started there."""
     path = state_directory(port) / _SITE
-    if not path.exists():
-        raise ConfigError(
-            f"the embedded default never ran on port {port}: start it with `passerelle up`"
-        )
-    return path
+    if path.exists():
+        return path
+    found = elsewhere(port)
+    raise ConfigError(
+        f"the embedded default never ran on port {port}"
+        + (found or ": start it with `passerelle up`")
+    )
+
+
+def elsewhere(port: int) -> str:
+    """Where else an embedded default runs, to end an error message about `port`; empty when nowhere."""
+    states = state_directory(port).parent.glob(f"*/{_SITE}")
+    ports = sorted(int(path.parent.name) for path in states if path.parent.name.isdecimal())
+    running = [str(other) for other in ports if other != port and not is_free(other)]
+    if not running:
+        return ""
+    return f"; one runs on port {', '.join(running)}: set PASSERELLE_PORT={running[0]}"
 
 
 def prepare(port: int) -> Path:

@@ -59,12 +59,13 @@ def free_ports(seed: str) -> Iterator[int]:
     seen: set[int] = set()
     while True:
         port = order.randrange(*_PORTS)
-        if port not in seen and _is_free(port):
+        if port not in seen and is_free(port):
             yield port
         seen.add(port)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nothing listens on that port of 127.0.0.1."""
     try:
         sockets.require_free("", f"127.0.0.1:{port}")
     except ConfigError:
