@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -75,11 +76,14 @@ class Idp:
         self.port = 0
         self.claimed_issuer: str | None = None
         self.broken = False
+        self.tls: ssl.SSLContext | None = None
+        self.keys_at: str | None = None
+        """Where its discovery document says that the keys are, when it is not here."""
 
     @property
     def url(self) -> str:
         """Its issuer identifier."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def claims(self, **changed: Any) -> dict[str, Any]:
         """The claims of a good token of alice, with changes; None takes a claim away."""
@@ -98,10 +102,11 @@ class Idp:
         application = web.Application()
         application.router.add_get("/.well-known/openid-configuration", self._discovery)
         application.router.add_get("/jwks", self._jwks)
+        application.router.add_get("/elsewhere", self._elsewhere)
         runner = web.AppRunner(application, shutdown_timeout=0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", self.port).start()
+            await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls).start()
             self.port = runner.addresses[0][1]
             yield
         finally:
@@ -109,7 +114,10 @@ class Idp:
 
     async def _discovery(self, _: web.Request) -> web.Response:
         issuer = self.claimed_issuer or self.url
-        return web.json_response({"issuer": issuer, "jwks_uri": f"{self.url}/jwks"})
+        return web.json_response({"issuer": issuer, "jwks_uri": self.keys_at or f"{self.url}/jwks"})
+
+    async def _elsewhere(self, request: web.Request) -> web.Response:
+        raise web.HTTPFound(request.query["to"])
 
     async def _jwks(self, _: web.Request) -> web.Response:
         self.fetched += 1

@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import aiohttp
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from passerelle.auth.jwks import keys_of
+from passerelle.auth.config import Issuer
+from passerelle.auth.jwks import PublishedKeys, keys_of
 from passerelle.auth.keyset import Key, KeySet, SourceFailed
 from passerelle.runtime.errors import BackendUnavailable
+from tests.certificates import certificate
 from tests.unit.auth.conftest import Auth, serving_auth
 from tests.unit.auth.idp import Idp, SigningKey
 
@@ -102,6 +105,34 @@ async def test_a_discovery_document_about_somebody_else(idp: Idp) -> None:
     async with serving_auth({"issuer": idp.url}) as auth:
         code, _ = await auth.refusal(idp.token())
         assert code is StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "insecure", "said"),
+    [
+        ("{plain}/jwks", False, "unsafe jwks_uri: http://"),
+        ("{safe}/elsewhere?to={plain}/jwks", False, "redirects to an unsafe address: http://"),
+        ("ftp://127.0.0.1/jwks", True, "unsafe jwks_uri: ftp://"),
+        ("file:///etc/keys.json", True, "unsafe jwks_uri: file://"),
+        ("{safe}/elsewhere?to={safe}/jwks", False, None),
+        ("{plain}/jwks", True, None),
+    ],
+)
+async def test_where_an_https_issuer_may_lead(
+    idp: Idp, tmp_path: Path, leads_to: str, insecure: bool, said: str | None
+) -> None:
+    safe, shown = Idp(), certificate(["127.0.0.1"])
+    safe.tls = shown.served(tmp_path)
+    http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=shown.trusted))
+    async with safe.serving(), http:
+        safe.keys_at = leads_to.format(plain=idp.url, safe=safe.url)
+        issuer = Issuer(issuer=safe.url, audience=("a",), insecure_http=insecure)
+        if said is None:
+            assert await PublishedKeys(http, issuer).keys()
+            return
+        with pytest.raises(SourceFailed, match=said):
+            await PublishedKeys(http, issuer).keys()
+        assert "redirects" in said or not idp.fetched
 
 
 async def test_keys_in_a_file_for_tokens_of_any_issuer(tmp_path: Path) -> None:

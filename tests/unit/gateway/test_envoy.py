@@ -1,5 +1,6 @@
 """The rendered configuration: complete, made from the contracts, taken by the real Envoy, and without secrets."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -10,7 +11,10 @@ import pytest
 
 from passerelle.gateway import envoy
 from passerelle.gateway.contracts import Binding, Method, methods
+from passerelle.gateway.envoy_door import Door
 from passerelle.runtime.config import ConfigError, SiteBase, site_model
+from tests.certificates import certificate
+from tests.unit.auth.idp import Idp
 
 SITE = """
 services:
@@ -182,3 +186,20 @@ def test_envoy_verifies_what_it_can_get_the_keys_of(tmp_path: Path) -> None:
         [*envoy.command(file), "--mode", "validate"], capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "taken"),
+    [("{safe}/jwks", True), ("{plain}/jwks", False)],
+)
+async def test_envoy_reads_no_keys_over_plain_http_of_an_https_issuer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads_to: str, taken: bool
+) -> None:
+    safe, plain, shown = Idp(), Idp(), certificate(["127.0.0.1"])
+    safe.tls = shown.served(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    async with safe.serving(), plain.serving():
+        safe.keys_at = leads_to.format(safe=safe.url, plain=plain.url)
+        text = f"auth: {{issuers: [{{issuer: '{safe.url}', audience: [a]}}]}}"
+        door = await asyncio.to_thread(Door, parsed(text))
+    assert bool(door.clusters()) is taken

@@ -1,6 +1,7 @@
 """The `auth` section of the configuration file."""
 
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -96,6 +97,17 @@ class Issuer(Section):
     timeout: float = Field(
         default=5, gt=0, le=60, description="Reading its keys, with discovery, s."
     )
+
+    def may_read(self, address: str) -> bool:
+        """Whether keys may be read by way of `address`, to which discovery or a redirect leads.
+
+        From plain http only where the site says so, or on this machine for an issuer that is there, too.
+        """
+        scheme = urlsplit(address).scheme
+        if scheme != "http":
+            return scheme == "https"
+        begun = self.issuer or self.jwks_uri or ""
+        return self.insecure_http or not (begun.startswith("https:") or is_plain_http(address))
 
     @field_validator("issuer")
     @classmethod

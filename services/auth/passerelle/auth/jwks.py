@@ -57,8 +57,10 @@ class PublishedKeys:
         if document.get("issuer") != issuer:  # Discovery §4.3 demands it
             raise ValueError(f"its discovery document is about {document.get('issuer')!r}")
         address = document.get("jwks_uri")
-        if not isinstance(address, str) or urlsplit(address).scheme not in ("https", "http"):
-            raise ValueError("its discovery document has no usable jwks_uri")
+        if not isinstance(address, str):
+            raise ValueError("its discovery document has no jwks_uri")
+        if not self._issuer.may_read(address):
+            raise ValueError(f"its discovery document has an unsafe jwks_uri: {address}")
         return address
 
     async def _json(self, address: str) -> Mapping[str, Any]:
@@ -74,6 +76,9 @@ class PublishedKeys:
 
     async def _get(self, address: str) -> bytes:
         async with self._http.get(address, headers={"accept": "application/json"}) as reply:
+            for way in (*reply.history, reply)[1:]:
+                if not self._issuer.may_read(str(way.url)):
+                    raise ValueError(f"{address} redirects to an unsafe address: {way.url}")
             reply.raise_for_status()
             data = bytearray()
             async for chunk in reply.content.iter_any():

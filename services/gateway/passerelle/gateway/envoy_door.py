@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from passerelle.runtime.config import SiteBase
 
@@ -189,7 +189,7 @@ def _provider(issuer: Any, keys: Json) -> Json:
 
 def _keys(issuer: Any) -> Json | None:
     """How Envoy gets an issuer's keys; None when it cannot, so that `auth` judges that issuer's tokens."""
-    uri = issuer.jwks_uri or _discovered(str(issuer.issuer))
+    uri = issuer.jwks_uri or _discovered(issuer)
     if uri is None:
         return None
     parts = urlsplit(uri)
@@ -220,14 +220,20 @@ def _local(path: Path) -> Json | None:
     return {"local_jwks": {"inline_string": text}}
 
 
-def _discovered(issuer: str) -> str | None:
+class _StayingThere(HTTPRedirectHandler):
+    """Follows no redirect: where it leads might not be safe, and Discovery §4.2 knows none."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """No request for where it leads."""
+
+
+def _discovered(settings: Any) -> str | None:
     """The address of an issuer's keys (OpenID Connect Discovery 1.0 §4), asked for once and briefly."""
+    issuer = str(settings.issuer)
     address = issuer.rstrip("/") + "/.well-known/openid-configuration"
+    request = Request(address, headers={"accept": "application/json"})  # noqa: S310  # http(s), as configured
     try:
-        with urlopen(  # noqa: S310  # the configuration takes https:// and http:// only
-            Request(address, headers={"accept": "application/json"}),  # noqa: S310
-            timeout=_DISCOVERY_SECONDS,
-        ) as reply:
+        with build_opener(_StayingThere).open(request, timeout=_DISCOVERY_SECONDS) as reply:
             document = json.loads(reply.read(_MAX_DOCUMENT))
     except (URLError, OSError, ValueError) as error:
         log.warning("no discovery document of %s: %s", issuer, error)
@@ -235,7 +241,7 @@ def _discovered(issuer: str) -> str | None:
     uri = document.get("jwks_uri") if isinstance(document, dict) else None
     if not isinstance(uri, str) or document.get("issuer") != issuer:
         return None
-    return uri if urlsplit(uri).scheme in ("https", "http") else None
+    return uri if settings.may_read(uri) else None
 
 
 def _cluster_name(uri: str) -> str:
