@@ -1,4 +1,4 @@
-"""Records `recorded/slurm` anew, as root on a machine where Slurm runs and has the users alice and bob.
+"""Records `recorded/slurm-22.05` anew, as root on a machine where Slurm runs and has the users alice and bob.
 
     python -m tests.conformance.record_slurm [id of a job that slurmctld has forgotten]
 
@@ -23,7 +23,7 @@ from passerelle.runtime.errors import ApiError
 from tests.conformance.recordings import Recording, mark_of, marked
 from tests.lines import line_of
 
-DIRECTORY = Path(__file__).parent / "recorded" / "slurm"
+DIRECTORY = Path(__file__).parent / "recorded" / "slurm-22.05"
 HOSTILE_NAME = "a|b=c \"q\" 's'\nJobId=1 JobName=forged\t日本"
 SLEEP = "#!/bin/bash\nsleep 900\n"
 

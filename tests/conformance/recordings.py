@@ -1,14 +1,15 @@
 """What commands answered on a real system, kept as files, and a `Shell` that answers from them.
 
-A recording is a text file: a header of `# key: value` lines (`system`, with version; `date`; `argv`, a JSON list;
-`status`), an empty line, stdout, and, where there is any, a line `--- stderr` and stderr. `{mark}` stands for a word
-that a plugin makes up anew for each command.
+A recording is a header of `# key: value` lines (`system`, with version; `date`; `argv`, a JSON list; `status`; and
+where it matters the `state` of the system), an empty line, stdout, and, where there is any, a line `--- stderr` and
+stderr. A file holds one, or several with a line `=====` between them. `{mark}` stands for a word that a plugin makes up
+anew for each command.
 """
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import dropwhile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.lines import line_of
 
 MARK = re.compile("\x1f[0-9a-f]{12}\x1f")
 _STDERR = "\n--- stderr\n"
+_NEXT = "\n=====\n"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Recording:
     date: str
     argv: tuple[str, ...]
     output: Output
+    state: str = ""
+    """What was so when it was recorded, in words."""
 
     def write(self, file: Path) -> None:
         """Write it to a file."""
@@ -40,14 +44,25 @@ class Recording:
         stderr = _STDERR + self.output.stderr if self.output.stderr else ""
         file.write_text(f"{text}\n{self.output.stdout}{stderr}")
 
+    def result(self, command: Command[T]) -> T:
+        """What `command` makes of the answer, as if it had been asked."""
+        stdout = self.output.stdout.replace("{mark}", mark_of(command.argv))
+        return command.result(replace(self.output, stdout=stdout))
+
     @classmethod
-    def read(cls, file: Path) -> "Recording":
-        """The recording in a file."""
-        header, _, rest = file.read_text().partition("\n\n")
+    def read(cls, text: str) -> "Recording":
+        """The recording in a text."""
+        header, _, rest = text.partition("\n\n")
         stdout, _, stderr = rest.partition(_STDERR)
         found = dict(line.removeprefix("# ").split(": ", 1) for line in header.splitlines())
         output = Output(int(found["status"]), stdout, stderr)
-        return cls(found["system"], found["date"], tuple(json.loads(found["argv"])), output)
+        argv = tuple(json.loads(found["argv"]))
+        return cls(found["system"], found["date"], argv, output, found.get("state", ""))
+
+
+def recordings(file: Path) -> list[Recording]:
+    """The recordings in a file, in order."""
+    return [Recording.read(text) for text in file.read_text().split(_NEXT)]
 
 
 def marked(argv: tuple[str, ...]) -> tuple[str, ...]:
@@ -74,15 +89,12 @@ def mark_of(argv: tuple[str, ...]) -> str:
 class ReplayShell:
     """Answers every command as it was answered when recorded; a command that was not recorded is an error."""
 
-    def __init__(self, directory: Path) -> None:
-        found = [Recording.read(file) for file in sorted(directory.glob("*.txt"))]
-        self._outputs: Mapping[tuple[str, ...], Output] = {marked(r.argv): r.output for r in found}
+    def __init__(self, found: Iterable[Recording]) -> None:
+        self._found: Mapping[tuple[str, ...], Recording] = {marked(one.argv): one for one in found}
         self.lines: list[str] = []
         """The command lines that were run."""
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`."""
         self.lines.append(line_of(command))
-        output = self._outputs[marked(command.argv)]
-        stdout = output.stdout.replace("{mark}", mark_of(command.argv))
-        return command.result(Output(output.status, stdout, output.stderr))
+        return self._found[marked(command.argv)].result(command)

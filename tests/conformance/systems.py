@@ -9,12 +9,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
 from passerelle.runtime.config import Plugin
 from passerelle.runtime.plugins import make
-from tests.conformance.recordings import ReplayShell
+from tests.conformance.recordings import ReplayShell, recordings
 from tests.unit.compute.local_shell import LocalShell
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -39,8 +40,10 @@ class Prepared:
 @asynccontextmanager
 async def slurm(directory: Path) -> AsyncIterator[Prepared]:
     """Slurm 22.05, recorded."""
-    shell = ReplayShell(RECORDED / "slurm")
-    jobs = json.loads((RECORDED / "slurm" / "jobs.json").read_text())
+    recorded = RECORDED / "slurm-22.05"
+    found = [recordings(file) for file in sorted(recorded.glob("*.txt"))]
+    shell = ReplayShell(chain.from_iterable(found))
+    jobs = json.loads((recorded / "jobs.json").read_text())
     scheduler: Scheduler = make("passerelle.schedulers", "slurm", Plugin(type="slurm"), shell)
     yield Prepared(scheduler, "alice", jobs, "#!/bin/bash\necho hello\n", shell.lines)
 

@@ -24,9 +24,9 @@ from passerelle.runtime.errors import (
 
 _Kind = type[ApiError]
 
-# How Slurm's programs begin a line of their own.
+# How Slurm's programs begin a line of their own; getopt puts the path before a program's name.
 _OWN = re.compile(
-    r"(?:sacct|sacctmgr|sbatch|scancel|scontrol|sinfo|squeue|srun): "
+    r"(?:/\S+/)?(?:sacct|sacctmgr|sbatch|scancel|scontrol|sinfo|squeue|srun): "
     r"|slurm_\w+(?: error)?: |scontrol_print_job error: |job script retrieval failed: "
     r"|Job \S+ not found$|Slurm accounting storage is disabled$"
     r"|You are not running a supported accounting_storage plugin$"
@@ -116,6 +116,7 @@ _REASONS: Mapping[str, _Kind] = {
     **_each(NotFound, "Invalid job id specified"),
     **_each(
         FailedPrecondition,
+        "Cannot cancel scrontab jobs without --cron flag.",
         "Job has already finished",
         "Job is in held state, pending scheduler release",
         "Job is not running",
