@@ -1,10 +1,12 @@
 """Background checks: hysteresis, what a failure says about logging in, and that nothing hangs."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from passerelle.gateway.health import SystemChecks
 from passerelle.gateway.systems import Directory, Health, Service
@@ -71,6 +73,29 @@ class Watched:
 
     def break_all(self, error: Exception) -> None:
         self.answers.broken = dict.fromkeys(("scheduler", "/home", "/scratch"), error)
+
+
+def measured(metric: str, **labels: str) -> float | None:
+    """A metric's value for the system under test."""
+    return REGISTRY.get_sample_value(metric, {"system": "daint", **labels})
+
+
+async def test_what_is_measured() -> None:
+    watched, began = Watched(), time.time()
+    await watched.round()
+    watched.answers.broken["/home"] = BackendError("I/O error")
+    await watched.round()
+    await watched.round()
+    found = {
+        path: measured("passerelle_system_healthy", check="filesystem", path=path)
+        for path in ("/home", "/scratch")
+    }
+    assert found == {"/home": 0, "/scratch": 1}
+    assert measured("passerelle_system_healthy", check="scheduler", path="") == 1
+    assert measured("passerelle_system_check_seconds", check="ssh", path="") is not None
+    checked = measured("passerelle_system_checked_timestamp_seconds")
+    assert checked is not None
+    assert began <= checked <= time.time()
 
 
 async def test_all_is_well() -> None:

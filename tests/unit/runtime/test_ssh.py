@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from prometheus_client import REGISTRY
 
 from passerelle.runtime import caller
 from passerelle.runtime.auth_client import SshCredential
@@ -237,6 +238,28 @@ async def test_a_wrong_host_key_is_shown_beside_the_configured_one(
     assert f"showed ssh-ed25519 {shown}; configured: ssh-ed25519 {other.get_fingerprint()}" in text
 
 
+def measured(metric: str, **labels: str) -> float:
+    """A metric's value for the system under test; 0 before it has one."""
+    return REGISTRY.get_sample_value(metric, {"system": "lab", **labels}) or 0
+
+
+async def test_connections_are_counted(server: Server, keys: Keys) -> None:
+    def connects(outcome: str) -> float:
+        return measured("passerelle_ssh_connects_total", outcome=outcome)
+
+    before = connects("ok"), connects("login_refused")
+    system = system_for(server, max_connections=7)
+    async with SshPool({"lab": system}, keys).sweeping() as pool:
+        assert await SystemShell(pool, system, timeout=5).run(echo("x")) == "x|"
+        assert measured("passerelle_ssh_connections") == 1
+        assert measured("passerelle_ssh_connections_limit") == 7
+    async with SshPool({"lab": system}, Keys()).sweeping() as pool:
+        with pytest.raises(ConnectionFailed):
+            await pool.connection("lab")
+    assert measured("passerelle_ssh_connections") == 0
+    assert (connects("ok"), connects("login_refused")) == (before[0] + 1, before[1] + 1)
+
+
 async def test_a_refused_login_names_the_certificate(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -275,10 +298,14 @@ async def test_a_full_queue_says_when_to_come_back(server: Server, keys: Keys) -
     async with SshPool({"lab": system}, keys).sweeping() as pool:
         shell = SystemShell(pool, system, timeout=5)
         slow = [asyncio.create_task(shell.run(Command(("sleep", "0.5"), str))) for _ in range(5)]
+        async with asyncio.timeout(10):
+            while measured("passerelle_calls_waiting") < 2:
+                await asyncio.sleep(0.01)
         ended = await asyncio.gather(*slow, return_exceptions=True)
         refused = [error for error in ended if isinstance(error, Overloaded)]
         assert 1 <= len(refused) <= 3
         assert refused[0].retry_after
+        assert measured("passerelle_calls_waiting") == 0
         assert await shell.run(echo("next")) == "next|"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 from google.rpc import status_pb2
+from prometheus_client import Counter
 
 from passerelle.auth.failures import Failures
 from passerelle.auth.tokens import Tokens
@@ -18,6 +19,11 @@ from passerelle.edge import external_auth_pb2_grpc as pb_grpc
 from passerelle.runtime import audit, caller
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
 from passerelle.runtime.stages import NATIVE_PATHS, REST_SURFACE, bearer, rest_answer
+
+LIMITED = Counter(
+    "passerelle_door_limited_total",
+    "Requests answered 429, because their address showed too many tokens that are none.",
+)
 
 _Http = pb.AttributeContext.HttpRequest
 _REPLACE = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
@@ -47,6 +53,7 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
         if seconds is None:
             _write(error, http, address)
             return error
+        LIMITED.inc()
         busy = Overloaded("Too many requests with no valid access token; try again later.")
         busy.retry_after = seconds
         return busy

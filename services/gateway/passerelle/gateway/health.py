@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from prometheus_client import Gauge
+
 from passerelle.gateway.systems import Directory, Health, Service
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import (
@@ -22,6 +24,20 @@ from passerelle.runtime.errors import (
 )
 
 log = logging.getLogger(__name__)
+
+HEALTHY = Gauge(
+    "passerelle_system_healthy",
+    "1 when a check of a system finds it healthy, else 0; `path` is a filesystem's.",
+    ["system", "check", "path"],
+)
+CHECK_SECONDS = Gauge(
+    "passerelle_system_check_seconds", "How long the last check took.", ["system", "check", "path"]
+)
+CHECKED = Gauge(
+    "passerelle_system_checked_timestamp_seconds",
+    "When the last round of checks ended, since the epoch; 0 before the first.",
+    ["system"],
+)
 
 _CONFIRM = 5.0  # seconds at most until a failure is looked at again, before it counts as one
 
@@ -79,6 +95,7 @@ class SystemChecks:
         self._directory = directory
         self._failures: Counter[tuple[Service, str | None]] = Counter()
         self._known: dict[tuple[Service, str | None], bool] = {}
+        CHECKED.labels(system.name)  # shown before the first round has ended, too
 
     async def run(self) -> None:
         """Check until cancelled, at the system's interval give or take a tenth."""
@@ -100,6 +117,7 @@ class SystemChecks:
         scheduler, *filesystems = outcomes
         health = [self._judge(o) for o in (scheduler, _ssh(outcomes), *filesystems)]
         self._directory.record(system.name, health)
+        self._measure(health)
         for found in health:
             self._log_change(found)
 
@@ -141,6 +159,13 @@ class SystemChecks:
             checked=outcome.began,
             latency=outcome.latency,
         )
+
+    def _measure(self, health: Sequence[Health]) -> None:
+        for found in health:
+            labels = (self._system.name, str(found.service), found.path or "")
+            HEALTHY.labels(*labels).set(found.healthy)
+            CHECK_SECONDS.labels(*labels).set(found.latency)
+        CHECKED.labels(self._system.name).set_to_current_time()
 
     def _log_change(self, health: Health) -> None:
         """Log a verdict that is not the last one's; that all is well at the beginning is no news."""

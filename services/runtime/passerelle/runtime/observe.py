@@ -1,24 +1,12 @@
-"""Logs as JSON lines with the request id, and Prometheus metrics."""
+"""Logs as JSON lines with the request id."""
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from pythonjsonlogger.json import JsonFormatter
 
 from passerelle.runtime import audit, caller
-
-REQUESTS = Counter("passerelle_rpc_total", "RPCs answered.", ["method", "code"])
-OPEN = Gauge("passerelle_rpc_open", "RPCs being served now.", ["method"])
-SECONDS = Histogram(
-    "passerelle_rpc_seconds",
-    "Time from a request to the end of its answer.",
-    ["method"],
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60),
-)
 
 
 class _WithRequest(logging.Filter):
@@ -56,19 +44,3 @@ def _json(fields: str, service: str) -> JsonFormatter:
         static_fields={"service": service},
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
-
-
-@contextmanager
-def serving_metrics(address: str | None) -> Iterator[None]:
-    """Serve `/metrics` on `host:port` inside the block; nothing when `address` is None."""
-    if address is None:
-        yield
-        return
-    host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), addr=host)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from passerelle.runtime import sockets
 from passerelle.runtime.config import Endpoint, SiteBase
 from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.observe import serving_metrics
+from passerelle.runtime.metrics import serving_metrics
 from passerelle.runtime.serve import Register, serving
 from passerelle.runtime.stages import Authority, authorise, map_errors, observe
 

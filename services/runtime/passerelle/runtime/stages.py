@@ -15,7 +15,7 @@ from passerelle.runtime.access import broken_off, other_demands, system_of
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
 from passerelle.runtime.interceptors import Proceed, Rpc, Stage
-from passerelle.runtime.observe import OPEN, REQUESTS, SECONDS
+from passerelle.runtime.metrics import RPC_SECONDS, RPCS, RPCS_OPEN
 from passerelle.v1.access_pb2 import Access
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
     with (
         caller.bind_request(rpc.metadata.get("x-request-id", "")),
         audit.noting(rpc.about),
-        OPEN.labels(rpc.method).track_inprogress(),
+        RPCS_OPEN.labels(rpc.method).track_inprogress(),
     ):
         try:
             return await proceed()
@@ -60,8 +60,8 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
 
 
 def _record(rpc: Rpc, code: str, seconds: float) -> None:
-    REQUESTS.labels(rpc.method, code).inc()
-    SECONDS.labels(rpc.method).observe(seconds)
+    RPCS.labels(rpc.method, code).inc()
+    RPC_SECONDS.labels(rpc.method).observe(seconds)
     level = logging.DEBUG if code == "OK" else logging.INFO
     if log.isEnabledFor(level):
         extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4)}

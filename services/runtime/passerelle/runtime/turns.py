@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from passerelle.runtime.errors import Overloaded
+from passerelle.runtime.metrics import CALLS_WAITING
 
 
 class Turns:
@@ -24,7 +25,8 @@ class Turns:
             )
         self._room -= 1
         try:
-            await self._free.acquire()
+            with CALLS_WAITING.labels(self._system).track_inprogress():
+                await self._free.acquire()
         finally:
             self._room += 1
         try:

@@ -16,6 +16,7 @@ import asyncssh
 from passerelle.runtime.command import Output
 from passerelle.runtime.config import Ssh
 from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded, Unsupported
+from passerelle.runtime.metrics import SSH_CONNECTIONS
 from passerelle.runtime.ssh.bootstrap import FRAMES, LINE, Request
 from passerelle.runtime.ssh.program import (
     LOST,
@@ -198,10 +199,11 @@ class Connection:
                 await asyncio.shield(self._lost)
 
     async def _wait_closed(self) -> None:
-        await self._ssh.wait_closed()
-        for hop in reversed(self._route[:-1]):
-            hop.close()
-            await hop.wait_closed()
+        with SSH_CONNECTIONS.labels(self.system).track_inprogress():
+            await self._ssh.wait_closed()
+            for hop in reversed(self._route[:-1]):
+                hop.close()
+                await hop.wait_closed()
 
     def _failed(self) -> ConnectionFailed:
         return ConnectionFailed(

@@ -13,8 +13,9 @@ from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.command import Command, T
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded
+from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
 from passerelle.runtime.ssh.connection import Connection
-from passerelle.runtime.ssh.route import connect
+from passerelle.runtime.ssh.route import Outcome, connect
 
 _EXPIRY_MARGIN = 5.0  # seconds before a credential's end at which its connection takes no new calls
 
@@ -38,6 +39,10 @@ class SshPool:
         sweep_seconds: float = 5.0,
     ) -> None:
         self._systems = systems
+        for system in systems.values():
+            SSH_CONNECTIONS_LIMIT.labels(system.name).set(system.ssh.max_connections)
+            for outcome in Outcome:  # a counter that begins at its first event shows no increase
+                SSH_CONNECTS.labels(system.name, outcome)
         self._sweep_seconds = sweep_seconds
         self._credentials = credentials
         # One key pair a process; only the public half leaves it, to be certified for each user.

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import asyncssh
 from asyncssh.public_key import SSHOpenSSHCertificate
@@ -12,6 +13,7 @@ from asyncssh.public_key import SSHOpenSSHCertificate
 from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.config import Ssh, System
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
+from passerelle.runtime.metrics import SSH_CONNECTS
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,19 @@ _CIPHERS = (
     "aes128-ctr",
 )
 _FORBIDDEN = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+
+
+class Outcome(StrEnum):
+    """What became of an attempt to connect and log in."""
+
+    OK = "ok"
+    NO_ANSWER = "no_answer"
+    UNREACHABLE = "unreachable"
+    UNKNOWN_NAME = "unknown_name"
+    NO_SSH = "no_ssh"
+    HOST_KEY = "host_key"
+    LOGIN_REFUSED = "login_refused"
+    FORWARDING_REFUSED = "forwarding_refused"
 
 
 @dataclass
@@ -72,6 +87,7 @@ async def connect(
         if isinstance(error, OSError | asyncssh.Error):
             raise _explained(system, hop, credential, error) from None
         raise
+    SSH_CONNECTS.labels(system.name, Outcome.OK).inc()
     return tuple(route)
 
 
@@ -104,7 +120,8 @@ async def _open(
 
 def _explained(system: System, hop: _Hop, credential: SshCredential, error: Exception) -> ApiError:
     """What a failed connection means to the caller; an operator finds in the log what to mend."""
-    why, cause = _why(system, hop, credential, error)
+    outcome, why, cause = _why(system, hop, credential, error)
+    SSH_CONNECTS.labels(system.name, outcome).inc()
     log.warning(
         "cannot connect to the %s of system %s, %s:%d: %s",
         *(hop.name, system.name, hop.host, hop.port, cause),
@@ -117,33 +134,37 @@ def _explained(system: System, hop: _Hop, credential: SshCredential, error: Exce
     )
 
 
-def _why(system: System, hop: _Hop, credential: SshCredential, error: Exception) -> tuple[str, str]:
-    """For the caller, and for the log."""
+def _why(
+    system: System, hop: _Hop, credential: SshCredential, error: Exception
+) -> tuple[Outcome, str, str]:
+    """For metrics; for the caller; and for the log."""
     told = str(error) or type(error).__name__
+    silent = f"its {hop.name} does not answer"
     match error:
         case TimeoutError():
-            return f"its {hop.name} does not answer", "no answer in time"
+            return Outcome.NO_ANSWER, silent, "no answer in time"
         case asyncssh.HostKeyNotVerifiable():
             of = "its host key" if hop.name == "login node" else f"the host key of its {hop.name}"
-            return f"{of} is not the configured one", _keys(system.ssh, hop, told)
+            return Outcome.HOST_KEY, f"{of} is not the configured one", _keys(system.ssh, hop, told)
         case asyncssh.PermissionDenied():
             at = "" if hop.name == "login node" else f" by its {hop.name}"
             cause = f"login refused; {_shown_credential(credential)}; see the log of its sshd"
-            return f"the login was refused{at}", cause
+            return Outcome.LOGIN_REFUSED, f"the login was refused{at}", cause
         case asyncssh.ChannelOpenError() if error.code == _FORBIDDEN:
+            why = "its jump host does not let us through to the login node"
             needs = "certificates need extensions: [port-forwarding], its sshd AllowTcpForwarding"
             cause = f"the jump host {system.ssh.proxy_host} refuses forwarding ({told}); {needs}"
-            return "its jump host does not let us through to the login node", cause
+            return Outcome.FORWARDING_REFUSED, why, cause
         case asyncssh.ChannelOpenError():
-            return f"its {hop.name} cannot be reached from its jump host", told
+            return Outcome.UNREACHABLE, f"its {hop.name} cannot be reached from its jump host", told
         case socket.gaierror():
-            return f"the name of its {hop.name} does not resolve", told
+            return Outcome.UNKNOWN_NAME, f"the name of its {hop.name} does not resolve", told
         case ConnectionRefusedError():
-            return f"its {hop.name} refuses connections", told
+            return Outcome.UNREACHABLE, f"its {hop.name} refuses connections", told
         case ConnectionResetError() | asyncssh.ProtocolError() | asyncssh.ConnectionLost():
             cause = f"{told}; is it an SSH server, and does it take more connections?"
-            return f"its {hop.name} does not speak SSH with us", cause
-    return f"its {hop.name} does not answer", told
+            return Outcome.NO_SSH, f"its {hop.name} does not speak SSH with us", cause
+    return Outcome.UNREACHABLE, silent, told
 
 
 def _keys(settings: Ssh, hop: _Hop, told: str) -> str:
