@@ -20,6 +20,7 @@ EXPECTED = (
     "pyfirecrest",
     "AiiDA",
     "embedded stack",
+    "promtool",
 )
 """What a complete run exercises."""
 

@@ -20,7 +20,9 @@ from typing import IO, Any
 
 import httpx
 import pytest
+import yaml
 
+from passerelle.gateway import embedded
 from tests import real
 from tests.cluster import Cluster
 from tests.compat.original import firecrest_configuration, free_port
@@ -62,6 +64,13 @@ def _ready(said: IO[str], words: IO[str]) -> dict[str, Any]:
         words.seek(0)
         raise RuntimeError("passerelle up failed: " + "".join(words.readlines()[-12:]))
     return dict(json.loads(line))
+
+
+def written_embedded(port: int, state: Path) -> dict[str, Any]:
+    """The embedded default's configuration for `port`, with its keys below the directory `state`, to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(state))
+        return dict(yaml.safe_load(embedded.prepare(port).read_text()))
 
 
 @contextmanager
