@@ -238,26 +238,26 @@ async def test_a_wrong_host_key_is_shown_beside_the_configured_one(
     assert f"showed ssh-ed25519 {shown}; configured: ssh-ed25519 {other.get_fingerprint()}" in text
 
 
-def measured(metric: str, **labels: str) -> float:
-    """A metric's value for the system under test; 0 before it has one."""
-    return REGISTRY.get_sample_value(metric, {"system": "lab", **labels}) or 0
+def measured(metric: str, system: str, **labels: str) -> float | None:
+    """A metric's value for a system, which no other test may use."""
+    return REGISTRY.get_sample_value(metric, {"system": system, **labels})
 
 
 async def test_connections_are_counted(server: Server, keys: Keys) -> None:
-    def connects(outcome: str) -> float:
-        return measured("passerelle_ssh_connects_total", outcome=outcome)
-
-    before = connects("ok"), connects("login_refused")
-    system = system_for(server, max_connections=7)
-    async with SshPool({"lab": system}, keys).sweeping() as pool:
+    system = system_for(server, max_connections=7).model_copy(update={"name": "counted"})
+    async with SshPool({"counted": system}, keys).sweeping() as pool:
         assert await SystemShell(pool, system, timeout=5).run(echo("x")) == "x|"
-        assert measured("passerelle_ssh_connections") == 1
-        assert measured("passerelle_ssh_connections_limit") == 7
-    async with SshPool({"lab": system}, Keys()).sweeping() as pool:
+        assert measured("passerelle_ssh_connections", "counted") == 1
+        assert measured("passerelle_ssh_connections_limit", "counted") == 7
+    async with SshPool({"counted": system}, Keys()).sweeping() as pool:
         with pytest.raises(ConnectionFailed):
-            await pool.connection("lab")
-    assert measured("passerelle_ssh_connections") == 0
-    assert (connects("ok"), connects("login_refused")) == (before[0] + 1, before[1] + 1)
+            await pool.connection("counted")
+    assert measured("passerelle_ssh_connections", "counted") == 0
+    connects = {
+        outcome: measured("passerelle_ssh_connects_total", "counted", outcome=outcome)
+        for outcome in ("ok", "login_refused", "host_key")
+    }
+    assert connects == {"ok": 1, "login_refused": 1, "host_key": 0}
 
 
 async def test_a_refused_login_names_the_certificate(
@@ -294,18 +294,18 @@ async def test_a_jump_host_that_lets_nobody_through_says_so(
 
 
 async def test_a_full_queue_says_when_to_come_back(server: Server, keys: Keys) -> None:
-    system = system_for(server, max_channels=1, max_waiting=2)
-    async with SshPool({"lab": system}, keys).sweeping() as pool:
+    system = system_for(server, max_channels=1, max_waiting=2).model_copy(update={"name": "full"})
+    async with SshPool({"full": system}, keys).sweeping() as pool:
         shell = SystemShell(pool, system, timeout=5)
         slow = [asyncio.create_task(shell.run(Command(("sleep", "0.5"), str))) for _ in range(5)]
         async with asyncio.timeout(10):
-            while measured("passerelle_calls_waiting") < 2:
+            while measured("passerelle_calls_waiting", "full") != 2:
                 await asyncio.sleep(0.01)
         ended = await asyncio.gather(*slow, return_exceptions=True)
         refused = [error for error in ended if isinstance(error, Overloaded)]
         assert 1 <= len(refused) <= 3
         assert refused[0].retry_after
-        assert measured("passerelle_calls_waiting") == 0
+        assert measured("passerelle_calls_waiting", "full") == 0
         assert await shell.run(echo("next")) == "next|"
 
 
