@@ -426,6 +426,70 @@ async def test_requests_that_are_no_http(stack: Stack, request_line: bytes, stat
     assert set(json.loads(body)) == set(profile_error(""))
 
 
+_SUBMIT = b"POST /compute/daint/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
+_CHUNKED = _SUBMIT + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (_CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", 201),
+        (_CHUNKED + b"2\r\n{}XX\r\n0\r\n\r\n", 400),
+        (_CHUNKED + b"2\n{}\n0\n\n", 400),
+        (_CHUNKED + b"2;a=b\n{}\r\n0\r\n\r\n", 400),
+        (_CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n", 400),
+        (_CHUNKED + b"ffffffffffffffff2\r\n{}\r\n0\r\n\r\n", 400),
+        (_SUBMIT + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (_SUBMIT + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+        (_SUBMIT + b"Content-Length: 2, 2\r\n\r\n{}", 400),
+        (_SUBMIT + b"Content-Length: +2\r\n\r\n{}", 400),
+        (_SUBMIT + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (_SUBMIT + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
+        (_SUBMIT + b"X-A : b\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (_SUBMIT + b"X-A: b\0\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (_SUBMIT + b"Upgrade: websocket\r\nConnection: upgrade\r\n\r\n", 403),
+    ],
+)
+async def test_where_a_request_ends_is_beyond_doubt(
+    stack: Stack, request_bytes: bytes, status: int
+) -> None:
+    """Whatever two programs could read differently is refused, in the shape of the surface."""
+    head, body = await _said_to(stack, request_bytes)
+    assert int(head.split()[1]) == status
+    assert status == 201 or set(json.loads(body)) == set(profile_error(""))
+
+
+async def test_a_folded_line_is_one_value(stack: Stack) -> None:
+    """As RFC 9112 §5.2 has it: each fold becomes a space."""
+    _, body = await _said_to(
+        stack,
+        b"GET /status/systems HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
+        b"X-A: b\r\n  x-passerelle-client: c\r\n\r\n",
+    )
+    seen = json.loads(body)["metadata"]
+    assert seen["x-a"].split() == ["b", "x-passerelle-client:", "c"]
+    assert seen["x-passerelle-client"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("token", [b"", b"Authorization: Bearer alice\r\n"])
+async def test_nobody_gets_a_tunnel(stack: Stack, token: bytes) -> None:
+    head, _ = await _said_to(stack, b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n" + token + b"\r\n")
+    assert int(head.split()[1]) == 405
+    assert "script log" not in stack.log.read_text()
+
+
+async def _said_to(stack: Stack, request: bytes) -> tuple[bytes, bytes]:
+    """The head and body of the first answer to `request`, which may leave its connection open."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+    async with asyncio.timeout(20):
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        body = await reader.readexactly(int(length[1]) if length else 0)
+    writer.transport.abort()
+    return head, body
+
+
 async def test_a_service_that_does_not_answer(http: httpx.AsyncClient) -> None:
     reply = await http.get("/compute/daint/jobs/slow", timeout=30)
     assert reply.status_code == 504

@@ -147,7 +147,7 @@ async def test_an_error_over_grpc_web(stack: Stack) -> None:
 async def test_who_has_no_valid_token_is_told_so(
     stack: Stack, channel: grpc.aio.Channel, token: dict[str, str], said: str
 ) -> None:
-    """In the words and with the reason of the services; over gRPC-Web, too."""
+    """In the words and with the reason of the services."""
     stub: compute_pb2_grpc.ComputeServiceAsyncStub = compute_pb2_grpc.ComputeServiceStub(channel)
     metadata = tuple((key.lower(), value) for key, value in token.items())
     with pytest.raises(grpc.aio.AioRpcError) as error:
@@ -159,8 +159,24 @@ async def test_who_has_no_valid_token_is_told_so(
     assert status.details[0].Unpack(info)
     assert info.reason == "UNAUTHENTICATED"
 
-    web = {**token, "content-type": "application/grpc-web+proto"}
-    async with httpx.AsyncClient(base_url=stack.url, headers=web) as client:
-        reply = await client.post(USER_INFO, content=b"\0\0\0\0\0")
-    assert (reply.status_code, reply.headers["grpc-status"]) == (401, "16")
-    assert reply.headers["grpc-message"] == said
+
+@pytest.mark.parametrize("kind", ["application/grpc-web+proto", "application/grpc-web-text"])
+@pytest.mark.parametrize(
+    ("token", "path", "status", "said"),
+    [
+        ({}, USER_INFO, "16", "Not authenticated"),
+        ({"Authorization": "Bearer bob"}, USER_INFO, "16", "Access token is invalid."),
+        (TOKEN, "/passerelle.v1.ComputeService/Nope", "12", "Not Found"),
+    ],
+)
+async def test_refusals_over_grpc_web(
+    stack: Stack, kind: str, token: dict[str, str], path: str, status: str, said: str
+) -> None:
+    """In fields, as its clients read them: any other HTTP status is a broken connection to some."""
+    frame = b"AAAAAAA=" if "text" in kind else b"\0\0\0\0\0"
+    async with httpx.AsyncClient(base_url=stack.url, headers=token) as client:
+        reply = await client.post(path, content=frame, headers={"content-type": kind})
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert reply.headers["content-type"].startswith("application/grpc-web")
+    assert (reply.headers["grpc-status"], reply.headers["grpc-message"]) == (status, said)
+    assert reply.headers["grpc-status-details-bin"]

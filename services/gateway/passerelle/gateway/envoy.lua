@@ -74,6 +74,10 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   take_request_id(headers)
+  if not headers:get(":path") then  -- CONNECT: a tunnel to somewhere, which would stay open
+    handle:respond({ [":status"] = "405" }, "")
+    return
+  end
   local host = headers:get(":authority")
   if not host or not host:find("^[%w%-._:%[%]]+$") then  -- such as two of them
     handle:respond({ [":status"] = "400" }, "The Host header is no name of a host.")
@@ -124,9 +128,25 @@ local function replace_body(handle, text)
   if body then body:setBytes(text) end
 end
 
+-- gRPC-Web has the status of a call in fields, too, and takes every HTTP status but 200 for a broken connection. To gRPC
+-- itself Envoy answers so already; to gRPC-Web it does not, and what this filter answers itself its own filter never sees.
+local REFUSED = { ["400"] = "3", ["401"] = "16" }
+
+local function as_grpc_web(handle, headers)
+  local status = headers:get(":status")
+  if status == "200" then return end
+  if not headers:get("grpc-status") then
+    headers:replace("grpc-status", REFUSED[status] or "2")
+    headers:replace("content-type", "application/grpc-web+proto")
+  end
+  headers:replace(":status", "200")
+  headers:remove("content-length")
+  replace_body(handle, "")
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
-  if handle:streamInfo():dynamicMetadata():get(GRPC) then return end
+  if handle:streamInfo():dynamicMetadata():get(GRPC) then return as_grpc_web(handle, headers) end
   local status = headers:get(":status")
   local code, body = headers:get("x-http-code"), headers:get("x-error-body")
   local grpc_status, length = headers:get("grpc-status"), headers:get("x-content-length")

@@ -84,10 +84,15 @@ def render(site: SiteBase) -> Json:
             ],
         },
         "overload_manager": envoy_limits.of_memory(gateway),
+        "layered_runtime": {"layers": [{"name": "strict", "static_layer": _STRICT}]},
     }
     if gateway.admin:
         config["admin"] = {"address": _address(gateway.admin)}
     return config
+
+
+# What Envoy would still read, although it says where a body ends in a way of its own.
+_STRICT = {"envoy.reloadable_features.strict_chunk_parsing": True}
 
 
 def _address(text: str) -> Json:
@@ -239,8 +244,8 @@ def _filters(gateway: GatewaySection, door: Door) -> list[Json]:
             "header_mutation.v3.HeaderMutation",
             mutations=_reply_headers(gateway),
         ),
-        _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
+        _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         *door.filters(),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter(

@@ -53,6 +53,7 @@ _CAUSES = (
     _Cause(503, errors.BackendUnavailable("The auth service is not available."), flags=_JUDGED),
     _Cause(400, errors.InvalidArgument(f"The request cannot be read. {_SAID}")),
     _Cause(401, errors.Unauthenticated.without_token()),
+    _Cause(403, errors.Forbidden("This gateway offers no upgrade to another protocol.")),
     _Cause(404, errors.NotFound("Not Found")),
     _Cause(405, _MethodNotAllowed("Method Not Allowed")),
     _Cause(408, errors.DeadlineExceeded("The request did not arrive in time.")),
@@ -63,6 +64,7 @@ _CAUSES = (
     _Cause(429, errors.Overloaded("Too many requests with no valid access token.")),
     _Cause(431, errors.InvalidArgument("The request headers, or the URL, are too large.")),
     _Cause(500, errors.ApiError("Internal error.")),
+    _Cause(501, errors.Unsupported("Of transfer codings, only chunked is read.")),
     # Too long a body to be sent again to a service that is away, and a service that speaks no HTTP/2: it is away.
     _Cause(502, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
     _Cause(507, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
@@ -121,6 +123,7 @@ def _grpc_details(error: errors.ApiError) -> Iterator[Json]:
     if "%" not in error.detail:
         details = b64encode(error.proto().SerializeToString()).decode().rstrip("=")
         yield header("grpc-status-details-bin", details)
+        yield header("grpc-message", error.detail)
 
 
 def _native_body(cause: _Cause) -> Json:
