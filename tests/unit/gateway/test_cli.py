@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from passerelle.gateway import embedded
 from passerelle.gateway.cli import main
 from passerelle.gateway.config_reference import reference
+from passerelle.gateway.contracts import methods
+from passerelle.gateway.scopes import scopes
 
 TOP = Path(__file__).parents[3]
 EXAMPLES = sorted((TOP / "deploy" / "examples").glob("*.yaml"))
@@ -54,6 +56,7 @@ def site(directory: Path, text: str = SITE) -> str:
         ("config",),
         ("config", "check"),
         ("config", "reference"),
+        ("config", "scopes"),
         ("config", "import-firecrest"),
     ],
 )
@@ -79,6 +82,20 @@ def test_the_reference_is_fresh() -> None:
     assert (TOP / "docs" / "configuration.md").read_text() == reference(), (
         "run: passerelle config reference > docs/configuration.md"
     )
+
+
+def test_the_page_of_scopes_is_fresh() -> None:
+    assert (TOP / "docs" / "scopes.md").read_text() == scopes(), (
+        "run: passerelle config scopes > docs/scopes.md"
+    )
+
+
+def test_every_method_stands_under_its_scope() -> None:
+    sections = {part.partition("\n")[0]: part for part in scopes().split("\n## ")[1:]}
+    for method in (method for method in methods() if method.public):
+        found = [name for name, text in sections.items() if f"`{method.path[1:]}`" in text]
+        bare = "Without a token" if method.anyone else "With any valid token"
+        assert found == [f"`{method.scope}`" if method.scope else bare], method.path
 
 
 def test_the_reference_has_keys_types_and_defaults() -> None:

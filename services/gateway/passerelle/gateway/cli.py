@@ -151,6 +151,14 @@ def reference() -> None:
     click.echo(text(), nl=False)
 
 
+@config.command()
+def scopes() -> None:
+    """Print every scope and the methods that it opens, in Markdown."""
+    from passerelle.gateway.scopes import scopes as text
+
+    click.echo(text(), nl=False)
+
+
 @config.command("import-firecrest")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(

@@ -59,7 +59,8 @@ class Binding:
 class Method:
     """One RPC: `service` is its full name, `served_by` the process that serves it.
 
-    `public` ones are for clients; those that `anyone` may call want no token.
+    `public` ones are for clients; those that `anyone` may call want no token, of others it has to carry `scope`, and
+    the caller to have `relation` on the system, and those of `also` on the systems in other request fields.
     """
 
     service: str
@@ -67,6 +68,9 @@ class Method:
     served_by: str
     public: bool
     anyone: bool
+    scope: str
+    relation: str
+    also: tuple[tuple[str, str], ...]
     bindings: tuple[Binding, ...]
     client_streaming: bool
     server_streaming: bool
@@ -163,6 +167,9 @@ def _method(name: str, service: ServiceDescriptorProto, method: MethodDescriptor
         served_by=service.options.Extensions[access_pb2.served_by],
         public=access.audience in (access_pb2.Access.PUBLIC, access_pb2.Access.USER),
         anyone=access.audience == access_pb2.Access.PUBLIC,
+        scope=access.scope,
+        relation=access.relation,
+        also=tuple((also.field, also.relation) for also in access.also),
         bindings=tuple(bindings(method)),
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
