@@ -18,7 +18,7 @@ question: the configured authorizer (`auth.authorizer`) is asked for the relatio
 | looking only | {reading} |
 | the health checks' account (`probing.service_account`) | {probing} |
 
-The profile's transfers (`/filesystem/{{system}}/transfer/...`) run as jobs that are submitted in the caller's name: they
+The profile's transfers (`/filesystem/{{system}}/transfer/...`) run as jobs, submitted in the caller's name: they
 take `compute.read` and `compute.write` besides their own scope.
 
 *This page is generated from the contracts: `passerelle config scopes > docs/scopes.md`.*
