@@ -50,8 +50,8 @@ class Keys:
 
 
 @asynccontextmanager
-async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
-    """Serve commands and SFTP inside the block."""
+async def serving_ssh(authorised: asyncssh.SSHKey, *, sftp: bool = True) -> AsyncIterator[Server]:
+    """Serve commands inside the block, and SFTP where it is wanted."""
     server = Server()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     public = authorised.export_public_key().decode()
@@ -83,7 +83,7 @@ async def serving_ssh(authorised: asyncssh.SSHKey) -> AsyncIterator[Server]:
         server_host_keys=[host_key],
         authorized_client_keys=asyncssh.import_authorized_keys(public),
         process_factory=run,
-        sftp_factory=True,
+        sftp_factory=sftp,
         encoding=None,
     )
     server.port = acceptor.get_port()

@@ -1,4 +1,7 @@
-"""What every way to write a file keeps to, over the remote helper and over plain commands: whole or absent."""
+"""What every way to write a file keeps to: whole or absent.
+
+Over the remote helper and over plain commands, each with content over SFTP and without.
+"""
 
 import asyncio
 import errno
@@ -25,9 +28,10 @@ CREATE, APPEND = Terms(WriteMode.CREATE), Terms(WriteMode.APPEND)
 ANY_ID = "0123456789abcdef" * 2
 
 
-@pytest.fixture(params=[True, False], ids=["helper", "commands"])
+@pytest.fixture(params=["helper", "commands", "helper alone", "commands alone"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path, helper=request.param) as found:
+    helper, sftp = request.param.startswith("helper"), not request.param.endswith("alone")
+    async with remote(tmp_path, helper=helper, sftp=sftp) as found:
         yield found
 
 
@@ -342,7 +346,8 @@ async def _read(world: World, path: Path, *, change: bytes, offset: int = 0) -> 
     async with world.files.opened(str(path)) as file:
         async for chunk in file.chunks(offset, file.size - offset):
             if not got:
-                path.write_bytes(change)
+                with path.open("r+b") as there:
+                    there.write(change)
                 os.utime(path, ns=(0, time.time_ns()))
             got += chunk
     return got
@@ -364,8 +369,7 @@ async def test_a_part_of_a_growing_file_may_be_read(world: World, path: Path) ->
     assert await _read(world, path, change=bytes(4_000_001), offset=5) == bytes(3_999_995)
 
 
-async def test_a_file_that_is_replaced_is_read_as_it_was(world: World, path: Path) -> None:
-    content = os.urandom(4_000_000)
+async def _read_while_replaced(world: World, path: Path, content: bytes) -> bytes:
     path.write_bytes(content)
     got = b""
     async with world.files.opened(str(path)) as file:
@@ -373,7 +377,23 @@ async def test_a_file_that_is_replaced_is_read_as_it_was(world: World, path: Pat
             if not got:
                 await world.files.write(str(path), pieces(b"new"))
             got += chunk
-    assert got == content
+    return got
+
+
+async def test_a_file_that_is_replaced_is_read_as_it_was(path: Path) -> None:
+    content = os.urandom(4_000_000)
+    async with remote(path.parent) as world:
+        assert await _read_while_replaced(world, path, content) == content
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("helper", [True, False])
+async def test_without_sftp_a_file_that_is_replaced_is_told_as_changed(
+    path: Path, helper: bool
+) -> None:
+    async with remote(path.parent, helper=helper, sftp=False) as world:
+        with pytest.raises(Changed):
+            await _read_while_replaced(world, path, os.urandom(4_000_000))
     assert path.read_bytes() == b"new"
 
 

@@ -32,7 +32,7 @@ _WRAPPER = """#!/bin/bash
 case $SSH_ORIGINAL_COMMAND in internal-sftp*) echo Welcome; exec /usr/lib/openssh/sftp-server ;; esac
 bash -c "$SSH_ORIGINAL_COMMAND"
 """
-_REPLACED = ("Port", "ListenAddress", "PidFile", "AllowUsers", "MaxStartups")
+_REPLACED = ("Port", "ListenAddress", "PidFile", "AllowUsers", "MaxStartups", "Subsystem")
 READING = ("bash", "zsh", "tcsh", "fish")
 """Those that read a start-up file before each command."""
 
@@ -76,12 +76,19 @@ def login_with(shell: str) -> Login:
 
 
 @contextmanager
-def serving(cluster: Cluster, *, forced: bool = False) -> Iterator[Cluster]:
-    """A second sshd of the cluster, which lets every user in; one that forces a command lets no signals through."""
+def serving(
+    cluster: Cluster, *, forced: bool = False, sftp: str | None = "internal-sftp"
+) -> Iterator[Cluster]:
+    """A second sshd of the cluster, which lets every user in; one that forces a command lets no signals through.
+
+    `sftp` is its Subsystem of that name, if there is one.
+    """
     directory = Path(tempfile.mkdtemp(prefix="passerelle-sshd-"))
     directory.chmod(0o755)
     port, log = _free_port(), directory / "log"
     own = [f"Port {port}", "ListenAddress 127.0.0.1", "PidFile none", "MaxStartups 100"]
+    if sftp:
+        own.append(f"Subsystem sftp {sftp}")
     if forced:
         wrapper = directory / "wrapper"
         wrapper.write_text(_WRAPPER)

@@ -12,7 +12,7 @@ import pytest
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.command import Command
-from passerelle.runtime.errors import ApiError, BackendError, DeadlineExceeded, Unsupported
+from passerelle.runtime.errors import ApiError, BackendError, DeadlineExceeded
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from passerelle.storage.config import StorageSection
 from passerelle.storage.sessions import Sessions
@@ -152,13 +152,6 @@ async def test_start_up_files_that_do_not_end_are_named(cluster: Cluster) -> Non
             await shell_of(cluster, pool, timeout=0.3).run(touch)
         await asyncio.sleep(1.5)
     assert not (login.home / "TOUCHED").exists()
-
-
-async def test_sftp_that_cannot_be_had_says_so(forced: Cluster) -> None:
-    async with connected(forced, login_with("bash")) as pool:
-        with pytest.raises(Unsupported, match="no SFTP"):
-            await (await pool.connection("lab")).sftp()
-        assert await shell_of(forced, pool).run(Command(("printf", "x"), str)) == "x"
 
 
 async def test_a_users_own_variables(cluster: Cluster) -> None:

@@ -23,6 +23,7 @@ from passerelle.storage.checksums import Checksums
 from passerelle.storage.compute_messages import ComputeJobs
 from passerelle.storage.config import StorageSection
 from passerelle.storage.direct_transfers import Direct
+from passerelle.storage.files import Files
 from passerelle.storage.firecrest import FilesystemService
 from passerelle.storage.firecrest_transfer import TransferProfile
 from passerelle.storage.places import Place
@@ -54,7 +55,7 @@ class World:
 
     server: Server
     system: System
-    files: SystemFiles
+    files: Files
     pool: SshPool
     root: Path
     place: Place
@@ -70,30 +71,38 @@ async def remote(
     stall: float = 20,
     limit: int = 5 << 20,
     check_links: bool = True,
+    sftp: bool = True,
     **ssh: Any,
 ) -> AsyncIterator[World]:
     """A world around `root`; `ssh` are settings of the system's section of that name."""
     keys = Keys()
     settings = StorageSection(remote_helper=helper, stall_timeout=stall)
-    async with serving_ssh(keys.key) as server:
+    async with serving_ssh(keys.key, sftp=sftp) as server:
         system = _system(name, server, root, limit, ssh, check_links)
         async with SshPool({name: system}, keys).sweeping() as pool:
-            sessions, compute = Sessions(pool, system, settings), BashJobs()
-            files = SystemFiles(sessions)
-            jobs = TransferJobs(system, compute, PrivateFiles(sessions))
-            place = Place(
-                system=system,
-                files=files,
-                attributes=Attributes(sessions),
-                checksums=Checksums(sessions, files),
-                uploads=Uploads(sessions, settings),
-                archives=Archives(sessions),
-                tarballs=Tarballs(sessions, system.ssh.timeout.command),
-                trees=Trees(sessions, name),
-                jobs=jobs,
-                staging={},
-            )
-            yield World(server, system, files, pool, root, place, compute)
+            compute = BashJobs()
+            place = place_on(pool, system, settings, compute)
+            yield World(server, system, place.files, pool, root, place, compute)
+
+
+def place_on(
+    pool: SshPool, system: System, settings: StorageSection, compute: ComputeJobs | BashJobs
+) -> Place:
+    """What the storage service makes of a system that has no staging methods."""
+    sessions = Sessions(pool, system, settings)
+    files = SystemFiles(sessions)
+    return Place(
+        system=system,
+        files=files,
+        attributes=Attributes(sessions),
+        checksums=Checksums(sessions, files),
+        uploads=Uploads(sessions, settings),
+        archives=Archives(sessions),
+        tarballs=Tarballs(sessions, system.ssh.timeout.command),
+        trees=Trees(sessions, system.name),
+        jobs=TransferJobs(system, compute, PrivateFiles(sessions)),
+        staging={},
+    )
 
 
 def _system(

@@ -58,7 +58,7 @@ class Arrival:
         self, flags: str, attributes: asyncssh.SFTPAttrs, chunks: AsyncIterator[bytes]
     ) -> None:
         # block_size=0: every write is one request, so that the window is ours
-        opening = partial(self._session.sftp.open, self._part, flags, attributes, block_size=0)
+        opening = partial(self._session.client.open, self._part, flags, attributes, block_size=0)
         file = await open_file(self._session, self._do("open", opening))
         try:
             if flags != "xb":
@@ -78,7 +78,7 @@ class Arrival:
             await asyncio.shield(asyncio.create_task(self._settled(file, window)))
 
     async def _written(self, file: Any, chunks: AsyncIterator[bytes], window: "Window") -> None:
-        block = BLOCK if self._session.sftp.limits.max_write_len >= BLOCK else _SAFE_BLOCK
+        block = BLOCK if self._session.client.limits.max_write_len >= BLOCK else _SAFE_BLOCK
         start = self.end
         async for data in _recut(chunks, block):
             if len(window) == _WINDOW:
@@ -125,7 +125,7 @@ class Arrival:
 
     async def _full(self) -> bool:
         with suppress(ApiError):
-            statvfs = self._session.sftp.statvfs
+            statvfs = self._session.client.statvfs
             directory = os.path.dirname(self._part)
             return not (await self._session.do("access", self._path, statvfs, directory)).bavail
         return False

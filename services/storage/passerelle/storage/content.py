@@ -1,4 +1,4 @@
-"""Files read over SFTP, of any size, in constant memory: pipelined reads whose bytes are counted.
+"""Files read over SFTP, or what stands in for it, in constant memory: pipelined reads whose bytes are counted.
 
 A window of outstanding requests fills the line. asyncssh's own `get` and `put` do as much, but only into local files.
 """
@@ -18,6 +18,7 @@ import grpc
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.files import FileError, FileInfo, shown
+from passerelle.storage.operations_client import OperationsClient
 from passerelle.storage.remote.outcome import raw
 
 T = TypeVar("T")
@@ -41,19 +42,28 @@ _ERRNO: Mapping[type[asyncssh.SFTPError], int] = {
     asyncssh.SFTPInvalidFilename: errno.ENAMETOOLONG,
 }
 
+_BROKEN = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
+
+Client = asyncssh.SFTPClient | OperationsClient
+"""What content goes through: SFTP, or what stands in for it."""
+
+
+class SftpLost(ConnectionFailed):
+    """The SFTP session broke off, with its connection or without."""
+
 
 @dataclass(frozen=True)
 class Session:
-    """An SFTP session as content streams use it; `stall` is how long one step may take, in seconds."""
+    """A way to files as content streams use it; `stall` is how long one step may take, in seconds."""
 
-    sftp: asyncssh.SFTPClient
+    client: Client
     system: str
     stall: float
 
     async def do(
         self, step: str, path: str, request: Callable[..., Awaitable[T]], *arguments: Any
     ) -> T:
-        """Make one request, with its errors in our words: FileError, ConnectionFailed or DeadlineExceeded."""
+        """Make one request, with its errors in our words: FileError about `path`, SftpLost or DeadlineExceeded."""
         try:
             async with asyncio.timeout(self.stall):
                 return await request(*arguments)
@@ -61,18 +71,18 @@ class Session:
             raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
         except asyncssh.SFTPError as error:
             raise self._error(step, path, error) from None
+        except FileError as error:
+            raise FileError(step, path, error.errno) from None
         except (*LOST, OSError, asyncssh.Error):
             raise self._lost() from None
 
     def _error(self, step: str, path: str, error: asyncssh.SFTPError) -> ApiError:
-        if isinstance(error, asyncssh.SFTPConnectionLost | asyncssh.SFTPNoConnection):
+        if isinstance(error, _BROKEN):
             return self._lost()
         return FileError(step, path, _ERRNO.get(type(error), errno.EIO))
 
-    def _lost(self) -> ConnectionFailed:
-        return ConnectionFailed(
-            f"The SSH connection to system {self.system} was lost.", system=self.system
-        )
+    def _lost(self) -> SftpLost:
+        return SftpLost(f"The SFTP session with system {self.system} was lost.", system=self.system)
 
 
 class RemoteFile:
@@ -146,12 +156,17 @@ class SteadyFile:
         A file may have grown when only a part of it was asked for. Raises Changed.
         """
         held = b""
+        growing = length < self.size
         async with aclosing(self._file.chunks(offset, length)) as blocks:  # type: ignore[type-var]
-            async for block in blocks:
-                if held:
-                    yield held
-                held = block
-            await self._demand_unchanged(growing=length < self.size)
+            try:
+                async for block in blocks:
+                    if held:
+                        yield held
+                    held = block
+            except FileError:  # it may be shorter now
+                await self._demand_unchanged(growing=growing)
+                raise
+            await self._demand_unchanged(growing=growing)
         if held:
             yield held
 
@@ -174,7 +189,7 @@ class SteadyFile:
 async def opened(session: Session, path: str) -> AsyncIterator[RemoteFile]:
     """A file open for reading inside the block."""
     # block_size=0: every read is one request, so that the window is ours
-    request = partial(session.sftp.open, raw(path), "rb", block_size=0)
+    request = partial(session.client.open, raw(path), "rb", block_size=0)
     file = await open_file(session, session.do("open", path, request))
     try:
         yield RemoteFile(session, path, file)

@@ -31,6 +31,7 @@ _MODULES = (
     "changes",
     "attributes",
     "checksums",
+    "parts",
     "placing",
     "removal",
     "renaming",

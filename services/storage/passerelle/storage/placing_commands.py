@@ -8,12 +8,10 @@ from typing import Any
 import orjson
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.errors import ApiError
 from passerelle.storage.conditions import among
 from passerelle.storage.files import FileError, FileInfo
 from passerelle.storage.stderr import failure_of
 
-_MAKE = 'umask 077 && set -C && : > "$1"'
 _SWEEP = """\
 find "$1" -maxdepth 1 -name '.*.passerelle-part' -type f -user "$(id -u)" -mmin "$2" -delete
 """
@@ -30,19 +28,27 @@ cat -- "$1" >> "$2" && sync -- "$2" && rm -- "$1" || undo "$@"
 
 
 class PlacingCommands:
-    """Operations on parts; `run` runs a program, `look` finds out about the file at a path (FileError)."""
+    """Operations on parts.
+
+    `run` runs a program, `look` finds out about the file at a path (FileError), `make` makes an empty part.
+    """
 
     def __init__(
         self,
         run: Callable[..., Awaitable[Output]],
         look: Callable[[str], Awaitable[FileInfo]],
+        make: Callable[[str], Awaitable[bytes]],
     ) -> None:
         self._run = run
         self._look = look
+        self._make = make
 
     async def begin(self, path: str, part: str, stale: float) -> bytes:
         """See `begin_part`."""
-        await self._script(_MAKE, path, part)
+        try:
+            await self._make(part)
+        except FileError as error:
+            raise FileError(error.step, path, error.errno) from None
         await self._script(_SWEEP, path, os.path.dirname(part), f"+{int(stale // 60)}")
         return b""
 
@@ -102,12 +108,5 @@ class PlacingCommands:
         """Run a program; a failure is one of the file at `path`."""
         output = await self._run(*argv)
         if output.status:
-            raise _failure(output, path)
+            raise failure_of(output, "open", path)
         return output
-
-
-def _failure(output: Output, path: str) -> ApiError:
-    # `set -C` has words of its own for a file that is there: "cannot create ...: File exists", as dash and bash say it.
-    if "cannot overwrite existing file" in output.stderr:
-        return FileError("open", path, errno.EEXIST)
-    return failure_of(output, "open", path)

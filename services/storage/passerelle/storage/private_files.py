@@ -10,8 +10,9 @@ from typing import Any
 import asyncssh
 
 from passerelle.runtime.errors import ApiError, FailedPrecondition
-from passerelle.storage.content import Session
+from passerelle.storage.content import Client, Session
 from passerelle.storage.files import FileError
+from passerelle.storage.remote.outcome import raw
 from passerelle.storage.sessions import Sessions
 
 _PREFIX = ".passerelle-transfer-"
@@ -34,7 +35,7 @@ class PrivateFiles:
         path = posixpath.join(directory, _PREFIX + name)
         async with self._sessions.transfer() as session:
             try:
-                written = await session.do("write", path, _write, session.sftp, path, content)
+                written = await session.do("write", path, _write, session.client, path, content)
             except FileError as error:
                 await _gone(session, path)
                 told = f"Transfer jobs cannot work in {directory}: {error.words}"
@@ -44,7 +45,7 @@ class PrivateFiles:
                 raise
             with suppress(ApiError):
                 await session.do(
-                    "list", directory, _sweep, session.sftp, directory, written - _LIFE
+                    "list", directory, _sweep, session.client, directory, written - _LIFE
                 )
         return path
 
@@ -54,23 +55,23 @@ class PrivateFiles:
             await _gone(session, path)
 
 
-async def _write(sftp: asyncssh.SFTPClient, path: str, content: Mapping[str, Any]) -> int:
+async def _write(client: Client, path: str, content: Mapping[str, Any]) -> int:
     """Returns when the file was written by the system's clock, in seconds since the epoch."""
     private = asyncssh.SFTPAttrs(permissions=0o600)
-    async with sftp.open(path, "xb", private) as file:
-        await file.write(json.dumps(content).encode())
+    async with await client.open(raw(path), "xb", private) as file:
+        await file.write(json.dumps(content).encode(), 0)
         return (await file.stat()).mtime or 0
 
 
 async def _gone(session: Session, path: str) -> None:
     with suppress(ApiError):
-        await session.do("unlink", path, session.sftp.remove, path)
+        await session.do("unlink", path, session.client.remove, raw(path))
 
 
-async def _sweep(sftp: asyncssh.SFTPClient, directory: str, before: int) -> None:
+async def _sweep(client: Client, directory: str, before: int) -> None:
     """Remove the private files that were written before that second."""
-    async for entry in sftp.scandir(directory.encode()):
+    async for entry in client.scandir(raw(directory)):
         name = os.fsencode(entry.filename)
         written = entry.attrs.mtime
         if name.startswith(_PREFIX.encode()) and written is not None and written < before:
-            await sftp.remove(posixpath.join(directory.encode(), name))
+            await client.remove(posixpath.join(raw(directory), name))

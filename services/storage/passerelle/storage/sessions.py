@@ -1,27 +1,30 @@
 """How operations reach one system as the current caller.
 
-A helper per connection does what SFTP cannot do or does slowly, plain commands where none runs; content goes over SFTP.
+A helper per connection does what SFTP cannot do or does slowly, plain commands where none runs. Content goes over SFTP;
+where an account has none, by the helper, too, or by plain commands.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import orjson
 
+from passerelle.runtime import caller
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.bootstrap import Request
-from passerelle.runtime.ssh.connection import Connection
+from passerelle.runtime.ssh.connection import Connection, NoSftp
 from passerelle.runtime.turns import Turns
 from passerelle.storage.commands import PlainCommands
 from passerelle.storage.config import StorageSection
-from passerelle.storage.content import Session
+from passerelle.storage.content import Client, Session, SftpLost
 from passerelle.storage.files import Progress
 from passerelle.storage.helper import NoHelper, RemoteHelper
+from passerelle.storage.operations_client import OperationsClient
 from passerelle.storage.pipes import Pipe
 
 log = logging.getLogger(__name__)
@@ -61,21 +64,46 @@ class Connections(Protocol):
 class _User:
     """What is kept for one connection of one user."""
 
-    def __init__(self, connection: Connection, system: System, settings: StorageSection) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        system: System,
+        settings: StorageSection,
+        tell: Callable[[str], None],
+    ) -> None:
         waiting = system.ssh.max_waiting
         self.connection = connection
         self.calls = Turns(system.name, _CALLS_AT_ONCE, waiting)
         self.streams = Turns(system.name, _STREAMS_AT_ONCE, waiting)
         self.transfers = Turns(system.name, _TRANSFERS_AT_ONCE, waiting)
         self.stall = settings.stall_timeout
+        self.notes: list[str] = []
+        """What of the usual ways this account has not, in words."""
+        self._tell = tell
         self._use_helper = settings.remote_helper
         self._limit = system.ssh.timeout.command
         self._roots = system.roots
         self._operations: Operations | None = None
         self._starting = asyncio.Lock()
 
+    async def ask(self, operation: str, **arguments: Any) -> bytes:
+        """An operation's answer, when its turn has come; DeadlineExceeded after the system's time for a command."""
+        async with self.calls.turn():
+            try:
+                async with asyncio.timeout(self._limit):
+                    return await (await self._chosen()).call(operation, arguments)
+            except TimeoutError:
+                raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+
     async def operations(self) -> Operations:
         """The helper, started when first needed or when it died; commands where it was found that none can run."""
+        try:
+            async with asyncio.timeout(self._limit):
+                return await self._chosen()
+        except TimeoutError:
+            raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+
+    async def _chosen(self) -> Operations:
         if self._operations is not None and self._operations.alive:
             return self._operations
         async with self._starting:
@@ -88,13 +116,24 @@ class _User:
             try:
                 return await RemoteHelper.start(self.connection, self._roots)
             except NoHelper as reason:
-                log.warning("plain commands are used instead of a helper: %s", reason)
+                self._note(f"plain commands are used instead of a helper: {reason}")
         return PlainCommands(self.connection, self._limit, self._roots)
 
     async def content(self) -> Session:
-        """The SFTP session."""
-        sftp = await self.connection.sftp()
-        return Session(sftp, self.connection.system, self.stall)
+        """The way for content."""
+        return Session(await self._client(), self.connection.system, self.stall)
+
+    async def _client(self) -> Client:
+        try:
+            return await self.connection.sftp()
+        except NoSftp as reason:
+            self._note(f"content goes by helper or commands, as SFTP cannot be used: {reason}")
+            return OperationsClient(self.ask)
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+            self._tell(text)
 
 
 class Sessions:
@@ -105,6 +144,7 @@ class Sessions:
         self._system = system
         self._settings = settings
         self._users: WeakKeyDictionary[Connection, _User] = WeakKeyDictionary()
+        self._told: set[tuple[str, str]] = set()
 
     async def call(self, operation: str, **arguments: Any) -> bytes:
         """An operation that changes nothing, and is asked again once when its connection is lost."""
@@ -126,7 +166,7 @@ class Sessions:
         """
         user = await self._user()
         async with user.connection.use(), user.streams.turn():
-            operations = await self._ready(user)
+            operations = await user.operations()
             async with aclosing(operations.stream(operation, arguments, user.stall)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -150,34 +190,38 @@ class Sessions:
 
     @asynccontextmanager
     async def transfer(self) -> AsyncIterator[Session]:
-        """An SFTP session, when the caller's turn to move content has come."""
+        """A way for content, when the caller's turn to move some has come."""
         user = await self._user()
         async with user.connection.use(), user.transfers.turn():
             try:
                 yield await user.content()
-            except ConnectionFailed:
-                user.connection.drop_sftp()
-                raise
+            except SftpLost:
+                raise user.connection.sftp_lost() from None
+
+    async def notes(self) -> Sequence[str]:
+        """What of the usual ways to the system the caller has not, in words."""
+        user = await self._user()
+        async with user.connection.use():
+            await user.operations()
+            await user.content()
+            return tuple(user.notes)
 
     async def _ask(self, user: _User, operation: str, arguments: dict[str, Any]) -> bytes:
-        async with user.connection.use(), user.calls.turn():
-            try:
-                async with asyncio.timeout(self._system.ssh.timeout.command):
-                    operations = await user.operations()
-                    return await operations.call(operation, arguments)
-            except TimeoutError:
-                raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
-
-    async def _ready(self, user: _User) -> Operations:
-        try:
-            async with asyncio.timeout(self._system.ssh.timeout.command):
-                return await user.operations()
-        except TimeoutError:
-            raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+        async with user.connection.use():
+            return await user.ask(operation, **arguments)
 
     async def _user(self) -> _User:
         connection = await self._pool.connection(self._system.name)
         found = self._users.get(connection)
         if found is None:
-            found = self._users[connection] = _User(connection, self._system, self._settings)
+            found = self._users[connection] = _User(
+                connection, self._system, self._settings, self._tell
+            )
         return found
+
+    def _tell(self, text: str) -> None:
+        """Warn of it, once for each account as long as this service runs."""
+        told = (caller.current().username, text)
+        if told not in self._told:
+            self._told.add(told)
+            log.warning("system %s, account %s: %s", self._system.name, told[0], text)

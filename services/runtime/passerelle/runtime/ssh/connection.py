@@ -5,17 +5,22 @@ close, so that even a queue below MaxSessions now and then meets a refused chann
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncssh
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.config import Ssh
-from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded, Overloaded, Unsupported
+from passerelle.runtime.errors import (
+    BackendError,
+    BackendUnavailable,
+    ConnectionFailed,
+    DeadlineExceeded,
+    Overloaded,
+)
 from passerelle.runtime.metrics import SSH_CONNECTIONS
 from passerelle.runtime.ssh.bootstrap import FRAMES, LINE, Request
 from passerelle.runtime.ssh.program import (
@@ -28,10 +33,16 @@ from passerelle.runtime.ssh.program import (
 )
 from passerelle.runtime.turns import Turns
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _REFUSED_PAUSE = 0.005  # seconds
 _REFUSED_ATTEMPTS = 40
+# asyncssh's code for a channel that was opened, but on which the server starts nothing.
+_NOT_STARTED = 0xFFFFFFFF
+
+
+class NoSftp(Exception):
+    """This account has no SFTP on this system; the text says why."""
 
 
 class Connection:
@@ -57,14 +68,14 @@ class Connection:
         self._route = route
         self._channels = Turns(system, settings.max_channels, settings.max_waiting)
         self._busy = 0
-        self._sftp: asyncssh.SFTPClient | None = None
-        self._sftp_lock = asyncio.Lock()
+        self._sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
+        self._no_sftp = ""
         self._lost = asyncio.create_task(self._wait_closed())
 
     @property
     def open(self) -> bool:
         """Whether it can still be used."""
-        return not self._lost.done()
+        return not self._ssh.is_closed()
 
     @property
     def idle(self) -> bool:
@@ -132,16 +143,31 @@ class Connection:
             yield program
 
     async def start(self, **options: Any) -> "asyncssh.SSHClientProcess[bytes]":
-        """Run the login shell on a channel of its own, asking again when the server has no session slot free yet.
+        """Run the login shell on a channel of its own; BackendError where the server runs nothing for this account.
 
         Long-lived processes take their channel for as long as they live, beside those that `run` counts.
         """
+        try:
+            return await self._asked(
+                lambda: self._ssh.create_process(LINE, encoding=None, **options)
+            )
+        except asyncssh.ChannelOpenError as error:
+            told = f"System {self.system} lets this account run no commands: {error.reason}"
+            raise BackendError(told, system=self.system) from None
+
+    async def _asked(self, request: Callable[[], Awaitable[T]]) -> T:
+        """What opens a channel, asked for again when the server has no session slot free yet.
+
+        Raises ConnectionFailed, Overloaded, or asyncssh's own error when the server starts nothing on the channel.
+        """
         for _ in range(_REFUSED_ATTEMPTS):
             try:
-                return await self._ssh.create_process(LINE, encoding=None, **options)
-            except asyncssh.ChannelOpenError:
+                return await request()
+            except asyncssh.ChannelOpenError as error:
                 if not self.open:
                     raise self._failed() from None
+                if error.code == _NOT_STARTED:
+                    raise
                 await asyncio.sleep(_REFUSED_PAUSE)
             except LOST:
                 raise self._failed() from None
@@ -164,34 +190,58 @@ class Connection:
         )
 
     async def sftp(self) -> asyncssh.SFTPClient:
-        """The connection's one SFTP session, opened when first asked for; Unsupported where there is none."""
-        async with self._sftp_lock:
-            if self._sftp is None:
-                self._sftp = await self._opened_sftp()
-            return self._sftp
+        """The connection's one SFTP session, begun when first asked for.
 
-    async def _opened_sftp(self) -> asyncssh.SFTPClient:
+        Raises NoSftp where there is none, which is found out once; BackendUnavailable when it has not begun yet,
+        ConnectionFailed or Overloaded.
+        """
+        if self._no_sftp:
+            raise NoSftp(self._no_sftp)
+        if self._sftp is None:
+            self._sftp = asyncio.create_task(self._begun_sftp())
+            self._sftp.add_done_callback(self._keep_sftp)
         try:
             async with asyncio.timeout(self._start_limit):
-                return await self._ssh.start_sftp_client()
-        except (*LOST, asyncssh.Error, TimeoutError) as error:
-            if not self.open:
-                raise self._failed() from None
-            log.warning("system %s offers no SFTP: %s", self.system, error or "no answer")
-            raise Unsupported(
-                f"System {self.system} offers no SFTP to this account: its sshd has no Subsystem sftp, or a forced "
-                "command or a start-up file that prints breaks it.",
+                return await asyncio.shield(self._sftp)
+        except TimeoutError:
+            raise BackendUnavailable(
+                f"System {self.system}: SFTP has not begun yet; the start-up files of this account's login shell may "
+                "be slow.",
                 system=self.system,
             ) from None
 
-    def drop_sftp(self) -> None:
-        """Forget the SFTP session, so that the next call opens a new one."""
-        if self._sftp is not None:
-            self._sftp.exit()
-        self._sftp = None
+    async def _begun_sftp(self) -> asyncssh.SFTPClient:
+        try:
+            return await self._asked(self._ssh.start_sftp_client)
+        except asyncssh.ChannelOpenError as error:
+            raise NoSftp(f"its sshd starts no Subsystem sftp ({error.reason})") from None
+        except asyncssh.SFTPBadMessage as error:
+            told = "a start-up file of the login shell prints, or a forced command runs instead"
+            raise NoSftp(f"something else answers in its place ({error.reason}): {told}") from None
+        except asyncssh.Error as error:
+            if not self.open:
+                raise self._failed() from None
+            raise NoSftp(f"it ends at once ({error.reason})") from None
+
+    def _keep_sftp(self, begun: "asyncio.Task[asyncssh.SFTPClient]") -> None:
+        error = None if begun.cancelled() else begun.exception()
+        if isinstance(error, NoSftp):
+            self._no_sftp = str(error)
+        if (error or begun.cancelled()) and self._sftp is begun:
+            self._sftp = None
+
+    def sftp_lost(self) -> ConnectionFailed:
+        """What it means that the SFTP session broke off; when the connection did not, there is no other one on it."""
+        if not self.open:
+            return self._failed()
+        self._sftp, self._no_sftp = None, "its session broke off"
+        told = f"The SFTP session with system {self.system} was lost."
+        return ConnectionFailed(told, system=self.system)
 
     async def close(self) -> None:
         """Close it, ending what runs on it."""
+        if self._sftp is not None:
+            self._sftp.cancel()
         for hop in reversed(self._route):
             hop.close()
         with suppress(TimeoutError):

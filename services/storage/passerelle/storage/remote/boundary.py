@@ -29,6 +29,11 @@ PATHS: "Mapping[str, Mapping[str, str]]" = {
     "copy": {"path": ASKED, "target": ITSELF},
     "move": {"path": ITSELF, "target": ITSELF},
     "symlink": {"path": ITSELF, "target": WORDS},
+    # stand in for SFTP, which nobody asks either: where a part belongs is judged before anything arrives in it
+    "make_part": {},
+    "write_part": {},
+    "cut_part": {},
+    "drop_part": {},
 }
 """The path arguments by operation. What is not listed has one, `path`, and a link at its end is followed."""
 USUAL = {"path": FOLLOWED}

@@ -1,0 +1,122 @@
+"""Where a real OpenSSH gives an account no SFTP: content goes another way, and who operates is told once."""
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.errors import BackendUnavailable, ConnectionFailed
+from passerelle.runtime.ssh.connection import NoSftp
+from passerelle.runtime.ssh.pool import SshPool
+from passerelle.storage.config import StorageSection
+from passerelle.storage.places import Place
+from passerelle.storage.terms import Terms
+from tests.cluster import Cluster
+from tests.integration.login_shells import Certified, Login, login_with, serving, system_at
+from tests.unit.storage.bash_jobs import BashJobs
+from tests.unit.storage.world import pieces, place_on
+
+SERVER = "/usr/lib/openssh/sftp-server"
+# For SFTP alone, as its command has no other way to be told from ours.
+SLOW = "case $BASH_EXECUTION_STRING in *sftp-server*) sleep 2 ;; esac"
+LATER = "case $BASH_EXECUTION_STRING in *sftp-server*) (sleep 0.5; echo later) & ;; esac"
+LARGE = os.urandom(1_000_003)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How SFTP is broken: by sshd (options of `serving`) or by a start-up file; and how that is told."""
+
+    sshd: dict[str, Any]
+    told: str
+    start_up: str = ""
+
+
+WAYS = {
+    "printing": Way({"sftp": SERVER}, "a start-up file of the login shell prints", "echo Welcome"),
+    "off": Way({"sftp": None}, "starts no Subsystem sftp"),
+    "absent": Way({"sftp": "/nowhere/sftp-server"}, "it ends at once"),  # as in a bare chroot
+    "forced": Way({"forced": True}, "a forced command runs instead"),
+}
+
+
+@asynccontextmanager
+async def place_of(
+    cluster: Cluster, login: Login, *, helper: bool = True
+) -> AsyncIterator[tuple[Place, SshPool]]:
+    system = system_at(cluster)
+    with caller.bind(Caller(login.name, "token")):
+        async with SshPool({"lab": system}, Certified(cluster, login.name)).sweeping() as pool:
+            yield place_on(pool, system, StorageSection(remote_helper=helper), BashJobs()), pool
+
+
+@pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+async def test_content_goes_another_way(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, way: Way, helper: bool
+) -> None:
+    login = login_with("bash")
+    with serving(cluster, **way.sshd) as sshd:
+        login.start_with(way.start_up + "\n")
+        async with place_of(sshd, login, helper=helper) as (place, pool):
+            path = login.home / "it's large"
+            for _ in range(2):
+                await place.files.write(str(path), pieces(LARGE))
+                assert path.read_bytes() == LARGE
+                assert await _read(place, path, 7, 500_000) == LARGE[7:500_007]
+            upload = await place.uploads.create(str(login.home / "up"))
+            there = str(login.home / "up")
+            await place.uploads.write(there, upload, 0, pieces(LARGE[:400_000]))
+            await place.uploads.write(there, upload, 399_999, pieces(LARGE[399_999:]))
+            await place.uploads.complete(there, upload, len(LARGE), Terms())
+            assert Path(there).read_bytes() == LARGE
+            with pytest.raises(NoSftp, match=way.told):
+                await (await pool.connection("lab")).sftp()
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 1
+    assert "SFTP cannot be used" in said[0]
+    assert way.told in said[0]
+
+
+async def test_what_is_printed_later_breaks_one_request_at_most(cluster: Cluster) -> None:
+    login = login_with("bash")
+    with serving(cluster, sftp=SERVER) as sshd:
+        login.start_with(LATER + "\n")
+        async with place_of(sshd, login) as (place, pool):
+            await (await pool.connection("lab")).sftp()
+            path = login.home / "file"
+            with pytest.raises(ConnectionFailed, match="SFTP session"):
+                await _write_for_ever(place, path)
+            await place.files.write(str(path), pieces(LARGE))
+            assert path.read_bytes() == LARGE
+
+
+async def test_sftp_that_is_slow_to_begin_is_not_absent(cluster: Cluster) -> None:
+    login = login_with("bash")
+    with serving(cluster, sftp=SERVER) as sshd:
+        login.start_with(SLOW + "\n")
+        async with place_of(sshd, login) as (place, pool):
+            connection = await pool.connection("lab")
+            connection._start_limit = 0.5
+            with pytest.raises(BackendUnavailable, match="not begun yet") as told:
+                await place.files.write(str(login.home / "file"), pieces(b"x"))
+            assert told.value.retry_after
+            connection._start_limit = 30
+            await connection.sftp()
+
+
+async def _write_for_ever(place: Place, path: Path) -> None:
+    while True:
+        await place.files.write(str(path), pieces(LARGE))
+
+
+async def _read(place: Place, path: Path, offset: int, length: int) -> bytes:
+    async with place.files.opened(str(path)) as file:
+        return b"".join([chunk async for chunk in file.chunks(offset, length)])
