@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
-from passerelle.runtime.config import Plugin
+from passerelle.runtime.config import Scheduler as SchedulerChoice
 from passerelle.runtime.plugins import make
 from tests.conformance.recordings import ReplayShell, recordings
 from tests.unit.compute.local_shell import LocalShell
@@ -44,7 +44,7 @@ async def slurm(directory: Path) -> AsyncIterator[Prepared]:
     found = [recordings(file) for file in sorted(recorded.glob("*.txt"))]
     shell = ReplayShell(chain.from_iterable(found))
     jobs = json.loads((recorded / "jobs.json").read_text())
-    scheduler: Scheduler = make("passerelle.schedulers", "slurm", Plugin(type="slurm"), shell)
+    scheduler: Scheduler = make("slurm", SchedulerChoice(type="slurm"), shell)
     yield Prepared(scheduler, "alice", jobs, "#!/bin/bash\necho hello\n", shell.lines)
 
 
@@ -52,8 +52,8 @@ async def slurm(directory: Path) -> AsyncIterator[Prepared]:
 async def local(directory: Path) -> AsyncIterator[Prepared]:
     """The local scheduler, with real processes on this machine."""
     shell = LocalShell(directory)
-    chosen = Plugin(type="local", options={"python": sys.executable, "kill_wait": 0.2})
-    scheduler: Scheduler = make("passerelle.schedulers", "local", chosen, shell)
+    chosen = SchedulerChoice(type="local", options={"python": sys.executable, "kill_wait": 0.2})
+    scheduler: Scheduler = make("local", chosen, shell)
     sleep = "#!/bin/sh\nsleep 600\n"
     scripts = {
         "succeeded": "#!/bin/sh\necho hello\n",

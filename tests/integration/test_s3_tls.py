@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from passerelle.runtime.config import ConfigError, Plugin
+from passerelle.runtime.config import ConfigError, Staging
 from passerelle.runtime.errors import BackendUnavailable
 from passerelle.runtime.plugins import make
 from passerelle.storage.staging import Outbound
@@ -91,6 +91,6 @@ async def test_others_are_not_trusted(site: Site, certificates: Path) -> None:
 
 def test_a_ca_file_that_is_not_there_stops_the_service(site: Site) -> None:
     options = {"private_url": "https://store", "access_key_id": "a", "secret_access_key": "b"}
-    chosen = Plugin(type="s3", options={**options, "ca_file": "/nowhere/ca.pem"})
+    chosen = Staging(type="s3", options={**options, "ca_file": "/nowhere/ca.pem"})
     with pytest.raises(ConfigError, match=r"staging\.options: /nowhere/ca\.pem: No such file"):
-        make("passerelle.staging", "staging", chosen, site.world.system, site.world.files, None)
+        make("staging", chosen, site.world.system, site.world.files, None)

@@ -245,9 +245,9 @@ def test_clusters_in_a_directory(tmp_path: Path) -> None:
         ("token_url", "other_url", "auth.authentication.token_url: missing"),
         ("{host: 127.0.0.1, port: 1}", "text", "clusters.0.ssh: must be a mapping"),
         ("{host: 127.0.0.1, port: 1}", "{port: 1}", "clusters.0.ssh.host: missing"),
-        ("port: 1}", "port: many}", "systems.0.ssh.port: "),
+        ("port: 1}", "port: many}", "systems.0 (cluster).ssh.port: "),
         ("clusters:", "clusters: {", "not valid YAML"),
-        ("name: cluster", 'name: "a b"', "systems.0.name: "),
+        ("name: cluster", 'name: "a b"', "systems.0 (a b).name: "),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -286,6 +286,9 @@ def test_the_result_is_correct(tmp_path: Path) -> None:
     path = tmp_path / "firecrest.yaml"
     path.write_text(SMALL)
     done = runner.invoke(main, ["config", "import-firecrest", "--no-host-keys", str(path)])
-    (tmp_path / "site.yaml").write_text(done.stdout)
+    key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    site = yaml.safe_load(done.stdout)
+    site["auth"]["ssh_credentials"]["options"]["users"]["alice"]["private_key"] = key
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
     checked = runner.invoke(main, ["config", "check", str(tmp_path / "site.yaml")])
     assert checked.exit_code == 0, checked.output

@@ -23,7 +23,7 @@ systems:
       port: 19022
       max_connections: 500
       timeout: {connection: 0.5}
-      host_keys: ["ssh-ed25519 AAAA"]
+      host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAvzTexvGmIF6ZYmpt0sZZw9vRPJlfwiDQCbibanRRkN"]
     scheduler: {type: slurm, version: 22.05.8}
     filesystems:
       - {path: /home, data_type: users, default_work_dir: true}

@@ -16,7 +16,7 @@ from passerelle.runtime.config import (
 GOOD = """
 systems:
   - name: daint
-    ssh: {host: login.example.org, host_keys: ["ssh-ed25519 AAAA"]}
+    ssh: {host: login.example.org}
     scheduler: {type: slurm}
     filesystems: [{path: /home/, data_type: users}]
 services:
@@ -42,10 +42,16 @@ def test_a_good_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     [
         (
             GOOD.replace("scheduler:", "schedular:"),
-            r"site.yaml:5: systems.0.schedular: unknown key",
+            r"site.yaml:5: systems.0 \(daint\).schedular: unknown key",
         ),
-        (GOOD.replace("host: login.example.org, ", ""), r"systems.0.ssh.host: Field required"),
-        (GOOD.replace("name: daint", "name: Daint"), r"site.yaml:3: systems.0.name"),
+        (
+            GOOD.replace("{host: login.example.org}", "{}"),
+            r"systems.0 \(daint\).ssh.host: Field required",
+        ),
+        (
+            GOOD.replace("name: daint", "name: Daint"),
+            r"site.yaml:3: systems.0 \(Daint\).name: lower-case letters",
+        ),
         (GOOD.replace("/home/", "home"), r"must be absolute"),
         (GOOD + "\nstorige: {}\n", r"storige: unknown key"),
         (GOOD + "\n  auth_cache: 3600\n", r"site.yaml:\d+: services.auth_cache"),
@@ -157,16 +163,16 @@ def test_what_is_unsafe_goes_where_it_is_said(text: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("host: login", "hosst: login", "systems.0.ssh.hosst: unknown key; did you mean host? (system daint)"),
+        ("host: login", "hosst: login", "systems.0 (daint).ssh.hosst: unknown key; did you mean host?"),
         (
             "host: login.example.org",
             "host: login.example.org, proxyhost: j",
-            "systems.0.ssh.proxyhost: unknown key; did you mean proxy_host? (system daint)",
+            "systems.0 (daint).ssh.proxyhost: unknown key; did you mean proxy_host?",
         ),
         (
             "data_type: users",
             "data_type: home",
-            "systems.0.filesystems.0.data_type: one of users, store, archive, apps, scratch, project (system daint)",
+            "systems.0 (daint).filesystems.0.data_type: one of users, store, archive, apps, scratch, project",
         ),
         (
             "env:PASSERELLE_TEST_SECRET",

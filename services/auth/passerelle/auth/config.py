@@ -1,11 +1,14 @@
 """The `auth` section of the configuration file."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.config import Plugin, Section, is_plain_http
+from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -27,7 +30,6 @@ class Issuer(Section):
     )
     jwks_uri: str | None = Field(
         default=None,
-        pattern="^(https?|file)://",
         description="Where its keys are (https://, http:// or file://), instead of discovery.",
     )
     insecure_http: bool = Field(
@@ -116,6 +118,21 @@ class Issuer(Section):
             raise ValueError("an issuer identifier is an https:// or http:// URL")
         return issuer
 
+    @field_validator("jwks_uri")
+    @classmethod
+    def _address(cls, address: str | None) -> str | None:
+        if address is not None and urlsplit(address).scheme not in ("https", "http", "file"):
+            raise ValueError("the address of keys is an https://, http:// or file:// URL")
+        return address
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.allow_root:
+            yield note("tokens of this issuer may stand for root", "allow_root")
+        address = urlsplit(self.jwks_uri or "")
+        if address.scheme == "file" and (told := unreadable(Path(unquote(address.path)))):
+            yield wrong(told, "jwks_uri")
+
     @model_validator(mode="after")
     def _named(self) -> Self:
         if (self.issuer is None) is not self.any_issuer:
@@ -134,6 +151,18 @@ class Issuer(Section):
         return self
 
 
+class Authorization(Plugin):
+    """Who decides what a principal may do."""
+
+    group = "passerelle.authorizers"
+
+
+class SshCredentials(Plugin):
+    """Where credentials to log in to the systems come from."""
+
+    group = "passerelle.credentials"
+
+
 class AuthSection(Section):
     """Who may come in, and how they log in to the systems."""
 
@@ -148,14 +177,26 @@ class AuthSection(Section):
         description="Requests with no valid token that one client address may send a minute; "
         "more are answered 429.",
     )
-    authorizer: Plugin = Field(
-        default=Plugin(type="allow"),
+    authorizer: Authorization = Field(
+        default=Authorization(type="allow"),
         description="Decides what a principal may do (entry points `passerelle.authorizers`).",
     )
-    ssh_credentials: Plugin | None = Field(
+    ssh_credentials: SshCredentials | None = Field(
         default=None,
         description="Where SSH credentials come from (entry points `passerelle.credentials`).",
     )
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if not self.issuers:
+            yield note("there is none, so that nobody can come in", "issuers")
+        if self.ssh_credentials is None:
+            yield note("not set, so that nobody can log in to a system", "ssh_credentials")
+        if not self.enforce_scopes:
+            yield note(
+                "false, so that every token of an accepted issuer may do all that its account may",
+                "enforce_scopes",
+            )
 
     @field_validator("issuers")
     @classmethod

@@ -38,7 +38,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         for found in keys.values():
             await stack.enter_async_context(found.kept_fresh())
         tokens = Tokens([TrustedIssuer(issuer, found) for issuer, found in keys.items()])
-        authorizer = make("passerelle.authorizers", "auth.authorizer", settings.authorizer)
+        authorizer = make("auth.authorizer", settings.authorizer)
         policy = Policy(tokens, authorizer, enforce_scopes=settings.enforce_scopes)
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
 
@@ -65,7 +65,5 @@ def _keys(http: aiohttp.ClientSession, issuer: Issuer) -> KeySet:
 def _credentials(settings: AuthSection) -> Credentials | None:
     if settings.ssh_credentials is None:
         return None
-    made: Credentials = make(
-        "passerelle.credentials", "auth.ssh_credentials", settings.ssh_credentials
-    )
+    made: Credentials = make("auth.ssh_credentials", settings.ssh_credentials)
     return made

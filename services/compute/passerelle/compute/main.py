@@ -55,5 +55,5 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
 def _scheduler(pool: SshPool, system: System) -> Scheduler:
     shell = SystemShell(pool, system, timeout=system.scheduler.timeout)
     setting = f"systems ({system.name}): scheduler"
-    found: Scheduler = make("passerelle.schedulers", setting, system.scheduler, shell)
+    found: Scheduler = make(setting, system.scheduler, shell)
     return found

@@ -122,25 +122,26 @@ def config() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @JSON
 def check(file: Path, as_json: bool) -> None:
-    """Tell whether FILE is a correct configuration, and what it will not do.
+    """Tell whether FILE is a correct configuration, and what it will not do. To be run as the account that serves it.
 
-    An error names the file, the line and the key; the exit status is 78 then.
+    The files that it names are read. A message names the file, the line, the key, and what would be right; when there
+    is an error, the exit status is 78.
     """
     from passerelle.gateway import config_check
 
-    try:
-        warnings = config_check.check(file)
-    except ConfigError as error:
-        if not as_json:
-            raise _BadConfiguration(str(error)) from error
-        click.echo(json.dumps({"valid": False, "errors": str(error).splitlines(), "warnings": []}))
-        sys.exit(EXIT_CONFIG)
+    found = config_check.check(file)
     if as_json:
-        click.echo(json.dumps({"valid": True, "errors": [], "warnings": warnings}))
-        return
-    for warning in warnings:
-        click.echo(f"{file}: note: {warning}", err=True)
-    click.echo(f"{file}: correct")
+        valid = not found.errors
+        click.echo(json.dumps({"valid": valid, "errors": found.errors, "warnings": found.notes}))
+    else:
+        for line in found.notes:
+            click.echo(f"note: {line}", err=True)
+        for line in found.errors:
+            click.echo(f"error: {line}", err=True)
+    if found.errors:
+        sys.exit(EXIT_CONFIG)
+    if not as_json:
+        click.echo(f"{file}: correct")
 
 
 @config.command()

@@ -1,5 +1,6 @@
 """The `gateway` section of the configuration file."""
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
@@ -7,6 +8,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.config import Section, is_loopback
+from passerelle.runtime.findings import Around, Finding
 
 
 class Tls(Section):
@@ -95,6 +97,16 @@ class GatewaySection(Section):
         default=None,
         description="host:port of Envoy's admin interface and statistics; only loopback is accepted.",
     )
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.tls:
+            from passerelle.gateway import (
+                tls_files,
+            )  # with a library that most processes do without
+
+            found = tls_files.findings(self.tls, self.host_names)
+            yield from (one.below(("tls",)) for one in found)
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:

@@ -5,12 +5,13 @@ service declares itself (entry points `passerelle.sections`). The whole file is 
 """
 
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import yaml
@@ -27,6 +28,8 @@ from pydantic import (
 )
 
 from passerelle.runtime.config_faults import explain
+from passerelle.runtime.findings import Around, Finding, account, exposed, note, wrong
+from passerelle.runtime.host_keys import HostKey, known_hosts_faults, unknown_hosts
 
 
 class ConfigError(Exception):
@@ -40,29 +43,57 @@ class Section(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
 
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """What `passerelle config check` has to say of it beyond its values: of files it names, of other sections.
+
+        Nothing, unless a section says it. What is inside it speaks for itself.
+        """
+        yield from ()
+
+
+class KnownSecret(SecretStr):
+    """A secret that knows where it was read; `file` is None for one of the environment, or of the text itself."""
+
+    def __init__(self, value: str, *, file: Path | None = None, written: bool = False) -> None:
+        super().__init__(value)
+        self.file = file
+        self.written = written
+        """Whether it stands in the configuration file."""
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.file and (told := exposed(self.file)):
+            yield note(told)
+        if self.written:
+            seen = exposed(around.file)
+            told = f"; {seen}" if seen else ""
+            yield note(f"stands in this file; better `secret_file:/path` or `env:NAME`{told}")
+
 
 def _read_secret(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    found = _secret_text(value)
-    if not found:
-        raise ValueError("the secret is empty")
-    return found
-
-
-def _secret_text(value: str) -> str:
     if value.startswith("secret_file:"):
-        path = Path(value.removeprefix("secret_file:")).expanduser()
-        try:
-            return path.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        return _secret_of_file(Path(value.removeprefix("secret_file:")).expanduser())
     if value.startswith("env:"):
         name = value.removeprefix("env:")
-        if name not in os.environ:
-            raise ValueError(f"the environment variable {name} is not set")
-        return os.environ[name]
-    return value
+        if not os.environ.get(name):
+            how = "empty" if name in os.environ else "not set"
+            raise ValueError(f"the environment variable {name} is {how}")
+        return KnownSecret(os.environ[name])
+    if not value:
+        raise ValueError("the secret is empty")
+    return KnownSecret(value, written=True)
+
+
+def _secret_of_file(path: Path) -> KnownSecret:
+    try:
+        found = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not found:
+        raise ValueError(f"{path}: the secret is empty")
+    return KnownSecret(found, file=path)
 
 
 _MIN_SECRET = 32  # characters of the services' secret
@@ -88,6 +119,9 @@ Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 
 class Plugin(Section):
     """A plugin's name, and the options that only the plugin understands."""
+
+    group: ClassVar[str]
+    """The entry points among which its type is found."""
 
     type: str = Field(description="The plugin's registered name.")
     options: dict[str, Any] = Field(default={}, description="The plugin's own options.")
@@ -116,7 +150,7 @@ class Ssh(Section):
     port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
     proxy_host: str | None = Field(default=None, description="Jump host; none when unset.")
     proxy_port: int = Field(default=22, ge=1, le=65535, description="SSH port of the jump host.")
-    host_keys: tuple[str, ...] = Field(
+    host_keys: tuple[HostKey, ...] = Field(
         default=(),
         description="Accepted host keys (of the jump host too), as `ssh-ed25519 AAAA…`, "
         "or `@cert-authority ssh-ed25519 AAAA…` for hosts with certificates.",
@@ -144,9 +178,36 @@ class Ssh(Section):
     )
     timeout: Timeouts = Timeouts()
 
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.insecure_accept_any_host_key:
+            return
+        if self.known_hosts is None:
+            if not self.host_keys:
+                yield note("no host_keys and no known_hosts, so that no connection will be made")
+            return
+        if self.host_keys:
+            yield note("not looked at, because there is known_hosts", "host_keys")
+        try:
+            for told in known_hosts_faults(self.known_hosts):
+                yield wrong(told, "known_hosts")
+            for host in unknown_hosts(self.known_hosts, dict(self._hops())):
+                yield note(f"{self.known_hosts}: no key under the name {host}", "known_hosts")
+        except OSError as error:
+            yield wrong(f"{self.known_hosts}: {error.strerror}", "known_hosts")
+        except ValueError as error:
+            yield wrong(f"{self.known_hosts}: {error}", "known_hosts")
+
+    def _hops(self) -> Iterator[tuple[str, int]]:
+        yield self.host, self.port
+        if self.proxy_host is not None:
+            yield self.proxy_host, self.proxy_port
+
 
 class Scheduler(Plugin):
     """The system's scheduler."""
+
+    group = "passerelle.schedulers"
 
     version: str = Field(default="", description="Its version, shown to users.")
     timeout: float = Field(default=10, gt=0, description="One scheduler command, s.")
@@ -206,6 +267,17 @@ class Probing(Section):
         default=3, ge=1, description="How many checks in a row must fail before it is unhealthy."
     )
 
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.service_account is None:
+            yield note("no service_account, so that its health is not checked")
+
+
+class Staging(Plugin):
+    """A road for bulk data beside the gateway."""
+
+    group = "passerelle.staging"
+
 
 class DataOperation(Section):
     """Limits and settings of file operations."""
@@ -222,7 +294,7 @@ class DataOperation(Section):
         default="{filesystem}/{user}",
         description="Where transfer jobs work and log; `{filesystem}` is the one marked `default_work_dir`.",
     )
-    staging: tuple[Plugin, ...] = Field(
+    staging: tuple[Staging, ...] = Field(
         default=(),
         description="Roads for bulk data beside the gateway, the preferred one first.",
     )
@@ -231,10 +303,7 @@ class DataOperation(Section):
 class System(Section):
     """One HPC system."""
 
-    name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]*$",
-        description="The name by which requests address it: lower case.",
-    )
+    name: str = Field(description="The name by which requests address it: lower case.")
     ssh: Ssh
     scheduler: Scheduler
     filesystems: tuple[Filesystem, ...] = Field(
@@ -247,6 +316,22 @@ class System(Section):
     )
     probing: Probing = Probing()
     data_operation: DataOperation = DataOperation()
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+            raise ValueError(
+                "lower-case letters, digits, `.`, `_` and `-`, the first a letter or digit"
+            )
+        return name
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        marked = any(filesystem.default_work_dir for filesystem in self.filesystems)
+        if "{filesystem}" in self.data_operation.work_dir and not marked:
+            told = "none is marked default_work_dir, so that transfer jobs cannot run"
+            yield note(told, "filesystems")
 
     @property
     def roots(self) -> list[str]:
@@ -348,6 +433,14 @@ class Services(Section):
                 )
         return self
 
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.audit_log and not os.access(self.audit_log.parent, os.W_OK | os.X_OK):
+            told = (
+                f"{self.audit_log.parent} is no directory that {account(os.geteuid())} may write to"
+            )
+            yield wrong(told, "audit_log")
+
     def address(self, name: str) -> str:
         """host:port where the service `name` is reached; LookupError when it is not configured."""
         endpoint: Endpoint | None = getattr(self, name)
@@ -369,6 +462,11 @@ class SiteBase(Section):
         if len(set(names)) != len(names):
             raise ValueError("two systems have the same name")
         return systems
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if not self.systems:
+            yield note("there is none", "systems")
 
     def system(self, name: str) -> System | None:
         """The system of that name, or None."""
@@ -413,8 +511,14 @@ def section(site: SiteBase, kind: type[S]) -> S:
 
 def load(path: Path) -> SiteBase:
     """Read, check and return the site file; ConfigError tells what is wrong with it."""
+    return site_model().parse(read(path), str(path))
+
+
+def read(path: Path) -> str:
+    """The text of a configuration file; ConfigError when it cannot be read."""
     try:
-        text = path.read_text()
+        return path.read_text()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    return site_model().parse(text, str(path))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: no text in UTF-8") from None

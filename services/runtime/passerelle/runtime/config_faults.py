@@ -1,5 +1,6 @@
 """What is wrong with a configuration file, told by file, line and key, with what would be right."""
 
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -7,51 +8,76 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from passerelle.runtime.findings import Key
 
-def locate(text: str, source: str, location: tuple[int | str, ...]) -> str:
-    """Where in the YAML `text` the key `location` stands, as `source:line: key`, to start a message with."""
-    tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    key = ".".join(str(part) for part in location)
-    return f"{source}:{_line(tree, location)}: {key}"
+
+class Places:
+    """Where the keys of a YAML text stand, to start a message with; `source` is what the text is called."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        self._source = source
+
+    def of(self, location: Key) -> str:
+        """As `source:line: key`; a system's number has its name beside it, as in `systems.1 (daint).ssh`."""
+        line, node, spelt = 1, self._tree, []
+        for number, part in enumerate(location):
+            found = _child(node, part)
+            line, node = found if found else (line, None)
+            name = _name(node) if number == 1 and location[0] == "systems" else None
+            spelt.append(f"{part} ({name})" if name else str(part))
+        return f"{self._source}:{line}: {'.'.join(spelt)}"
 
 
 def explain(error: ValidationError, text: str, source: str, model: type[BaseModel]) -> str:
     """What is wrong with the YAML `text` of a file that `model` describes: a line for each fault."""
-    lines = []
+    places = Places(text, source)
+    return "\n".join(f"{places.of(key)}: {why}" for key, why in faults(error, model))
+
+
+def faults(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key, str]]:
+    """What is wrong with a section that `model` describes, in plain words, by its key there."""
     for item in error.errors(include_url=False, include_input=False):
-        location = item["loc"]
-        hint = _unknown(model, location) if item["type"] == "extra_forbidden" else said(item)
-        lines.append(f"{locate(text, source, location)}: {hint}{_system_name(text, location)}")
-    return "\n".join(lines)
+        key = item["loc"]
+        yield key, _unknown(model, key) if item["type"] == "extra_forbidden" else _said(item)
 
 
-def said(item: ErrorDetails) -> str:
-    """What one of pydantic's errors says, in plain words."""
-    if item["type"] == "literal_error":
-        expected = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"one of {expected}"
+def _said(item: ErrorDetails) -> str:
+    match item["type"]:
+        case "literal_error":
+            expected = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+            return f"one of {expected}"
+        case "model_type" | "dict_type" | "mapping_type":
+            return "must be a section with keys of its own"
+        case "tuple_type" | "list_type":
+            return "must be a list"
     return item["msg"].removeprefix("Value error, ")
 
 
-def _system_name(text: str, location: tuple[int | str, ...]) -> str:
-    """The name of the system that a wrong key belongs to, as ` (system NAME)`, where the file gives it one."""
-    if len(location) < 2 or location[0] != "systems":
-        return ""
-    try:
-        return f" (system {yaml.safe_load(text)['systems'][location[1]]['name']})"
-    except (KeyError, IndexError, TypeError):
-        return ""
+def closest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` with the known word that was probably meant; empty when none is near."""
+    plain = {_plain(name): name for name in known}
+    meant = get_close_matches(_plain(word), plain, 1, 0.7)
+    return f"; did you mean {plain[meant[0]]}?" if meant else ""
 
 
-def _unknown(model: Any, location: tuple[int | str, ...]) -> str:
+def _plain(word: str) -> str:
+    return word.lower().replace("_", "").replace("-", "")
+
+
+def _name(system: yaml.Node | None) -> str | None:
+    """The name that the file gives to a system."""
+    found = _child(system, "name")
+    return found[1].value if found and isinstance(found[1], yaml.ScalarNode) else None
+
+
+def _unknown(model: Any, location: Key) -> str:
     """What to say about a key that is none, with the one that was probably meant."""
     *way, key = location
     for part in way:
         model = _section_inside(model, part) if isinstance(part, str) else model
-    known = list(model.model_fields) if model is not None else []
-    plain = {name.replace("_", ""): name for name in known}
-    meant = get_close_matches(str(key).lower().replace("_", "").replace("-", ""), plain, 1, 0.7)
-    return f"unknown key; did you mean {plain[meant[0]]}?" if meant else "unknown key"
+    known = model.model_fields if model is not None else ()
+    return f"unknown key{closest(str(key), known)}"
 
 
 def _section_inside(model: Any, key: str) -> Any:
@@ -59,17 +85,6 @@ def _section_inside(model: Any, key: str) -> Any:
     field = model.model_fields.get(key) if model is not None else None
     kinds = [field.annotation, *get_args(field.annotation)] if field else []
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
-
-
-def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    """The line of the deepest part of `location` that the file has, counted from 1."""
-    line = 1
-    for part in location:
-        found = _child(node, part)
-        if found is None:
-            break
-        line, node = found
-    return line
 
 
 def _child(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:

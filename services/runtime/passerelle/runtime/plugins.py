@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from passerelle.runtime.config import ConfigError, Plugin
-from passerelle.runtime.config_faults import said
+from passerelle.runtime.config_faults import closest, faults
 
 
 def names(group: str) -> list[str]:
@@ -18,23 +18,29 @@ def load(group: str, name: str) -> Any:
     """The object registered as `name` in `group`; LookupError for an unknown name lists the known ones."""
     found = {entry.name: entry for entry in entry_points(group=group)}
     if name not in found:
-        raise LookupError(f"no plugin {name!r} in {group}; installed: {', '.join(sorted(found))}")
+        known = ", ".join(sorted(found))
+        raise LookupError(f"no plugin {name!r}{closest(name, found)}; installed: {known}")
     return found[name].load()
 
 
-def make(group: str, setting: str, chosen: Plugin, *arguments: Any) -> Any:
+def make(setting: str, chosen: Plugin, *arguments: Any) -> Any:
     """The plugin that the configuration chose: its class, called with `arguments` and its `Options`.
 
     Raises ConfigError that names `setting` and what is wrong: an unknown plugin, a wrong option, a file it cannot read.
     """
     try:
-        kind = load(group, chosen.type)
-        return kind(*arguments, kind.Options.model_validate(chosen.options))
+        kind = load(chosen.group, chosen.type)
     except LookupError as error:
         raise ConfigError(f"{setting}.type: {error}") from None
+    try:
+        return kind(*arguments, kind.Options.model_validate(chosen.options))
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)
-        lines = [f"{setting}.options.{'.'.join(map(str, e['loc']))}: {said(e)}" for e in wrong]
+        lines = [
+            f"{setting}.options.{'.'.join(map(str, key))}: {why}"
+            for key, why in faults(error, kind.Options)
+        ]
         raise ConfigError("\n".join(lines)) from None
+    except ConfigError as error:
+        raise ConfigError(f"{setting}.options: {error}") from None
     except OSError as error:
         raise ConfigError(f"{setting}.options: {error.filename}: {error.strerror}") from None

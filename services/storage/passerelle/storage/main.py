@@ -83,7 +83,6 @@ def _place(
     jobs = TransferJobs(system, compute, PrivateFiles(sessions))
     methods = {
         chosen.type: make(
-            "passerelle.staging",
             f"systems ({system.name}): data_operation.staging ({chosen.type})",
             chosen,
             system,

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from passerelle.auth.credentials import Credential
 from passerelle.auth.principal import Principal
 from passerelle.runtime import errors
 from passerelle.runtime.config import ConfigError, Secret, Section
+from passerelle.runtime.findings import Around, Finding, foreign, note, unreadable, wrong
 
 _MAX_PUBLIC_KEY = 16 << 10  # characters
 _MIN_RSA_BITS = 2048
@@ -62,6 +63,30 @@ class CertificateAuthority:
         @classmethod
         def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(str(ip_network(network)) for network in networks)
+
+        def findings(self, around: Around) -> Iterator[Finding]:
+            """See `Section.findings`."""
+            yield from self._of_key()
+            if "port-forwarding" in self.extensions:
+                return
+            for system in around.site.systems:
+                if system.ssh.proxy_host is not None:
+                    told = (
+                        f"without port-forwarding no certificate passes the jump host of {system.name}: "
+                        "`extensions: [port-forwarding]`"
+                    )
+                    yield note(told, "extensions")
+
+        def _of_key(self) -> Iterator[Finding]:
+            if self.create and not self.key_file.exists():
+                return
+            if told := unreadable(self.key_file):
+                yield wrong(told, "key_file")
+                return
+            try:
+                _read(self)
+            except ConfigError as error:
+                yield wrong(str(error), "key_file")
 
     def __init__(self, options: Options) -> None:
         if options.create and not options.key_file.exists():
@@ -106,18 +131,38 @@ def _create(path: Path) -> None:
 
 def _read(options: CertificateAuthority.Options) -> asyncssh.SSHKey:
     path = options.key_file
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise ConfigError(f"{path}: others may read this private key; chmod 600 it")
-        if status.st_uid not in (0, os.geteuid()):
-            raise ConfigError(f"{path}: this private key belongs to another user")
-        data = file.read()
+    data = path.read_bytes()
+    if _is_public(data):
+        raise ConfigError(f"{path}: this is a public key; key_file is the private one")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(
+            f"{path}: others may read this private key (mode {mode:04o}): chmod 600 it"
+        )
+    if told := foreign(path):
+        raise ConfigError(told)
     phrase = options.passphrase.get_secret_value() if options.passphrase else None
+    return imported(data, phrase, str(path))
+
+
+def imported(data: bytes | str, passphrase: str | None, what: str) -> asyncssh.SSHKey:
+    """A private key; ConfigError says of `what` it is when it is none, or what its passphrase lacks."""
     try:
-        return asyncssh.import_private_key(data, phrase)
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        return asyncssh.import_private_key(data, passphrase)
+    except asyncssh.KeyEncryptionError:
+        raise ConfigError(f"{what}: the passphrase is not the key's") from None
+    except asyncssh.KeyImportError as error:
+        if passphrase is None and "assphrase" in str(error):
+            raise ConfigError(f"{what}: the key is encrypted: give its `passphrase`") from None
+        raise ConfigError(f"{what}: no private key of OpenSSH's or PEM: {error}") from None
+
+
+def _is_public(data: bytes) -> bool:
+    try:
+        asyncssh.import_public_key(data)
+    except (asyncssh.KeyImportError, ValueError):
+        return False
+    return b"PRIVATE" not in data
 
 
 def _public(text: str) -> asyncssh.SSHKey:

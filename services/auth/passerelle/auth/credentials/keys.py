@@ -1,15 +1,18 @@
 """Static keys: one private key per user, given by the site, with or without a certificate."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 
 import asyncssh
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 from pydantic import Field
 
 from passerelle.auth.credentials import Credential
+from passerelle.auth.credentials.ca import imported
 from passerelle.auth.principal import Principal
 from passerelle.runtime.config import ConfigError, Secret, Section
 from passerelle.runtime.errors import Forbidden
+from passerelle.runtime.findings import Around, Finding, wrong
 
 _FOREVER = 2**64 - 1  # OpenSSH's valid_before of a certificate without an end
 
@@ -30,6 +33,17 @@ class StaticKeys:
 
         users: Mapping[str, UserKey] = Field(description="The users' keys, by account name.")
 
+        def findings(self, around: Around) -> Iterator[Finding]:
+            """See `Section.findings`."""
+            for name, key in self.users.items():
+                try:
+                    ends = _read(name, key).expires
+                except ConfigError as error:
+                    yield wrong(str(error), "users", name)
+                    continue
+                if ends is not None and ends < time.time():
+                    yield wrong("has expired: renew it", "users", name, "public_cert")
+
     def __init__(self, options: Options) -> None:
         self._credentials = {name: _read(name, key) for name, key in options.users.items()}
 
@@ -44,10 +58,7 @@ class StaticKeys:
 
 def _read(username: str, given: UserKey) -> Credential:
     phrase = given.passphrase.get_secret_value() if given.passphrase else None
-    try:
-        key = asyncssh.import_private_key(given.private_key.get_secret_value(), phrase)
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise ConfigError(f"the private key of user {username} cannot be read: {error}") from None
+    key = imported(given.private_key.get_secret_value(), phrase, f"the key of user {username}")
     text = given.public_cert.get_secret_value() if given.public_cert else ""
     certificate = _certificate(username, text, key) if text else None
     ends = certificate is not None and certificate.valid_before != _FOREVER

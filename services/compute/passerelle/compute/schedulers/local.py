@@ -10,13 +10,15 @@ A job may outlive the SSH session that submitted it only where the system lets p
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import Field as Option
+from pydantic import field_validator
 
 from passerelle.compute.scheduler import (
     Job,
@@ -34,7 +36,7 @@ from passerelle.compute.scheduler import (
     UserInfo,
 )
 from passerelle.runtime.command import Command, Output, Shell
-from passerelle.runtime.config import Section
+from passerelle.runtime.config import Section, is_loopback
 from passerelle.runtime.errors import (
     ApiError,
     BackendError,
@@ -44,6 +46,7 @@ from passerelle.runtime.errors import (
     NotFound,
     Unsupported,
 )
+from passerelle.runtime.findings import Around, Finding, note
 
 T = TypeVar("T")
 
@@ -95,7 +98,6 @@ class Local:
 
         directory: str = Option(
             default="~/.local/state/passerelle/jobs",
-            pattern=r"^[/~$]",
             description="Where jobs are kept on the system; `~` and `$NAME` are each user's own.",
         )
         default_time_limit: int | None = Option(
@@ -110,6 +112,21 @@ class Local:
         python: str = Option(
             default="python3", description="The Python interpreter on the system, 3.6 or later."
         )
+
+        @field_validator("directory")
+        @classmethod
+        def _somewhere(cls, directory: str) -> str:
+            if not directory.startswith(("/", "~", "$")):
+                raise ValueError("begins with `/`, `~` or `$NAME`")
+            return directory
+
+        def findings(self, around: Around) -> Iterator[Finding]:
+            """See `Section.findings`."""
+            host = around.system.ssh.host if around.system else ""
+            if not is_loopback(host) and host not in (socket.gethostname(), socket.getfqdn()):
+                yield note(
+                    f"its jobs run on the login node, {host}, as processes; is it one with Slurm?"
+                )
 
     def __init__(self, shell: Shell, options: Options) -> None:
         self._shell = shell

@@ -11,18 +11,21 @@ import asyncio
 import posixpath
 import re
 import secrets
+import ssl
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from minio.credentials.credentials import Credentials
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from passerelle.runtime import caller
-from passerelle.runtime.config import Secret, Section, System
+from passerelle.runtime.config import Secret, Section, System, is_plain_http
 from passerelle.runtime.errors import Field as WrongField
 from passerelle.runtime.errors import InvalidArgument
+from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
 from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import DownloadUrl, Inbound, Outbound, PartUrls, Staged
@@ -65,7 +68,6 @@ class S3Options(Section):
     )
     bucket: str = Field(
         default="{user}",
-        pattern=r"\{user\}",
         description="The name of a user's bucket; what S3 does not allow in it is replaced.",
     )
     lifecycle_days: int = Field(
@@ -96,6 +98,28 @@ class S3Options(Section):
         default=None,
         description="Certificates (PEM) to trust instead of the system's, here and in the jobs.",
     )
+
+    @field_validator("bucket")
+    @classmethod
+    def _of_each_user(cls, bucket: str) -> str:
+        if "{user}" not in bucket:
+            raise ValueError("must hold `{user}`: each user has a bucket")
+        return bucket
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        for key in ("private_url", "public_url"):
+            if (url := getattr(self, key)) and is_plain_http(url):
+                yield note(f"{url} is plain http: files can be read on their way", key)
+        if self.ca_file is None:
+            return
+        if told := unreadable(self.ca_file):
+            yield wrong(told, "ca_file")
+            return
+        try:
+            ssl.create_default_context(cafile=self.ca_file)
+        except ssl.SSLError:
+            yield wrong(f"{self.ca_file}: no certificates in PEM", "ca_file")
 
 
 @dataclass(frozen=True, slots=True)
