@@ -31,6 +31,7 @@ from passerelle.v1 import compute_pb2_grpc as native_compute
 from passerelle.v1 import storage_pb2_grpc as native_storage
 from passerelle.v1.access_pb2 import Access
 from tests import real
+from tests.certificates import certificate
 
 SECRET = "s" * 32
 TOKEN = {"Authorization": "Bearer alice"}
@@ -181,6 +182,12 @@ def site(listen: int, services: int, *, dead: str = "", **gateway: Any) -> SiteB
             "gateway": section,
         }
     )
+
+
+def tls_of_localhost(directory: Path) -> dict[str, str]:
+    """A new certificate in files, as `gateway.tls` names them; clients trust `cert`."""
+    certificate().served(directory)
+    return {"cert": str(directory / "cert.pem"), "key": str(directory / "key.pem")}
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Envoy when services restart or are flooded, and with a certificate."""
 
 import asyncio
-import datetime
 import ssl
 from collections import Counter
 from pathlib import Path
@@ -10,13 +9,16 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from passerelle.v1 import compute_pb2, compute_pb2_grpc
-from tests.integration.envoy_stack import TOKEN, free_port, running_envoy, services, site
+from tests.integration.envoy_stack import (
+    TOKEN,
+    free_port,
+    running_envoy,
+    services,
+    site,
+    tls_of_localhost,
+)
 
 
 async def test_a_call_waits_for_a_service_that_is_being_restarted(tmp_path: Path) -> None:
@@ -66,27 +68,7 @@ async def test_a_gateway_without_memory_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> dict[str, str]:
-    """A self-signed certificate for 127.0.0.1, in files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return {"cert": str(cert_file), "key": str(key_file)}
+    return tls_of_localhost(tmp_path)
 
 
 async def test_rest_and_grpc_over_tls(tmp_path: Path, certificate: dict[str, str]) -> None:

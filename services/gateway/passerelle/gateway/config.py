@@ -66,17 +66,29 @@ class GatewaySection(Section):
         description="Requests at once to one service; more are answered 429.",
     )
     max_connections: int = Field(
-        default=10_000, ge=1, description="Client connections at once; more are refused."
+        default=10_000,
+        ge=1,
+        description="Client connections at once; more are refused. No more than the process may have files open.",
     )
     max_memory: int = Field(
         default=1 << 30,
         ge=1 << 20,
         description="Heap of Envoy near which it answers 503 instead of taking more, bytes.",
     )
-    idle_timeout: float = Field(
-        default=300,
+    arrival_timeout: float = Field(
+        default=10,
         gt=0,
-        description="A stream on which nothing moves, and a connection without one, is ended after this, s.",
+        description="What comes first must be there after this, s: the first byte of a connection, TLS, the headers of "
+        "a request.",
+    )
+    keep_alive: float = Field(
+        default=75,
+        gt=0,
+        description="A connection without a request is ended after this, s; somewhat more than a load balancer keeps "
+        "its own.",
+    )
+    idle_timeout: float = Field(
+        default=300, gt=0, description="A request on which nothing moves is ended after this, s."
     )
     trusted_proxies: int = Field(
         default=0,

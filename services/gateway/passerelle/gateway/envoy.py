@@ -102,7 +102,7 @@ def _address(text: str) -> Json:
 
 def _listener(site: SiteBase, gateway: GatewaySection, door: Door) -> Json:
     chain: Json = {
-        **envoy_limits.of_handshakes(),
+        **envoy_limits.of_handshakes(gateway),
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
@@ -116,6 +116,7 @@ def _listener(site: SiteBase, gateway: GatewaySection, door: Door) -> Json:
         "name": "public",
         "address": _address(gateway.listen),
         "per_connection_buffer_limit_bytes": _BUFFER,
+        **envoy_limits.of_listener(gateway),
         "filter_chains": [chain],
     }
 

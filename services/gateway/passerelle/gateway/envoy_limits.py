@@ -1,5 +1,7 @@
 """What one client, or all of them together, may hold of Envoy: connections, streams, memory, time."""
 
+import logging
+import resource
 from typing import Any
 
 from passerelle.gateway.config import GatewaySection
@@ -12,18 +14,19 @@ _ANY = "type.googleapis.com/"
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 2 << 20
 
-_HANDSHAKE = "10s"  # until TLS is spoken
-_HEADERS = "10s"  # until the headers of a request are there
+_OTHER_FILES = 256  # of Envoy: logs, pipes, connections to the services
 _ACCOUNTED = 20  # streams that keep 2^20 bytes or more are looked at when memory is scarce
+
+log = logging.getLogger(__name__)
 
 
 def of_connections(gateway: GatewaySection) -> Json:
     """Fields of the HTTP connection manager."""
     return {
         "stream_idle_timeout": f"{gateway.idle_timeout}s",
-        "request_headers_timeout": _HEADERS,
+        "request_headers_timeout": f"{gateway.arrival_timeout}s",
         "common_http_protocol_options": {
-            "idle_timeout": f"{gateway.idle_timeout}s",
+            "idle_timeout": f"{gateway.keep_alive}s",
             # `x_name` and `x-name` are one name to some programs, and two to others.
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
@@ -37,9 +40,20 @@ def of_connections(gateway: GatewaySection) -> Json:
     }
 
 
-def of_handshakes() -> Json:
+def of_listener(gateway: GatewaySection) -> Json:
+    """Fields of the listener. A connection is looked at, TLS or not, so that one without a first byte is ended."""
+    look = {"@type": f"{_ANY}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}
+    return {
+        "listener_filters": [
+            {"name": "envoy.filters.listener.tls_inspector", "typed_config": look}
+        ],
+        "listener_filters_timeout": f"{gateway.arrival_timeout}s",
+    }
+
+
+def of_handshakes(gateway: GatewaySection) -> Json:
     """Fields of the listener's filter chain."""
-    return {"transport_socket_connect_timeout": _HANDSHAKE}
+    return {"transport_socket_connect_timeout": f"{gateway.arrival_timeout}s"}
 
 
 def of_memory(gateway: GatewaySection) -> Json:
@@ -58,7 +72,7 @@ def of_memory(gateway: GatewaySection) -> Json:
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
                 "typed_config": {
                     "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
-                    "max_active_downstream_connections": gateway.max_connections,
+                    "max_active_downstream_connections": _connections(gateway),
                 },
             },
             {
@@ -79,6 +93,21 @@ def of_memory(gateway: GatewaySection) -> Json:
             _action("stop_accepting_requests", heap, {"threshold": {"value": 0.95}}),
         ],
     }
+
+
+def _connections(gateway: GatewaySection) -> int:
+    """No more than may be open: without a free descriptor Envoy would not refuse, but turn round and round."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    room = max(1, files - _OTHER_FILES)
+    if files != resource.RLIM_INFINITY and room < gateway.max_connections:
+        log.warning(
+            "of gateway.max_connections, %d, there can be %d: the process may have %d files open (LimitNOFILE)",
+            gateway.max_connections,
+            room,
+            files,
+        )
+        return room
+    return gateway.max_connections
 
 
 def _action(name: str, resource: str, when: Json) -> Json:

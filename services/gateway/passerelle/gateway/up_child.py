@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -24,6 +25,7 @@ def serve(service: str, config: Path) -> None:
     Raises ConfigError for a bad file, an unknown service, and whatever keeps a service from starting with that file.
     """
     _live_no_longer_than_the_parent()
+    _have_as_many_files_as_allowed()
     try:
         _serve(service, config)
     except ConfigError as error:
@@ -83,6 +85,12 @@ def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
     command = envoy.command(rendered)
     up_report.leave()
     os.execv(command[0], command)  # noqa: S606  # argv, no shell
+
+
+def _have_as_many_files_as_allowed() -> None:
+    """Up to the hard limit. The soft one is 1024 for the sake of programs that use select(2); connections are files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _live_no_longer_than_the_parent() -> None:

@@ -1,0 +1,115 @@
+"""What one client can hold of Envoy, and for how long: connections, streams, bodies. The configured times are short."""
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from passerelle.gateway import envoy_limits, envoy_routes
+from passerelle.gateway.config import GatewaySection
+from tests.integration.envoy_stack import (
+    TOKEN,
+    free_port,
+    running_envoy,
+    services,
+    site,
+    tls_of_localhost,
+)
+
+SHORT: dict[str, Any] = {"arrival_timeout": 1, "keep_alive": 1, "idle_timeout": 2}
+MOST = 12  # connections
+LONG_ENOUGH = 30  # seconds; without a limit it would be minutes, or for ever
+
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""An HTTP/2 client's preface and its empty SETTINGS (RFC 9113 §3.4)."""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"", b"G", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", HTTP2],
+    ids=["nothing", "a byte", "half a head", "half a TLS hello", "HTTP/2 without a request"],
+)
+async def test_silent_connections_keep_nobody_out_for_long(tmp_path: Path, first: bytes) -> None:
+    """All that there may be, from one address; then somebody else comes."""
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, max_connections=MOST, **SHORT), listen, tmp_path) as stack,
+    ):
+        held = [socket.create_connection(("127.0.0.1", listen)) for _ in range(MOST)]
+        for one in held:
+            one.sendall(first)
+        async with asyncio.timeout(LONG_ENOUGH):
+            while await _status(stack.url) != 200:
+                await asyncio.sleep(0.1)
+            for one in held:
+                await asyncio.to_thread(_until_closed, one)
+
+
+async def test_a_connection_of_tls_without_a_request_is_ended(tmp_path: Path) -> None:
+    listen, tls = free_port(), tls_of_localhost(tmp_path)
+    trust = ssl.create_default_context(cafile=tls["cert"])
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, tls=tls, **SHORT), listen, tmp_path),
+        asyncio.timeout(LONG_ENOUGH),
+    ):
+        reader, writer = await asyncio.open_connection("localhost", listen, ssl=trust)
+        assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/compute/x/jobs", "/v1/systems/x/jobs", "/filesystem/x/ops/upload?path=/a"]
+)
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Of somebody who has a valid token; one byte after another makes no difference where it is no stream."""
+    monkeypatch.setattr(envoy_routes, "_ARRIVING", 1.0)
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, **SHORT), listen, tmp_path),
+        asyncio.timeout(LONG_ENOUGH),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listen)
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer alice\r\n"
+        writer.write(
+            f"{head}content-type: application/json\r\ncontent-length: 9\r\n\r\n{{".encode()
+        )
+        status = (await reader.readline()).split()[1]
+        assert status in (b"408", b"504")
+        writer.close()
+
+
+def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past that Envoy would take a whole core to accept none."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1024))
+    config = envoy_limits.of_memory(GatewaySection(max_connections=10_000))
+    monitor = config["resource_monitors"][0]["typed_config"]
+    assert monitor["max_active_downstream_connections"] < 1024
+
+
+async def _status(url: str) -> int:
+    """The status of a user's request by a connection of its own; 0 when it is not even taken."""
+    try:
+        async with httpx.AsyncClient(headers=TOKEN) as http:
+            return (await http.get(f"{url}/status/systems")).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def _until_closed(connection: socket.socket) -> None:
+    connection.settimeout(LONG_ENOUGH)
+    try:
+        while connection.recv(1024):
+            pass
+    except ConnectionResetError:
+        pass
+    finally:
+        connection.close()
