@@ -106,7 +106,11 @@ def test_the_reference_has_keys_types_and_defaults() -> None:
     assert "## `systems[].ssh.timeout`" in page
     assert "| `port` | integer | `22` | SSH port. |" in page
     assert "| `host` | text | **required** |" in page
-    assert "## `auth.ssh_credentials.options`" in page
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert len(set(headings)) == len(headings)
+    at = headings.index("## `auth.ssh_credentials`")
+    assert headings[at + 1] == "## `auth.ssh_credentials.options` for `type: ca`"
+    assert "| `type` | one of `s3`, `streamer`, `wormhole` | **required** |" in page
 
 
 def test_check_notes_what_will_not_work(tmp_path: Path) -> None:

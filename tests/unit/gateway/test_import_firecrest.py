@@ -157,11 +157,32 @@ def test_the_loss_of_openfga_is_told_loudly(full: tuple[dict[str, Any], list[str
     assert any("NOT CARRIED OVER, AND THIS OPENS ACCESS" in note for note in full[1])
 
 
-def test_a_small_file_has_no_notes_but_about_its_issuer(tmp_path: Path) -> None:
+def test_a_small_file_has_no_notes_but_about_its_issuer_and_secrets(tmp_path: Path) -> None:
     site, notes = small(tmp_path)
     assert len(site["systems"]) == 1
-    assert [note.partition(": ")[0] for note in notes] == ["auth.authentication.public_certs"] * 2
-    assert "checks no audience" in notes[1]
+    assert [note.partition(": ")[0] for note in notes] == [
+        "clusters.0.service_account.secret",
+        *["auth.authentication.public_certs"] * 2,
+        "ssh_credentials.keys.alice.private_key",
+    ]
+    assert "checks no audience" in notes[2]
+    assert "nobody else may read" in notes[0]
+    assert not any("hush" in note for note in notes)
+
+
+def test_plain_http_is_carried_over_and_said(tmp_path: Path) -> None:
+    site, notes = small(tmp_path, SMALL.replace("http://127.0.0.1:1", "http://idp.example.org"))
+    assert site["auth"]["issuers"][0]["insecure_http"] is True
+    assert site["systems"][0]["probing"]["service_account"]["insecure_http"] is True
+    told = [note.partition(": ")[::2] for note in notes if "plain http" in note]
+    assert told == [
+        ("auth.authentication.token_url", _http("http://idp.example.org/token")),
+        ("auth.authentication.public_certs", _http("http://idp.example.org/jwks")),
+    ]
+
+
+def _http(url: str) -> str:
+    return f"{url} is plain http, which `insecure_http: true` accepts; use https"
 
 
 @pytest.mark.parametrize("kind", ["SSHCA", "SSHService"])
@@ -196,7 +217,8 @@ def test_earlier_releases(tmp_path: Path) -> None:
             }
         ],
     }
-    assert not any(note.startswith("storage") for note in notes)
+    told = [note.partition(": ")[0] for note in notes if note.startswith("storage")]
+    assert told == ["storage.secret_access_key"]
 
 
 @pytest.mark.parametrize(

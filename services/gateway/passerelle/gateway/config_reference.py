@@ -2,7 +2,7 @@
 
 import json
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -10,15 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from passerelle.runtime import plugins
-from passerelle.runtime.config import site_model
-
-_PLUGINS = {
-    "passerelle.schedulers": "systems[].scheduler",
-    "passerelle.staging": "systems[].data_operation.staging[]",
-    "passerelle.authorizers": "auth.authorizer",
-    "passerelle.credentials": "auth.ssh_credentials",
-}
-"""The groups of plugins whose options stand in the file, and where."""
+from passerelle.runtime.config import Plugin, site_model
 
 _INTRODUCTION = """\
 # Configuration
@@ -38,38 +30,48 @@ environment variable `PASSERELLE_PORT` overrides the port of `gateway.listen` th
 
 def reference() -> str:
     """The whole page, in Markdown: a table for every section, and for every installed plugin's options."""
-    return "\n".join([_INTRODUCTION, *_sections("", site_model()), *_plugins()])
+    return "\n".join([_INTRODUCTION, *_sections("", site_model())])
 
 
-def _plugins() -> Iterator[str]:
-    for group, key in _PLUGINS.items():
-        for name in plugins.names(group):
-            plugin = plugins.load(group, name)
-            yield f"## `{key}` with `type: {name}`\n\n{_first_paragraph(plugin)}\n"
-            if options := getattr(plugin, "Options", None):
-                yield from _sections(f"{key}.options.", options)
-            else:
-                yield "No options.\n"
+def _sections(
+    prefix: str, model: type[BaseModel], of_type: str = "", about: type | None = None
+) -> Iterator[str]:
+    """A heading and a table for `model`, whose keys start with `prefix`, and then for the sections inside it.
 
-
-def _sections(prefix: str, model: type[BaseModel]) -> Iterator[str]:
-    """A heading and a table for `model`, whose keys start with `prefix`, and then for the sections inside it."""
+    `of_type` tells headings of the same keys apart, when they are options of a plugin. The text is that of `about`, or
+    of the model.
+    """
     own = {name: field for name, field in model.model_fields.items() if not _inner(field)}
     if prefix:
-        yield f"## `{prefix.rstrip('.')}`\n\n{_first_paragraph(model)}\n"
+        yield f"## `{prefix.rstrip('.')}`{of_type}\n\n{_first_paragraph(about or model)}\n"
     if own:
         yield "| key | type | default | meaning |\n| --- | --- | --- | --- |"
-        yield from (_row(name, field) for name, field in own.items())
+        yield from (_row(name, field, model) for name, field in own.items())
         yield ""
     for name, field in model.model_fields.items():
         if inner := _inner(field):
             mark = _MARKS.get(get_origin(field.annotation), "") + "."
-            yield from _sections(f"{prefix}{name}{mark}", inner)
+            yield from _sections(f"{prefix}{name}{mark}", inner, of_type)
+    if issubclass(model, Plugin):
+        yield from _options(prefix, model)
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _options(prefix: str, model: type[Plugin]) -> Iterator[str]:
+    """The options of every installed plugin that can stand at `prefix`."""
+    for name in plugins.names(model.group):
+        plugin = plugins.load(model.group, name)
+        of_type = f" for `type: {name}`"
+        yield from _sections(f"{prefix}options.", plugin.Options, of_type, plugin)
+        if not plugin.Options.model_fields:
+            yield "No options.\n"
+
+
+def _row(name: str, field: FieldInfo, model: type[BaseModel]) -> str:
     description = " ".join((field.description or "").split())
-    cells = (f"`{name}`", _type(field.annotation), _default(field), description)
+    kind = _type(field.annotation)
+    if issubclass(model, Plugin) and name == "type":
+        kind = _one_of(plugins.names(model.group))
+    cells = (f"`{name}`", kind, _default(field), description)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -99,14 +101,18 @@ def _type(kind: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(_type(part) for part in parts)
     if origin is Literal:
-        return "one of " + ", ".join(f"`{part}`" for part in parts)
+        return _one_of(parts)
     if origin in (tuple, list):
         return f"list of {_type(parts[0])}"
     if origin is dict:
         return "mapping"
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return "one of " + ", ".join(f"`{part.value}`" for part in kind)
+        return _one_of(part.value for part in kind)
     return _NAMES.get(kind, getattr(kind, "__name__", str(kind)).lower())
+
+
+def _one_of(choices: Iterable[Any]) -> str:
+    return "one of " + ", ".join(f"`{choice}`" for choice in choices)
 
 
 _NAMES: dict[Any, str] = {

@@ -72,7 +72,7 @@ def _site(top: Part, path: Path) -> dict[str, Any]:
         "token_url": authentication.demand("token_url"),
         "auth_method": authentication.take("token_endpoint_auth_method", "client_secret_basic"),
     }
-    account |= _plain(account["token_url"])
+    account |= _plain(account["token_url"], authentication, "token_url")
     limits = _former_limits(top)
     systems = [_system(part, account, limits) for part in _clusters(top, path)]
     site: dict[str, Any] = {
@@ -116,12 +116,20 @@ def _auth(authentication: Part) -> dict[str, Any]:
     else:
         authentication.note("is empty, so that no token will be accepted", "public_certs")
     issuer = {"any_issuer": True, "any_audience": True}
-    return {"issuers": [{**issuer, "jwks_uri": url, **_plain(url), **settings} for url in urls]}
+    return {
+        "issuers": [
+            {**issuer, "jwks_uri": url, **_plain(url, authentication, "public_certs"), **settings}
+            for url in urls
+        ]
+    }
 
 
-def _plain(url: Any) -> dict[str, bool]:
+def _plain(url: Any, part: Part, key: str) -> dict[str, bool]:
     """FirecREST takes plain http without a word; here it has to be said."""
-    return {"insecure_http": True} if is_plain_http(str(url)) else {}
+    if not is_plain_http(str(url)):
+        return {}
+    part.note(f"{url} is plain http, which `insecure_http: true` accepts; use https", key)
+    return {"insecure_http": True}
 
 
 def _credentials(part: Part) -> dict[str, Any] | None:
@@ -142,8 +150,10 @@ def _credentials(part: Part) -> dict[str, Any] | None:
 
 
 def _key(user: Part) -> dict[str, Any]:
-    key = {"private_key": user.demand("private_key")}
-    key |= user.rename(public_cert="public_cert", passphrase="passphrase")  # noqa: S106  # a key's name
+    key = {"private_key": user.secret("private_key")}
+    if "passphrase" in user:
+        key["passphrase"] = user.secret("passphrase")
+    key |= user.rename(public_cert="public_cert")
     user.end()
     return key
 
@@ -254,7 +264,7 @@ def _probing(system: Part, account: Mapping[str, Any]) -> dict[str, Any]:
         found["timeout"] = max(timeouts)
     client = {
         "client_id": service_account.demand("client_id"),
-        "client_secret": service_account.demand("secret"),
+        "client_secret": service_account.secret("secret"),
     }
     probing.end()
     service_account.end()

@@ -7,6 +7,11 @@ from pydantic.alias_generators import to_camel
 
 from passerelle.runtime.config import ConfigError
 
+_IN_THE_FILE = (
+    "this secret stands in the file, and so in the result: nobody else may read either; better "
+    "`secret_file:/path` or `env:NAME`"
+)
+
 
 class Part:
     """A mapping of the file, at the key `key`. What nobody takes out of it is named in `notes` at its end.
@@ -58,6 +63,13 @@ class Part:
         """The keys that are there, by our names for them: `ours="theirs"`."""
         found = {ours: self.take(theirs) for ours, theirs in names.items()}
         return {ours: value for ours, value in found.items() if value is not None}
+
+    def secret(self, name: str) -> Any:
+        """As `demand`, for a secret: one that stands in the file itself is named."""
+        value = self.demand(name)
+        if not str(value).startswith(("secret_file:", "env:")):
+            self.note(_IN_THE_FILE, name)
+        return value
 
     def leave(self, name: str, why: str) -> None:
         """Name a key as not carried over, when it is there and says anything."""

@@ -33,11 +33,11 @@ def _s3(part: Part) -> dict[str, Any]:
         private_url="private_url",
         public_url="public_url",
         access_key_id="access_key_id",
-        secret_access_key="secret_access_key",  # noqa: S106  # a key's name
         region="region",
         ttl="ttl",
         tenant="tenant",
     )
+    options["secret_access_key"] = part.secret("secret_access_key")
     part.take("name")
     multipart = part.part("multipart")
     options |= multipart.rename(part_size="max_part_size", parallel="parallel_runs")
