@@ -49,10 +49,10 @@ class Others(
         assert dict(context.invocation_metadata())["authorization"] == "Bearer health-token"
         return compute_pb2.PingSchedulerResponse(message="slurmctld is up")
 
-    async def StatFile(self, request: Any, context: Any) -> Any:
+    async def PingFilesystem(self, request: Any, context: Any) -> Any:
         if request.path == "/broken":
             raise BackendError("Stale file handle")
-        return storage_pb2.File(name=request.path)
+        return storage_pb2.PingFilesystemResponse()
 
 
 @asynccontextmanager

@@ -48,8 +48,9 @@ class Answers:
         await self._answer("scheduler")
         return "slurmctld is up"
 
-    async def filesystem(self, system: System, path: str) -> None:
+    async def filesystem(self, system: System, path: str) -> str | None:
         await self._answer(path)
+        return None
 
     async def _answer(self, what: str) -> None:
         if what in self.hangs:

@@ -64,11 +64,11 @@ class Services(compute_pb2_grpc.ComputeServiceServicer, storage_pb2_grpc.Storage
             raise ConnectionFailed("Unable to establish SSH connection.")
         return compute_pb2.PingSchedulerResponse(message="up")
 
-    async def StatFile(self, request: Any, context: Any) -> Any:
+    async def PingFilesystem(self, request: Any, context: Any) -> Any:
         self._enter(request, context)
-        if request.path != "/home":
+        if request.path == "/nope":
             raise NotFound("No such file or directory")
-        return storage_pb2.File(name=request.path)
+        return storage_pb2.PingFilesystemResponse(message="" if request.path == "/home" else "slow")
 
     def _enter(self, request: Any, context: Any) -> None:
         self.seen.append(request)
@@ -176,11 +176,12 @@ async def test_no_issuer_no_token(http: aiohttp.ClientSession) -> None:
 async def test_the_services_are_asked(issuer: Issuer, probe: GrpcProbe, services: Services) -> None:
     daint = system(issuer.account())
     assert await probe.scheduler(daint) == "up"
-    await probe.filesystem(daint, "/home")
+    assert await probe.filesystem(daint, "/home") is None
     assert [request.system for request in services.seen] == ["daint", "daint"]
     assert issuer.asked == 1
     assert len(set(services.request_ids)) == 2
     assert all(name.startswith("health-daint-") for name in services.request_ids)
+    assert await probe.filesystem(daint, "/scratch") == "slow"
     with pytest.raises(NotFound):
         await probe.filesystem(daint, "/nope")
     with pytest.raises(ConnectionFailed):

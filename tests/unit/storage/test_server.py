@@ -13,7 +13,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
-from tests.unit.storage.world import METADATA, World, debris
+from tests.unit.storage.world import METADATA, World, debris, remote, serving_storage
 
 Code = grpc.StatusCode
 
@@ -47,6 +47,19 @@ async def refused(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     return raised.value
+
+
+@pytest.mark.parametrize("sftp", [True, False])
+async def test_a_ping_tells_what_is_lacking(tmp_path: Path, sftp: bool) -> None:
+    async with remote(tmp_path, sftp=sftp) as world, serving_storage(world) as channel:
+        stub: Any = pb_grpc.StorageServiceStub(channel)
+        request = pb.PingFilesystemRequest(system="lab", path=str(tmp_path))
+        reply = await stub.PingFilesystem(request, metadata=METADATA)
+        assert ("SFTP cannot be used" in reply.message) is not sftp
+        assert sftp is not bool(reply.message)
+        request.path += "/nowhere"
+        error = await refused(stub.PingFilesystem(request, metadata=METADATA))
+    assert error.code() is Code.NOT_FOUND
 
 
 async def test_stat_list_mkdir_remove(stub: Any, tmp_path: Path) -> None:

@@ -812,6 +812,58 @@ class GetFileTypeRequest(_message.Message):
 Global___GetFileTypeRequest: _TypeAlias = GetFileTypeRequest  # noqa: Y015
 
 @_typing.final
+class PingFilesystemRequest(_message.Message):
+    """Asks whether a filesystem can be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RAW_PATH_FIELD_NUMBER: _builtins.int
+    system: _builtins.str
+    """The system's name."""
+    path: _builtins.str
+    """The absolute path of a directory of it."""
+    raw_path: _builtins.bytes
+    """The path's bytes, instead of `path`, when they are not UTF-8."""
+    def __init__(
+        self,
+        *,
+        system: _builtins.str = ...,
+        path: _builtins.str = ...,
+        raw_path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PingFilesystemRequest: _TypeAlias = PingFilesystemRequest  # noqa: Y015
+
+@_typing.final
+class PingFilesystemResponse(_message.Message):
+    """The filesystem can be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """What the caller's account lacks on the system, and what is used instead: `python3`, SFTP; empty when nothing."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PingFilesystemResponse: _TypeAlias = PingFilesystemResponse  # noqa: Y015
+
+@_typing.final
 class FileType(_message.Message):
     """What a file holds."""
 

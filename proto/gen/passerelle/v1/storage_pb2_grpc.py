@@ -91,6 +91,11 @@ class StorageServiceStub:
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.ChangeOwnerRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
                 _registered_method=True)
+        self.PingFilesystem = channel.unary_unary(
+                '/passerelle.v1.StorageService/PingFilesystem',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.PingFilesystemRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.PingFilesystemResponse.FromString,
+                _registered_method=True)
         self.GetFileType = channel.unary_unary(
                 '/passerelle.v1.StorageService/GetFileType',
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.GetFileTypeRequest.SerializeToString,
@@ -224,6 +229,13 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PingFilesystem(self, request, context):
+        """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetFileType(self, request, context):
         """Tells what a file holds, as file(1) on the system sees it.
         """
@@ -347,6 +359,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.ChangeOwner,
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.ChangeOwnerRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
+            ),
+            'PingFilesystem': grpc.unary_unary_rpc_method_handler(
+                    servicer.PingFilesystem,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.PingFilesystemRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.PingFilesystemResponse.SerializeToString,
             ),
             'GetFileType': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFileType,
@@ -674,6 +691,33 @@ class StorageService:
             '/passerelle.v1.StorageService/ChangeOwner',
             passerelle_dot_v1_dot_storage__pb2.ChangeOwnerRequest.SerializeToString,
             passerelle_dot_v1_dot_storage__pb2.File.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PingFilesystem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/passerelle.v1.StorageService/PingFilesystem',
+            passerelle_dot_v1_dot_storage__pb2.PingFilesystemRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.PingFilesystemResponse.FromString,
             options,
             channel_credentials,
             insecure,

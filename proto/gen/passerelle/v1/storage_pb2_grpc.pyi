@@ -65,6 +65,8 @@ class StorageServiceStub:
     """Changes the permission bits of a file."""
     ChangeOwner: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ChangeOwnerRequest, _storage_pb2.File]
     """Changes the owner and the group of a file."""
+    PingFilesystem: _grpc.UnaryUnaryMultiCallable[_storage_pb2.PingFilesystemRequest, _storage_pb2.PingFilesystemResponse]
+    """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks."""
     GetFileType: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]
@@ -123,6 +125,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Changes the permission bits of a file."""
     ChangeOwner: _aio.UnaryUnaryMultiCallable[_storage_pb2.ChangeOwnerRequest, _storage_pb2.File]  # type: ignore[assignment]
     """Changes the owner and the group of a file."""
+    PingFilesystem: _aio.UnaryUnaryMultiCallable[_storage_pb2.PingFilesystemRequest, _storage_pb2.PingFilesystemResponse]  # type: ignore[assignment]
+    """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks."""
     GetFileType: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]  # type: ignore[assignment]
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
@@ -238,6 +242,14 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.File, _abc.Awaitable[_storage_pb2.File]]:
         """Changes the owner and the group of a file."""
+
+    @_abc_1.abstractmethod
+    def PingFilesystem(
+        self,
+        request: _storage_pb2.PingFilesystemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.PingFilesystemResponse, _abc.Awaitable[_storage_pb2.PingFilesystemResponse]]:
+        """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks."""
 
     @_abc_1.abstractmethod
     def GetFileType(

@@ -57,8 +57,8 @@ class Probe(Protocol):
         """Ask the scheduler whether it is there; its own words, if it has any."""
         ...
 
-    async def filesystem(self, system: System, path: str) -> None:
-        """Look at the root of a filesystem."""
+    async def filesystem(self, system: System, path: str) -> str | None:
+        """Look at the root of a filesystem; what of the usual ways to it there is not, in words."""
         ...
 
 

@@ -128,14 +128,15 @@ class GrpcProbe:
         )
         return reply.message or None
 
-    async def filesystem(self, system: System, path: str) -> None:
-        """Whether the filesystem's root can be looked at."""
-        request = storage_pb2.StatFileRequest(system=system.name, path=path, dereference=True)
-        await self._ask(
+    async def filesystem(self, system: System, path: str) -> str | None:
+        """What the account lacks on the system, if anything."""
+        request = storage_pb2.PingFilesystemRequest(system=system.name, path=path)
+        reply = await self._ask(
             system,
             "storage",
-            lambda sent, limit: self._storage.StatFile(request, metadata=sent, timeout=limit),
+            lambda sent, limit: self._storage.PingFilesystem(request, metadata=sent, timeout=limit),
         )
+        return reply.message or None
 
     async def _ask(
         self, system: System, service: str, call: Callable[[Metadata, float], Awaitable[T]]

@@ -24,7 +24,7 @@ take `compute.read` and `compute.write` besides their own scope.
 *This page is generated from the contracts: `passerelle config scopes > docs/scopes.md`.*
 """
 
-_PROBED = {"PingScheduler", "StatFile"}  # what probe.py calls
+_PROBED = {"PingScheduler", "PingFilesystem"}  # what probe.py calls
 
 
 def scopes() -> str:

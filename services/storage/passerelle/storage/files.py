@@ -235,6 +235,10 @@ class Files(Protocol):
     way there. Cancelling a call gives up its work on the system.
     """
 
+    async def notes(self) -> Sequence[str]:
+        """What the caller's account lacks on the system, and what is used instead."""
+        ...
+
     async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
         """What is known about a file; `dereference` follows a final link."""
         ...

@@ -59,6 +59,14 @@ class StorageService(pb_grpc.StorageServiceServicer):
         answers = [next(found) if isinstance(path, str) else path for path in given]
         return answers_message(request, answers)
 
+    async def PingFilesystem(
+        self, request: pb.PingFilesystemRequest, context: Any
+    ) -> pb.PingFilesystemResponse:
+        """Whether a directory can be looked at, and what the account lacks."""
+        place, path = self._target(request)
+        await place.files.stat(path, dereference=True)
+        return pb.PingFilesystemResponse(message="; ".join(await place.files.notes()))
+
     async def WalkFiles(
         self, request: pb.WalkFilesRequest, context: Any
     ) -> AsyncIterator[pb.FileBatch]:

@@ -41,6 +41,10 @@ class SystemFiles:
         self._writing = Writing(sessions)
         self._shared = SharedCalls()
 
+    async def notes(self) -> Sequence[str]:
+        """See `Files.notes`."""
+        return await self._sessions.notes()
+
     async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
         """See `Files.stat`."""
         return FileInfo(**orjson.loads(await self.row(path, EVERYTHING, dereference=dereference)))
