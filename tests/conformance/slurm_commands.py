@@ -5,6 +5,7 @@ from typing import Any
 
 from passerelle.compute.scheduler import JobDescription
 from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm.submission import submit_command
 from passerelle.runtime.command import Command
 from tests.conformance.recordings import bare, marked
 
@@ -37,7 +38,7 @@ def command_of(argv: tuple[str, ...]) -> Command[Any] | None:
     """The plugin's command with these words, but for marks; None where it asks no such thing (any more)."""
     wanted = marked(argv)
     if wanted[:4] == ("bash", "-c", "{program}", "sbatch"):
-        return commands.submit_command(_SUBMITTED, "any")
+        return submit_command(_SUBMITTED, "any", print)
     for make in _ABOUT_ALL:
         if marked((command := make()).argv) == wanted:
             return command

@@ -1,8 +1,11 @@
-"""A submit whose answer is lost on the way from slurmctld: the id all the same, if there is a job. On a real Slurm."""
+"""A submit whose answer is lost on its way: the id all the same, if there is a job. On a real Slurm and OpenSSH."""
 
+import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from passerelle.compute.scheduler import JobDescription, JobFilter
 from passerelle.compute.schedulers.slurm import Slurm
 from passerelle.runtime import caller
 from passerelle.runtime.command import Command, Shell, T
-from passerelle.runtime.errors import BackendUnavailable
+from passerelle.runtime.errors import BackendUnavailable, ConnectionFailed
 from tests.cluster import Cluster
 from tests.cluster_shell import cluster_shell
 
@@ -83,3 +86,83 @@ async def test_without_a_job_it_is_to_be_tried_again(
     with pytest.raises(BackendUnavailable):
         await slurm.submit(JobDescription(str(directory), name="doubtful", script="#!/bin/sh\n"))
     assert not await slurm.jobs(JobFilter(user="alice", name="doubtful"))
+
+
+# In a stand-in for sbatch: the login's process of sshd ends as it does when the connection breaks.
+LOGIN = """
+read -r _ _ _ _ _ session _ </proc/$$/stat
+read -r _ _ _ login _ </proc/$session/stat
+"""
+BREAK = LOGIN + "kill -KILL $login\n"
+
+
+@pytest.mark.parametrize("environment", [{}, {"A": "b" * 100_000}])
+@pytest.mark.parametrize("more", ["", "#SBATCH --array=0-3\n"])
+async def test_a_job_that_was_taken_when_the_connection_broke(
+    slurm: Slurm, directory: Path, more: str, environment: dict[str, str]
+) -> None:
+    stand_in(directory, f"{TAKEN}{BREAK}exec sleep 60")
+    script = f"#!/bin/bash\n#SBATCH --begin=now+1hour\n{more}true\n"
+    job_id = await slurm.submit(
+        JobDescription(str(directory), script=script, environment=environment)
+    )
+    assert (directory / "said").read_text() == f"{job_id}\n"
+    await slurm.cancel(job_id)
+
+
+async def test_a_connection_that_breaks_before_the_job_is_taken(
+    slurm: Slurm, directory: Path
+) -> None:
+    stand_in(directory, f"{BREAK}sleep 60\n{TAKEN}")
+    with pytest.raises(ConnectionFailed, match=r"was lost\. Slurm has no such job\.$"):
+        await slurm.submit(JobDescription(str(directory), name="broken", script="#!/bin/sh\n"))
+    assert not await slurm.jobs(JobFilter(user="alice", name="broken"))
+
+
+async def test_when_nobody_can_tell_the_error_says_so(slurm: Slurm, directory: Path) -> None:
+    for program in ("squeue", "scontrol"):  # whoever is asked
+        answers = directory / program
+        answers.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid user id' >&2; exit 1\n")
+        answers.chmod(0o755)
+    stand_in(directory, f"{BREAK}exec sleep 60")
+    with pytest.raises(ConnectionFailed, match="look for it before you submit it again") as raised:
+        await slurm.submit(JobDescription(str(directory), name="broken", script="#!/bin/sh\n"))
+    assert raised.value.retry_after is None
+
+
+async def test_half_a_script_is_never_submitted(slurm: Slurm, directory: Path) -> None:
+    """The connection breaks while sbatch, which no signal ends at once, reads the script."""
+    half = f"head -c 1000000 >{directory}/half; {BREAK}cat >>{directory}/half"
+    stand_in(directory, f"trap '' TERM; {half}; /usr/bin/sbatch \"$@\" <{directory}/half >&3")
+    script = "#!/bin/sh\n#SBATCH --begin=now+1hour\n" + "# a long way\n" * 200_000
+    with pytest.raises(ConnectionFailed, match="Slurm has no such job"):
+        await slurm.submit(JobDescription(str(directory), name="broken", script=script))
+    assert not await slurm.jobs(JobFilter(user="alice", name="broken"))
+
+
+@pytest.mark.parametrize("delay", [0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15])
+async def test_whenever_the_connection_breaks_the_answer_is_true(
+    cluster: Cluster, delay: float, tmp_path: Path
+) -> None:
+    """The delay only spreads the breaks over a submit: what is asserted holds for each moment."""
+    name = f"break-{delay}-{os.getpid()}"
+    with caller.bind(caller.Caller("alice", "")):
+        async with cluster_shell(cluster) as shell:
+            slurm = Slurm(shell, Slurm.Options())
+            login = int(await shell.run(Command(("bash", "-c", f"{LOGIN}echo $login"), str)))
+            script = "#!/bin/sh\n#SBATCH --begin=now+1hour\n"
+            submitting = asyncio.create_task(
+                slurm.submit(JobDescription("/tmp", name=name, script=script))
+            )
+            await asyncio.sleep(delay)
+            with suppress(ProcessLookupError):
+                os.kill(login, signal.SIGKILL)
+            try:
+                answered, told = [await submitting], ""
+            except ConnectionFailed as error:
+                answered, told = [], error.detail
+            assert "not known" not in told
+            queued = [job.id for job in await slurm.jobs(JobFilter(user="alice", name=name))]
+            assert queued == answered
+            for job_id in queued:
+                await slurm.cancel(job_id)

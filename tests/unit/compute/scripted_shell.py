@@ -15,6 +15,7 @@ from tests.conformance.recordings import bare, mark_of
 
 UNKNOWN_JOB = Output(1, "", "slurm_load_jobs error: Invalid job id specified\n")
 NOTHING = Output(0, "", "")
+UP = Output(0, "Slurmctld(primary) at n1 is UP\n", "")
 
 Answer = Output | Callable[[str], Output]
 """What a program answers; a function gets the mark that ends each field."""
@@ -98,7 +99,8 @@ class ScriptedShell:
     """Answers by program; `asked` are the programs that ran, `commands` the commands, `users` the callers."""
 
     def __init__(self, **answers: Answer) -> None:
-        self.answers: dict[str, Answer] = {"squeue": UNKNOWN_JOB, "steps": NOTHING, **answers}
+        known: dict[str, Answer] = {"squeue": UNKNOWN_JOB, "steps": NOTHING, "scontrol": UP}
+        self.answers = known | answers
         self.commands: list[Command[Any]] = []
         self.users: list[str] = []
         self.gate = asyncio.Event()

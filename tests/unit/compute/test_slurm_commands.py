@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passerelle.compute.scheduler import JobDescription, JobFilter
-from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm import commands, submission
 from passerelle.compute.schedulers.slurm.names import job_name
 from tests.lines import line_of
 
@@ -34,7 +34,7 @@ def described(**fields: Any) -> JobDescription:
 
 
 def options(job: JobDescription) -> tuple[str, ...]:
-    return commands.submit_command(job, "name").argv[4:]
+    return submission.submit_command(job, "name", print).argv[4:]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def sbatch(tmp_path: Path) -> Path:
 
 def submitted(sbatch: Path, job: JobDescription, **login: str) -> str:
     """Really run the command of a submission, as a shell on the login node would."""
-    command = commands.submit_command(job, "the name")
+    command = submission.submit_command(job, "the name", print)
     environment = {
         **login,
         "PATH": f"{sbatch}:{os.environ['PATH']}",
@@ -155,7 +155,7 @@ def test_a_script_on_the_system_is_an_operand(sbatch: Path) -> None:
 
 
 def test_without_sbatch_it_says_so(tmp_path: Path) -> None:
-    command = commands.submit_command(described(), "n")
+    command = submission.submit_command(described(), "n", print)
     done = subprocess.run(
         ("/bin/bash", *command.argv[1:]), input=b"", env={"PATH": "/nowhere"}, capture_output=True
     )
@@ -184,7 +184,7 @@ def test_no_value_can_become_an_option(value: str) -> None:
 
 
 def test_neither_script_nor_variables_are_seen_in_a_process_list() -> None:
-    command = commands.submit_command(described(environment={"TOKEN": "s3cret"}), "n")
+    command = submission.submit_command(described(environment={"TOKEN": "s3cret"}), "n", print)
     assert "s3cret" not in line_of(command)
     assert "日本" not in line_of(command)
     assert "s3cret" not in repr(command)
@@ -192,7 +192,7 @@ def test_neither_script_nor_variables_are_seen_in_a_process_list() -> None:
 
 
 def test_a_submission_is_never_repeated() -> None:
-    assert not commands.submit_command(described(), "n").repeatable
+    assert not submission.submit_command(described(), "n", print).repeatable
     assert not commands.attach_command("7", "true").repeatable
 
 

@@ -69,6 +69,12 @@ class ApiError(Exception):
         self.detail = shortened(detail, _MAX_DETAIL)
         self.metadata = {key: shortened(value, _MAX_GRPC_DETAIL) for key, value in metadata.items()}
 
+    def extended(self, words: str) -> Self:
+        """This error, saying more: `words` after what it says."""
+        self.detail = shortened(f"{self.detail} {words}", _MAX_DETAIL)
+        self.args = (self.detail,)
+        return self
+
     def proto(self) -> status_pb2.Status:
         """The `google.rpc.Status`: canonical code, message, and a machine-readable ErrorInfo."""
         info = error_details_pb2.ErrorInfo(

@@ -16,9 +16,11 @@ A frame is a line with its size in bytes and as many bytes; a line `0` ends the 
 break begin the program's output on both streams, `NONCE>STATUS` and a line break end it: what comes before and after is
 of start-up files and of what they left running.
 
-The channel's input outlives the program's (except with `all`): when it ends before the program does, because the
-request was given up, the connection lost or the gateway killed, the program's process group gets TERM, and KILL when
-it has ended or a second has passed. For that sshd has to let no signal through. What is in a session of its own stays.
+The program's input ends with its last frame, never because the channel's does: half of a script is not taken for a
+whole one. The channel's input outlives the program's (except with `all`): when it ends before the program does, because
+the request was given up, the connection lost or the gateway killed, the program's process group gets TERM, and KILL
+when it has ended or a second has passed. For that sshd has to let no signal through. What is in a session of its own
+stays.
 """
 
 import re
@@ -47,8 +49,8 @@ esac; done;
 echo "$h<"; echo "$h<" >&2; command -v "$1" >/dev/null 2>&1 || set -- env "$@"; IFS= read -r l <&3 || exit 1;
 guard() { while read -r l <&3; do :; done; trap : TERM; kill -TERM 0; i=0; trap i=9 TERM;
 while [ $i -lt 9 ]; do sleep 0.1; i=$((i + 1)); done; kill -KILL 0; };
-feed() { read -r g l </proc/self/stat; echo $g; while IFS= read -r l <&3 && [ "$l" -gt 0 ]; do
-dd bs=$l count=1 iflag=fullblock <&3 2>/dev/null || break; done; exec >/dev/null; };
+feed() { read -r g l </proc/self/stat; echo $g; while IFS= read -r l <&3; do
+[ "$l" -gt 0 ] || { exec >/dev/null; return; }; dd bs=$l count=1 iflag=fullblock <&3 2>/dev/null || return; done; };
 run() { [ $t ] || (exec "$@" <&4 2>&6 3<&- 4<&- 6>&-); s=$?; kill $g; echo "$h>$s"; echo "$h>$s" >&6; };
 case $l in
 all) exec "$@" <&3 3<&- 6>&- ;;
@@ -140,9 +142,8 @@ class Marked:
             self.begun, data = True, rest
         own, mark, rest = data.partition(self._end)
         if not mark:
-            cut = max(0, len(own) - len(self._end) + 1)
-            self._held = own[cut:]
-            return own[:cut]
+            own, self._held = _cut(own, self._end)
+            return own
         if found := _STATUS.match(rest):
             self.status = int(found[1])
         self._held = mark + rest
@@ -151,3 +152,10 @@ class Marked:
     def left(self) -> bytes:
         """What was held back, when nothing more comes: words of start-up files, when nothing has begun."""
         return self.noise + self._held if not self.begun else self._held
+
+
+def _cut(data: bytes, mark: bytes) -> tuple[bytes, bytes]:
+    """Data, and the end of it with which a mark may begin."""
+    longest = min(len(data), len(mark) - 1)
+    held = next((size for size in range(longest, 0, -1) if data.endswith(mark[:size])), 0)
+    return data[: len(data) - held], data[len(data) - held :]

@@ -100,18 +100,22 @@ class Connection:
         *,
         errors: str = "replace",
         at_once: bool = False,
+        greeted: Callable[[str], None] | None = None,
     ) -> Output:
         """Run a program to its end, within `limit` seconds counted from its start.
 
         `errors` says what becomes of bytes in the output that are not UTF-8, as for bytes.decode. What need not begin
-        `at_once` begins when the login shell has answered, so never after a request that was given up.
+        `at_once` begins when the login shell has answered, so never after a request that was given up; what has to have
+        `greeted` has its input when it has printed a line.
 
         Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer, ConnectionFailed when the
         connection is lost, BackendError when the login shell does not run it. When this returns or raises, also when it
         is cancelled, the program has ended. What it brings to a good end when it is told to end, counts.
         """
         async with self._started() as program:
-            work = asyncio.create_task(outcome(program, request, stdin.encode(), at_once=at_once))
+            work = asyncio.create_task(
+                outcome(program, request, stdin.encode(), at_once=at_once, greeted=greeted)
+            )
             try:
                 await asyncio.wait({work}, timeout=limit)
                 if not work.done():

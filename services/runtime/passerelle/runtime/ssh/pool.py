@@ -132,7 +132,11 @@ class SystemShell:
         connection = await self._pool.connection(self._system.name)
         async with connection.use():
             output = await connection.run(
-                command.request, command.stdin, self._timeout, at_once=command.repeatable
+                command.request,
+                command.stdin,
+                self._timeout,
+                at_once=command.repeatable or command.greeted is not None,
+                greeted=command.greeted,
             )
         return command.result(output)
 

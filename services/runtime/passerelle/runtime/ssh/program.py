@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -173,23 +173,34 @@ class Program:
 
 
 async def outcome(
-    program: Program, request: Request, stdin: bytes, *, at_once: bool
+    program: Program,
+    request: Request,
+    stdin: bytes,
+    *,
+    at_once: bool,
+    greeted: Callable[[str], None] | None = None,
 ) -> tuple[int, bytes, bytes]:
     """Run it to its end: exit status, stdout and stderr.
 
-    Unless it may begin `at_once`, it begins only when the login shell has answered, while somebody waits for it.
+    Unless it may begin `at_once`, it begins only when the login shell has answered, while somebody waits for it. With
+    `greeted`, which is told the first line that it prints, its input follows that line.
     """
     program.ask(request)
     hearing: asyncio.Task[bytes] = asyncio.create_task(program.said())
     feeding: asyncio.Task[None] | None = None
+    stdout = bytearray()
     try:
         if not at_once:
             await program.ready()
         program.go(FRAMES if stdin else NONE)
-        if stdin:
+        if stdin and greeted is None:
             feeding = asyncio.create_task(program.feed(stdin))
-        stdout = b"".join([piece async for piece in program.printed()])
-        return await program.status(), stdout, await hearing
+        async for piece in program.printed():
+            stdout += piece
+            if greeted is not None and feeding is None and b"\n" in stdout:
+                greeted(stdout.partition(b"\n")[0].decode(errors="replace"))
+                feeding = asyncio.create_task(program.feed(stdin))
+        return await program.status(), bytes(stdout), await hearing
     finally:
         await abandoned(hearing, feeding)
 

@@ -3,13 +3,11 @@
 Times are printed as seconds since the epoch (SLURM_TIME_FORMAT, which all of Slurm's programs heed).
 """
 
-from collections.abc import Callable, Iterator
-from importlib.resources import files
+from collections.abc import Callable
 
 from passerelle.compute.scheduler import (
     Account,
     Job,
-    JobDescription,
     JobFilter,
     Node,
     Partition,
@@ -23,12 +21,6 @@ from passerelle.runtime.command import Command, Output, T
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.ssh.bootstrap import STEADY
 
-_SUBMIT = "".join(
-    line
-    for line in files(__package__).joinpath("submit.sh").read_text().splitlines(keepends=True)
-    if not line.startswith("#")
-)
-_VARIABLES = "/dev/fd/3"
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
 _CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'
 _ACCOUNTS = (
@@ -47,7 +39,7 @@ _CLEARED = tuple(
 )
 
 
-def _question(
+def question(
     argv: tuple[str, ...],
     parse: Callable[[str], T],
     *,
@@ -77,7 +69,7 @@ def queued_command(*which: str) -> Command[tuple[Job, ...]]:
     """
     mark = new_mark()
     shown = ",".join(f"{field}:{mark}" for field in job_outputs.QUEUE_FIELDS)
-    return _question(
+    return question(
         ("squeue", "--noheader", "--all", "--states=all", f"--Format={shown}", *which),
         lambda text: job_outputs.parse_queue(text, mark),
     )
@@ -87,7 +79,7 @@ def running_steps_command(*which: str) -> Command[dict[str, tuple[Step, ...]]]:
     """The steps that run now, by the id of their job; `which` are more options of squeue."""
     mark = new_mark()
     shown = ",".join(f"{field}:{mark}" for field in job_outputs.STEP_FIELDS)
-    return _question(
+    return question(
         ("squeue", "--noheader", "--all", "--steps", f"--Format={shown}", *which),
         lambda text: job_outputs.parse_steps(text, mark),
     )
@@ -97,7 +89,7 @@ def history_command(*which: str) -> Command[tuple[Job, ...]]:
     """The jobs in the accounting database, with all their steps; `which` are more options of sacct."""
     mark = new_mark()
     shown = ",".join(job_outputs.HISTORY_FIELDS)
-    return _question(
+    return question(
         (
             "sacct",
             "--noheader",
@@ -132,52 +124,6 @@ def history_options(wanted: JobFilter) -> tuple[str, ...]:
     return (*who, *account, f"--starttime=now-{wanted.window}seconds")
 
 
-def submit_command(job: JobDescription, name: str) -> Command[str]:
-    """Submits a job and gives its id. Never repeated: the first try may have come through.
-
-    `name` is the one the job will have; sbatch tells it to jobs only when it makes their environment itself.
-    """
-    told = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
-    variables = "".join(f"{name}={value}\0" for name, value in told.items())
-    export = (f"--export-file={_VARIABLES}",) if told else ()
-    path = ("--", job.script_path) if job.script_path is not None else ()
-    return Command(
-        ("bash", "-c", _SUBMIT, "sbatch", "--parsable", *_submit_options(job), *export, *path),
-        job_outputs.parse_submitted,
-        stdin=f"{variables}\0{job.script or ''}",
-        failure=failures.refused_submission,
-        repeatable=False,
-        unset=(),  # a login's variables are the job's, too
-    )
-
-
-def directives_command(script_path: str) -> Command[str]:
-    """The lines at the head of a script on the system in which directives stand; nothing where it cannot be read."""
-    return Command(
-        ("sed", "-n", r"/^[^#]/{/[^[:space:]]/q;};/^#SBATCH/p", "--", script_path),
-        lambda text: text,
-        accepts=tuple(range(256)),
-    )
-
-
-def _submit_options(job: JobDescription) -> Iterator[str]:
-    for option, value in (
-        ("chdir", job.working_directory),
-        ("job-name", job.name),
-        ("account", job.account),
-        ("partition", job.partition),
-        ("reservation", job.reservation),
-        ("constraint", job.constraints),
-        ("input", job.standard_input),
-        ("output", job.standard_output),
-        ("error", job.standard_error),
-    ):
-        if value:
-            yield f"--{option}={value}"
-    if job.time_limit is not None:
-        yield f"--time={max(1, -(-job.time_limit // 60))}"  # whole minutes; 0 would mean no limit
-
-
 def attach_command(job_id: str, command: str) -> Command[None]:
     """Runs a command line in a job's allocation, in a shell that reads it from stdin; its output is dropped."""
     return Command(
@@ -201,7 +147,7 @@ def attach_command(job_id: str, command: str) -> Command[None]:
 
 def cancel_command(job_id: str) -> Command[None]:
     """Cancels a job. scancel tells of most failures on stderr only, with exit status 0: both are printed."""
-    return _question(
+    return question(
         ("sh", "-c", _CANCEL, "scancel", job_id),
         job_outputs.parse_cancelled,
         of="scancel",
@@ -210,7 +156,7 @@ def cancel_command(job_id: str) -> Command[None]:
 
 def script_command(job_id: str) -> Command[str | None]:
     """The batch script that slurmctld keeps; None where there is none, or it is somebody else's."""
-    return _question(
+    return question(
         ("scontrol", "write", "batch_script", job_id, "-"),
         lambda text: text or None,
         accepts=(0, 1),
@@ -219,7 +165,7 @@ def script_command(job_id: str) -> Command[str | None]:
 
 def streams_command(job_id: str) -> Command[job_outputs.Streams]:
     """The paths of a job's standard streams, as slurmctld knows them; NotFound when it does not know the job."""
-    return _question(
+    return question(
         ("scontrol", "show", "job", job_id),
         lambda text: job_outputs.parse_streams(text, job_id),
     )
@@ -227,7 +173,7 @@ def streams_command(job_id: str) -> Command[job_outputs.Streams]:
 
 def archived_script_command(job_id: str) -> Command[str | None]:
     """The batch script in the accounting database; NotFound when that does not know the job."""
-    return _question(
+    return question(
         ("sacct", "--batch-script", f"--jobs={job_id}"),
         lambda text: job_outputs.parse_archived_script(text, job_id),
     )
@@ -237,7 +183,7 @@ def nodes_command() -> Command[tuple[Node, ...]]:
     """All nodes, also those of hidden partitions."""
     mark = new_mark()
     shown = "".join(f"%{letter}{mark}" for letter in site_outputs.NODE_FIELDS)
-    return _question(
+    return question(
         ("sinfo", "--all", "--Node", "--noheader", "--noconvert", f"--format={shown}"),
         lambda text: site_outputs.parse_nodes(text, mark),
     )
@@ -245,7 +191,7 @@ def nodes_command() -> Command[tuple[Node, ...]]:
 
 def partitions_command() -> Command[tuple[Partition, ...]]:
     """All partitions, hidden ones too."""
-    return _question(
+    return question(
         ("scontrol", "--all", "--oneliner", "show", "partition"),
         site_outputs.parse_partitions,
     )
@@ -253,7 +199,7 @@ def partitions_command() -> Command[tuple[Partition, ...]]:
 
 def reservations_command() -> Command[tuple[Reservation, ...]]:
     """All reservations."""
-    return _question(
+    return question(
         ("scontrol", "--oneliner", "show", "reservation"),
         site_outputs.parse_reservations,
     )
@@ -261,7 +207,7 @@ def reservations_command() -> Command[tuple[Reservation, ...]]:
 
 def user_command() -> Command[UserInfo]:
     """The caller, with the accounts that slurmctld knows of; none of them when it does not tell."""
-    return _question(
+    return question(
         ("sh", "-c", _ACCOUNTS),
         site_outputs.parse_user,
         of="scontrol",
@@ -271,7 +217,7 @@ def user_command() -> Command[UserInfo]:
 
 def accounts_command(user: str) -> Command[tuple[Account, ...]]:
     """The user's accounts from the accounting database, on all its clusters."""
-    return _question(
+    return question(
         (
             "sacctmgr",
             "--noheader",
@@ -288,6 +234,4 @@ def accounts_command(user: str) -> Command[tuple[Account, ...]]:
 
 def ping_command() -> Command[str]:
     """Asks for slurmctld; it answers with exit status 1 when no controller is up."""
-    return _question(
-        ("scontrol", "ping"), site_outputs.parse_ping, failure=failures.controller_down
-    )
+    return question(("scontrol", "ping"), site_outputs.parse_ping, failure=failures.controller_down)

@@ -194,6 +194,19 @@ def refused_submission(output: Output) -> ApiError:
     return failed(output)
 
 
+def not_submitted(error: ApiError) -> ApiError:
+    """The error of a submit that came to nothing: slurmctld was asked."""
+    return error.extended("Slurm has no such job.")
+
+
+def perhaps_submitted(error: ApiError) -> ApiError:
+    """The error of a submit of which nobody knows what became. Trying again may make a second job."""
+    error.retry_after = None
+    return error.extended(
+        "Whether the job was queued is not known: look for it before you submit it again."
+    )
+
+
 def refused_attachment(output: Output) -> ApiError:
     """The error that a failed srun means: besides the usual, a job not running, or a command that fails."""
     if _meaning(output.stderr) is FailedPrecondition:

@@ -27,6 +27,7 @@ QUEUE_FIELDS = (
     *("TimeLimit", "Account", "NumNodes", "Cluster", "GroupName", "NodeList", "Partition"),
     *("UserName", "WorkDir", "PriorityLong"),
 )
+SUBMITTED_FIELDS = ("JobArrayID", "AllocSID", "SubmitTime")
 STEP_FIELDS = ("StepID", "StepName", "TimeUsed", "StartTime")
 HISTORY_FIELDS = (
     *("JobID", "JobName", "State", "Reason", "ExitCode", "ElapsedRaw", "Start", "End"),
@@ -37,6 +38,7 @@ _STREAM = re.compile(r"^   (StdErr|StdIn|StdOut)=(.*)$", re.MULTILINE)
 
 _PLACE = re.compile(r"JobId=\d+ (?:HetJobId=\d+ HetJobOffset|ArrayJobId=\d+ ArrayTaskId)=(\d+) ")
 _LAST = 1 << 40
+_CLOCKS = 60  # seconds by which the clocks of a login node and of slurmctld may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,15 @@ def parse_submitted(text: str) -> str:
     if found is None:
         raise BackendError("Unable to submit new job")
     return found[1]
+
+
+def parse_submitted_from(text: str, mark: str, session: str, since: int) -> frozenset[str]:
+    """The ids of jobs from squeue that were submitted from a session, since then; numbers of sessions come again."""
+    return frozenset(
+        whole_job(row["JobArrayID"])
+        for row in rows(text, SUBMITTED_FIELDS, mark)
+        if row["AllocSID"] == session and (epoch(row["SubmitTime"]) or 0) >= since - _CLOCKS
+    )
 
 
 def parse_cancelled(text: str) -> None:

@@ -21,10 +21,9 @@ from passerelle.compute.scheduler import (
     Step,
     UserInfo,
 )
-from passerelle.compute.schedulers.slurm import commands, failures
+from passerelle.compute.schedulers.slurm import commands, failures, submission
 from passerelle.compute.schedulers.slurm.job_outputs import merge
 from passerelle.compute.schedulers.slurm.memory import EndedJobs, Histories, History, lacking
-from passerelle.compute.schedulers.slurm.names import job_name
 from passerelle.compute.schedulers.slurm.spellings import is_component, is_job_id, is_task
 from passerelle.compute.schedulers.slurm.together import both
 from passerelle.compute.schedulers.slurm.watched import Watched
@@ -50,14 +49,14 @@ class Slurm:
         )
 
     def __init__(self, shell: Shell, options: Options) -> None:
-        # A submit and what is attached are left to end by themselves; a ping needs no second one.
+        # What is attached is left to end by itself; a ping needs no second one.
         self._shell, self._plain = Watched(shell), shell
         self._ended = EndedJobs()
         self._histories = Histories(options.history_cache_seconds)
 
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`."""
-        return await self._plain.run(commands.submit_command(job, await self._name_of(job)))
+        return await submission.submit(self._shell, job)
 
     async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
         """See `Scheduler.jobs`. Names are compared here: Slurm would read a comma in one as two names."""
@@ -109,8 +108,13 @@ class Slurm:
         )
 
     async def attach(self, job_id: str, command: str) -> None:
-        """See `Scheduler.attach`. The command's output is dropped; FailedPrecondition when it or the job fails it."""
-        await self._plain.run(commands.attach_command(_checked(job_id), command))
+        """See `Scheduler.attach`. The command's output is dropped; FailedPrecondition when it or the job fails it.
+
+        Without slurmctld srun would try until time runs out; it is asked first, so that nothing has to be ended.
+        """
+        _checked(job_id)
+        await self.ping()
+        await self._plain.run(commands.attach_command(job_id, command))
 
     async def cancel(self, job_id: str) -> None:
         """See `Scheduler.cancel`. Cancelling a job that has ended is no error."""
@@ -142,13 +146,6 @@ class Slurm:
     async def ping(self) -> str:
         """See `Scheduler.ping`."""
         return await self._plain.run(commands.ping_command())
-
-    async def _name_of(self, job: JobDescription) -> str:
-        """The name the job will have; the system is asked for a script's directives only when they matter."""
-        script = job.script or ""
-        if job.environment and job.script_path is not None and job.name is None:
-            script = await self._shell.run(commands.directives_command(job.script_path))
-        return job_name(job.name, script, job.script_path)
 
     async def _queue(self, jobs: tuple[str, ...], steps: tuple[str, ...]) -> tuple[Job, ...]:
         """What slurmctld knows, with the steps that run."""

@@ -1,0 +1,123 @@
+"""Submitting a job, and finding out whether there is one where sbatch does not tell."""
+
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+
+from passerelle.compute.scheduler import JobDescription
+from passerelle.compute.schedulers.slurm import failures, job_outputs
+from passerelle.compute.schedulers.slurm.commands import question
+from passerelle.compute.schedulers.slurm.names import job_name
+from passerelle.compute.schedulers.slurm.rows import new_mark
+from passerelle.runtime.command import Command, Shell
+from passerelle.runtime.errors import ApiError
+
+_SUBMIT = "".join(
+    line
+    for line in files(__package__).joinpath("submit.sh").read_text().splitlines(keepends=True)
+    if not line.startswith("#")
+)
+_VARIABLES = "/dev/fd/3"
+# Waits for what is left of a session that was told to end: the process that led it ends last, a second later at most.
+_WHEN_ENDED = (
+    'i=0; while [ -d "/proc/$1" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done; '
+    'shift; exec "$@"'
+)
+
+
+async def submit(shell: Shell, job: JobDescription) -> str:
+    """Submit a job, and give its id.
+
+    When nobody says what became of it (the connection was lost, time ran out, slurmctld did not answer sbatch),
+    slurmctld is asked once, on a new connection if need be, for a job from the session that submitted. The errors say
+    whether there may be a job.
+    """
+    name = await _name_of(shell, job)
+    greetings: list[str] = []
+    try:
+        return await shell.run(submit_command(job, name, greetings.append))
+    except ApiError as error:
+        if error.http < 500 or not greetings:  # refused, or not begun
+            raise
+        return await _found(shell, greetings[0], error)
+
+
+async def _found(shell: Shell, greeting: str, error: ApiError) -> str:
+    """The id of the job that was submitted after this greeting; raises `error`, with what is known, without one."""
+    try:
+        found = await shell.run(submitted_command(greeting))
+    except ApiError:
+        raise failures.perhaps_submitted(error) from None
+    if not found:
+        raise failures.not_submitted(error)
+    if len(found) > 1:
+        raise failures.perhaps_submitted(error)
+    return min(found)
+
+
+async def _name_of(shell: Shell, job: JobDescription) -> str:
+    """The name the job will have; the system is asked for a script's directives only when they matter."""
+    script = job.script or ""
+    if job.environment and job.script_path is not None and job.name is None:
+        script = await shell.run(directives_command(job.script_path))
+    return job_name(job.name, script, job.script_path)
+
+
+def submit_command(job: JobDescription, name: str, greeted: Callable[[str], None]) -> Command[str]:
+    """Submits a job and gives its id. Never repeated: the first try may have come through.
+
+    `name` is the one the job will have; sbatch tells it to jobs only when it makes their environment itself.
+    `greeted` is told the line by which `submitted_command` finds the job, before anything is submitted.
+    """
+    told = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
+    variables = "".join(f"{name}={value}\0" for name, value in told.items())
+    export = (f"--export-file={_VARIABLES}",) if told else ()
+    path = ("--", job.script_path) if job.script_path is not None else ()
+    return Command(
+        ("bash", "-c", _SUBMIT, "sbatch", "--parsable", *_options(job), *export, *path),
+        job_outputs.parse_submitted,
+        stdin=f"{variables}\0{job.script or ''}",
+        failure=failures.refused_submission,
+        repeatable=False,
+        unset=(),  # a login's variables are the job's, too
+        greeted=greeted,
+    )
+
+
+def submitted_command(greeting: str) -> Command[frozenset[str]]:
+    """The ids of the jobs that `submit_command` has brought into the queue after this greeting: one, or none."""
+    _, session, since = greeting.split()
+    mark = new_mark()
+    shown = ",".join(f"{field}:{mark}" for field in job_outputs.SUBMITTED_FIELDS)
+    squeue = ("squeue", "--me", "--noheader", "--all", "--states=all", f"--Format={shown}")
+    return question(
+        ("sh", "-c", _WHEN_ENDED, "squeue", session, *squeue),
+        lambda text: job_outputs.parse_submitted_from(text, mark, session, int(since)),
+        of="squeue",
+    )
+
+
+def directives_command(script_path: str) -> Command[str]:
+    """The lines at the head of a script on the system in which directives stand; nothing where it cannot be read."""
+    return Command(
+        ("sed", "-n", r"/^[^#]/{/[^[:space:]]/q;};/^#SBATCH/p", "--", script_path),
+        lambda text: text,
+        accepts=tuple(range(256)),
+    )
+
+
+def _options(job: JobDescription) -> Iterator[str]:
+    for option, value in (
+        ("chdir", job.working_directory),
+        ("job-name", job.name),
+        ("account", job.account),
+        ("partition", job.partition),
+        ("reservation", job.reservation),
+        ("constraint", job.constraints),
+        ("input", job.standard_input),
+        ("output", job.standard_output),
+        ("error", job.standard_error),
+    ):
+        if value:
+            yield f"--{option}={value}"
+    if job.time_limit is not None:
+        yield f"--time={max(1, -(-job.time_limit // 60))}"  # whole minutes; 0 would mean no limit
