@@ -22,6 +22,7 @@ from passerelle.runtime.errors import (
     Forbidden,
     NotFound,
     Overloaded,
+    Unauthenticated,
 )
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from tests.sshd import Keys, Server, serving_ssh
@@ -329,6 +330,30 @@ async def test_a_credential_near_its_end_is_replaced(server: Server) -> None:
             await pool.connection("lab")
             await pool.connection("lab")
     assert keys.asked == 2
+
+
+async def test_a_call_whose_token_has_expired_keeps_the_connection_that_there_is(
+    server: Server, keys: Keys
+) -> None:
+    """Whoever is let in may finish, on what its user has; it gets nothing new."""
+
+    class Expiring:
+        asked = 0
+
+        async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
+            self.asked += 1
+            if self.asked > 1:
+                raise Unauthenticated("Access token expired")
+            return await keys.ssh_credential(system, public_key)
+
+    system = system_for(server, timeout={"age": 0.01})
+    async with SshPool({"lab": system}, Expiring()).sweeping() as pool:
+        first = await pool.connection("lab")
+        await asyncio.sleep(0.02)
+        assert await pool.connection("lab") is first
+        await first.close()
+        with pytest.raises(Unauthenticated):
+            await pool.connection("lab")
 
 
 async def test_an_old_connection_is_replaced(server: Server, keys: Keys) -> None:

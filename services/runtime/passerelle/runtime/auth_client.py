@@ -122,8 +122,9 @@ class AuthClient:
             principal = await self._stub.Authorize(request, metadata=self._sent(), timeout=_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             return _Answer(from_rpc(error, "auth"), 0)
-        until = min(time.time() + self._cache_seconds, principal.expire_time.ToNanoseconds() / 1e9)
-        return self._remember(key, _Answer(_caller(principal, token), until))
+        found = _caller(principal, token)
+        until = min(time.time() + self._cache_seconds, found.expires)
+        return self._remember(key, _Answer(found, until))
 
     def _remember(self, key: tuple[str, str, str, str], answer: _Answer) -> _Answer:
         self._answers[key] = answer
@@ -143,6 +144,7 @@ def _caller(principal: pb.Principal, token: str) -> Caller:
         issuer=principal.issuer,
         subject=principal.subject,
         client_id=principal.client_id,
+        expires=principal.expire_time.ToNanoseconds() / 1e9,
     )
 
 

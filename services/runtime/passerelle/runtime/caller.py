@@ -1,5 +1,6 @@
 """Who is calling, and in which request, for the length of one RPC."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ class Caller:
     """The principal of the RPC being served: its account name on the systems, and its access token.
 
     `issuer`, `subject` and `client_id` say by whom, to whom and to which OAuth client the token was issued; they are
-    empty where the token does not say it.
+    empty where the token does not say it. `expires` is when the token does, in seconds since the epoch.
     """
 
     username: str
@@ -19,6 +20,7 @@ class Caller:
     issuer: str = ""
     subject: str = ""
     client_id: str = ""
+    expires: float = math.inf
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")  # no default: a missing caller is a bug

@@ -407,6 +407,20 @@ class Services(Section):
         le=60,
         description="How long a service trusts auth's answer about a token, s.",
     )
+    upload_grace: float = Field(
+        default=5,
+        ge=0,
+        le=3600,
+        description="How long content goes on arriving after its caller's token has expired, s; then the upload ends "
+        "with 401. What needs longer is uploaded in pieces, each with a token that is valid then.",
+    )
+    answer_grace: float = Field(
+        default=43200,
+        ge=0,
+        le=604800,
+        description="How long a stream of answers to one request (a download, a copy, a transfer) goes on after its "
+        "caller's token has expired, s.",
+    )
 
     @field_validator("secret")
     @classmethod

@@ -5,6 +5,7 @@ whoever may not come in has cost no message.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ from passerelle.runtime.access import contract, demands
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.decoding import decoded
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
+from passerelle.runtime.grace import ending_at
 from passerelle.v1.access_pb2 import Access
+
+_REMEDY = " What takes long to send is uploaded in pieces, each with a token that is valid then."
 
 
 class Requests:
@@ -35,6 +39,8 @@ class Requests:
         self._decode = decode
         self._limit = limit
         self._first = decode(b"") if empty else None
+        self.until = math.inf
+        """When no more may come, in seconds since the epoch: the caller's token has expired then."""
 
     async def first(self) -> Message:
         """The first message, for whoever judges the call; an end without one says as much as an empty message.
@@ -51,11 +57,16 @@ class Requests:
         return found
 
     async def all(self) -> AsyncIterator[Message]:
-        """Every message. Read, not iterated over: grpc's iterator keeps what it gave out last."""
+        """Every message; raises Unauthenticated at `until`."""
+        # Read, not iterated over: grpc's iterator keeps what it gave out last.
         yield await self.only()
-        while (data := await self._context.read()) is not EOF:
+        while (data := await self._more()) is not EOF:
             yield self._decode(data)
             del data
+
+    async def _more(self) -> Any:
+        async with ending_at(self.until, _REMEDY):
+            return await self._context.read()
 
     async def _in_time(self) -> Message:
         try:
@@ -81,6 +92,8 @@ class Rpc:
     caller: Caller | None = None
     error: ApiError | None = None
     about: dict[str, str] = field(default_factory=dict)
+    streams: bool = False
+    """Whether messages come, or go, in a stream."""
     trusted: bool = False
     """Whether one of our own services calls, and has shown so: what it is told is no refusal of a client."""
     begun: bool = False
@@ -132,16 +145,17 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         def decode(data: bytes) -> Message:
             return decoded(data, described, handler.request_deserializer)
 
+        streams = handler.request_streaming or handler.response_streaming
+
         async def serve(_: Any, context: Any) -> Any:
             metadata = dict(context.invocation_metadata() or ())
             requests = Requests(context, decode, limit=self._timeout, empty=empty)
-            rpc = Rpc(method, demand, metadata, context, requests)
+            rpc = Rpc(method, demand, metadata, context, requests, streams=streams)
             return await self._through(rpc, lambda: act(rpc))
 
-        streams = handler.response_streaming
         make = (
             grpc.stream_stream_rpc_method_handler
-            if streams
+            if handler.response_streaming
             else grpc.stream_unary_rpc_method_handler
         )
         return make(serve, None, _or_bytes(handler.response_serializer))

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from passerelle.runtime import sockets
 from passerelle.runtime.config import Endpoint, SiteBase
+from passerelle.runtime.grace import Grace
 from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.metrics import serving_metrics
 from passerelle.runtime.serve import Register, serving
@@ -26,7 +27,8 @@ async def running_service(
         raise LookupError(f"services.{name}.address and services.secret must be configured")
     for key, address in endpoint.bound(f"services.{name}"):
         sockets.require_free(key, address)
-    stages = [observe, map_errors, authorise(authority, secret.get_secret_value())]
+    grace = Grace(site.services.upload_grace, site.services.answer_grace)
+    stages = [observe, map_errors, authorise(authority, secret.get_secret_value(), grace)]
     pipeline = Pipeline(stages, timeout=site.services.request_timeout)
     with serving_metrics(endpoint.metrics):
         reflect = site.services.reflection

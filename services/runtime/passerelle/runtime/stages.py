@@ -14,6 +14,7 @@ from passerelle.runtime import audit, caller, firecrest
 from passerelle.runtime.access import broken_off, other_demands, system_of
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
+from passerelle.runtime.grace import Grace, ending_at
 from passerelle.runtime.interceptors import Proceed, Rpc, Stage
 from passerelle.runtime.metrics import RPC_SECONDS, RPCS, RPCS_OPEN
 from passerelle.v1.access_pb2 import Access
@@ -25,6 +26,7 @@ REST_SURFACE = "x-passerelle-rest"
 """Set by Envoy on requests that it transcodes, so that errors carry their JSON body; clients cannot set it."""
 NATIVE_PATHS = r"/(v1([/?].*)?|passerelle\.v1\..*)"
 """A pattern of the native surface's paths: as called, and as the transcoder rewrites them to the gRPC method."""
+_GRACE = Grace()
 
 
 class Authority(Protocol):
@@ -126,10 +128,11 @@ def _ascii(body: dict[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
-def authorise(authority: Authority, service_secret: str) -> Stage:
+def authorise(authority: Authority, service_secret: str, grace: Grace = _GRACE) -> Stage:
     """The stage that demands what the RPC's `access` option says, and binds the caller.
 
-    Who has no valid token, or lacks the scope, is turned away by the metadata alone: before a message is read.
+    Who has no valid token, or lacks the scope, is turned away by the metadata alone: before a message is read. A stream
+    that outlives its token by more than `grace` ends with Unauthenticated.
     """
 
     async def stage(rpc: Rpc, proceed: Proceed) -> Any:
@@ -151,7 +154,11 @@ def authorise(authority: Authority, service_secret: str) -> Stage:
             await authority.caller(token, demand=demand, system=other)
         del request  # the first piece of an upload that waits is kept once, by who needs it
         with caller.bind(found):
-            return await proceed()
+            if not rpc.streams:  # it has a bound of its own
+                return await proceed()
+            rpc.requests.until = found.expires + grace.sending
+            async with ending_at(found.expires + grace.answered):
+                return await proceed()
 
     return stage
 

@@ -12,7 +12,7 @@ from passerelle.runtime import caller
 from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.command import Command, T
 from passerelle.runtime.config import System
-from passerelle.runtime.errors import ConnectionFailed, Overloaded
+from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.route import Outcome, connect
@@ -53,7 +53,10 @@ class SshPool:
         self._retired: list[Connection] = []
 
     async def connection(self, system: str) -> Connection:
-        """An open connection of the current caller to `system`; raises ConnectionFailed or Overloaded."""
+        """An open connection of the current caller to `system`; raises ConnectionFailed or Overloaded.
+
+        A call whose token has expired since it was let in may use what its user has; it gets no new one.
+        """
         key = (system, caller.current().username)
         found = self._open.get(key)
         if found and found.open and not _ends_soon(found):
@@ -63,7 +66,12 @@ class SshPool:
             task = asyncio.create_task(self._opened(key))
             self._opening[key] = task
             task.add_done_callback(lambda _: self._opening.pop(key, None))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except Unauthenticated:
+            if found and found.open:
+                return found
+            raise
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator["SshPool"]:
