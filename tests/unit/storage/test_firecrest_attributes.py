@@ -104,6 +104,14 @@ async def test_wrong_modes_name_the_field(profile: Profile, file: Path, mode: st
     assert file.stat().st_mode & 0o7777 == 0o644
 
 
+async def test_a_null_owner_or_group_stays_as_it_is(profile: Profile, file: Path) -> None:
+    """So says `firecrest chown --owner` for the group that it was not given."""
+    reply = await profile.send("ChangeOwner", path=str(file), owner=ME, group=None)
+    assert (reply.output["user"], reply.output["group"]) == (ME, MINE)
+    reply = await profile.send("ChangeOwner", path=str(file), owner=None, group=MINE)
+    assert (reply.status, reply.output["group"]) == (200, MINE)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -143,7 +151,7 @@ async def test_owner_and_group_by_number_and_each_alone(profile: Profile, file: 
         ("ChangeMode", {}, "mode"),
         ("ChangeMode", {"mode": None}, "mode"),
         ("ChangeMode", {"mode": 644}, "mode"),
-        ("ChangeOwner", {"owner": None, "group": None}, "owner"),
+        ("ChangeOwner", {"owner": 5, "group": None}, "owner"),
         ("ChangeOwner", {"group": "x\0y"}, "group"),
         ("MakeSymlink", {}, "linkPath"),
         ("MakeSymlink", {"linkPath": "/x\0y"}, "linkPath"),

@@ -223,7 +223,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`chown`; a link is shown itself, though what it points to is changed."""
         place, path, body = self._read(ChangeOwnerBody, request)
         with told_by("chown", path):
-            await place.attributes.change_owner(path, body.owner, body.group)
+            await place.attributes.change_owner(path, body.owner or "", body.group or "")
             return _output(await place.files.row(path, _COLUMNS))
 
     async def MakeSymlink(self, request: pb.BodyRequest, context: Any) -> HttpBody:

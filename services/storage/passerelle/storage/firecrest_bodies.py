@@ -102,10 +102,10 @@ class ChangeModeBody(PathBody):
 
 
 class ChangeOwnerBody(PathBody):
-    """A file's new owner and group: names or numbers, empty to leave them as they are."""
+    """A file's new owner and group: names or numbers, empty or null to leave them as they are."""
 
-    owner: Text = ""
-    group: Text = ""
+    owner: Text | None = None
+    group: Text | None = None
 
 
 class TargetBody(PathBody):
