@@ -10,9 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.firecrest.v2 import transfer_pb2 as pb
 from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
+from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
 from passerelle.runtime.errors import BackendError
 from passerelle.storage.firecrest_transfer import OPENAPI
 from passerelle.storage.staging import (
@@ -38,6 +40,11 @@ class Transfers(Profile):
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: Any = pb_grpc.TransferServiceStub(channel)
+
+    async def send_untyped(self, method: str, **body: Any) -> Reply:
+        """A method with a JSON body that has no content type."""
+        request = BodyRequest(system="lab", body=HttpBody(data=json.dumps(body).encode()))
+        return await _reply(getattr(self._stub, method)(request, metadata=REST))
 
     async def remove(self, path: object, **query: str) -> Reply:
         """`Remove`."""
@@ -208,6 +215,40 @@ async def test_s3_says_where_the_parts_go_and_nothing_else(
     reply = await transfers.send("Download", path=path, account="p", transfer_directives=asked)
     assert reply.json["transferDirectives"] == {"transferMethod": "s3", "downloadUrl": "url"}
     assert s3.asked == [Inbound(path, size=7), Outbound(path, "p")]
+
+
+async def test_pyfirecrest_before_3_7_stages_as_it_knows_it(
+    transfers: Transfers, s3: Told, tmp_path: Path
+) -> None:
+    """It sends no `Content-Type`, and reads what it needs beside `transferDirectives`."""
+    asked = {"source_path": str(tmp_path), "fileName": "new", "fileSize": 7}
+    reply = await transfers.send_untyped("Upload", **asked)
+    parts = {"partsUploadUrls": ["u1", "u2"], "completeUploadUrl": "done", "maxPartSize": 5}
+    assert (reply.status, reply.json | parts) == (201, reply.json)
+    assert reply.json["transferDirectives"]["complete_upload_url"] == "done"
+    reply = await transfers.send_untyped("Download", source_path=str(tmp_path), account="p")
+    assert (reply.json["downloadUrl"], "complete_upload_url" in reply.body.decode()) == (
+        "url",
+        False,
+    )
+    assert s3.asked == [Inbound(f"{tmp_path}/new", size=7), Outbound(str(tmp_path), "p")]
+
+
+async def test_an_old_client_may_ask_as_today_too(
+    transfers: Transfers, s3: Told, tmp_path: Path
+) -> None:
+    asked = {"path": str(tmp_path / "new"), "transfer_directives": {"transfer_method": "wormhole"}}
+    reply = await transfers.send_untyped("Download", **asked)
+    assert reply.json["wormholeCode"] == reply.json["transferDirectives"]["wormholeCode"]
+    assert s3.asked == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"fileName": "x"}', b'{"path": 3, "fileName": "x"}']
+)
+async def test_an_old_clients_mistakes_are_told(transfers: Transfers, body: bytes) -> None:
+    request = BodyRequest(system="lab", body=HttpBody(data=body))
+    assert (await _reply(transfers._stub.Upload(request, metadata=REST))).status == 400
 
 
 async def test_wormhole_wants_a_code_for_uploads_and_gives_one_for_downloads(

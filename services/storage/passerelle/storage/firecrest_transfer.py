@@ -21,6 +21,7 @@ from passerelle.runtime.firecrest import (
 )
 from passerelle.storage import transfer_scripts as scripts
 from passerelle.storage.firecrest_bodies import given_path
+from passerelle.storage.firecrest_old_clients import for_old_client, is_old, with_directives
 from passerelle.storage.firecrest_transfer_bodies import (
     CompressJobBody,
     CopyJobBody,
@@ -46,6 +47,7 @@ from passerelle.storage.staging import (
     Inbound,
     Outbound,
     PartUrls,
+    Staged,
     method_of,
 )
 from passerelle.storage.tarballs import Tarball
@@ -111,7 +113,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file come."""
-        place, path, body = self._read(UploadBody, request)
+        place, path, body = self._read(UploadBody, with_directives(request))
         asked = body.transfer_directives
         inbound = Inbound(
             path,
@@ -121,21 +123,15 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         )
         with told_by("stat", path):
             staged = await method_of(place.staging, asked.transfer_method).upload(inbound)
-        reply = StagedReply(
-            transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
-        )
-        return await _created(context, reply)
+        return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file leave."""
-        place, path, body = self._read(DownloadBody, request)
+        place, path, body = self._read(DownloadBody, with_directives(request))
         method = body.transfer_directives.transfer_method
         with told_by("stat", path):
             staged = await method_of(place.staging, method).download(Outbound(path, body.account))
-        reply = StagedReply(
-            transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
-        )
-        return await _created(context, reply)
+        return await _staged(context, staged, request)
 
     def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
         """The place, the path there, and the body: looked at in FirecREST's order."""
@@ -160,7 +156,14 @@ async def _submitted(
     return await _created(context, TransferReply(transferJob=_job_reply(job)))
 
 
-async def _created(context: Any, reply: TransferReply) -> HttpBody:
+async def _staged(context: Any, staged: Staged, request: BodyRequest) -> HttpBody:
+    reply = StagedReply(
+        transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
+    )
+    return await _created(context, for_old_client(reply) if is_old(request) else reply)
+
+
+async def _created(context: Any, reply: Mapping[str, Any]) -> HttpBody:
     """Answer 201; only to be called when nothing can fail any more."""
     await context.send_initial_metadata((("x-http-code", "201"),))
     return json_reply(reply)
