@@ -1,8 +1,8 @@
 """Write the lock files: exact versions and hashes of all that is installed.
 
-`requirements.lock` is what running takes, `requirements-dev.lock` is that and what the tests take. Versions that are
-there are kept; `--upgrade` takes the newest that pyproject.toml allows. Needs nothing but Python and the package
-registry.
+`requirements.lock` is what running takes, `requirements-dev.lock` is that and what the tests take; each file in
+`tests/clients` is an older client of the field with what it needs. Versions that are there are kept; `--upgrade` takes
+the newest that is allowed. Needs nothing but Python and the package registry.
 """
 
 import os
@@ -16,10 +16,12 @@ TOP = Path(__file__).resolve().parents[1]
 RESOLVER = "uv==0.13.9"
 DEV = "requirements-dev.lock"
 LOCKS = {
-    DEV: ("--all-extras",),
-    "requirements.lock": ("--extra", "build", "--constraint", DEV),  # what was tested is what runs
+    DEV: ("--all-extras", "pyproject.toml"),
+    # What was tested is what runs.
+    "requirements.lock": ("--extra", "build", "--constraint", DEV, "pyproject.toml"),
 }
-HEADER = "# Written by `make lock`; deploy/install.py installs exactly these.\n"
+CLIENTS = ("pyfirecrest==3.0.1", "pyfirecrest==3.6.0", "pyfirecrest==3.7.0", "pyfirecrest==3.8.1")
+HEADER = "# Written by `make lock`; exactly these are installed.\n"
 
 
 def main() -> None:
@@ -28,18 +30,32 @@ def main() -> None:
         venv.create(directory, with_pip=True)
         python = str(Path(directory) / "bin" / "python")
         subprocess.run((python, "-m", "pip", "install", "--quiet", RESOLVER), check=True)
-        for name, extras in LOCKS.items():
-            _lock((python, "-m", "uv"), name, extras)
+        resolver = (python, "-m", "uv")
+        for name, arguments in LOCKS.items():
+            _lock(resolver, name, arguments)
+        for client in CLIENTS:
+            name = f"tests/clients/{client.replace('==', '-')}.lock"
+            _lock(resolver, name, ("-",), client)
 
 
-def _lock(resolver: tuple[str, ...], name: str, extras: tuple[str, ...]) -> None:
+def _lock(
+    resolver: tuple[str, ...], name: str, arguments: tuple[str, ...], asked: str | None = None
+) -> None:
     command = (
         *resolver, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate",
-        "--python-version", "3.11", *extras, *sys.argv[1:], "--output-file", name, "pyproject.toml",
+        "--python-version", "3.11", *sys.argv[1:], "--output-file", name, *arguments,
     )  # fmt: skip
     # No settings of this machine: they could end up in the file.
     environment = {key: value for key, value in os.environ.items() if key != "UV_CONFIG_FILE"}
-    subprocess.run(command, check=True, cwd=TOP, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        check=True,
+        cwd=TOP,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        input=asked,
+        text=True,
+    )
     path = TOP / name
     path.write_text(HEADER + path.read_text().removeprefix(HEADER))
 

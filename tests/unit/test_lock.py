@@ -17,6 +17,7 @@ TOP = Path(__file__).parents[2]
 
 
 RUN, DEV = "requirements.lock", "requirements-dev.lock"
+CLIENTS = sorted(str(path.relative_to(TOP)) for path in TOP.glob("tests/clients/*.lock"))
 _FOR_TESTS = {"pytest", "twisted", "autobahn", "pyfirecrest", "magic-wormhole", "mypy", "ruff"}
 
 
@@ -57,7 +58,7 @@ def test_every_requirement_is_pinned(requirement: Requirement) -> None:
     assert requirement.specifier.contains(version)
 
 
-@pytest.mark.parametrize("lock", [RUN, DEV])
+@pytest.mark.parametrize("lock", [RUN, DEV, *CLIENTS])
 def test_every_package_has_hashes_and_none_a_place_to_come_from(lock: str) -> None:
     assert [line for line in entries(lock) if "--hash=sha256:" not in line] == []
     assert "://" not in (TOP / lock).read_text()
@@ -70,6 +71,12 @@ def test_what_runs_is_what_was_tested_without_what_tests_need() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
     names = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
     assert names <= pinned(RUN).keys()
+
+
+@pytest.mark.parametrize("lock", CLIENTS)
+def test_an_older_client_is_pinned_to_the_version_that_its_lock_is_named_after(lock: str) -> None:
+    name, _, version = Path(lock).stem.rpartition("-")
+    assert pinned(lock)[name] == version
 
 
 @pytest.mark.parametrize("lock", [RUN, DEV])
