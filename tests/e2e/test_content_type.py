@@ -28,8 +28,7 @@ def test_the_profile_reads_json(target: Target, http: httpx.Client, directory: s
     assert http.post(f"{files}/mkdir", content=body).status_code == 201
     body = json.dumps({"path": f"{directory}/sub", "mode": "700"})
     assert http.put(f"{files}/chmod", content=body).status_code == 200
-    paths = {"sourcePath": f"{directory}/sub", "targetPath": f"{directory}/copy"}
-    body = json.dumps({**paths, "account": target.account})
+    body = json.dumps({"sourcePath": f"{directory}/sub", "targetPath": f"{directory}/copy"})
     moved = http.post(f"/filesystem/{target.system}/transfer/mv", content=body)
     assert moved.status_code == 201
 

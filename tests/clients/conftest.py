@@ -1,0 +1,64 @@
+"""The site of these tests: a real Slurm and OpenSSH, with all three ways of staging."""
+
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.clients.pyfirecrest_run import Site
+from tests.cluster import RECIPE, Cluster
+from tests.e2e.sites import S3_KEY, staging_by
+from tests.mailbox import Mailbox
+from tests.minio import MinioServer
+from tests.stack import running_site
+
+
+@pytest.fixture(scope="session")
+def site(cluster: Cluster, minio: MinioServer, mailbox: Mailbox) -> Iterator[Site]:
+    """Alice's; `directory` is her home."""
+    told = subprocess.run(
+        (sys.executable, str(RECIPE / "configuration.py"), str(cluster.directory)),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    configuration = yaml.safe_load(told.stdout)
+    configuration["systems"][0]["data_operation"]["staging"] = _staging(minio, mailbox)
+    alice = configuration["development"]["issuer"]["clients"][0]
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "site.yaml"
+        path.write_text(yaml.safe_dump(configuration))
+        with running_site("--config", str(path), environment=S3_KEY) as ready:
+            yield Site(
+                url=ready["ready"],
+                token_url=configuration["systems"][0]["probing"]["service_account"]["token_url"],
+                client_id=alice["id"],
+                client_secret=Path(alice["secret"].removeprefix("secret_file:")).read_text(),
+                system="cluster",
+                directory="/home/alice",
+                account="proj1sub",
+            )
+
+
+def _staging(minio: MinioServer, mailbox: Mailbox) -> list[dict[str, Any]]:
+    first = _free_ports(20)
+    streamer = {"host": "127.0.0.1", "public_ips": ["127.0.0.1"], "port_range": [first, first + 19]}
+    wormhole = {"relay_url": mailbox.relay_url, "transit_helper": mailbox.transit_helper}
+    return [
+        *staging_by(minio),
+        {"type": "streamer", "options": streamer},
+        {"type": "wormhole", "options": wormhole},
+    ]
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many ports in a row of which it was free a moment ago."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return min(int(found.getsockname()[1]), 65535 - count)
