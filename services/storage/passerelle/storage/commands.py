@@ -29,7 +29,7 @@ from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.boundary_commands import BoundaryCommands
 from passerelle.storage.command_lines import batches
-from passerelle.storage.files import Columns, FileError, FileInfo, shown
+from passerelle.storage.files import Columns, FileError, FileInfo, not_regular, shown
 from passerelle.storage.found import FIELDS, FORMAT, as_object, entry, named
 from passerelle.storage.part_commands import PartCommands
 from passerelle.storage.pipes import Pipe
@@ -76,6 +76,7 @@ class PlainCommands:
             "checksum": self._checksum,
             "target": self._target,
             "pack_source": self._pack_source,
+            "unpack_source": self._unpack_source,
             "begin": placing.begin,
             "place": placing.place,
             "make_part": parts.make,
@@ -178,8 +179,7 @@ class PlainCommands:
     async def _regular(self, path: str) -> FileInfo:
         info = (await self._find(path, True, "-maxdepth", "0"))[""]
         if info.letter != "-":
-            number = errno.EISDIR if info.letter == "d" else errno.EINVAL
-            raise FileError("read", path, number)
+            raise not_regular("read", path, info.mode)
         return info
 
     async def _excerpt(
@@ -243,10 +243,7 @@ class PlainCommands:
         return b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
     async def _target(self, path: str) -> bytes:
-        output = await self._run("readlink", "-v", "-f", "-z", "--", path)
-        if output.status:
-            raise _failure(output, "open", path)
-        real = output.stdout.rstrip("\0")
+        real = await self._real(path, "open")
         there = await self._replaceable(path, real)
         kinds = ("-type", "d", "-executable", "-writable", "-o", "-type", "f", "-writable")
         asked = (os.path.dirname(real), *((real,) if there else ()))
@@ -267,18 +264,28 @@ class PlainCommands:
             raise error
         info = entry(found.stdout.split("\0")[:-1])[1]
         if info.letter != "-":
-            number = errno.EISDIR if info.letter == "d" else errno.EINVAL
-            raise FileError("open", path, number)
+            raise not_regular("open", path, info.mode)
         return info
 
     async def _pack_source(self, path: str, dereference: bool) -> bytes:
-        directory = (await self._look(path, dereference=True)).letter == "d"
+        info = await self._look(path, dereference=True)
+        if info.letter not in "-d":
+            raise not_regular("read", path, info.mode)
+        directory = info.letter == "d"
         if dereference and directory:
             await self._boundary.demand_links(path, deep=True)
+        real, parent = await self._real(path), await self._real(os.path.dirname(path))
+        return json.dumps({"real": real, "parent": parent, "directory": directory}).encode()
+
+    async def _unpack_source(self, path: str) -> bytes:
+        await self._regular(path)
+        return json.dumps({"real": await self._real(path), "cut": False}).encode()
+
+    async def _real(self, path: str, step: str = "access") -> str:
         output = await self._run("readlink", "-v", "-f", "-z", "--", path)
         if output.status:
-            raise _failure(output, "access", path)
-        return json.dumps({"real": output.stdout.rstrip("\0"), "directory": directory}).encode()
+            raise _failure(output, step, path)
+        return output.stdout.rstrip("\0")
 
     async def _run(self, *argv: str, stdin: str = "") -> Output:
         request = Request(argv)

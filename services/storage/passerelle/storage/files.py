@@ -25,7 +25,7 @@ from passerelle.runtime.errors import (
     NotFound,
     TooLarge,
 )
-from passerelle.storage.remote.outcome import text
+from passerelle.storage.remote.outcome import kind_words, text, wrong_kind
 from passerelle.storage.terms import REPLACING, Terms
 
 
@@ -58,6 +58,11 @@ _MEANINGS: Mapping[int, type[ApiError]] = {
 }
 
 
+def meaning(number: int) -> type[ApiError]:
+    """What the errno of a failed system call means to a caller."""
+    return _MEANINGS.get(number, BackendError)
+
+
 def shown(path: str) -> str:
     """A path whose wrong bytes are lone surrogates (PEP 383), for people and messages: those bytes in octal."""
     return text(path.encode("utf-8", "surrogateescape"))
@@ -66,12 +71,12 @@ def shown(path: str) -> str:
 class FileError(ApiError):
     """A file operation that the system refused: `step` (access, open, read, write, mkdir, unlink …), `path`, `errno`.
 
-    It travels as the error that its errno means, in the words of strerror(3).
+    It travels as the error that its errno means, in the words of strerror(3) if there are no better ones.
     """
 
-    def __init__(self, step: str, path: str, number: int) -> None:
-        self.meaning = _MEANINGS.get(number, BackendError)
-        self.words = os.strerror(number)
+    def __init__(self, step: str, path: str, number: int, words: str = "") -> None:
+        self.meaning = meaning(number)
+        self.words = words or os.strerror(number)
         path = shown(path)
         super().__init__(f"{path}: {self.words}", path=path, errno=errno.errorcode.get(number, ""))
         self.code = self.meaning.code  # type: ignore[misc]  # it speaks for another error
@@ -80,6 +85,11 @@ class FileError(ApiError):
         self.step = step
         self.path = path
         self.errno = number
+
+
+def not_regular(step: str, path: str, mode: int) -> FileError:
+    """The error for what has to be a regular file and is something else, by its `mode`."""
+    return FileError(step, path, wrong_kind(mode), kind_words(mode))
 
 
 class Outside(InvalidArgument):
@@ -97,7 +107,7 @@ def error_told(said: Mapping[str, Any], system: str) -> ApiError:
     if said["step"] == "boundary":
         return Outside(said["field"], said["path"], system)
     if said["errno"]:
-        return FileError(said["step"], said["path"], said["errno"])
+        return FileError(said["step"], said["path"], said["errno"], said.get("words", ""))
     return BackendError(f"A file operation failed on system {system}.")
 
 

@@ -24,6 +24,7 @@ _MODULES = (
     "frames",
     "outcome",
     "boundary",
+    "opening",
     "targets",
     "rows",
     "listing",

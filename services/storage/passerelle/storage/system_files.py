@@ -1,7 +1,6 @@
 """The Files port over SSH."""
 
 import asyncio
-import errno
 import hmac
 import stat
 from collections.abc import AsyncIterator, Sequence
@@ -18,10 +17,10 @@ from passerelle.storage.files import (
     EVERYTHING,
     Columns,
     Excerpt,
-    FileError,
     FileInfo,
     Listing,
     Written,
+    not_regular,
 )
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.sessions import Sessions
@@ -125,8 +124,7 @@ class SystemFiles:
     async def _readable(self, path: str) -> FileInfo:
         info = await self.stat(path, dereference=True)
         if not stat.S_ISREG(info.mode):  # opening a pipe would hang the whole SFTP session
-            number = errno.EISDIR if stat.S_ISDIR(info.mode) else errno.EINVAL
-            raise FileError("read", path, number)
+            raise not_regular("read", path, info.mode)
         return info
 
     async def demand_writable(self, path: str) -> None:

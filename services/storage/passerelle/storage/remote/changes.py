@@ -23,4 +23,4 @@ def make_directory(
             return make_directory(call, path, False, columns)
         if not (parents and os.path.isdir(path)):
             raise Failure("mkdir", path, error.errno or 0) from None
-    return row_of(path, True, columns) if columns else b""
+    return row_of(call, path, True, columns) if columns else b""

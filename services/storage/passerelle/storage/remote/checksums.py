@@ -2,7 +2,7 @@
 
 import os
 
-from passerelle.storage.remote.content import open_regular
+from passerelle.storage.remote.opening import open_regular
 from passerelle.storage.remote.outcome import Call, Failure
 
 BLOCK = 1 << 20
@@ -12,8 +12,8 @@ def checksum_file(call: Call, path: bytes, algorithm: str) -> bytes:
     """Progress, and the checksum in hexadecimal as its result; `algorithm` is one of hashlib's."""
     import hashlib  # seldom needed, and slow to load
 
-    fd, size = open_regular(path)
-    call.expect(size)
+    fd, st = open_regular(call, path)
+    call.expect(st.st_size)
     digest = hashlib.new(algorithm)
     try:
         block = os.read(fd, BLOCK)

@@ -2,24 +2,11 @@
 
 import errno
 import os
-import stat
 
+from passerelle.storage.remote.opening import open_regular
 from passerelle.storage.remote.outcome import Call, Failure
 
 BLOCK = 1 << 18
-
-
-def open_regular(path: bytes) -> "tuple[int, int]":
-    """An open regular file and its size; never waits for a pipe's other end."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise Failure("open", path, error.errno or 0) from None
-    st = os.fstat(fd)
-    if stat.S_ISREG(st.st_mode):
-        return fd, st.st_size
-    os.close(fd)
-    raise Failure("read", path, errno.EISDIR if stat.S_ISDIR(st.st_mode) else errno.EINVAL)
 
 
 def _between(call: Call, fd: int, start: int, end: int) -> bytes:
@@ -36,7 +23,8 @@ def _between(call: Call, fd: int, start: int, end: int) -> bytes:
 
 def read_file(call: Call, path: bytes, offset: int, length: int, limit: "int | None") -> bytes:
     """At most `length` bytes from `offset` on; a file of more than `limit` bytes is refused."""
-    fd, size = open_regular(path)
+    fd, st = open_regular(call, path)
+    size = st.st_size
     try:
         if limit is not None and size > limit:
             raise Failure("limit", path, errno.EFBIG)
@@ -51,7 +39,8 @@ def excerpt(
     call: Call, path: bytes, unit: str, count: int, from_end: bool, before: bool, limit: int
 ) -> bytes:
     """What lies before, or else after, the mark `count` lines or bytes from the file's beginning, or else its end."""
-    fd, size = open_regular(path)
+    fd, st = open_regular(call, path)
+    size = st.st_size
     try:
         if unit == "bytes":
             mark = max(0, size - count) if from_end else min(size, count)

@@ -6,8 +6,9 @@ import itertools
 import os
 import stat
 
+from passerelle.storage.remote.opening import look, looked_at, open_directory
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, raw
-from passerelle.storage.remote.rows import link_target, look, row_maker, row_of
+from passerelle.storage.remote.rows import row_maker, row_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ def list_files(
 
     At most `count` entries, of those that match `pattern` and come behind the one named `after`.
     """
-    top = look(path, dereference)
+    top = look(call, path, dereference)
     if not stat.S_ISDIR(top.st_mode):
-        yield b"[" + row_of(path, dereference, columns) + b"]"
+        yield b"[" + row_of(call, path, dereference, columns) + b"]"
         return
     row = row_maker(columns)
     rows: list[str] = []
@@ -115,32 +116,31 @@ class Tree:
     def _in(
         self, directory: bytes, prefix: bytes
     ) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
-        base = directory.rstrip(b"/") + b"/"
-        call, look_at = self._call, self._followed if self._dereference else os.lstat
-        for name in self._names(directory, prefix):
-            if call.cancelled:
-                raise Cancelled
-            try:
-                st = look_at(base + name)
-            except OSError as error:
-                if error.errno == errno.ENOENT and not self._dereference:
-                    continue  # removed since the directory was read
-                raise Failure("access", base + name, error.errno or 0) from None
-            linked = stat.S_ISLNK(st.st_mode)
-            yield name, st, link_target(base + name) if linked else None
-
-    def _names(self, directory: bytes, prefix: bytes) -> "Sequence[bytes]":
+        fd = open_directory(self._call, directory)
         try:
-            names = os.listdir(directory)
+            for name in self._names(fd, directory, prefix):
+                if self._call.cancelled:
+                    raise Cancelled
+                try:
+                    st = os.lstat(name, dir_fd=fd)
+                    target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(st.st_mode) else None
+                except OSError as error:
+                    if error.errno == errno.ENOENT and not self._dereference:
+                        continue  # removed since the directory was read
+                    path = os.path.join(directory, name)
+                    raise Failure("access", path, error.errno or 0) from None
+                if target is not None and self._dereference:
+                    path = os.path.join(directory, name)
+                    st, target = looked_at(self._call, path, True, name, fd)
+                yield name, st, target
+        finally:
+            os.close(fd)
+
+    def _names(self, fd: int, directory: bytes, prefix: bytes) -> "Sequence[bytes]":
+        try:
+            names = [os.fsencode(name) for name in os.listdir(fd)]
         except OSError as error:
             raise Failure("open", directory, error.errno or 0) from None
         if self._wanted and not self._recursive:  # spares the system questions about the others
             names = [name for name in names if self._wanted(prefix + name)]
         return sorted(name for name in names if self._hidden or name[0] != DOT)
-
-    def _followed(self, path: bytes) -> os.stat_result:
-        st = os.lstat(path)
-        if stat.S_ISLNK(st.st_mode):
-            self._call.boundary.demand(path)
-            return os.stat(path)
-        return st

@@ -1,7 +1,10 @@
 """How operations are answered and end, and how names travel."""
 
 import codecs
+import errno
 import json
+import os
+import stat
 import threading
 import time
 
@@ -20,15 +23,41 @@ INTERVAL = 1.0  # seconds between two words about how far an operation is
 class Failure(Exception):
     """A system call failed: what was tried (`access`, `open`, `read` …), on which path, with which errno.
 
-    `field` is the argument at fault, where that is not plain.
+    `field` is the argument at fault, where that is not plain; `words` say why, where strerror(3) would not.
     """
 
-    def __init__(self, step: str, path: bytes, code: int, field: str = "") -> None:
-        super().__init__(step, path, code, field)
+    def __init__(self, step: str, path: bytes, code: int, field: str = "", words: str = "") -> None:
+        super().__init__(step, path, code, field, words)
         self.step = step
         self.path = path
         self.code = code
         self.field = field
+        self.words = words or os.strerror(code)
+
+
+class NotRegular(Failure):
+    """What has to be a regular file is something else, by its `mode`."""
+
+    def __init__(self, step: str, path: bytes, mode: int) -> None:
+        super().__init__(step, path, wrong_kind(mode), words=kind_words(mode))
+
+
+_KINDS = {
+    stat.S_IFIFO: "Is a named pipe",
+    stat.S_IFSOCK: "Is a socket",
+    stat.S_IFCHR: "Is a device",
+    stat.S_IFBLK: "Is a device",
+}
+
+
+def wrong_kind(mode: int) -> int:
+    """The errno that says that a file of this mode is no regular one."""
+    return errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+
+
+def kind_words(mode: int) -> str:
+    """What a file of this mode is, where no errno says it."""
+    return _KINDS.get(stat.S_IFMT(mode), os.strerror(wrong_kind(mode)))
 
 
 class Cancelled(Exception):
@@ -112,4 +141,4 @@ def raw(name: str) -> bytes:
 def described(failure: Failure) -> bytes:
     """A failure as it travels."""
     told = {"step": failure.step, "path": text(failure.path), "errno": failure.code}
-    return json.dumps({**told, "field": failure.field}).encode()
+    return json.dumps({**told, "field": failure.field, "words": failure.words}).encode()

@@ -7,6 +7,7 @@ import stat
 import time
 from json.encoder import encode_basestring_ascii as quote
 
+from passerelle.storage.remote.opening import looked_at
 from passerelle.storage.remote.outcome import Call, Failure, described, raw, text
 
 TYPE_CHECKING = False
@@ -110,26 +111,11 @@ def row_maker(columns: "Sequence[tuple[str, str]]") -> "Callable[..., str]":
     return row
 
 
-def look(path: bytes, dereference: bool) -> os.stat_result:
-    """stat(2) of the path; `dereference` follows a final link."""
-    try:
-        return os.stat(path) if dereference else os.lstat(path)
-    except OSError as error:
-        raise Failure("access", path, error.errno or 0) from None
-
-
-def link_target(path: bytes) -> bytes:
-    """Where a link points."""
-    try:
-        return os.readlink(path)
-    except OSError:
-        return b""  # it went away meanwhile
-
-
-def row_of(path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]") -> bytes:
+def row_of(
+    call: Call, path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]"
+) -> bytes:
     """One JSON object about a file."""
-    st = look(path, dereference)
-    target = link_target(path) if stat.S_ISLNK(st.st_mode) else None
+    st, target = looked_at(call, path, dereference)
     return row_maker(columns)(path, st, target).encode()
 
 
@@ -137,7 +123,7 @@ def stat_file(
     call: Call, path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:
     """One JSON object about a file."""
-    return row_of(path, dereference, columns)
+    return row_of(call, path, dereference, columns)
 
 
 def stat_files(
@@ -148,6 +134,6 @@ def stat_files(
         call.check()
         try:
             call.boundary.demand(path, "path", dereference)
-            yield b'{"file":%b}\n' % row_of(path, dereference, columns)
+            yield b'{"file":%b}\n' % row_of(call, path, dereference, columns)
         except Failure as failure:
             yield b'{"failure":%b}\n' % described(failure)

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 
-from passerelle.storage.remote.outcome import Failure
+from passerelle.storage.remote.outcome import Failure, NotRegular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Target:
             there = self.there()
         except OSError as error:
             raise Failure("open", self.path, error.errno or 0) from None
-        wrong = self._wrong_kind(there) or self._forbidden(there)
+        self._demand_file(there)
+        wrong = self._forbidden(there)
         if wrong:
             raise Failure("open", self.path, wrong)
         return there
@@ -80,12 +81,12 @@ class Target:
         """Put the file `name` of the directory in the target's place; raises OSError."""
         os.rename(name, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
 
-    def _wrong_kind(self, there: "os.stat_result | None") -> int:
+    def _demand_file(self, there: "os.stat_result | None") -> None:
         if there is None or stat.S_ISREG(there.st_mode):
-            return 0
+            return
         if stat.S_ISLNK(there.st_mode):  # to itself, or made since the path was resolved
-            return errno.ELOOP
-        return errno.EISDIR if stat.S_ISDIR(there.st_mode) else errno.EINVAL
+            raise Failure("open", self.path, errno.ELOOP)
+        raise NotRegular("open", self.path, there.st_mode)
 
     def _forbidden(self, there: "os.stat_result | None") -> int:
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.directory):

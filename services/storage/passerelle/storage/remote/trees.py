@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 from passerelle.storage.remote.boundary import inside, resolved
 from passerelle.storage.remote.filling import fill, keep_times, kept_mode
-from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.opening import look
+from passerelle.storage.remote.outcome import Call, Failure, NotRegular
 from passerelle.storage.remote.removal import Removal
 from passerelle.storage.remote.renaming import exists, part_name, rename_new
-from passerelle.storage.remote.rows import look, row_of
+from passerelle.storage.remote.rows import row_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def copy(
 
 def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Columns") -> bytes:
     """Rename, or between two filesystems copy and remove; what is known about it then."""
-    st = look(path, False)
+    st = look(call, path, False)
     _demand_apart(path, target, st)
     try:
         there = exists(target)
@@ -77,13 +78,13 @@ def _to_blame(path: bytes, target: bytes, error: OSError) -> bytes:
 
 
 def _about(call: Call, target: bytes, columns: "Columns") -> bytes:
-    return call.result(json.loads(row_of(target, False, columns).decode()))
+    return call.result(json.loads(row_of(call, target, False, columns).decode()))
 
 
 def _copy(
     call: Call, path: bytes, target: bytes, overwrite: bool, dereference: bool, merge: bool = True
 ) -> None:
-    st = look(path, dereference)
+    st = look(call, path, dereference)
     _demand_apart(path, target, st)
     if stat.S_ISREG(st.st_mode):
         call.expect(st.st_size)
@@ -172,7 +173,7 @@ class Copying:
                 os.mkfifo(target.name, stat.S_IMODE(st.st_mode) & 0o777, dir_fd=target.fd)
                 keep_times(target.name, st, target.fd)
         else:
-            raise Failure("read", source.path, errno.EINVAL)
+            raise NotRegular("read", source.path, st.st_mode)
         self._call.advance(1)
 
     def _make_file(self, source: "Entry", target: "Entry") -> None:
@@ -180,6 +181,7 @@ class Copying:
         with _told("open", source.path):
             fd = os.open(source.name, os.O_RDONLY | os.O_NONBLOCK | follow, dir_fd=source.fd)
         try:
+            self._call.boundary.demand_open(fd, source.path)
             with _told("create", target.path):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
                 new = os.open(target.name, flags, stat.S_IRUSR | stat.S_IWUSR, dir_fd=target.fd)
@@ -218,6 +220,7 @@ class Copying:
             fd = _open_directory(source, 0 if self._dereference else os.O_NOFOLLOW)
         self._above.append(identity)
         try:
+            self._call.boundary.demand_open(fd, source.path)
             with _told("open", source.path):
                 names = [os.fsencode(name) for name in os.listdir(fd)]
             yield fd, names

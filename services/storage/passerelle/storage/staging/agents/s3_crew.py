@@ -4,7 +4,6 @@ Runs on the system, on Python 3.6 and newer.
 """
 
 import errno
-import os
 import signal
 import threading
 
@@ -115,7 +114,7 @@ def _why(path: str, error: BaseException, fault: str) -> str:
     if isinstance(error, Failure):
         if error.code == errno.EXDEV:
             return "%s leads out of the filesystems of this system" % path  # noqa: UP031
-        return "%s: %s" % (path, os.strerror(error.code))  # noqa: UP031
+        return "%s: %s" % (path, error.words)  # noqa: UP031
     if isinstance(error, OSError):
         return "%s: %s" % (path, error.strerror)  # noqa: UP031
     return "unforeseen %s" % type(error).__name__  # noqa: UP031
