@@ -12,37 +12,36 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from passerelle.runtime.command import Output, error_of
+from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
-    BackendError,
     ConnectionFailed,
     DeadlineExceeded,
-    FailedPrecondition,
     InvalidArgument,
     Overloaded,
     Unsupported,
 )
-from passerelle.storage.files import FileError, NoSpace
+from passerelle.storage.content import Changed
+from passerelle.storage.files import FileError
+from passerelle.storage.guarded import MOVED, within
+from passerelle.storage.remote.packing import END_MARK
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.stderr import failure_of
+from passerelle.storage.tar_words import packing_fault, unpacking_fault
 
-_END_MARK = 1024  # zero bytes at least at the end of every tar archive (POSIX.1-2017, pax, ustar Interchange Format)
-_CHANGED = 1  # tar's exit status when a file was not the same at its end as at its beginning
-_SIGNALLED = 128  # exit statuses above it are of what a signal ended
+_UNMADE = 97  # the exit status when the directory to unpack in could not be made
 _CLEANING = 600.0  # seconds for removing a tree
-_FULL = ("No space left on device", "Disk quota exceeded")
-_MISSING = ("Cannot exec", "Child returned status 127")
 
-# Files whose names match, by their paths below "$1" in the directory "$2"; everything after that is tar's argv.
+# Files whose names match; everything after the pattern is tar's argv.
 _FOUND = """\
 set -o pipefail
-cd -- "$2" && find "$1" . ! -type d -name "$3" -printf "$4" | "${@:5}"
+find "$1" . ! -type d -name "$2" -print0 | "${@:3}"
 """
 
 # What was unpacked goes when tar fails, also when nobody is there any more to ask for it.
-_UNPACKED = """\
+_UNPACKED = f"""\
 part=$1; shift
-mkdir -- "$part" || exit
+mkdir -- "$part" || exit {_UNMADE}
 "$@" && exit
 status=$?; chmod -R u+rwX -- "$part"; rm -rf -- "$part"; exit "$status"
 """
@@ -101,7 +100,7 @@ class Archives:
                 held = piece
             output = await tar.ended()
             if output.status:
-                raise _failure(output, packing)
+                raise _packing_failure(output, packing, path)
             yield held
 
     async def unpack(
@@ -116,25 +115,25 @@ class Archives:
         target = json.loads(await self._sessions.call("unpack_target", path=path))
         part = hidden_part(target["real"], within=target["there"])
         try:
-            await self._unpack(part, packing, content)
+            await self._unpack(path, part, packing, content)
             return await settled(self._sessions, target["real"], part, overwrite=overwrite)
-        except FileError as error:
-            raise _content_error(error) from None
         finally:
             await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
 
-    async def _unpack(self, part: str, packing: Format, content: AsyncIterator[bytes]) -> None:
+    async def _unpack(
+        self, path: str, part: str, packing: Format, content: AsyncIterator[bytes]
+    ) -> None:
         arrived = _Arrived(content)
         tar = ("tar", "--extract", *packing.options, *UNPACKING, "--directory", part, "--file=-")
-        async with self._sessions.program(("sh", "-c", _UNPACKED, "sh", part, *tar)) as program:
+        async with self._sessions.program(unpacked_whole(part, *tar)) as program:
             await program.feed(arrived.pieces())
             output = await program.ended()
         if not arrived.size:
             raise InvalidArgument("The body is empty: it must be an archive.")
         if output.status:
-            raise _unpack_failure(output, packing)
+            raise _unpack_failure(output, packing, path)
         if packing is TAR and not arrived.complete:
-            raise InvalidArgument("The archive is cut off: its end mark is missing.")
+            raise cut_off()
 
 
 UNPACKING = ("--no-same-owner", "--no-same-permissions", "--delay-directory-restore")
@@ -151,13 +150,25 @@ class _Arrived:
 
     @property
     def complete(self) -> bool:
-        return self._last == bytes(_END_MARK)
+        return self._last == bytes(END_MARK)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         async for piece in self._content:
             self.size += len(piece)
-            self._last = (self._last + piece[-_END_MARK:])[-_END_MARK:]
+            self._last = (self._last + piece[-END_MARK:])[-END_MARK:]
             yield piece
+
+
+def unpacked_whole(part: str, *argv: str) -> tuple[str, ...]:
+    """`argv`, which unpacks into the new directory `part`, of which nothing is left when it fails."""
+    return ("sh", "-c", _UNPACKED, "sh", part, *argv)
+
+
+def cut_off() -> InvalidArgument:
+    """The error for a plain archive without its end."""
+    return InvalidArgument(
+        "The archive is cut off, or something else stands behind it: it does not end with tar's end mark."
+    )
 
 
 def hidden_part(real: str, *, within: bool) -> str:
@@ -169,14 +180,20 @@ def hidden_part(real: str, *, within: bool) -> str:
 async def settled(
     sessions: Sessions, real: str, part: str, *, overwrite: bool, any_links: bool = False
 ) -> int:
-    """Put the unpacked tree `part` where it belongs; how many entries it has. See `remote.packing.settle`."""
+    """Put the unpacked tree `part` where it belongs; how many entries it has. See `remote.packing.settle`.
+
+    Raises InvalidArgument for what the archive should not hold, FileError for what the system refuses.
+    """
     entries = 0
     settling = sessions.progress(
         "settle", path=real, part=part, overwrite=overwrite, any_links=any_links
     )
     async with aclosing(settling) as progress:
-        async for so_far in progress:
-            entries = so_far.entries
+        try:
+            async for so_far in progress:
+                entries = so_far.entries
+        except FileError as error:
+            raise _content_error(error) from None
     return entries
 
 
@@ -205,34 +222,44 @@ def _packing(real: str, directory: bool, packing: Format, selection: Selection) 
     dereference = ("--dereference",) if selection.dereference else ()
     tar = ("tar", "--create", *packing.options, *dereference, "--file=-")
     if not (directory and selection.pattern):
-        return (*tar, "--directory", parent, "--", name or ".")
-    listed = (*tar, "--directory", parent, "--no-recursion", "--null", "--files-from=-")
+        return within(parent, *tar, "--", name or ".")
+    renamed = f"--transform=s/^[.]/{_replacement(name)}/S" if name else "--transform=s/^[.].//S"
+    listed = (*tar, renamed, "--no-recursion", "--null", "--files-from=-")
     follow = "-L" if selection.dereference else "-P"
-    # find's own escapes in the name must stay what they are
-    prefix = name.replace("\\", "\\\\").replace("%", "%%")
-    below = rf"{prefix}/%P\0" if name else r"%P\0"
-    return ("bash", "-c", _FOUND, "bash", follow, real, selection.pattern, below, *listed)
+    return within(real, "bash", "-c", _FOUND, "bash", follow, selection.pattern, *listed)
 
 
-def _failure(output: Output, packing: Format) -> ApiError:
+def _replacement(name: str) -> str:
+    """A name as tar's option --transform, which is like sed's command `s`, puts it in unchanged."""
+    return name.replace("\\", r"\\").replace("&", r"\&").replace("\n", r"\n")
+
+
+def demand_begun(output: Output, path: str) -> None:
+    """Raise when tar never ran: FileError when there was no room to unpack in; Changed when `path` was found to lead
+    elsewhere than when it was checked (`guarded`)."""
+    if output.status == MOVED:
+        raise Changed(path)
+    if output.status == _UNMADE:
+        raise failure_of(output, "mkdir", path)
+
+
+def _packing_failure(output: Output, packing: Format, path: str) -> ApiError:
+    demand_begun(output, path)
+    return _worded(packing_fault(output, packing.program), output.stderr.strip(), packing)
+
+
+def _unpack_failure(output: Output, packing: Format, path: str) -> ApiError:
+    demand_begun(output, path)
+    kind = unpacking_fault(output, packing.program, apart=True)
     words = output.stderr.strip()
-    if any(text in words for text in _MISSING):
-        return Unsupported(
-            f"The system has no program {packing.program}: ask for another format "
-            f"({', '.join(known.suffix[1:] for known in (TAR_GZ, TAR_ZST, TAR) if known is not packing)})."
+    wrong = f"The archive cannot be unpacked: {words}" if kind is InvalidArgument else words
+    return _worded(kind, wrong, packing)
+
+
+def _worded(kind: type[ApiError], words: str, packing: Format) -> ApiError:
+    if kind is Unsupported:
+        others = ", ".join(
+            known.suffix[1:] for known in (TAR_GZ, TAR_ZST, TAR) if known is not packing
         )
-    if any(text in words for text in _FULL):
-        return NoSpace(words)
-    if output.status > _SIGNALLED:
-        return BackendError("tar was ended on the system.")
-    if output.status == _CHANGED:
-        return FailedPrecondition(words)
-    return error_of(output)
-
-
-def _unpack_failure(output: Output, packing: Format) -> ApiError:
-    """Whatever tar does not take in a directory of its own is the archive's fault."""
-    found = _failure(output, packing)
-    if isinstance(found, Unsupported | NoSpace) or output.status > _SIGNALLED:
-        return found
-    return InvalidArgument(f"The archive cannot be unpacked: {output.stderr.strip()}")
+        words = f"The system has no program {packing.program}: ask for another format ({others})."
+    return kind(words or "tar was ended on the system.")

@@ -9,16 +9,11 @@ from contextlib import contextmanager
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
-    BackendError,
-    FailedPrecondition,
-    Forbidden,
     InvalidArgument,
-    NotFound,
     TooLarge,
-    Unsupported,
 )
 from passerelle.storage.attributes import InvalidAttribute
-from passerelle.storage.files import FileError, NoSpace, Outside
+from passerelle.storage.files import FileError, Outside
 
 # By program and failed step; a step that is not listed is worded as the program's first one.
 _PHRASES: Mapping[str, Mapping[str, str]] = {
@@ -35,7 +30,7 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
     "file": {"open": "cannot open '{}'"},
     "chmod": {"access": "cannot access '{}'", "chmod": "changing permissions of '{}'"},
     "chown": {"access": "cannot access '{}'", "chown": "changing ownership of '{}'"},
-    "tar": {"open": "{}: Cannot open", "exists": "{}: Cannot open", "rename": "{}: Cannot open"},
+    "tar": {"open": "{}: Cannot open", "access": "{}: Cannot stat", "read": "{}: Cannot read"},
     "ln": {"symlink": "failed to create symbolic link '{}'"},
 }
 
@@ -70,7 +65,8 @@ def _told(program: str, path: str, error: FileError) -> ApiError:
 
 def _status(program: str, path: str, error: FileError) -> int:
     """ls exits with 2 for trouble with what it was called for, with 1 for trouble with what it found there."""
-    return 2 if program == "ls" and error.path.rstrip("/") == path.rstrip("/") else 1
+    whole = program == "ls" and error.path.rstrip("/") == path.rstrip("/")
+    return 2 if whole or program == "tar" else 1
 
 
 def failure(program: str, said: str, kind: type[ApiError], status: int = 1) -> ApiError:
@@ -82,32 +78,8 @@ def _message(program: str, said: str, status: int = 1) -> str:
     return f"Remote process failed with exit status:{status} and error message:{program}: {said}"
 
 
-# What tar and the programs it runs say, and the error it means to FirecREST's clients. First match wins: FirecREST
-# itself looks for the words from the third row on, in this order.
-_WORDS: tuple[tuple[str, type[ApiError]], ...] = (
-    ("Cannot exec", Unsupported),
-    ("No space left on device", NoSpace),
-    ("Disk quota exceeded", NoSpace),
-    ("No such file or directory", NotFound),
-    ("Permission denied", Forbidden),
-    ("Operation not permitted", Forbidden),
-    ("File exists", FailedPrecondition),
-    ("Is a directory", FailedPrecondition),
-    ("Not a directory", FailedPrecondition),
-    # not an archive, or not one of this compression
-    ("not in gzip format", FailedPrecondition),
-    ("is not a bzip2 file", FailedPrecondition),
-    ("File format not recognized", FailedPrecondition),
-    ("does not look like a tar archive", FailedPrecondition),
-    ("nexpected end of file", FailedPrecondition),
-    ("Unexpected end of input", FailedPrecondition),
-    ("Unexpected EOF", FailedPrecondition),
-)
-
-
-def refused(output: Output) -> ApiError:
+def told(kind: type[ApiError], output: Output) -> ApiError:
     """A failed program's failure in FirecREST's words: all that it said."""
     said = output.stderr.strip()
-    kind = next((kind for words, kind in _WORDS if words in said), BackendError)
-    told = f" and error message:{said}" if said else ""
-    return kind(f"Remote process failed with exit status:{output.status}{told}")
+    words = f" and error message:{said}" if said else ""
+    return kind(f"Remote process failed with exit status:{output.status}{words}")

@@ -1,22 +1,35 @@
 """Archives that lie on the system: made and unpacked there by GNU tar, within the time of a command.
 
-tar is run as FirecREST runs it, so that what it says of trouble is what FirecREST's clients know; but what it makes
-appears under its name only when it is whole.
+tar is run as FirecREST runs it, so that what it says of trouble is what FirecREST's clients know. But what it is told
+to read and where it is told to write is looked at before, and what it makes appears when it is whole.
 """
 
 import asyncio
+import errno
 import json
 import posixpath
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
+from passerelle.runtime.command import Output
 from passerelle.runtime.errors import DeadlineExceeded, Unsupported
-from passerelle.storage.archives import UNPACKING, discarded, hidden_part, settled
+from passerelle.storage.archives import (
+    UNPACKING,
+    cut_off,
+    demand_begun,
+    discarded,
+    hidden_part,
+    settled,
+    unpacked_whole,
+)
 from passerelle.storage.files import FileError
-from passerelle.storage.gnu import refused
+from passerelle.storage.gnu import told
+from passerelle.storage.guarded import OPENED, reading, within
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.tar_words import packing_fault, unpacking_fault
 
 T = TypeVar("T")
 
@@ -26,7 +39,7 @@ COMPRESSIONS: Mapping[str, tuple[str, ...]] = {
     "bzip2": ("--bzip2",),
     "xz": ("--xz",),
 }
-"""tar's options by FirecREST's names."""
+"""tar's options by FirecREST's names, which are those of the programs that tar runs, too."""
 
 _PLAIN = ("--force-local",)  # a colon in an archive's name makes it no other machine's
 
@@ -40,7 +53,6 @@ _FOUND = """\
 set -o pipefail
 cd -- "$1" && find . -type f -regex "$2" -print0 | "${@:3}"
 """
-_UNPACKED = 'mkdir -- "$1" && shift && exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +69,8 @@ class Tarball:
 class Tarballs:
     """The archives on one system, as the current caller. `limit` is the time for one, in seconds.
 
-    What tar does not do raises what `gnu.refused` makes of its words; DeadlineExceeded when it takes longer: then it
-    has ended, and nothing is left of its work.
+    What is wrong with a path raises the error that it is, in tar's words where tar can tell it; what tar does not do,
+    the one that `tar_words` finds; what takes too long, DeadlineExceeded, and tar has ended then. Nothing is left.
     """
 
     def __init__(self, sessions: Sessions, limit: float) -> None:
@@ -74,50 +86,106 @@ class Tarballs:
         await self._in_time(self._extract(source, target, compression))
 
     async def _compress(self, tarball: Tarball, target: str) -> None:
-        with suppress(FileError):  # tar says in its own words what is wrong with the source
-            asked = {"path": tarball.source, "dereference": tarball.dereference}
-            await self._sessions.call("pack_source", **asked)
+        parent, name = posixpath.split(tarball.source)
+        path = parent if tarball.pattern else tarball.source
+        follow = tarball.dereference and not tarball.pattern  # which finds no links
         try:
-            real = json.loads(await self._sessions.call("target", path=target))["real"]
-        except FileError:  # and what is wrong with the target
-            await self._run(packing(tarball, target))
+            source = await self._found("pack_source", path=path, dereference=follow)
+        except FileError as error:
+            await self._tried(error, packing(tarball, "/dev/null"))
+            raise
+        directory = source["real" if tarball.pattern else "parent"]
+        here = replace(tarball, source=f"./{name}")
+        try:
+            real = (await self._found("target", path=target))["real"]
+        except (
+            FileError
+        ) as error:  # a file in a directory that may not be written to can be filled all the same
+            await self._tried(error, within(directory, *packing(here, target)))
             return
         part = hidden_part(real, within=False)
-        argv = ("sh", "-c", _PACKED, "sh", part, real, *packing(tarball, part))
+        packer = ("sh", "-c", _PACKED, "sh", part, real, *within(directory, *packing(here, part)))
         try:
-            await self._run(argv, hidden=posixpath.basename(part), name=posixpath.basename(target))
+            output = await self._run(packer, {posixpath.basename(part): posixpath.basename(target)})
+            demand_begun(output, tarball.source)
+            if output.status:
+                raise told(packing_fault(output, tarball.compression), output)
         except BaseException:
             await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
             raise
 
     async def _extract(self, source: str, target: str, compression: str) -> None:
-        with suppress(FileError):
-            await self._sessions.call("pack_source", path=source, dereference=False)
         try:
-            found = json.loads(await self._sessions.call("unpack_target", path=target))
-        except FileError:
-            found = {"there": False}  # tar will say why
-        except Unsupported:  # where there are only plain commands
-            found = {"there": False}
-            with suppress(FileError):  # but it must not be Outside
-                await self._sessions.call("stat", path=target, dereference=True, columns=())
-        if not found["there"]:
-            await self._run(unpacking(source, target, compression))
+            archive = await self._found("unpack_source", path=source)
+        except FileError as error:
+            with suppress(FileError):  # a target that is Outside comes first
+                await self._directory(target)
+            await self._tried(error, listing(source, compression))
+            raise
+        directory = await self._directory(target)
+        if directory is None:
+            direct = reading(archive["real"], *unpacking(OPENED, target, compression))
+            await self._unpack(source, direct, compression)
             return
-        part = hidden_part(found["real"], within=True)
-        argv = ("sh", "-c", _UNPACKED, "sh", part, *unpacking(source, part, compression))
+        part = hidden_part(directory, within=True)
+        apart = reading(archive["real"], *unpacking(OPENED, part, compression))
         try:
-            await self._run(argv, hidden="/" + posixpath.basename(part))
-            await settled(self._sessions, found["real"], part, overwrite=True, any_links=True)
+            await self._unpack(source, unpacked_whole(part, *apart), compression, part)
+            if archive["cut"] and compression == "none":
+                raise cut_off()
+            await settled(self._sessions, directory, part, overwrite=True, any_links=True)
         finally:
             await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
 
-    async def _run(self, argv: tuple[str, ...], *, hidden: str = "\0", name: str = "") -> None:
-        """Run to the end. Its words have `name` where it was told `hidden`, which quoting leaves as it is."""
+    async def _directory(self, target: str) -> str | None:
+        """The directory to unpack into, without links; None for one that tar can only be told to write to itself."""
+        try:
+            found = await self._found("unpack_target", path=target)
+        except Unsupported:  # where there are only plain commands
+            with suppress(FileError):  # but it must not be Outside
+                await self._sessions.call("stat", path=target, dereference=True, columns=())
+            return None
+        except FileError as error:
+            if error.errno == errno.EACCES:  # what is in it may be writable
+                return None
+            raise
+        if not found["there"]:
+            raise FileError("open", target, errno.ENOENT)
+        return str(found["real"])
+
+    async def _unpack(
+        self, source: str, argv: tuple[str, ...], compression: str, part: str = ""
+    ) -> None:
+        hidden = {OPENED: source, **({f"/{posixpath.basename(part)}": ""} if part else {})}
+        output = await self._run(argv, hidden)
+        demand_begun(output, source)
+        if output.status:
+            raise told(unpacking_fault(output, compression, apart=bool(part)), output)
+
+    async def _tried(self, error: FileError, argv: tuple[str, ...]) -> None:
+        """Let tar find out what has been found wrong, and raise it in its words, unless tar can do it all the same."""
+        if (
+            error.errno == errno.EINVAL
+        ):  # of another kind than a file: opening it might wait for ever
+            raise error
+        output = await self._run(argv)
+        if output.status:
+            raise told(error.meaning, output)
+
+    async def _found(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(await self._sessions.call(operation, **arguments))
+        return found
+
+    async def _run(
+        self, argv: tuple[str, ...], hidden: Mapping[str, str] = MappingProxyType({})
+    ) -> Output:
+        """Run to the end. Its words have the paths that were given for those `hidden`, which quoting leaves alone."""
         async with self._sessions.program(argv) as program:
             output = await program.ended(self._limit)
-        if output.status:
-            raise refused(replace(output, stderr=output.stderr.replace(hidden, name)))
+        said = output.stderr
+        for path, given in hidden.items():
+            said = said.replace(path, given)
+        return replace(output, stderr=said)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         try:
@@ -143,3 +211,8 @@ def unpacking(archive: str, directory: str, compression: str) -> tuple[str, ...]
     """The command that unpacks the archive into a directory."""
     options = (*COMPRESSIONS[compression], *UNPACKING, *_PLAIN)
     return ("tar", "--extract", *options, "--file", archive, "--directory", directory)
+
+
+def listing(archive: str, compression: str) -> tuple[str, ...]:
+    """The command that lists what is in the archive."""
+    return ("tar", "--list", *COMPRESSIONS[compression], *_PLAIN, "--file", archive)

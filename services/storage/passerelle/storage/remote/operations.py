@@ -5,7 +5,7 @@ from passerelle.storage.remote.changes import make_directory
 from passerelle.storage.remote.checksums import checksum_file
 from passerelle.storage.remote.content import excerpt, read_file
 from passerelle.storage.remote.listing import list_files
-from passerelle.storage.remote.packing import pack_source, settle, unpack_target
+from passerelle.storage.remote.packing import pack_source, settle, unpack_source, unpack_target
 from passerelle.storage.remote.parts import cut_part, drop_part, make_part, write_part
 from passerelle.storage.remote.placing import begin_part, place_part, write_target
 from passerelle.storage.remote.removal import remove
@@ -42,6 +42,7 @@ OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
     "drop_part": drop_part,
     "place": place_part,
     "pack_source": pack_source,
+    "unpack_source": unpack_source,
     "unpack_target": unpack_target,
     "settle": settle,
 }

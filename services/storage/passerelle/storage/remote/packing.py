@@ -6,18 +6,23 @@ import os
 import stat
 
 from passerelle.storage.remote.boundary import inside
-from passerelle.storage.remote.outcome import Call, Failure, raw
+from passerelle.storage.remote.opening import open_regular
+from passerelle.storage.remote.outcome import Call, Failure, NotRegular, raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+END_MARK = 1024
+"""Zero bytes at least at the end of every tar archive (POSIX.1-2017, pax, ustar Interchange Format)."""
+_MAGIC = slice(257, 262)
 MAX_LINKS = 40  # one after the other, as Linux follows them
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
-    """JSON about what shall be packed: `real` is its path without links, `directory` whether it is one.
+    """JSON about what shall be packed, a regular file or a directory: `real` is its path without links, `parent` that
+    of the directory which its path names it in, `directory` whether it is one.
 
     With `dereference`, what links in it lead to is packed too, and must be inside the filesystems.
     """
@@ -25,11 +30,35 @@ def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
         st = os.stat(path)
     except OSError as error:
         raise Failure("access", path, error.errno or 0) from None
+    if not (stat.S_ISDIR(st.st_mode) or stat.S_ISREG(st.st_mode)):
+        raise NotRegular("read", path, st.st_mode)
     real = os.path.realpath(path)
     if dereference:
         _demand_links(call, real)
-    found = {"real": real.decode("utf-8", "surrogateescape"), "directory": stat.S_ISDIR(st.st_mode)}
-    return json.dumps(found).encode()
+    parent = os.path.realpath(os.path.dirname(path))
+    return _found(real=real, parent=parent, directory=stat.S_ISDIR(st.st_mode))
+
+
+def unpack_source(call: Call, path: bytes) -> bytes:
+    """JSON about the archive that shall be unpacked: `real` is its path without links, `cut` whether it is a plain tar
+    archive without its end."""
+    fd, st = open_regular(call, path)
+    try:
+        plain = os.pread(fd, _MAGIC.stop, 0)[_MAGIC] == b"ustar"
+        cut = plain and os.pread(fd, END_MARK, max(0, st.st_size - END_MARK)) != bytes(END_MARK)
+    except OSError as error:
+        raise Failure("read", path, error.errno or 0) from None
+    finally:
+        os.close(fd)
+    return _found(real=os.path.realpath(path), cut=cut)
+
+
+def _found(**facts: "bytes | bool") -> bytes:
+    told = {
+        key: fact.decode("utf-8", "surrogateescape") if isinstance(fact, bytes) else fact
+        for key, fact in facts.items()
+    }
+    return json.dumps(told).encode()
 
 
 def _demand_links(call: Call, top: bytes) -> None:
@@ -70,8 +99,7 @@ def unpack_target(call: Call, path: bytes) -> bytes:
         raise Failure("open", path, errno.ENOTDIR)
     if not os.access(changed, os.W_OK | os.X_OK):
         raise Failure("open", path, errno.EACCES)
-    found = {"real": real.decode("utf-8", "surrogateescape"), "there": there}
-    return json.dumps(found).encode()
+    return _found(real=real, there=there)
 
 
 def settle(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool) -> bytes:
