@@ -40,6 +40,9 @@ class Issuer:
         token = self.tokens(self.asked)
         return web.json_response({"access_token": token, "expires_in": self.life})
 
+    async def away(self, _: web.Request) -> web.Response:
+        raise web.HTTPTemporaryRedirect("/token")
+
     def account(self, method: str = "client_secret_basic", shown: str = "a b&c") -> ServiceAccount:
         return account(self.url, method, shown)
 
@@ -82,6 +85,7 @@ async def issuer() -> AsyncIterator[Issuer]:
     found = Issuer()
     app = web.Application()
     app.router.add_post("/token", found.token)
+    app.router.add_post("/away", found.away)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -153,7 +157,9 @@ async def test_a_token_without_life_is_not_kept(
 async def test_a_refused_account_is_said_without_its_secret(
     issuer: Issuer, http: aiohttp.ClientSession
 ) -> None:
-    with pytest.raises(AccountRefused, match="refused") as error:
+    with pytest.raises(
+        AccountRefused, match="refused the service account: invalid_client"
+    ) as error:
         await AccessToken(issuer.account(shown="wrong"), http).get()
     assert "wrong" not in str(error.value)
 
@@ -165,6 +171,17 @@ async def test_nonsense_from_the_endpoint_is_no_crash(
     issuer.life = life
     with pytest.raises(NoToken):
         await AccessToken(issuer.account(), http).get()
+
+
+async def test_a_clients_secret_follows_no_redirect(
+    issuer: Issuer, http: aiohttp.ClientSession
+) -> None:
+    """Where it leads, also with the method kept (307), was never asked."""
+    elsewhere = issuer.url.removesuffix("token") + "away"
+    with pytest.raises(NoToken) as error:
+        await AccessToken(account(elsewhere, shown="a b&c"), http).get()
+    assert str(error.value.__cause__) == "it redirects to /token"
+    assert issuer.asked == 0
 
 
 async def test_no_issuer_no_token(http: aiohttp.ClientSession) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.config import Plugin, Section, is_plain_http
 from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.trials import Failed, Trial
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -132,6 +133,30 @@ class Issuer(Section):
         address = urlsplit(self.jwks_uri or "")
         if address.scheme == "file" and (told := unreadable(Path(unquote(address.path)))):
             yield wrong(told, "jwks_uri")
+
+    def trials(self, around: Around) -> Iterator[Trial]:
+        """See `Section.trials`."""
+
+        async def keys() -> str:
+            import aiohttp
+
+            from passerelle.auth.jwks import PublishedKeys
+            from passerelle.auth.keyset import SourceFailed
+
+            async with aiohttp.ClientSession() as http:
+                try:
+                    found = await PublishedKeys(http, self).keys()
+                except SourceFailed as error:
+                    raise Failed(str(error)) from None
+            fitting = {name for key in found for name in key.algorithms} & set(self.algorithms)
+            if not fitting:
+                raise Failed(f"none of its {len(found)} keys is for {', '.join(self.algorithms)}")
+            return f"{len(found)} keys, for {', '.join(sorted(fitting))}"
+
+        name = self.issuer or self.jwks_uri
+        yield Trial(
+            f"keys of the issuer {name}", keys, "issuer, jwks_uri, algorithms; the way to it"
+        )
 
     @model_validator(mode="after")
     def _named(self) -> Self:

@@ -120,28 +120,21 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--connect", is_flag=True, help="Try the site, too: issuers, systems, stores.")
 @JSON
-def check(file: Path, as_json: bool) -> None:
+def check(file: Path, connect: bool, as_json: bool) -> None:
     """Tell whether FILE is a correct configuration, and what it will not do. To be run as the account that serves it.
 
     The files that it names are read. A message names the file, the line, the key, and what would be right; when there
     is an error, the exit status is 78.
-    """
-    from passerelle.gateway import config_check
 
-    found = config_check.check(file)
-    if as_json:
-        valid = not found.errors
-        click.echo(json.dumps({"valid": valid, "errors": found.errors, "warnings": found.notes}))
-    else:
-        for line in found.notes:
-            click.echo(f"note: {line}", err=True)
-        for line in found.errors:
-            click.echo(f"error: {line}", err=True)
-    if found.errors:
-        sys.exit(EXIT_CONFIG)
-    if not as_json:
-        click.echo(f"{file}: correct")
+    With --connect the site is tried from outside to inside: the issuers' keys, and for each system the way to it and
+    its host keys, the token of its `probing.service_account` as auth judges it, the login, clock, sessions, programs,
+    SFTP, scheduler, filesystems and stores. Nothing is changed. When something fails, the exit status is 1.
+    """
+    from passerelle.gateway.config_report import report
+
+    sys.exit(report(file, connect=connect, as_json=as_json))
 
 
 @config.command()

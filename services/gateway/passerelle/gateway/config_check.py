@@ -6,7 +6,7 @@ What is to be said about a section stands beside it, in its `findings`; here the
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from passerelle.runtime.config import (
     KnownSecret,
     Plugin,
     Section,
+    SiteBase,
     System,
     read,
     site_model,
@@ -43,53 +44,87 @@ def check(path: Path) -> Checked:
     except ConfigError as error:
         return Checked(str(error).splitlines(), [])
     places = Places(text, str(path))
-    found = _of(site, (), Around(site, path))
-    told = [(one.fatal, f"{places.of(one.key)}: {one.text}") for one in found]
-    return Checked(
-        [line for fatal, line in told if fatal], [line for fatal, line in told if not fatal]
-    )
+    told = [(one.fatal, f"{places.of(one.key)}: {one.text}") for one in _findings(site, path)]
+    errors, notes = ([line for fatal, line in told if fatal is which] for which in (True, False))
+    return Checked(errors, notes)
 
 
-def _of(value: Any, key: Key, around: Around) -> Iterator[Finding]:
-    """What is to be said of the value at `key`, and of all that is in it."""
-    match value:
-        case System():
-            yield from _of_section(value, key, replace(around, system=value))
-        case Plugin():
-            yield from _of_section(value, key, around)
-            yield from _of_options(value, key, around)
-        case Section():
-            yield from _of_section(value, key, around)
-        case KnownSecret():
-            yield from (one.below(key) for one in value.findings(around))
-        case tuple():
-            for number, one in enumerate(value):
-                yield from _of(one, (*key, number), around)
-        case Mapping():
-            for name, one in value.items():
-                yield from _of(one, (*key, name), around)
+def sections(site: SiteBase, path: Path) -> Iterator[tuple[Key, Section, Around]]:
+    """Every section of a correct site, options of plugins among them, with its key."""
+    for key, value, around in _all(site, (), Around(site, path)):
+        if isinstance(value, Section):
+            yield key, value, around
 
 
-def _of_section(section: Section, key: Key, around: Around) -> Iterator[Finding]:
-    yield from (one.below(key) for one in section.findings(around))
+def _findings(site: SiteBase, path: Path) -> Iterator[Finding]:
+    for key, value, around in _all(site, (), Around(site, path)):
+        for one in value.findings(around):
+            # A word about all options of a plugin stands at the plugin.
+            yield one.below(key if one.key or key[-1:] != ("options",) else key[:-1])
+        if isinstance(value, Section):
+            yield from _opened(value, key)
+
+
+def _opened(section: Section, key: Key) -> Iterator[Finding]:
+    """The settings that are set although they open what is closed by default."""
     for name, field in type(section).model_fields.items():
-        inner = getattr(section, name)
-        if inner is True and (name.startswith("insecure_") or name in _OPENING):
+        if getattr(section, name) is True and (name.startswith("insecure_") or name in _OPENING):
             yield note(str(field.description), *key, name)
-        yield from _of(inner, (*key, name), around)
 
 
-def _of_options(plugin: Plugin, key: Key, around: Around) -> Iterator[Finding]:
-    """What the plugin's options say; a word about them all stands at the plugin."""
+class _Speaking(Protocol):
+    """What has something to say: sections, secrets, and options that cannot be read."""
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        ...
+
+
+def _all(value: Any, key: Key, around: Around) -> Iterator[tuple[Key, _Speaking, Around]]:
+    """All at and below the value at `key` that has something to say."""
+    if isinstance(value, System):
+        around = replace(around, system=value)
+    if isinstance(value, Section | KnownSecret):
+        yield key, value, around
+    for part, inner in _parts(value):
+        yield from _all(inner, (*key, part), around)
+    if isinstance(value, Plugin):
+        options = _options(value)
+        if isinstance(options, Section):
+            yield from _all(options, (*key, "options"), around)
+        else:
+            yield key, options, around
+
+
+def _parts(value: Any) -> Iterator[tuple[str | int, Any]]:
+    match value:
+        case Section():
+            yield from ((name, getattr(value, name)) for name in type(value).model_fields)
+        case tuple():
+            yield from enumerate(value)
+        case Mapping():
+            yield from value.items()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """A plugin that is not there, or does not take its options."""
+
+    told: tuple[Finding, ...]
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        yield from self.told
+
+
+def _options(plugin: Plugin) -> Section | _Unusable:
     try:
         model = plugins.load(plugin.group, plugin.type).Options
     except (LookupError, ImportError) as error:
-        yield wrong(str(error), *key, "type")
-        return
+        return _Unusable((wrong(str(error), "type"),))
     try:
-        options = model.model_validate(plugin.options)
+        options: Section = model.model_validate(plugin.options)
     except ValidationError as error:
-        yield from (wrong(why, *key, "options", *inner) for inner, why in faults(error, model))
-        return
-    for one in _of(options, (), around):
-        yield one.below((*key, "options") if one.key else key)
+        found = faults(error, model)
+        return _Unusable(tuple(wrong(why, "options", *inner) for inner, why in found))
+    return options

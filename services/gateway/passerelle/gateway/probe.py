@@ -16,7 +16,13 @@ import jwt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from passerelle.runtime.config import ServiceAccount, SiteBase, System
-from passerelle.runtime.errors import ApiError, BackendUnavailable, Unauthenticated, from_rpc
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendUnavailable,
+    Unauthenticated,
+    from_rpc,
+    shortened,
+)
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -27,6 +33,7 @@ _UNSAID = (
     60.0  # seconds that a token lives whose issuer does not tell; RFC 6749, 5.1 leaves it open
 )
 
+_MOST_WORDS = 200  # characters of what the token endpoint says
 _PATIENCE = 20.0  # seconds to wait for what starts beside us, before checks are made all the same
 _PAUSE = 0.5  # seconds between two looks at it
 
@@ -69,10 +76,13 @@ class AccessToken:
         try:
             answer = await self._asked()
             life = float(str(answer.get("expires_in", _UNSAID)))
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            raise NoToken("The token endpoint of the service account did not answer.") from None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise NoToken("The token endpoint of the service account did not answer.") from error
         if "access_token" not in answer:
-            raise AccountRefused("The token endpoint refused the service account.")
+            # RFC 6749, 5.2
+            said = [str(answer[key]) for key in ("error", "error_description") if key in answer]
+            why = f": {shortened(', '.join(said), _MOST_WORDS)}" if said else ""
+            raise AccountRefused(f"The token endpoint refused the service account{why}.")
         self._token = str(answer["access_token"])
         self._until = time.monotonic() + life - min(_SPARE, life / 2)
 
@@ -84,7 +94,12 @@ class AccessToken:
         else:  # RFC 6749, 2.3.1: both are form-encoded first
             pair = f"{quote(account.client_id, safe='')}:{quote(secret, safe='')}"
             headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-        async with self._http.post(account.token_url, data=form, headers=headers) as reply:
+        asked = self._http.post(
+            account.token_url, data=form, headers=headers, allow_redirects=False
+        )
+        async with asked as reply:
+            if 300 <= reply.status < 400:  # the secret goes nowhere but where the site says
+                raise ValueError(f"it redirects to {reply.headers.get('location')}")
             answer = await reply.json(content_type=None)
             return answer if isinstance(answer, dict) else {}
 
@@ -117,6 +132,10 @@ class GrpcProbe:
                 await self._first_token(self._token_of(system))
         except (TimeoutError, grpc.aio.AioRpcError):
             log.warning("health checks of system %s begin, though not all is ready", system.name)
+
+    async def token(self, system: System) -> str:
+        """The access token that the checks of a system use; raises as `AccessToken.get`."""
+        return await self._token_of(system).get()
 
     async def scheduler(self, system: System) -> str | None:
         """The scheduler's own words about itself."""
@@ -153,7 +172,7 @@ class GrpcProbe:
             error = from_rpc(failure, service)
         if isinstance(error, Unauthenticated):
             token.forget()
-        raise _as_the_accounts(error, shown)
+        raise as_the_accounts(error, shown)
 
     async def _first_token(self, token: AccessToken) -> None:
         """Return when there is one, or will be none."""
@@ -177,15 +196,15 @@ class GrpcProbe:
         return self._tokens[key]
 
 
-def _as_the_accounts(error: ApiError, token: str) -> ApiError:
+def as_the_accounts(error: ApiError, token: str) -> ApiError:
     """The same error; where it is about the token, it says whose that is, and what stands in it."""
     if isinstance(error, Unauthenticated) or "scope" in error.metadata:
         refused = f"the service account's token is refused: {error.detail}"
-        return type(error)(f"{refused} ({_said_by(token)})")
+        return type(error)(f"{refused} ({said_by(token)})")
     return error
 
 
-def _said_by(token: str) -> str:
+def said_by(token: str) -> str:
     """What a token says of itself, to compare with what `auth` accepts."""
     try:
         claims = jwt.decode(token, options={"verify_signature": False})

@@ -30,6 +30,7 @@ from pydantic import (
 from passerelle.runtime.config_faults import explain
 from passerelle.runtime.findings import Around, Finding, account, exposed, note, wrong
 from passerelle.runtime.host_keys import HostKey, known_hosts_faults, unknown_hosts
+from passerelle.runtime.trials import LoggedIn, Trial
 
 
 class ConfigError(Exception):
@@ -48,6 +49,14 @@ class Section(BaseModel):
 
         Nothing, unless a section says it. What is inside it speaks for itself.
         """
+        yield from ()
+
+    def trials(self, around: Around) -> Iterator[Trial]:
+        """What `passerelle config check --connect` tries for it, from here."""
+        yield from ()
+
+    def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
+        """What `passerelle config check --connect` tries for it on a system."""
         yield from ()
 
 
@@ -197,6 +206,14 @@ class Ssh(Section):
             yield wrong(f"{self.known_hosts}: {error.strerror}", "known_hosts")
         except ValueError as error:
             yield wrong(f"{self.known_hosts}: {error}", "known_hosts")
+
+    def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
+        """See `Section.trials_on`."""
+        from passerelle.runtime.ssh import (
+            trials,
+        )  # not for processes that only read a configuration
+
+        yield from trials.of_every_system(on)
 
     def _hops(self) -> Iterator[tuple[str, int]]:
         yield self.host, self.port

@@ -1,8 +1,11 @@
 """The `storage` section of the configuration file."""
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
 from passerelle.runtime.config import Section
+from passerelle.runtime.trials import Doubt, LoggedIn, Trial
 
 
 class StorageSection(Section):
@@ -22,3 +25,24 @@ class StorageSection(Section):
         gt=0,
         description="Uploads untouched for this long are removed when their user begins another one beside them, days.",
     )
+
+    def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
+        """See `Section.trials_on`."""
+        from passerelle.runtime.ssh import (
+            trials,
+        )  # not for processes that only read a configuration
+
+        async def sftp() -> str:
+            from passerelle.runtime.ssh.connection import NoSftp
+
+            try:
+                await on.connection.sftp()
+            except NoSftp as error:
+                raise Doubt(f"{error}; file content goes another way, slower") from None
+            return "starts"
+
+        if self.remote_helper:
+            yield trials.python(
+                on, "python3", "plain commands are used instead of a helper, slower"
+            )
+        yield Trial("SFTP", sftp)

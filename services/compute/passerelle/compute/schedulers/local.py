@@ -47,6 +47,8 @@ from passerelle.runtime.errors import (
     Unsupported,
 )
 from passerelle.runtime.findings import Around, Finding, note
+from passerelle.runtime.ssh import trials
+from passerelle.runtime.trials import LoggedIn, Trial
 
 T = TypeVar("T")
 
@@ -127,6 +129,10 @@ class Local:
                 yield note(
                     f"its jobs run on the login node, {host}, as processes; is it one with Slurm?"
                 )
+
+        def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
+            """See `Section.trials_on`."""
+            yield trials.programs(on, ("bash", self.python), (self.python, "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
         self._shell = shell

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -41,6 +40,10 @@ class Outcome(StrEnum):
     FORWARDING_REFUSED = "forwarding_refused"
 
 
+_Identity = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
+_NOBODY = "passerelle"  # who greets, in the server's log
+
+
 @dataclass
 class _Hop:
     """One SSH server on the way: `name` is what it is, `seen` the key that it showed and that is not configured."""
@@ -49,20 +52,30 @@ class _Hop:
     host: str
     port: int
     seen: list[str] = field(default_factory=list)
+    met: asyncssh.SSHClientConnection | None = None
 
     def client(self) -> asyncssh.SSHClient:
         """What asyncssh tells of the connection, which remembers an unknown host key."""
-        return _Watching(self.seen.append)
+        return _Watching(self)
+
+    @property
+    def shown(self) -> str:
+        """The key that it showed, and that is configured."""
+        key = self.met.get_server_host_key() if self.met else None
+        return shown_key(key) if key else "no key"
 
 
 class _Watching(asyncssh.SSHClient):
-    def __init__(self, see: Callable[[str], None]) -> None:
-        self._see = see
+    def __init__(self, hop: _Hop) -> None:
+        self._hop = hop
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._hop.met = conn
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        self._see(_shown(key))
+        self._hop.seen.append(shown_key(key))
         return False
 
 
@@ -73,14 +86,12 @@ async def connect(
 
     Raises ConnectionFailed or DeadlineExceeded, which name the hop; the log has the cause, once.
     """
-    settings = system.ssh
-    hops = [_Hop("login node", settings.host, settings.port)]
-    if settings.proxy_host is not None:
-        hops.insert(0, _Hop("jump host", settings.proxy_host, settings.proxy_port))
+    identity = _identity(credential, key)
     route: list[asyncssh.SSHClientConnection] = []
     try:
-        for hop in hops:
-            route.append(await _open(settings, hop, credential, key, route[-1] if route else None))
+        for hop in _hops(system.ssh):
+            tunnel = route[-1] if route else None
+            route.append(await _open(system.ssh, hop, credential.username, identity, tunnel))
     except BaseException as error:
         for opened in route:
             opened.close()
@@ -91,11 +102,34 @@ async def connect(
     return tuple(route)
 
 
+async def greet(system: System) -> str:
+    """Reach the first SSH server on the way, and look at its key, without a login: what it is and showed.
+
+    Raises as `connect` does.
+    """
+    hop = _hops(system.ssh)[0]
+    nobody = SshCredential(_NOBODY, "", "", None)
+    try:
+        (await _open(system.ssh, hop, _NOBODY, None, None)).close()
+    except asyncssh.PermissionDenied:
+        pass  # it has shown its key, and asks for one of ours
+    except (OSError, asyncssh.Error) as error:
+        raise _explained(system, hop, nobody, error) from None
+    return f"{hop.name} {hop.host}:{hop.port} shows {hop.shown}"
+
+
+def _hops(settings: Ssh) -> list[_Hop]:
+    hops = [_Hop("login node", settings.host, settings.port)]
+    if settings.proxy_host is not None:
+        hops.insert(0, _Hop("jump host", settings.proxy_host, settings.proxy_port))
+    return hops
+
+
 async def _open(
     settings: Ssh,
     hop: _Hop,
-    credential: SshCredential,
-    key: asyncssh.SSHKey,
+    username: str,
+    identity: _Identity | None,
     tunnel: asyncssh.SSHClientConnection | None,
 ) -> asyncssh.SSHClientConnection:
     return await asyncssh.connect(
@@ -103,8 +137,8 @@ async def _open(
         hop.port,
         tunnel=tunnel or (),
         client_factory=hop.client,
-        username=credential.username,
-        client_keys=[_identity(credential, key)],
+        username=username,
+        client_keys=[identity] if identity else None,
         known_hosts=_known_hosts(settings),
         config=None,
         agent_path=None,
@@ -148,7 +182,7 @@ def _why(
             return Outcome.HOST_KEY, f"{of} is not the configured one", _keys(system.ssh, hop, told)
         case asyncssh.PermissionDenied():
             at = "" if hop.name == "login node" else f" by its {hop.name}"
-            cause = f"login refused; {_shown_credential(credential)}; see the log of its sshd"
+            cause = f"login refused; {shown_credential(credential)}; see the log of its sshd"
             return Outcome.LOGIN_REFUSED, f"the login was refused{at}", cause
         case asyncssh.ChannelOpenError() if error.code == _FORBIDDEN:
             why = "its jump host does not let us through to the login node"
@@ -178,14 +212,15 @@ def _keys(settings: Ssh, hop: _Hop, told: str) -> str:
 def _fingerprint(line: str) -> str:
     """That of a configured key, whose line may begin with a marker."""
     marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
-    return f"{marker} {_shown(asyncssh.import_public_key(rest))}".strip()
+    return f"{marker} {shown_key(asyncssh.import_public_key(rest))}".strip()
 
 
-def _shown(key: asyncssh.SSHKey) -> str:
+def shown_key(key: asyncssh.SSHKey) -> str:
+    """A key's type and fingerprint, as `ssh-keygen -l` and sshd's log write it."""
     return f"{key.get_algorithm()} {key.get_fingerprint()}"
 
 
-def _shown_credential(credential: SshCredential) -> str:
+def shown_credential(credential: SshCredential) -> str:
     """What sshd was shown: the certificate's authority is what to compare with its TrustedUserCAKeys."""
     who = f"user {credential.username}"
     if not credential.certificate:
@@ -198,13 +233,11 @@ def _shown_credential(credential: SshCredential) -> str:
     until = datetime.fromtimestamp(ends, UTC).isoformat(timespec="seconds") if ends else "ever"
     return (
         f"{who}, certificate for {', '.join(made.principals)} until {until}, "
-        f"signed by {_shown(authority) if authority else 'nobody'}"
+        f"signed by {shown_key(authority) if authority else 'nobody'}"
     )
 
 
-def _identity(
-    credential: SshCredential, key: asyncssh.SSHKey
-) -> asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
+def _identity(credential: SshCredential, key: asyncssh.SSHKey) -> _Identity:
     if credential.private_key:
         key = asyncssh.import_private_key(credential.private_key)
     if credential.certificate:

@@ -26,6 +26,7 @@ from passerelle.runtime.config import Secret, Section, System, is_plain_http
 from passerelle.runtime.errors import Field as WrongField
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.trials import Trial
 from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import DownloadUrl, Inbound, Outbound, PartUrls, Staged
@@ -121,6 +122,13 @@ class S3Options(Section):
         except ssl.SSLError:
             yield wrong(f"{self.ca_file}: no certificates in PEM", "ca_file")
 
+    def trials(self, around: Around) -> Iterator[Trial]:
+        """See `Section.trials`."""
+        keys = _keys(self)
+        store = _store(self, Endpoint(self.private_url, keys, self.tenant), keys)
+        mend = "private_url, access_key_id, secret_access_key, region, ca_file; the clock"
+        yield Trial(f"object store {self.private_url}", store.greet, mend)
+
 
 @dataclass(frozen=True, slots=True)
 class S3Object:
@@ -150,12 +158,11 @@ class S3:
         self._files = files
         self._jobs = jobs
         self._options = options
-        self._ca = options.ca_file.read_text() if options.ca_file else None
-        secret = options.secret_access_key.get_secret_value()
-        keys = Keys(Credentials(options.access_key_id, secret), options.region)
+        self._ca = _ca(options)
+        keys = _keys(options)
         self._private = Endpoint(options.private_url, keys, options.tenant)
         self._public = Endpoint(options.public_url or options.private_url, keys, options.tenant)
-        self._store = ObjectStore(self._private, keys, options.lifecycle_days, self._ca)
+        self._store = _store(options, self._private, keys)
 
     @property
     def store(self) -> str:
@@ -270,6 +277,19 @@ class S3:
             "ca": self._ca,
             "md5_etags": options.md5_etags,
         }
+
+
+def _keys(options: S3Options) -> Keys:
+    secret = options.secret_access_key.get_secret_value()
+    return Keys(Credentials(options.access_key_id, secret), options.region)
+
+
+def _ca(options: S3Options) -> str | None:
+    return options.ca_file.read_text() if options.ca_file else None
+
+
+def _store(options: S3Options, endpoint: Endpoint, keys: Keys) -> ObjectStore:
+    return ObjectStore(endpoint, keys, options.lifecycle_days, _ca(options))
 
 
 def _plain(path: str) -> str:

@@ -26,6 +26,7 @@ from minio.lifecycleconfig import (
 )
 
 from passerelle.runtime.errors import BackendError, BackendUnavailable, Overloaded
+from passerelle.runtime.trials import Failed
 from passerelle.storage.staging.s3_urls import Endpoint, Keys, ObjectName
 
 T = TypeVar("T")
@@ -76,6 +77,23 @@ class ObjectStore:
         Raises BackendUnavailable when the store cannot be reached, BackendError for what it refuses.
         """
         return await self.in_thread(self._begin, name, mark)
+
+    async def greet(self) -> str:
+        """What the store says to a signed question that changes nothing; raises Failed with its reason."""
+        return await self.in_thread(self._greet)
+
+    def _greet(self) -> str:
+        try:
+            buckets = self._minio.list_buckets()
+        except S3Error as error:
+            if error.code == "AccessDenied":
+                return "takes the key, which may not list buckets"
+            raise Failed(f"it answers {error.code}: {error.message}") from None
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise Failed(
+                f"it cannot be reached: {getattr(error, 'reason', None) or error}"
+            ) from None
+        return f"takes the key, and shows {len(buckets)} buckets"
 
     async def discard(self, name: ObjectName, upload: str) -> None:
         """Remove an upload and its object, as far as the store can be reached: its lifecycle does the rest."""

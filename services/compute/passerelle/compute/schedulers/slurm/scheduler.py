@@ -3,7 +3,7 @@
 slurmctld is asked before slurmdbd: it knows everything about jobs that wait or run, and answers ten times faster.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import Field
@@ -31,7 +31,23 @@ from passerelle.runtime import caller
 from passerelle.runtime.command import Shell
 from passerelle.runtime.config import Section
 from passerelle.runtime.errors import BackendError, BackendUnavailable, NotFound, Unsupported
+from passerelle.runtime.ssh import trials
+from passerelle.runtime.trials import LoggedIn, Trial
 
+_PROGRAMS = (
+    *(
+        "bash",
+        "sed",
+        "sbatch",
+        "squeue",
+        "scancel",
+        "scontrol",
+        "sinfo",
+        "srun",
+        "sacct",
+        "sacctmgr",
+    ),
+)
 _LIVE = (State.PENDING, State.RUNNING)
 
 
@@ -47,6 +63,10 @@ class Slurm:
             description="How long a list from the accounting database is reused, per user, s. "
             "A job that ends in the meantime is noticed all the same.",
         )
+
+        def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
+            """See `Section.trials_on`."""
+            yield trials.programs(on, _PROGRAMS, ("sinfo", "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
         # What is attached is left to end by itself; a ping needs no second one.

@@ -1,0 +1,288 @@
+"""`config check --connect` on the real cluster and the development issuer, as they are and with one thing broken."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from passerelle.development.main import running as development
+from passerelle.gateway.cli import main
+from passerelle.gateway.config_check import check
+from passerelle.gateway.connect_check import connect
+from passerelle.gateway.connect_tries import Result, Tries
+from passerelle.runtime.config import site_model
+from tests.cluster import Cluster
+from tests.compat.original import free_port
+from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
+
+Site = dict[str, Any]
+Change = Callable[[Site], None]
+
+
+@pytest.fixture
+def site(cluster: Cluster, tmp_path: Path) -> Site:
+    """A site in front of the cluster whose probes are alice, with an issuer to be served."""
+    url = f"http://127.0.0.1:{free_port()}"
+    account = {"token_url": f"{url}/token", "client_id": "probe", "client_secret": "hush"}
+    client = {"id": "probe", "secret": "hush", "username": "alice", "scopes": ["compute.read"]}
+    ssh = {
+        "host": cluster.host,
+        "port": cluster.ssh_port,
+        "host_keys": [cluster.known_hosts.read_text().split(" ", 1)[1].strip()],
+    }
+    return {
+        "systems": [
+            {
+                "name": "lab",
+                "ssh": ssh,
+                "scheduler": {"type": "slurm"},
+                "filesystems": [{"path": "/home", "data_type": "users"}],
+                "probing": {"service_account": account},
+            }
+        ],
+        "auth": {
+            "issuers": [{"issuer": url, "audience": ["passerelle"]}],
+            "ssh_credentials": {"type": "ca", "options": {"key_file": str(cluster.ca_key)}},
+        },
+        "development": {
+            "issuer": {
+                "listen": url.removeprefix("http://"),
+                "key_file": str(tmp_path / "issuer_key"),
+                "clients": [client],
+            }
+        },
+    }
+
+
+async def tried(site: Site, directory: Path, *, issuer: bool = True) -> dict[str, Result]:
+    """What became of every trial, by name, with the site's issuer served meanwhile."""
+    path = directory / "site.yaml"
+    path.write_text(yaml.safe_dump(site))
+    assert check(path).errors == []
+    tries = Tries(lambda name: None, lambda result: None)
+    async with AsyncExitStack() as stack:
+        if issuer:
+            text = yaml.safe_dump({"development": site["development"]})
+            await stack.enter_async_context(development(site_model().parse(text)))
+        await connect(path, tries)
+    return {result.name: result for result in tries.results}
+
+
+def outcomes(found: dict[str, Result]) -> dict[str, list[str]]:
+    """The trials' short names, by what became of them."""
+    by: dict[str, list[str]] = {}
+    for name, result in found.items():
+        by.setdefault(result.outcome, []).append(name.removeprefix("lab: ").partition(" http")[0])
+    return by
+
+
+INSIDE = ["id", "clock", "sessions", "programs", "python3", "SFTP", "scheduler", "filesystem /home"]
+ALL = ["keys of the issuer", "way", "token", "account", "login", *INSIDE]
+
+
+async def test_a_site_that_works(site: Site, tmp_path: Path) -> None:
+    found = await tried(site, tmp_path)
+    assert outcomes(found) == {"ok": ALL}
+    assert "audience 'passerelle'" in found["lab: token"].text
+    assert found["lab: account"].text == "alice"
+    assert "signed by ssh-ed25519 SHA256:" in found["lab: login"].text
+    assert "slurm" in found["lab: programs"].text
+    assert found["lab: sessions"].text == "10 on a connection"
+
+
+def _secret(site: Site) -> None:
+    site["systems"][0]["probing"]["service_account"]["client_secret"] = "wrong"
+
+
+def _audience(site: Site) -> None:
+    site["auth"]["issuers"][0]["audience"] = ["other"]
+
+
+def _port(site: Site) -> None:
+    site["systems"][0]["ssh"]["port"] = free_port()
+
+
+def _host_key(site: Site) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+    site["systems"][0]["ssh"]["host_keys"] = [key]
+
+
+def _jump_host(site: Site) -> None:
+    ssh = site["systems"][0]["ssh"]
+    ssh.update(proxy_host=ssh["host"], proxy_port=ssh["port"])
+
+
+def _sessions(site: Site) -> None:
+    site["systems"][0]["ssh"]["max_channels"] = 20
+
+
+def _scopes(site: Site) -> None:
+    site["auth"]["enforce_scopes"] = True
+
+
+def _filesystem(site: Site) -> None:
+    site["systems"][0]["filesystems"][0]["path"] = "/nowhere"
+
+
+@pytest.mark.parametrize(
+    ("change", "failed", "skipped", "said"),
+    [
+        (_secret, "token", ["account", "login", *INSIDE], "refused the service account: invalid_client"),
+        (_audience, "account", ["login", *INSIDE], 'token refused: aud is passerelle; accepted: ["other"]'),
+        (_port, "way", ["login", *INSIDE], "its login node refuses connections"),
+        (_host_key, "way", ["login", *INSIDE], "it showed ssh-ed25519 SHA256:"),
+        (_jump_host, "login", INSIDE, "certificates need extensions: [port-forwarding]"),
+        (_sessions, "sessions", [], "it opens 10 on a connection, and 22 may be needed: set max_channels: 8"),
+        (_scopes, "filesystem /home", [], "lacks the scope storage.read"),
+        (_filesystem, "filesystem /nowhere", [], "No such file or directory"),
+    ],
+)  # fmt: skip
+async def test_what_is_broken_is_said_and_what_needs_it_skipped(
+    site: Site, tmp_path: Path, change: Change, failed: str, skipped: list[str], said: str
+) -> None:
+    change(site)
+    found = await tried(site, tmp_path)
+    by = outcomes(found)
+    assert by["FAILED"] == [failed]
+    assert by.get("skipped", []) == skipped
+    assert said in found[f"lab: {failed}"].text
+    assert all(found[f"lab: {name}"].text == f"{failed} failed" for name in skipped)
+
+
+async def test_a_refused_login_names_the_authority(
+    site: Site, cluster: Cluster, tmp_path: Path
+) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    (tmp_path / "ca").write_bytes(key.export_private_key())
+    (tmp_path / "ca").chmod(0o600)
+    site["auth"]["ssh_credentials"]["options"]["key_file"] = str(tmp_path / "ca")
+    told = (await tried(site, tmp_path))["lab: login"]
+    assert told.failed
+    assert key.get_fingerprint() in told.text
+    assert "certificate for alice" in told.text
+    assert "Look at: TrustedUserCAKeys" in told.text
+
+
+async def test_an_issuer_that_is_away(site: Site, tmp_path: Path) -> None:
+    found = await tried(site, tmp_path, issuer=False)
+    by = outcomes(found)
+    assert by["FAILED"] == ["keys of the issuer", "token"]
+    assert by["ok"] == ["way"]
+    assert "Cannot connect to host 127.0.0.1" in found["lab: token"].text
+
+
+async def test_through_a_jump_host(site: Site, tmp_path: Path) -> None:
+    _jump_host(site)
+    site["auth"]["ssh_credentials"]["options"]["extensions"] = ["port-forwarding"]
+    found = await tried(site, tmp_path)
+    assert outcomes(found) == {"ok": ALL}
+    assert found["lab: way"].text.startswith("jump host ")
+    assert found["lab: login"].text.count("SHA256:") == 3  # the authority, and two host keys
+
+
+async def test_without_a_service_account(site: Site, tmp_path: Path) -> None:
+    del site["systems"][0]["probing"]
+    found = await tried(site, tmp_path)
+    assert outcomes(found)["skipped"] == ALL[2:]
+    assert found["lab: token"].text == "there is no probing.service_account"
+
+
+@contextmanager
+def poor_sshd(cluster: Cluster, *settings: str) -> Iterator[int]:
+    """The cluster's sshd on another port, with a PATH where only this is: sh, env, dd and what `id` needs."""
+    directory = Path(tempfile.mkdtemp(prefix="passerelle-poor-"))
+    directory.chmod(0o755)
+    for name in ("sh", "env", "dd", "id", "date", "sleep"):
+        (directory / name).symlink_to(shutil.which(name) or name)
+    port, given = free_port(), (cluster.directory / "ssh" / "sshd_config").read_text()
+    kept = [line for line in given.splitlines() if not line.startswith(("Port", "PidFile", "Sub"))]
+    own = [f"Port {port}", "PidFile none", f"SetEnv PATH={directory}", *settings]
+    (directory / "config").write_text("\n".join([*own, *kept]) + "\n")
+    command = ("/usr/sbin/sshd", "-D", "-e", "-f", str(directory / "config"))
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if "listening" in line:
+                break
+        yield port
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+        shutil.rmtree(directory)
+
+
+async def test_a_login_node_without_anything(site: Site, cluster: Cluster, tmp_path: Path) -> None:
+    with poor_sshd(cluster, "MaxSessions 4") as port:
+        site["systems"][0]["ssh"]["port"] = port
+        found = await tried(site, tmp_path)
+    by = outcomes(found)
+    assert {"sessions", "programs", "scheduler"} <= set(by["FAILED"])
+    assert by["note"] == ["python3", "SFTP"]
+    assert "set max_channels: 2, or MaxSessions 10" in found["lab: sessions"].text
+    missing = found["lab: programs"].text
+    assert "bash, sed, sbatch, squeue" in missing
+    assert "not found in the PATH of a non-interactive login" in missing
+    assert "plain commands are used instead of a helper" in found["lab: python3"].text
+
+
+@pytest.mark.parametrize(
+    ("change", "failed", "said"),
+    [
+        ({}, False, "takes the key"),
+        ({"secret_access_key": "wrong"}, True, "SignatureDoesNotMatch"),
+        ({"access_key_id": "nobody"}, True, "InvalidAccessKeyId"),
+        ({"private_url": "http://127.0.0.1:1"}, True, "cannot be reached: "),
+    ],
+)
+async def test_an_object_store(
+    site: Site,
+    tmp_path: Path,
+    minio: MinioServer,
+    change: dict[str, str],
+    failed: bool,
+    said: str,
+) -> None:
+    options = {
+        "private_url": minio.url,
+        "access_key_id": ACCESS_KEY,
+        "secret_access_key": SECRET_KEY,
+    }
+    staging = {"type": "s3", "options": options | change}
+    site["systems"][0]["data_operation"] = {"staging": [staging]}
+    del site["systems"][0]["probing"]
+    found = await tried(site, tmp_path)
+    (told,) = (result for name, result in found.items() if "object store" in name)
+    assert told.failed is failed
+    assert said in told.text
+    assert SECRET_KEY not in told.text
+
+
+async def test_the_command(site: Site, tmp_path: Path) -> None:
+    _port(site)
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump(site))
+    runner = CliRunner()
+    arguments = ["config", "check", "--connect", str(path)]
+    done = await asyncio.to_thread(runner.invoke, main, arguments)
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{path}: correct"
+    assert lines[2].startswith("FAILED   lab: way: ")
+    assert lines[-1] == "0 ok, 0 note, 3 FAILED, 10 skipped"
+    told = await asyncio.to_thread(runner.invoke, main, [*arguments, "--json"])
+    assert told.exit_code == 1
+    assert len(json.loads(told.stdout)["connect"]) == len(ALL)
+    path.write_text("systems: {}\n")
+    assert (await asyncio.to_thread(runner.invoke, main, arguments)).exit_code == os.EX_CONFIG
