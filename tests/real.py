@@ -13,6 +13,7 @@ STRICT = os.environ.get("PASSERELLE_TEST_STRICT", "") not in ("", "0")
 
 EXPECTED = (
     "Envoy",
+    "Keycloak",
     "OpenSSH",
     "Slurm",
     "MinIO",
