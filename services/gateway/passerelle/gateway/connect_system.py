@@ -82,7 +82,7 @@ class OneSystem:
         route = await connect(self._system, credential, key)
         self._on.opened = Connection(self._system.name, self._system.ssh, route, credential.expires)
         keys = ", ".join(shown_key(found) for hop in route if (found := hop.get_server_host_key()))
-        return f"{shown_credential(credential)}; host keys on the way: {keys}"
+        return f"user {credential.username}, {shown_credential(credential)}; host keys on the way: {keys}"
 
     def _asked(self) -> Iterator[Trial]:
         """What a user would ask for, by the services."""

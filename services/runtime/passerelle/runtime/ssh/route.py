@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 import asyncssh
-from asyncssh.public_key import SSHOpenSSHCertificate
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    SSHCertificate,
+    load_ssh_public_identity,
+)
 
 from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.config import Ssh, System
@@ -24,6 +29,7 @@ _CIPHERS = (
     "aes256-ctr",
     "aes128-ctr",
 )
+_FOREVER = 1 << 40  # seconds since the epoch
 _FORBIDDEN = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
 
 
@@ -182,7 +188,8 @@ def _why(
             return Outcome.HOST_KEY, f"{of} is not the configured one", _keys(system.ssh, hop, told)
         case asyncssh.PermissionDenied():
             at = "" if hop.name == "login node" else f" by its {hop.name}"
-            cause = f"login refused; {shown_credential(credential)}; see the log of its sshd"
+            who = f"login of {credential.username} to {hop.host}:{hop.port} refused"
+            cause = f"{who}; {shown_credential(credential)}; see sshd's log"
             return Outcome.LOGIN_REFUSED, f"the login was refused{at}", cause
         case asyncssh.ChannelOpenError() if error.code == _FORBIDDEN:
             why = "its jump host does not let us through to the login node"
@@ -221,20 +228,26 @@ def shown_key(key: asyncssh.SSHKey) -> str:
 
 
 def shown_credential(credential: SshCredential) -> str:
-    """What sshd was shown: the certificate's authority is what to compare with its TrustedUserCAKeys."""
-    who = f"user {credential.username}"
+    """What sshd was shown: the CA is what to compare with its TrustedUserCAKeys, the dates with its clock."""
     if not credential.certificate:
-        return f"{who}, a key"
-    made = asyncssh.import_certificate(credential.certificate)
-    if not isinstance(made, SSHOpenSSHCertificate):
-        return f"{who}, a certificate"
-    authority = made.signing_key
-    ends = credential.expires
-    until = datetime.fromtimestamp(ends, UTC).isoformat(timespec="seconds") if ends else "ever"
+        return "a static key"
+    found = load_ssh_public_identity(credential.certificate.encode())
+    if not isinstance(found, SSHCertificate):
+        return "a static key"
+    authority = found.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    principals = ", ".join(name.decode(errors="replace") for name in found.valid_principals)
     return (
-        f"{who}, certificate for {', '.join(made.principals)} until {until}, "
-        f"signed by {shown_key(authority) if authority else 'nobody'}"
+        f"certificate serial {found.serial}, principal {principals}, "
+        f"CA {shown_key(asyncssh.import_public_key(authority))}, "
+        f"valid {_moment(found.valid_after)} to {_moment(found.valid_before)}"
     )
+
+
+def _moment(seconds: int) -> str:
+    """A time of a certificate, which may be without an end (PROTOCOL.certkeys of OpenSSH)."""
+    if seconds >= _FOREVER:
+        return "forever"
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _identity(credential: SshCredential, key: asyncssh.SSHKey) -> _Identity:
