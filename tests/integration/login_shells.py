@@ -19,6 +19,7 @@ from passerelle.runtime.config import System
 from tests.cluster import Cluster
 
 SHELLS = {
+    "sh": ("/bin/sh", ".profile"),
     "dash": ("/bin/dash", ".profile"),
     "bash": ("/bin/bash", ".bashrc"),
     "zsh": ("/usr/bin/zsh", ".zshenv"),
@@ -26,7 +27,7 @@ SHELLS = {
     "tcsh": ("/bin/tcsh", ".tcshrc"),
     "fish": ("/usr/bin/fish", ".config/fish/config.fish"),
 }
-"""By Debian package: the shell, and the file in a home that it reads before each command (dash and ksh read none)."""
+"""By Debian package: the shell, and the file in a home that it reads before each command (sh and ksh read none)."""
 # As a start-up file that prints does, it breaks SFTP.
 _WRAPPER = """#!/bin/bash
 case $SSH_ORIGINAL_COMMAND in internal-sftp*) echo Welcome; exec /usr/lib/openssh/sftp-server ;; esac
