@@ -96,7 +96,7 @@ async def test_a_site_that_works(site: Site, tmp_path: Path) -> None:
     assert outcomes(found) == {"ok": ALL}
     assert "audience 'passerelle'" in found["lab: token"].text
     assert found["lab: account"].text == "alice"
-    assert "signed by ssh-ed25519 SHA256:" in found["lab: login"].text
+    assert "CA ssh-ed25519 SHA256:" in found["lab: login"].text
     assert "slurm" in found["lab: programs"].text
     assert found["lab: sessions"].text == "10 on a connection"
 
@@ -170,7 +170,7 @@ async def test_a_refused_login_names_the_authority(
     told = (await tried(site, tmp_path))["lab: login"]
     assert told.failed
     assert key.get_fingerprint() in told.text
-    assert "certificate for alice" in told.text
+    assert "principal alice, CA ssh-ed25519 SHA256:" in told.text
     assert "Look at: TrustedUserCAKeys" in told.text
 
 

@@ -95,7 +95,6 @@ class OneSystem:
             path = filesystem.path
 
             async def look(path: str = path) -> str:
-                await self._probe.filesystem(self._system, path)
-                return "can be looked at"
+                return await self._probe.filesystem(self._system, path) or "can be looked at"
 
             yield Trial(f"filesystem {path}", look, "filesystems: is it mounted there?")
