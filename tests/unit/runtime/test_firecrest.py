@@ -73,6 +73,20 @@ def test_json_is_read_without_a_type_too(kind: str) -> None:
     assert read_body(MakeDirectory, body('{"path": "/x"}', kind)).path == "/x"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_may_be_in_any_encoding_of_unicode(encoding: str) -> None:
+    data = '{"path": "/ä"}'.encode(encoding)
+    assert read_body(MakeDirectory, HttpBody(data=data)).path == "/ä"
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe{", b"{\0\xd8\0", b'{"path": "/\xe4"}', b"\xef\xbb\xbf"]
+)
+def test_json_in_no_encoding_is_the_callers_mistake(data: bytes) -> None:
+    with pytest.raises(InvalidArgument, match="JSON decode error"):
+        read_body(MakeDirectory, HttpBody(data=data))
+
+
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/jsonlines", "application/x-www-form-urlencoded", "json"]
 )

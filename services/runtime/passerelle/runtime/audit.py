@@ -4,6 +4,7 @@ Which calls change something stands in the contract (`Access.effect`). What they
 fields, by their names; handlers add with `note` what only they find out.
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,12 @@ from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import grpc
-import orjson
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from passerelle.runtime.errors import ApiError, shortened
+from passerelle.runtime.firecrest import json_of
 from passerelle.runtime.interceptors import Rpc
 from passerelle.v1.access_pb2 import Access
 
@@ -73,7 +74,7 @@ def about(request: Message) -> dict[str, str]:
         if value := getattr(request, field):
             found[name] = _text(value)
     body = getattr(request, "body", None)
-    return found | (_about_body(body.data) if isinstance(body, HttpBody) else {})
+    return found | (_about_body(body) if isinstance(body, HttpBody) else {})
 
 
 @cache
@@ -88,15 +89,15 @@ def _text(value: str | bytes) -> str:
     return shortened(text, _MAX_VALUE)
 
 
-def _about_body(data: bytes) -> dict[str, str]:
+def _about_body(body: HttpBody) -> dict[str, str]:
     try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError:  # which the handler says
+        said = json_of(body)
+    except json.JSONDecodeError:  # which the handler says
         return {}
-    if not isinstance(body, dict):
+    if not isinstance(said, dict):
         return {}
     chosen = {
-        name: next((body[spelt] for spelt in spellings if spelt in body), None)
+        name: next((said[spelt] for spelt in spellings if spelt in said), None)
         for name, spellings in _IN_BODIES.items()
     }
     return {name: _text(value) for name, value in chosen.items() if isinstance(value, str)}

@@ -7,6 +7,7 @@ Each adapter tells `proto/openapi.py` what its methods take and give, in a modul
 `OPENAPI = {"SubmitJob": Operation(body=SubmitJobBody, replies={201: SubmittedJob}), …}`.
 """
 
+import json
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -119,13 +120,27 @@ def read_body(model: type[M], body: HttpBody) -> M:
         wrong = "Input should be a valid dictionary or object to extract fields from"
         raise _invalid([errors.Field("body", None, wrong)])
     try:
-        data = orjson.loads(body.data)
-    except orjson.JSONDecodeError as error:
+        data = json_of(body)
+    except json.JSONDecodeError as error:
         raise _invalid([errors.Field("body", str(error.pos), "JSON decode error")]) from None
     if not isinstance(data, dict):
         wrong = "Input should be a valid dictionary or object to extract fields from"
         raise _invalid([errors.Field("body", None, wrong)])
     return validate(model, data, "body")
+
+
+def json_of(body: HttpBody) -> Any:
+    """What a JSON body says, in UTF-8, 16 or 32, with or without a byte order mark, as FirecREST reads it.
+
+    Raises json.JSONDecodeError.
+    """
+    encoding = json.detect_encoding(body.data)
+    if encoding == "utf-8":
+        return orjson.loads(body.data)
+    try:
+        return orjson.loads(body.data.decode(encoding))
+    except UnicodeDecodeError as error:
+        raise json.JSONDecodeError("Not in its encoding", "", error.start) from None
 
 
 def _is_json(content_type: str) -> bool:

@@ -1,13 +1,13 @@
 """What FirecREST v2's file operations take: queries and bodies, in all their spellings, and what they mean."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
-import orjson
 from google.api.httpbody_pb2 import HttpBody
 from pydantic import Field
 
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.runtime.firecrest import SOURCE_PATH, Model, Text, read_body
+from passerelle.runtime.firecrest import SOURCE_PATH, Model, Text, json_of, read_body
 
 Compression = Literal["none", "bzip2", "gzip", "xz"]
 Number = Annotated[int, Field(gt=-(2**63), lt=2**63)]
@@ -137,8 +137,8 @@ class MakeSymlinkBody(PathBody):
 def given_path(body: HttpBody) -> str | None:
     """The path in a JSON body, looked at before the body as a whole; None when there is none."""
     try:
-        data = orjson.loads(body.data or b"null")
-    except orjson.JSONDecodeError:
+        data: Any = json_of(body) if body.data else None
+    except json.JSONDecodeError:
         read_body(PathBody, body)  # which tells what is wrong
         raise
     keys = [key for key in SOURCE_PATH.choices if isinstance(data, dict) and key in data]

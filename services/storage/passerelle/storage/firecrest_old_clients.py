@@ -5,13 +5,14 @@ They are known by JSON bodies without `Content-Type`, which newer clients send. 
 is now in its `transferDirectives`.
 """
 
+import json
 from typing import Any
 
 import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
-from passerelle.runtime.firecrest import SOURCE_PATH
+from passerelle.runtime.firecrest import SOURCE_PATH, json_of
 from passerelle.storage.firecrest_transfer_bodies import StagedReply
 
 
@@ -25,8 +26,8 @@ def with_directives(request: BodyRequest) -> BodyRequest:
     if not is_old(request):
         return request
     try:
-        given = orjson.loads(request.body.data)
-    except orjson.JSONDecodeError:
+        given = json_of(request.body)
+    except json.JSONDecodeError:
         return request  # whoever reads it tells what is wrong
     if not isinstance(given, dict) or given.keys() & {"transferDirectives", "transfer_directives"}:
         return request
