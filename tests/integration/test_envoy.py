@@ -410,7 +410,6 @@ async def test_headers_of_90_kilobytes_pass(http: httpx.AsyncClient) -> None:
     [
         (b"GET /filesystem/x/ops/stat?path=" + b"x" * 100_000 + b" HTTP/1.1", 431),
         (b"GET /filesystem/x/ops/stat?path=\xc3\xa4 HTTP/1.1", 400),
-        (b"GET /status/systems HTTP/1.0", 426),
         (b"NONSENSE", 400),
         (b"GET /status/liveness/ HTTP/1.1\r\nHost: y", 400),
         (b"GET /compute/a%2Fb/jobs HTTP/1.1", 400),

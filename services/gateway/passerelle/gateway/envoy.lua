@@ -71,6 +71,15 @@ local function shows_no_token(handle, headers)
   return not shown or not shown:find("^%a+%s+%S") or shown:sub(1, 6):lower() ~= "bearer"
 end
 
+-- Proxies in front and health checkers may speak HTTP/1.0, which has no chunks: the native surface's streams, whose lengths
+-- nobody knows, could not tell their end from a connection that broke. The profile's replies are whole. One request a
+-- connection, because programs differ in where the body of one ends.
+local function refused_over_http_10(handle)
+  if handle:streamInfo():protocol() ~= "HTTP/1.0" then return false end
+  handle:streamInfo():drainConnectionUponCompletion()
+  return handle:metadata():get("surface") == "native"
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   take_request_id(headers)
@@ -86,6 +95,10 @@ function envoy_on_request(handle)
   local kind = headers:get("content-type")
   local grpc = kind and kind:sub(1, 16) == "application/grpc"
   if grpc then handle:streamInfo():dynamicMetadata():set(GRPC, "called", true) end
+  if refused_over_http_10(handle) then
+    handle:respond({ [":status"] = "426" }, "")
+    return
+  end
   if shows_no_token(handle, headers) then
     handle:respond({ [":status"] = "401" }, "")
     return

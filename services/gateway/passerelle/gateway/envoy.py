@@ -1,7 +1,7 @@
 """Envoy: its whole configuration, rendered from the site's and the contracts', and the command that runs it.
 
 One port takes REST, gRPC and gRPC-Web. What a request meets, in this order: gRPC-Web, `envoy.lua` (see there), who
-may pass (`envoy_door.py`), the body limit, the JSON transcoder, the router.
+may pass (`envoy_door.py`), the end of bodies that nobody asked for, the body limit, the JSON transcoder, the router.
 """
 
 import json
@@ -248,6 +248,7 @@ def _filters(gateway: GatewaySection, door: Door) -> list[Json]:
         _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         *door.filters(),
+        _filter("lua.bodies", "lua.v3.Lua", default_source_code={"inline_string": _NO_BODY}),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter(
             "grpc_json_transcoder",
@@ -263,6 +264,18 @@ def _filter(name: str, kind: str, **config: Any) -> Json:
         "name": f"envoy.filters.http.{name}",
         "typed_config": {"@type": f"{_FILTERS}.{kind}", **config},
     }
+
+
+# The transcoder would read fields from it. What has a body here says so by its method; some clients send one always.
+_NO_BODY = """
+function envoy_on_request(handle)
+  local method = handle:headers():get(":method")
+  if method ~= "GET" and method ~= "DELETE" then return end
+  handle:headers():remove("content-length")
+  local body = handle:body()
+  if body then body:setBytes("") end
+end
+"""
 
 
 def _lua() -> str:

@@ -30,6 +30,11 @@ def of_connections(gateway: GatewaySection) -> Json:
             # `x_name` and `x-name` are one name to some programs, and two to others.
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
+        # For what, `envoy.lua` says. It need not name a host.
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": next(iter(gateway.host_names), "localhost"),
+        },
         "http2_protocol_options": {
             "max_concurrent_streams": 100,
             "initial_stream_window_size": _STREAM_WINDOW,
