@@ -13,10 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests import real
+from tests.certificates import certificate
 from tests.compat.original import free_port
-from tests.stack import PASSERELLE, running_site
+from tests.stack import PASSERELLE, running_site, written_embedded
 
 SERVICES = ("auth", "compute", "storage", "gateway", "development", "envoy")
 PATIENCE = 20.0  # seconds for a process to come back
@@ -181,6 +183,35 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = _failed_start(tmp_path, "gateway: {tls: {cert: /nowhere/cert.pem, key: /nowhere/key}}")
     assert done.returncode == os.EX_CONFIG
     assert "gateway.tls.cert: /nowhere/cert.pem: No such file or directory" in done.stderr
+
+
+def test_the_lines_to_copy_work_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
+    shown, port = certificate(["localhost"]), free_port()
+    (tmp_path / "cert.pem").write_bytes(shown.pem)
+    (tmp_path / "key.pem").write_bytes(shown.key())
+    data = written_embedded(port, tmp_path)
+    data["gateway"]["tls"] = {name: str(tmp_path / f"{name}.pem") for name in ("cert", "key")}
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(data))
+    process = subprocess.Popen(
+        (PASSERELLE, "up", "--config", str(tmp_path / "site.yaml")),
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        ready, token, curl, snippet = (process.stdout.readline().strip() for _ in range(4))
+        assert ready == f"READY https://127.0.0.1:{port}"
+        assert f" https://localhost:{port}/" in curl
+        for line in (curl.replace("curl ", "curl -sS --fail "), snippet):
+            done = subprocess.run(
+                ("bash", "-c", f"{token}\n{line}"), capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+            assert "local" in done.stdout
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def _failed_start(directory: Path, text: str) -> subprocess.CompletedProcess[str]:

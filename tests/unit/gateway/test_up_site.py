@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from passerelle.gateway.up_ready import lines_to_copy, public_url
+from passerelle.gateway.up_lines import lines_to_copy
+from passerelle.gateway.up_ready import public_url
 from passerelle.gateway.up_site import (
     completed,
     free_ports,
@@ -159,7 +160,7 @@ def test_the_url_for_this_machine(listen: str, tls: bool, url: str) -> None:
 
 
 def test_three_lines_to_copy() -> None:
-    token, curl, snippet = lines_to_copy("http://127.0.0.1:8000", "abc")
+    token, curl, snippet = lines_to_copy("http://127.0.0.1:8000", "abc", None)
     assert token == "export TOKEN=abc"
     assert curl == 'curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/status/systems'
     assert "firecrest.v2.Firecrest(" in snippet

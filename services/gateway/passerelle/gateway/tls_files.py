@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 
@@ -27,9 +28,8 @@ def findings(tls: Tls, host_names: Sequence[str]) -> Iterator[Finding]:
         return
     if told := exposed(tls.key):
         yield note(told, "key")
-    shown = x509.load_pem_x509_certificates(tls.cert.read_bytes())[0]
-    yield from _dates(shown)
-    covered = _names(shown)
+    yield from _dates(_first(tls.cert))
+    covered = names(tls.cert)
     for name in host_names:
         if not any(_covers(pattern, _host(name)) for pattern in covered):
             told = f"is for {', '.join(covered) or 'no name'}, not for {name} (`host_names`)"
@@ -71,13 +71,23 @@ def _dates(shown: x509.Certificate) -> Iterator[Finding]:
         yield note(f"expires on {ends:%Y-%m-%d %H:%M} UTC", "cert")
 
 
-def _names(shown: x509.Certificate) -> list[str]:
+def names(certificate: Path) -> list[str]:
+    """The host names and addresses that the certificate in a file is for."""
     try:
-        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = (
+            _first(certificate)
+            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            .value
+        )
     except x509.ExtensionNotFound:
         return []
-    hosts = names.get_values_for_type(x509.DNSName)
-    return [*hosts, *map(str, names.get_values_for_type(x509.IPAddress))]
+    hosts = found.get_values_for_type(x509.DNSName)
+    return [*hosts, *map(str, found.get_values_for_type(x509.IPAddress))]
+
+
+def _first(certificate: Path) -> x509.Certificate:
+    """The one that is shown for us; those after it are its authorities'."""
+    return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
 
 
 def _host(name: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from passerelle.gateway import tls_files, tokens, up_logs, up_ready, up_site
+from passerelle.gateway import tls_files, tokens, up_lines, up_logs, up_ready, up_site
 from passerelle.gateway.config import Logs, Tls
 from passerelle.gateway.supervisor import BadConfiguration, CannotRun, Child, Supervisor
 from passerelle.gateway.up_logs import LogFile, SiteLogs
@@ -146,9 +146,9 @@ class Up:
             ready = {"ready": self._url, "token": token, "logs": self._where}
             print(json.dumps({**ready, "pid": os.getpid()}), flush=True)
             return
-        print(
-            "\n".join((f"READY {self._url}", *up_ready.lines_to_copy(self._url, token))), flush=True
-        )
+        certificate = self._tls.cert if self._tls else None
+        lines = up_lines.lines_to_copy(self._url, token, certificate)
+        print("\n".join((f"READY {self._url}", *lines)), flush=True)
 
     @property
     def _development(self) -> Sequence[str]:

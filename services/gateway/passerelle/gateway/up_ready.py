@@ -1,12 +1,9 @@
-"""Finding out when a started site works, and what to tell the person who started it."""
+"""Finding out when a started site works."""
 
 import asyncio
 import http.client
-import shlex
 import ssl
-import sys
 import urllib.parse
-from collections.abc import Sequence
 from pathlib import Path
 
 _PAUSE = 0.05  # seconds between two attempts
@@ -54,17 +51,3 @@ def public_url(listen: str, *, tls: bool) -> str:
     if host == "[::]":
         host = "[::1]"
     return f"{'https' if tls else 'http'}://{host}:{port}"
-
-
-def lines_to_copy(url: str, token: str | None) -> Sequence[str]:
-    """Three lines for a shell: a token, a curl, and pyfirecrest."""
-    snippet = (
-        "import os, firecrest; "
-        'auth = type("Auth", (), {"get_access_token": lambda self: os.environ["TOKEN"]})(); '
-        f'print(firecrest.v2.Firecrest(firecrest_url="{url}", authorization=auth).systems())'
-    )
-    return (
-        f"export TOKEN={token or '...an access token of your identity provider...'}",
-        f'curl -H "Authorization: Bearer $TOKEN" {url}/status/systems',
-        f"{shlex.quote(sys.executable)} -c {shlex.quote(snippet)}",
-    )
