@@ -199,7 +199,7 @@ def without_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system whose PATH has what is needed, but no zstd."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("env", "sh", "bash", "tar", "gzip", "mkdir", "chmod", "rm"):
+    for name in ("env", "sh", "bash", "tar", "gzip", "mkdir", "chmod", "rm", "dd"):
         (programs / name).symlink_to(str(shutil.which(name)))
     (programs / "python3").symlink_to(os.path.realpath(sys.executable))
     monkeypatch.setenv("PATH", str(programs))

@@ -68,6 +68,7 @@ class PlainCommands:
             "stat": self._stat,
             "list": self._list,
             "read": self._read,
+            "hold": self._hold,
             "excerpt": self._excerpt,
             "mkdir": self._make_directory,
             "remove": self._remove,
@@ -176,6 +177,10 @@ class PlainCommands:
             raise _failure(output, step, path)
         return base64.b64decode(output.stdout)
 
+    async def _hold(self, path: str, columns: Columns) -> bytes:
+        info = replace(await self._regular(path), **named(path))
+        return orjson.dumps({"at": "", "file": as_object(info, columns)})
+
     async def _regular(self, path: str) -> FileInfo:
         info = (await self._find(path, True, "-maxdepth", "0"))[""]
         if info.letter != "-":
@@ -185,6 +190,7 @@ class PlainCommands:
     async def _excerpt(
         self, path: str, unit: str, count: int, from_end: bool, before: bool, limit: int
     ) -> bytes:
+        await self._regular(path)
         program = "head" if before else "tail"
         mark = f"-{count}" if from_end else str(count) if before else f"+{count + 1}"
         # The second head keeps a huge answer from being carried here only to be refused; base64 keeps its bytes.

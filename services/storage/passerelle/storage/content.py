@@ -60,6 +60,11 @@ class Session:
     system: str
     stall: float
 
+    @property
+    def holds(self) -> bool:
+        """Whether what is open stays open, whatever becomes of its path."""
+        return not isinstance(self.client, OperationsClient)
+
     async def do(
         self, step: str, path: str, request: Callable[..., Awaitable[T]], *arguments: Any
     ) -> T:
@@ -72,7 +77,7 @@ class Session:
         except asyncssh.SFTPError as error:
             raise self._error(step, path, error) from None
         except FileError as error:
-            raise FileError(step, path, error.errno) from None
+            raise FileError(step, path, error.errno, error.words) from None
         except (*LOST, OSError, asyncssh.Error):
             raise self._lost() from None
 
@@ -186,10 +191,10 @@ class SteadyFile:
 
 
 @asynccontextmanager
-async def opened(session: Session, path: str) -> AsyncIterator[RemoteFile]:
-    """A file open for reading inside the block."""
+async def opened(session: Session, path: str, at: str = "") -> AsyncIterator[RemoteFile]:
+    """A file open for reading inside the block; it is opened under the name `at`, if there is one."""
     # block_size=0: every read is one request, so that the window is ours
-    request = partial(session.client.open, raw(path), "rb", block_size=0)
+    request = partial(session.client.open, raw(at or path), "rb", block_size=0)
     file = await open_file(session, session.do("open", path, request))
     try:
         yield RemoteFile(session, path, file)

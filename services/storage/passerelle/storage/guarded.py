@@ -17,7 +17,7 @@ exec "$@"
 """
 _WITHIN = f"""\
 directory=$1; shift
-cd -P -- "$directory" || exit
+cd -P -- "$directory" || exit {MOVED}
 [ "$(pwd -P; echo .)" = "$directory
 ." ] || exit {MOVED}
 exec "$@"

@@ -191,10 +191,21 @@ class Sessions:
     @asynccontextmanager
     async def transfer(self) -> AsyncIterator[Session]:
         """A way for content, when the caller's turn to move some has come."""
+        async with self._turn() as user:
+            yield await user.content()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[tuple[Session, Operations]]:
+        """The same, and what answers operations on the same connection."""
+        async with self._turn() as user:
+            yield await user.content(), await user.operations()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[_User]:
         user = await self._user()
         async with user.connection.use(), user.transfers.turn():
             try:
-                yield await user.content()
+                yield user
             except SftpLost:
                 raise user.connection.sftp_lost() from None
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import hmac
-import stat
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
 import orjson
@@ -12,18 +11,18 @@ import orjson
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.arrivals import Arrival
-from passerelle.storage.content import Changed, SteadyFile, opened
+from passerelle.storage.content import Changed, RemoteFile, SteadyFile, opened
 from passerelle.storage.files import (
     EVERYTHING,
     Columns,
     Excerpt,
+    FileError,
     FileInfo,
     Listing,
     Written,
-    not_regular,
 )
 from passerelle.storage.remote.outcome import raw
-from passerelle.storage.sessions import Sessions
+from passerelle.storage.sessions import Operations, Sessions
 from passerelle.storage.shared_calls import SharedCalls
 from passerelle.storage.terms import REPLACING, Terms
 from passerelle.storage.writing import Writing, demand, new_token, wrong_checksum
@@ -109,23 +108,25 @@ class SystemFiles:
     async def opened(self, path: str) -> AsyncIterator[SteadyFile]:
         """See `Files.opened`."""
         async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(self._sessions.transfer())
-            before = await self._readable(path)
+            session, operations = await stack.enter_async_context(self._sessions.reading())
             for _ in range(_OPENINGS):
-                file = await stack.enter_async_context(opened(session, path))
-                info = await self._readable(path)
-                # The same before and after: that is what was opened, and not something that was there in between.
-                if (info.inode, info.device) == (before.inode, before.device):
-                    yield SteadyFile(file, info, lambda: self.stat(path, dereference=True))
-                    return
-                before = info
-            raise Changed(path)
+                async with _held(operations, path, session.stall) as (info, at):
+                    if session.holds and at:
+                        with suppress(FileError):  # an account shut into a directory has no /proc
+                            file = await stack.enter_async_context(opened(session, path, at))
+                            break
+                    file = await stack.enter_async_context(opened(session, path))
+                if await self._same(file, info, path):
+                    break
+            else:
+                raise Changed(path)
+            yield SteadyFile(file, info, lambda: self.stat(path, dereference=True))
 
-    async def _readable(self, path: str) -> FileInfo:
-        info = await self.stat(path, dereference=True)
-        if not stat.S_ISREG(info.mode):  # opening a pipe would hang the whole SFTP session
-            raise not_regular("read", path, info.mode)
-        return info
+    async def _same(self, file: RemoteFile, info: FileInfo, path: str) -> bool:
+        """Whether `file`, opened by its path, is the one that was looked at: it is still there, and has its owner."""
+        now = await self.stat(path, dereference=True)
+        there = (now.inode, now.device) == (info.inode, info.device)
+        return there and (await file.attributes()).uid in (None, info.uid)
 
     async def demand_writable(self, path: str) -> None:
         """See `Files.demand_writable`."""
@@ -155,3 +156,14 @@ class SystemFiles:
         """Remove what a failed write left, over a new connection if the old one is lost."""
         with suppress(ApiError):
             await self._sessions.change("remove", path=part)
+
+
+@asynccontextmanager
+async def _held(
+    operations: Operations, path: str, stall: float
+) -> AsyncIterator[tuple[FileInfo, str]]:
+    """A regular file held open on the system inside the block, and where it can be opened there, if anywhere."""
+    asked = {"path": path, "columns": EVERYTHING}
+    async with aclosing(operations.stream("hold", asked, stall)) as pieces:
+        found = orjson.loads(await anext(pieces))
+        yield FileInfo(**found["file"]), found["at"]

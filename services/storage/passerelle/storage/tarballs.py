@@ -98,9 +98,8 @@ class Tarballs:
         here = replace(tarball, source=f"./{name}")
         try:
             real = (await self._found("target", path=target))["real"]
-        except (
-            FileError
-        ) as error:  # a file in a directory that may not be written to can be filled all the same
+        except FileError as error:
+            # a file in a directory that may not be written to can be filled all the same
             await self._tried(error, within(directory, *packing(here, target)))
             return
         part = hidden_part(real, within=False)

@@ -6,6 +6,7 @@ is what the path leads to when the operation begins; its own calls are made with
 
 import errno
 import os
+from contextlib import suppress
 
 from passerelle.storage.remote.outcome import Failure, raw
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+_LOOKS = 100  # at a path that is being changed
 FOLLOWED = "followed"
 ITSELF = "itself"
 ASKED = "asked"  # followed when the argument `dereference` says so
@@ -60,7 +62,7 @@ class Boundary:
 
     def demand_open(self, fd: int, path: bytes, name: bytes = b"") -> None:
         """Raise Outside when the open file `fd`, or `name` in that directory, has turned out to be out of them."""
-        if self._roots and not self._holds(os.path.join(_opened_path(fd, path), name)):
+        if self._roots and not self._holds(os.path.join(opened_path(fd, path), name)):
             raise Outside(path, "path")
 
     def _holds(self, real: bytes) -> bool:
@@ -70,16 +72,24 @@ class Boundary:
     def _resolved(self) -> "Iterator[bytes]":
         yield from list(self._real.values())
         for root in self._roots:  # they may have changed since, or have been mounted only now
-            self._real[root] = os.path.realpath(root)
+            self._real[root] = real_path(root)
             yield self._real[root]
 
 
-def _opened_path(fd: int, path: bytes) -> bytes:
+def opened_path(fd: int, path: bytes) -> bytes:
     """Where an open file is now, in the kernel's words; where those cannot be had, what `path` leads to."""
     try:
         return os.readlink(b"/proc/self/fd/%d" % fd)
     except OSError:
-        return os.path.realpath(path)
+        return real_path(path)
+
+
+def real_path(path: bytes) -> bytes:
+    """The path without links, which need not exist; raises Failure when its links do not stand still."""
+    for _ in range(_LOOKS):
+        with suppress(OSError):  # what was a link is none any more
+            return os.path.realpath(path)
+    raise Failure("access", path, errno.ENOENT)
 
 
 def inside(path: bytes, root: bytes) -> bool:
@@ -91,8 +101,8 @@ def resolved(path: bytes, follow: bool) -> bytes:
     """The path without links; unless `follow`, without those before its last component."""
     directory, name = os.path.split(path)
     if follow or name in (b"", b".", b".."):
-        return os.path.realpath(path)
-    return os.path.join(os.path.realpath(directory), name)
+        return real_path(path)
+    return os.path.join(real_path(directory), name)
 
 
 def take_paths(operation: str, arguments: "dict[str, Any]", boundary: Boundary) -> None:

@@ -5,8 +5,24 @@ import os
 
 from passerelle.storage.remote.opening import open_regular
 from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.rows import row_maker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 BLOCK = 1 << 18
+
+
+def hold_file(call: Call, path: bytes, columns: "Sequence[tuple[str, str]]") -> "Iterator[bytes]":
+    """JSON: what is known about a regular file, `file`, and where it can be opened until the call is given up, `at`."""
+    fd, st = open_regular(call, path)
+    try:
+        at = "/proc/%d/fd/%d" % (os.getpid(), fd)  # noqa: UP031  # no words that a caller could have given
+        yield b'{"at":"%b","file":%b}' % (at.encode(), row_maker(columns)(path, st, None).encode())
+        call.wait()
+    finally:
+        os.close(fd)
 
 
 def _between(call: Call, fd: int, start: int, end: int) -> bytes:

@@ -3,7 +3,7 @@
 from passerelle.storage.remote.attributes import make_symlink, run_program
 from passerelle.storage.remote.changes import make_directory
 from passerelle.storage.remote.checksums import checksum_file
-from passerelle.storage.remote.content import excerpt, read_file
+from passerelle.storage.remote.content import excerpt, hold_file, read_file
 from passerelle.storage.remote.listing import list_files
 from passerelle.storage.remote.packing import pack_source, settle, unpack_source, unpack_target
 from passerelle.storage.remote.parts import cut_part, drop_part, make_part, write_part
@@ -24,6 +24,7 @@ OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
     "list": list_files,
     "walk": walk,
     "read": read_file,
+    "hold": hold_file,
     "excerpt": excerpt,
     "mkdir": make_directory,
     "remove": remove,

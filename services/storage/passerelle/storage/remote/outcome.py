@@ -71,6 +71,7 @@ class Call:
         self.boundary = boundary
         self.cancelled = False
         self._send = send
+        self._given_up = threading.Event()
         self._room = threading.Semaphore(WINDOW)
         self._entries = 0
         self._size = 0
@@ -85,7 +86,13 @@ class Call:
     def cancel(self) -> None:
         """Nobody waits for the answer any more."""
         self.cancelled = True
+        self._given_up.set()
         self._room.release()
+
+    def wait(self) -> None:
+        """Wait until nobody waits for the answer any more, and raise Cancelled."""
+        self._given_up.wait()
+        self.check()
 
     def taken(self) -> None:
         """A piece of the answer has been taken: there is room for one more."""

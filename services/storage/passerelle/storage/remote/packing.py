@@ -5,8 +5,8 @@ import json
 import os
 import stat
 
-from passerelle.storage.remote.boundary import inside
-from passerelle.storage.remote.opening import open_regular
+from passerelle.storage.remote.boundary import inside, opened_path, real_path
+from passerelle.storage.remote.opening import open_regular, opened
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular, raw
 
 TYPE_CHECKING = False
@@ -26,17 +26,30 @@ def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
 
     With `dereference`, what links in it lead to is packed too, and must be inside the filesystems.
     """
+    fd = opened(call, path, "access")
     try:
-        st = os.stat(path)
-    except OSError as error:
-        raise Failure("access", path, error.errno or 0) from None
+        st, real = os.fstat(fd), opened_path(fd, path)
+    finally:
+        os.close(fd)
     if not (stat.S_ISDIR(st.st_mode) or stat.S_ISREG(st.st_mode)):
         raise NotRegular("read", path, st.st_mode)
-    real = os.path.realpath(path)
     if dereference:
         _demand_links(call, real)
-    parent = os.path.realpath(os.path.dirname(path))
-    return _found(real=real, parent=parent, directory=stat.S_ISDIR(st.st_mode))
+    return _found(real=real, parent=_parent(call, path), directory=stat.S_ISDIR(st.st_mode))
+
+
+def _parent(call: Call, path: bytes) -> bytes:
+    """The directory, without links, in which the path names something inside the filesystems."""
+    directory, name = os.path.split(path)
+    try:
+        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    except OSError as error:
+        raise Failure("access", path, error.errno or 0) from None
+    try:
+        call.boundary.demand_open(fd, path, name)
+        return opened_path(fd, directory)
+    finally:
+        os.close(fd)
 
 
 def unpack_source(call: Call, path: bytes) -> bytes:
@@ -46,11 +59,11 @@ def unpack_source(call: Call, path: bytes) -> bytes:
     try:
         plain = os.pread(fd, _MAGIC.stop, 0)[_MAGIC] == b"ustar"
         cut = plain and os.pread(fd, END_MARK, max(0, st.st_size - END_MARK)) != bytes(END_MARK)
+        return _found(real=opened_path(fd, path), cut=cut)
     except OSError as error:
         raise Failure("read", path, error.errno or 0) from None
     finally:
         os.close(fd)
-    return _found(real=os.path.realpath(path), cut=cut)
 
 
 def _found(**facts: "bytes | bool") -> bytes:
@@ -69,7 +82,7 @@ def _demand_links(call: Call, top: bytes) -> None:
             real = entry.path
             if entry.is_symlink():
                 call.boundary.demand(entry.path)
-                real = os.path.realpath(entry.path)
+                real = real_path(entry.path)
             if real not in seen and os.path.isdir(real):
                 seen.add(real)
                 pending.append(real)
@@ -88,7 +101,7 @@ def _entries(call: Call, directory: bytes) -> "Iterator[os.DirEntry[bytes]]":
 def unpack_target(call: Call, path: bytes) -> bytes:
     """JSON about the directory that an archive shall be unpacked into: `real` is its path without links, `there`
     whether it exists. What would have to be written to must be writable."""
-    real = os.path.realpath(path)
+    real = real_path(path)
     there = os.path.lexists(real)
     changed = real if there else os.path.dirname(real)
     try:
@@ -146,7 +159,7 @@ def leads_out(link: bytes, tree: bytes, final: bytes) -> bool:
     for _ in range(MAX_LINKS):
         if not ahead[0]:  # absolute
             there = b"/".join(ahead)
-            return b".." in ahead or not inside(os.path.realpath(there), final)
+            return b".." in ahead or not inside(real_path(there), final)
         found = _next_link(at, ahead, tree)
         if found is None:
             return False

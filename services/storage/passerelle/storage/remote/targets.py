@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 
+from passerelle.storage.remote.boundary import real_path
 from passerelle.storage.remote.outcome import Failure, NotRegular
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ class Target:
 
     def __init__(self, boundary: "Boundary", path: bytes, resolved: bool = False) -> None:
         self.path = path
-        self.real = path if resolved else os.path.realpath(path)
+        self.real = path if resolved else real_path(path)
         self._boundary = boundary
         directory, name = os.path.split(self.real)
         self.name = name or b"."

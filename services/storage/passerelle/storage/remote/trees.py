@@ -10,7 +10,7 @@ import os
 import stat
 from contextlib import contextmanager
 
-from passerelle.storage.remote.boundary import inside, resolved
+from passerelle.storage.remote.boundary import inside, real_path, resolved
 from passerelle.storage.remote.filling import fill, keep_times, kept_mode
 from passerelle.storage.remote.opening import look
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular
@@ -106,7 +106,7 @@ def _copy(
 
 def _demand_apart(path: bytes, target: bytes, st: os.stat_result) -> None:
     """Refuse to put a directory into itself."""
-    real, root = resolved(target, False), os.path.realpath(path)
+    real, root = resolved(target, False), real_path(path)
     if stat.S_ISDIR(st.st_mode) and real != root and inside(real, root):
         raise Failure("itself", target, errno.EINVAL)
 

@@ -6,6 +6,7 @@ import os
 import stat
 
 from passerelle.storage.remote.attributes import run_program
+from passerelle.storage.remote.boundary import real_path
 from passerelle.storage.remote.outcome import Call, Failure
 
 TYPE_CHECKING = False
@@ -78,7 +79,7 @@ def quota(call: Call, path: bytes) -> bytes:
     """JSON: the filesystem's `room` as statvfs(3) tells it, and what quota(1) `said` of the user, if anything."""
     try:
         found = os.statvfs(path)
-        mount = _mount_point(os.path.realpath(path))
+        mount = _mount_point(real_path(path))
     except OSError as error:
         raise Failure("access", path, error.errno or 0) from None
     room = {
