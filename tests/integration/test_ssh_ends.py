@@ -58,6 +58,17 @@ async def test_a_command_that_takes_too_long_is_ended_with_its_children(
     assert await _gone(name)
 
 
+@pytest.mark.parametrize("away", ["setsid", "setsid -w", "timeout 60", "timeout 60 setsid -w"])
+async def test_children_that_left_the_process_group_are_ended(
+    shell: SystemShell, away: str
+) -> None:
+    name = f"outlives-{uuid.uuid4().hex}"
+    script = f"{away} sh -c 'trap \"\" TERM; sleep 60; : {name}' & wait; sleep 60"
+    with pytest.raises(DeadlineExceeded):
+        await shell.run(Command(("sh", "-c", script), str))
+    assert await _gone(name)
+
+
 async def test_a_cancelled_command_is_ended(shell: SystemShell) -> None:
     name = f"outlives-{uuid.uuid4().hex}"
     script = f"trap '' TERM; sleep 60; : {name}"

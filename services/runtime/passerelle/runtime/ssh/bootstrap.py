@@ -18,9 +18,9 @@ of start-up files and of what they left running.
 
 The program's input ends with its last frame, never because the channel's does: half of a script is not taken for a
 whole one. The channel's input outlives the program's (except with `all`): when it ends before the program does, because
-the request was given up, the connection lost or the gateway killed, the program's process group gets TERM, and KILL
-when it has ended or a second has passed. For that sshd has to let no signal through. What is in a session of its own
-stays.
+the request was given up, the connection lost or the gateway killed, the program's process group and those descendants
+that have left it get TERM, and KILL when it has ended or a second has passed. For that sshd has to let no signal
+through. What has left its parents, too, as daemons do, stays.
 """
 
 import re
@@ -32,7 +32,7 @@ from types import MappingProxyType
 # Descriptor 3 is the channel's input, 4 the program's, 6 the channel's stderr; 2 keeps the shell's own remarks out.
 # `env` is what tells that there is no such program, in words that are everywhere the same.
 # $IFS is blank, tab and line break: where a line break comes from. In `frames` the guard is the process that feeds the
-# program; its id, which no shell tells it, comes from /proc.
+# program; its id, which no shell tells it, comes from /proc. `away` finds the descendants in other process groups.
 _SCRIPT = """
 exec 3<&0 6>&2 </dev/null; LC_ALL=C; export LC_ALL; o=$IFS; n=${IFS#??}; a=; t=; set -f; set --;
 IFS= read -r h <&3 || exit 1; case $h in "passerelle "*) h=${h#* } ;;
@@ -47,8 +47,11 @@ case $v in ${l#?}) command unset "$v" 2>/dev/null ;; esac; done; IFS=$o ;;
 *) break ;;
 esac; done;
 echo "$h<"; echo "$h<" >&2; command -v "$1" >/dev/null 2>&1 || set -- env "$@"; IFS= read -r l <&3 || exit 1;
-guard() { while read -r l <&3; do :; done; trap : TERM; kill -TERM 0; i=0; trap i=9 TERM;
-while [ $i -lt 9 ]; do sleep 0.1; i=$((i + 1)); done; kill -KILL 0; };
+away() { l=$(ps -u $(id -u) -o pid= -o ppid= -o pgid=); r=" $$ "; s=; x=; until [ "$r" = "$s" ]; do s=$r; set -- $l;
+while [ "$3" ]; do case $r in *" $1 "*) ;; *" $2 "*) r="$r$1 " ;; esac; [ $1 = $$ ] && g=$3; shift 3; done; done;
+set -- $l; while [ "$3" ]; do case $r in *" $1 "*) [ $3 = $g ] || x="$x $1" ;; esac; shift 3; done; };
+guard() { while read -r l <&3; do :; done; trap : TERM; away; kill -TERM 0 $x; i=0; trap i=9 TERM;
+while [ $i -lt 9 ]; do sleep 0.1; i=$((i + 1)); done; kill -KILL $x; kill -KILL 0; };
 feed() { read -r g l </proc/self/stat; echo $g; while IFS= read -r l <&3; do
 [ "$l" -gt 0 ] || { exec >/dev/null; return; }; dd bs=$l count=1 iflag=fullblock <&3 2>/dev/null || return; done; };
 run() { [ $t ] || (exec "$@" <&4 2>&6 3<&- 4<&- 6>&-); s=$?; kill $g; echo "$h>$s"; echo "$h>$s" >&6; };
