@@ -290,3 +290,26 @@ async def test_any_name(
         assert os.readlink(path) == name
     finally:
         os.unlink(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "invalid user: 'x'",
+        "dangling symlink",
+        "cannot access",
+        "x: Permission denied",
+        "a\nb: c: d",
+    ],
+)
+async def test_names_do_not_decide(world: World, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    (tmp_path / f"{name}.link").symlink_to("nowhere")
+    attributes = world.place.attributes
+    with pytest.raises(InvalidAttribute, match="invalid group: ':nobody-here'"):
+        await attributes.change_owner(str(tmp_path / name), "", "nobody-here")
+    for path in (f"{tmp_path}/{name}.link", f"{tmp_path}/{name}.gone", f"{tmp_path}/{name}/x"):
+        for change in (attributes.change_mode(path, "644"), world.files.read(path, 0, 1)):
+            with pytest.raises(FileError) as raised:
+                await change
+            assert raised.value.errno == (errno.ENOTDIR if path.endswith("/x") else errno.ENOENT)

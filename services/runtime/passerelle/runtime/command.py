@@ -5,17 +5,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
-from passerelle.runtime.errors import ApiError, BackendError, Forbidden, NotFound
+from passerelle.runtime.errors import ApiError, BackendError
 from passerelle.runtime.ssh.bootstrap import STEADY, Request
 
 T = TypeVar("T")
-
-# What GNU tools say on stderr (LC_ALL=C), and the error it means. First match wins.
-_STDERR: tuple[tuple[str, type[ApiError]], ...] = (
-    ("No such file or directory", NotFound),
-    ("Permission denied", Forbidden),
-    ("Operation not permitted", Forbidden),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +21,8 @@ class Output:
 
 
 def error_of(output: Output) -> ApiError:
-    """The error that a failed command means to the caller, in the system's own words."""
+    """The error that a failed command is, in the system's own words, which decide nothing: they may be anybody's."""
     words = output.stderr.strip()
-    for text, error in _STDERR:
-        if text in words:
-            return error(words)
     return BackendError(words or f"The remote command failed with exit status {output.status}.")
 
 

@@ -12,13 +12,13 @@ from passerelle.runtime.command import Output
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, Unsupported
 from passerelle.storage.files import FileError
 from passerelle.storage.sessions import Sessions
-from passerelle.storage.stderr import failure_of, first_line
+from passerelle.storage.stderr import begins, complaint, failure_of
 
 _NOT_THERE = 127  # what env(1) ends with when there is no such program
 _OCTAL = r"0*[0-7]{1,4}"
 _CLAUSE = r"([ugoa]*([-+=]([rwxXst]*|[ugo]))+|[-+=]0*[0-7]{1,4})"
 _MODE = re.compile(rf"{_OCTAL}|{_CLAUSE}(,{_CLAUSE})*", re.ASCII)
-_UNKNOWN = re.compile(r"invalid (user|group|spec): .*")  # of chown(1)
+_UNKNOWN = re.compile(r"chown: (invalid (?:user|group|spec): .*)")
 
 
 class InvalidAttribute(InvalidArgument):
@@ -77,12 +77,12 @@ class Attributes:
 
 
 def _failure(program: str, path: str, output: Output) -> ApiError:
-    line = first_line(output)
-    if unknown := _UNKNOWN.search(line):
-        return InvalidAttribute(unknown[0])
-    if "dangling symlink" in line:  # of chmod, instead of the system call's words
+    if unknown := _UNKNOWN.match(complaint(output)):
+        return InvalidAttribute(unknown[1])
+    if begins(output, "chmod: cannot operate on dangling symlink "):
         return FileError("access", path, errno.ENOENT)
-    return failure_of(output, "access" if "cannot access" in line else program, path)
+    step = "access" if begins(output, f"{program}: cannot access ") else program
+    return failure_of(output, step, path)
 
 
 def _output(program: str, result: bytes) -> Output:

@@ -36,7 +36,7 @@ from passerelle.storage.pipes import Pipe
 from passerelle.storage.placing_commands import PlacingCommands
 from passerelle.storage.remote.listing import wanted_names
 from passerelle.storage.remote.outcome import raw
-from passerelle.storage.stderr import failure_of, first_line
+from passerelle.storage.stderr import begins, complaint, failure_of
 from passerelle.storage.tree_commands import TreeCommands
 
 _UNHURRIED = (
@@ -173,7 +173,7 @@ class PlainCommands:
         if output.status == _ODD:
             await self._regular(path)
         if output.stderr:
-            step = "read" if "error reading" in output.stderr else "open"
+            step = "read" if begins(output, "dd: error reading ") else "open"
             raise _failure(output, step, path)
         return base64.b64decode(output.stdout)
 
@@ -198,7 +198,7 @@ class PlainCommands:
         option = f"--{unit}={mark}"
         output = await self._run("sh", "-c", script, "sh", program, option, path, str(limit + 1))
         if output.stderr:
-            step = "read" if "error reading" in output.stderr else "open"
+            step = "read" if begins(output, f"{program}: error reading ") else "open"
             raise _failure(output, step, path)
         content = base64.b64decode(output.stdout)
         if len(content) > limit:
@@ -333,5 +333,5 @@ def _in_order(found: Mapping[str, FileInfo], hidden: bool) -> Iterator[str]:
 
 def _failure(output: Output, step: str, path: str) -> ApiError:
     """The failure that a command tells, about the file that it names in quotes if it does."""
-    where = _QUOTED.search(first_line(output))
+    where = _QUOTED.search(complaint(output))
     return failure_of(output, step, where[1] if where else path)

@@ -1,11 +1,9 @@
 """The operations of `remote/parts.py` by GNU coreutils, where no helper can run."""
 
-import errno
 from collections.abc import Awaitable, Callable
 
 from passerelle.runtime.command import Output
-from passerelle.storage.files import FileError
-from passerelle.storage.stderr import failure_of
+from passerelle.storage.stderr import begins, failure_of
 
 _MAKE = 'umask 077 && set -C && : > "$1"'
 _WRITE = """\
@@ -22,16 +20,14 @@ class PartCommands:
     async def make(self, part: str) -> bytes:
         """See `make_part`."""
         output = await self._run("sh", "-c", _MAKE, "sh", part)
-        # `set -C` has words of its own for a file that is there.
-        if "cannot overwrite existing file" in output.stderr:
-            raise FileError("open", part, errno.EEXIST)
         return _demand(output, "open", part)
 
     async def write(self, part: str, offset: int, content: str) -> bytes:
         """See `write_part`."""
         argv = ("sh", "-c", _WRITE, "sh", part, str(offset))
         output = await self._run(*argv, stdin=content)
-        return _demand(output, "open" if "failed to open" in output.stderr else "write", part)
+        step = "open" if begins(output, "dd: failed to open ") else "write"
+        return _demand(output, step, part)
 
     async def cut(self, part: str, size: int) -> bytes:
         """See `cut_part`."""
