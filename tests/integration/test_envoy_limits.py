@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from passerelle.gateway import envoy_limits, envoy_routes
 from passerelle.gateway.config import GatewaySection
 from tests.integration.envoy_stack import (
     TOKEN,
+    Stack,
     free_port,
     running_envoy,
     services,
@@ -22,10 +24,21 @@ from tests.integration.envoy_stack import (
 
 SHORT: dict[str, Any] = {"arrival_timeout": 1, "keep_alive": 1, "idle_timeout": 2}
 MOST = 12  # connections
-LONG_ENOUGH = 30  # seconds; without a limit it would be minutes, or for ever
+LONG_ENOUGH = 3  # seconds; without a limit it would be minutes, or for ever
 
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """An HTTP/2 client's preface and its empty SETTINGS (RFC 9113 §3.4)."""
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    """With the times that Envoy has by default, which are minutes."""
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port), listen, tmp_path) as found,
+    ):
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -84,6 +97,33 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
         )
         status = (await reader.readline()).split()[1]
         assert status in (b"408", b"504")
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("POST /nope", 404),
+        ("POST /v1/nope", 404),
+        ("PATCH /v1/systems/x/jobs", 405),
+        ("PATCH /filesystem/x/ops/ls", 405),
+        ("POST /docs", 405),
+        ("POST /compute/x/jobs/", 307),
+        ("POST /passerelle.v1.ComputeService/GetJob", 415),
+        ("POST /v1/systems/x/jobs", 401),
+        ("POST /compute/x/jobs", 401),
+        ("PUT /v1/systems/x/files:content?path=/a", 401),
+        ("GET /v1/systems", 401),
+    ],
+)
+async def test_nobody_is_waited_for_who_shows_no_token(
+    stack: Stack, line: str, status: int
+) -> None:
+    """What is answered anyway is answered by the headers; the body, of which nothing comes, is not waited for."""
+    async with asyncio.timeout(LONG_ENOUGH):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+        writer.write(f"{line} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n".encode())
+        assert int((await reader.readline()).split()[1]) == status
         writer.close()
 
 

@@ -82,8 +82,8 @@ def _jwt_authn(providers: Json) -> Json:
     }
 
 
-_PER_SECOND = 100
-_BURST = 400
+_PER_TENTH = 5  # of a second: in small steps, so that auth has room for others between them
+_BURST = 100
 _ADDRESSES = 10_000  # the longest unseen are forgotten
 
 # Tokens that jwt_authn did not verify, by client address: so many, and no more, are asked about.
@@ -119,8 +119,8 @@ _RATE: Json = {
                 "entries": [_UNVERIFIED, {"key": "remote_address"}],
                 "token_bucket": {
                     "max_tokens": _BURST,
-                    "tokens_per_fill": _PER_SECOND,
-                    "fill_interval": "1s",
+                    "tokens_per_fill": _PER_TENTH,
+                    "fill_interval": "0.1s",
                 },
             }
         ],

@@ -51,7 +51,8 @@ _NOT_TRANSCODED = {
     }
 }
 
-_OPEN = envoy_door.OPEN | _NOT_TRANSCODED
+# Answered by Envoy itself, at once: it waits for no body, whoever sends one.
+_OPEN = envoy_door.OPEN | _NOT_TRANSCODED | _UNLIMITED_BODY
 
 PROFILE_HEADERS = [
     header("f7t-appversion", VERSION),
