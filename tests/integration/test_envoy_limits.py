@@ -4,12 +4,14 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from bench import http2
 from passerelle.gateway import envoy_limits, envoy_routes
 from passerelle.gateway.config import GatewaySection
 from tests.integration.envoy_stack import (
@@ -24,10 +26,10 @@ from tests.integration.envoy_stack import (
 
 SHORT: dict[str, Any] = {"arrival_timeout": 1, "keep_alive": 1, "idle_timeout": 2}
 MOST = 12  # connections
-LONG_ENOUGH = 3  # seconds; without a limit it would be minutes, or for ever
+STREAMS = 50  # on one connection
+LONG_ENOUGH = 30  # seconds; without a limit it would be minutes, or for ever
 
-HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-"""An HTTP/2 client's preface and its empty SETTINGS (RFC 9113 §3.4)."""
+HTTP2 = http2.PREFACE + http2.frame(http2.Kind.SETTINGS)
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Of somebody who has a valid token; one byte after another makes no difference where it is no stream."""
-    monkeypatch.setattr(envoy_routes, "_ARRIVING", 1.0)
+    monkeypatch.setattr(envoy_routes, "ARRIVING", 1.0)
     listen = free_port()
     async with (
         services() as port,
@@ -125,6 +127,43 @@ async def test_nobody_is_waited_for_who_shows_no_token(
         writer.write(f"{line} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n".encode())
         assert int((await reader.readline()).split()[1]) == status
         writer.close()
+
+
+async def test_answers_that_nobody_takes_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client lets nothing be sent; without a token, so the answers are Envoy's own."""
+    monkeypatch.setattr(envoy_limits, "_TAKEN", "1s")
+    listen = free_port()
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, **SHORT), listen, tmp_path),
+        http2.connected(f"127.0.0.1:{listen}", http2.setting(http2.INITIAL_WINDOW_SIZE, 0)) as link,
+        asyncio.timeout(LONG_ENOUGH),
+    ):
+        numbers = range(1, 2 * STREAMS, 2)
+        for path, number in zip(cycle(("/nope", "/openapi.json")), numbers, strict=False):
+            await link.send(http2.request(number, "GET", path, end=True))
+        ended: set[int] = set()
+        async for kind, _, stream, _ in link.frames():
+            if kind == http2.Kind.RST_STREAM:
+                ended.add(stream)
+            if ended == set(numbers):
+                return
+    raise AssertionError("the connection ended before its streams")
+
+
+async def test_pages_are_given_out_as_often_as_memory_allows(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=LONG_ENOUGH) as http:
+        page = "/docs/swagger-ui-bundle.js"
+        replies = await asyncio.gather(*(http.get(page) for _ in range(40)))
+        statuses = {reply.status_code for reply in replies}
+        assert statuses == {200, 429}
+        refused = next(reply for reply in replies if reply.status_code == 429)
+        assert refused.json()["message"]
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await http.get("/openapi.json")).status_code == 200
+        assert (await http.get("/status/systems", headers=TOKEN)).status_code == 200
 
 
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from passerelle.gateway.contracts import REPLIES, Method, lists_in_queries, meth
 from passerelle.gateway.envoy_door import JUDGE, Door
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
-from passerelle.gateway.envoy_routes import ANY, PROFILE_HEADERS, routes
+from passerelle.gateway.envoy_routes import ANY, ARRIVING, PROFILE_HEADERS, routes
 from passerelle.runtime.audit import CLIENT_ADDRESS
 from passerelle.runtime.config import SiteBase, section
 
@@ -152,7 +152,7 @@ def _connection_manager(site: SiteBase, gateway: GatewaySection, door: Door) -> 
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
         "max_request_headers_kb": _MAX_HEADERS_KIB,
-        **envoy_limits.of_connections(gateway),
+        **envoy_limits.of_connections(gateway, ARRIVING + _longest_call(site)),
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         # Every request gets an id; `envoy.lua` puts the client's in its place where that is a sound one.
         "generate_request_id": True,
@@ -211,11 +211,16 @@ _ACCESS_LOG = {
 }
 
 
+def _longest_call(site: SiteBase) -> float:
+    """Seconds that a service has for a call without streams."""
+    return site.services.request_timeout + _GRACE
+
+
 def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
     found = routes(
         methods(),
         pages(),
-        timeout=site.services.request_timeout + _GRACE,
+        timeout=_longest_call(site),
         idle_timeout=gateway.idle_timeout,
     )
     return {
@@ -247,6 +252,7 @@ def _filters(gateway: GatewaySection, door: Door) -> list[Json]:
         ),
         _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
+        envoy_limits.filter_of_pages(),
         *door.filters(),
         _filter("lua.bodies", "lua.v3.Lua", default_source_code={"inline_string": _NO_BODY}),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),

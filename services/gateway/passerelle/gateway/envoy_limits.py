@@ -14,18 +14,22 @@ _ANY = "type.googleapis.com/"
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 2 << 20
 
+_TAKEN = "30s"  # until a client takes something of an answer that is complete
 _OTHER_FILES = 256  # of Envoy: logs, pipes, connections to the services
 _ACCOUNTED = 20  # streams that keep 2^20 bytes or more are looked at when memory is scarce
 
 log = logging.getLogger(__name__)
 
 
-def of_connections(gateway: GatewaySection) -> Json:
-    """Fields of the HTTP connection manager."""
+def of_connections(gateway: GatewaySection, longest: float) -> Json:
+    """Fields of the HTTP connection manager; `longest` is what a call without streams may take in all, s."""
     return {
-        "stream_idle_timeout": f"{gateway.idle_timeout}s",
+        # What goes on to a service has times of its own, see envoy_routes.py.
+        "stream_idle_timeout": f"{gateway.arrival_timeout}s",
+        "stream_flush_timeout": _TAKEN,
         "request_headers_timeout": f"{gateway.arrival_timeout}s",
         "common_http_protocol_options": {
+            "max_stream_duration": f"{longest}s",
             "idle_timeout": f"{gateway.keep_alive}s",
             # `x_name` and `x-name` are one name to some programs, and two to others.
             "headers_with_underscores_action": "REJECT_REQUEST",
@@ -59,6 +63,34 @@ def of_listener(gateway: GatewaySection) -> Json:
 def of_handshakes(gateway: GatewaySection) -> Json:
     """Fields of the listener's filter chain."""
     return {"transport_socket_connect_timeout": f"{gateway.arrival_timeout}s"}
+
+
+_PAGES = "passerelle.pages"
+_RATE = f"{_ANY}envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+_KEPT = 16 << 20  # bytes of one page
+_SECONDS = 16.0  # until as much may be kept again
+_ALWAYS = {"default_value": {"numerator": 100}}
+
+
+def filter_of_pages() -> Json:
+    """The HTTP filter that lets pages be asked for as often as `of_page` says."""
+    return {"name": _PAGES, "typed_config": {"@type": _RATE, "stat_prefix": "pages"}}
+
+
+def of_page(size: int) -> Json:
+    """What a route carries that serves `size` bytes to anybody.
+
+    Envoy copies a page for each request and keeps the copy until the client takes it: 100 streams of one connection
+    could make it keep 170 MB. Larger pages are therefore given out less often.
+    """
+    burst = min(300, max(8, _KEPT // max(1, size)))
+    bucket = {
+        "max_tokens": burst,
+        "tokens_per_fill": 1,
+        "fill_interval": f"{_SECONDS / burst:.3f}s",
+    }
+    limit = {"token_bucket": bucket, "filter_enabled": _ALWAYS, "filter_enforced": _ALWAYS}
+    return {_PAGES: {"@type": _RATE, "stat_prefix": "pages", **limit}}
 
 
 def of_memory(gateway: GatewaySection) -> Json:

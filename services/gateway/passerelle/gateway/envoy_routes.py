@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from passerelle.gateway import envoy_door
+from passerelle.gateway import envoy_door, envoy_limits
 from passerelle.gateway.contracts import Binding, Method
 from passerelle.gateway.envoy_replies import header
 from passerelle.runtime.firecrest import VERSION
@@ -67,10 +67,13 @@ _PROFILE_REPLY = {
     }
 }
 
-_ARRIVING = 30.0  # seconds that the body of a call without streams may take
+ARRIVING = 30.0
+"""Seconds that the body of a call without streams may take."""
 
 # From the first header to the last byte of the answer. (A route that has it has no `timeout` besides.)
 _ANYONES_TIME = {"max_stream_duration": {"max_stream_duration": "15s"}}
+
+_ENDLESS = {"timeout": "0s", "max_stream_duration": {"max_stream_duration": "0s"}}
 
 # Nothing was sent yet when the connection fails or the stream is refused, so trying again repeats no work. A service
 # that is being restarted is back within the sum of these pauses (4 s on average: each is drawn at random).
@@ -126,10 +129,12 @@ def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
 
 
 def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
-    action: Json = {"cluster": method.cluster, "retry_policy": _RETRY, "timeout": f"{timeout}s"}
-    if method.streams:
-        action |= {"timeout": "0s", "idle_timeout": f"{idle_timeout}s"}
-    return action
+    action: Json = {
+        "cluster": method.cluster,
+        "retry_policy": _RETRY,
+        "idle_timeout": f"{idle_timeout}s",
+    }
+    return action | (_ENDLESS if method.streams else {"timeout": f"{timeout}s"})
 
 
 def _metadata(method: Method) -> Json:
@@ -222,8 +227,8 @@ def _rest_path(binding: Binding, method: Method, idle_timeout: float) -> Json:
 def _arriving(method: Method, idle_timeout: float) -> Json:
     """How long a body may take. Once it is there, the route of the method counts."""
     if method.client_streaming:
-        return {"timeout": "0s", "idle_timeout": f"{idle_timeout}s"}
-    return {"max_stream_duration": {"max_stream_duration": f"{_ARRIVING}s"}}
+        return _ENDLESS | {"idle_timeout": f"{idle_timeout}s"}
+    return {"max_stream_duration": {"max_stream_duration": f"{ARRIVING}s"}}
 
 
 def _body_limit(method: Method) -> Json:
@@ -253,8 +258,9 @@ _BROWSER = {"name": "accept", "string_match": {"contains": "text/html"}}
 
 
 def page(path: str, file: Path, content_type: str) -> list[Json]:
-    """Routes that serve a file from memory at exactly `path`."""
-    return [_page(path, {"filename": str(file)}, content_type), *_only_read(path)]
+    """Routes that serve a file from memory at exactly `path`, so often that what clients do not take stays bounded."""
+    body, size = {"filename": str(file)}, file.stat().st_size
+    return [_page(path, body, content_type, size), *_only_read(path)]
 
 
 def front(documentation: str, openapi: str) -> list[Json]:
@@ -268,11 +274,12 @@ def front(documentation: str, openapi: str) -> list[Json]:
         },
         "typed_per_filter_config": _OPEN,
     }
-    told = {"inline_string": json.dumps({"documentation": documentation, "openapi": openapi})}
-    return [leading, _page("/", told, "application/json"), *_only_read("/")]
+    told = json.dumps({"documentation": documentation, "openapi": openapi})
+    answer = _page("/", {"inline_string": told}, "application/json", len(told))
+    return [leading, answer, *_only_read("/")]
 
 
-def _page(path: str, body: Json, content_type: str) -> Json:
+def _page(path: str, body: Json, content_type: str, size: int) -> Json:
     return {
         "match": {"path": path, "headers": [_READING]},
         "direct_response": {"status": 200, "body": body},
@@ -282,7 +289,7 @@ def _page(path: str, body: Json, content_type: str) -> Json:
             header("content-security-policy", _POLICY),
             header("cache-control", "no-cache"),
         ],
-        "typed_per_filter_config": _OPEN,
+        "typed_per_filter_config": _OPEN | envoy_limits.of_page(size),
     }
 
 

@@ -191,13 +191,16 @@ async def _streamed(answers: Callable[[Message, Any], Any], rpc: Rpc) -> None:
 
 
 async def _written(messages: Any, rpc: Rpc) -> None:
-    """Send a stream's messages.
+    """Send a stream's messages. Raises CancelledError when the client is gone, which grpc itself may say later.
 
     Written, not yielded: grpc leaves a cancelled generator to the garbage collector, and with it what it holds.
     """
     async with aclosing(messages):
         async for message in messages:
-            await rpc.context.write(message)
+            try:
+                await rpc.context.write(message)
+            except grpc.aio.InternalError:
+                raise asyncio.CancelledError from None
             rpc.begun = True
 
 
