@@ -4,12 +4,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from firecrest import ClientCredentialsAuth
+from firecrest.v2 import Firecrest
 
 from tests.clients.pyfirecrest_run import Site
 from tests.cluster import RECIPE, Cluster
@@ -62,3 +65,24 @@ def _free_ports(count: int) -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return min(int(found.getsockname()[1]), 65535 - count)
+
+
+@pytest.fixture
+def owner(site: Site) -> Iterator[Firecrest]:
+    """A current client of alice's."""
+    known = ClientCredentialsAuth(site.client_id, site.client_secret, site.token_url)
+    client = Firecrest(site.url, authorization=known)
+    yield client
+    client.close_session()
+
+
+@pytest.fixture
+def directory(site: Site, owner: Firecrest) -> Iterator[str]:
+    """A new, empty directory on the system."""
+    path = f"{site.directory}/passerelle-{uuid.uuid4()}"
+    owner.mkdir(site.system, path)
+    yield path
+    if path.rpartition("/")[2] in {
+        entry["name"] for entry in owner.list_files(site.system, site.directory)
+    }:
+        owner.rm(site.system, path)
