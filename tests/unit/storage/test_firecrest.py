@@ -338,6 +338,52 @@ async def test_upload_with_an_encoded_name(profile: Profile, tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["näh.txt"]
 
 
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (b'name="file"; filename="\xc3\xa9.txt"', "é.txt"),
+        (b"NAME=file; FileName=x", "x"),
+        (b'name="file"; filename="say \\"hi\\" \\\\ \\o"', 'say "hi" \\ \\o'),
+        (b'name="file"; filename="a%22b%0D%0A"', "a%22b%0D%0A"),
+        (b'name="file"; filename=" a; filename=b "', " a; filename=b "),
+        (b'name="file"; filename="first"; filename="second"', "first"),
+        (b'name="file"; filename="first"; filename*=UTF-8\'\'second', "first"),
+        (b"name=file; filename*=ISO-8859-1'de'%e9.txt", "é.txt"),
+        (b"name=file; filename*=UTF-8''%e2%82%ac%20rates", "€ rates"),
+        (b'name="file"; filename="=?utf-8?q?=C3=A9?="', "=?utf-8?q?=C3=A9?="),
+        (b'name="file"; filename="C:\\dir\\x"', "C:\\dir\\x"),
+    ],
+)
+async def test_upload_takes_names_as_they_come(
+    profile: Profile, tmp_path: Path, header: bytes, name: str
+) -> None:
+    head = b"--xXx\r\nContent-Disposition: form-data; " + header
+    reply = await profile.upload(tmp_path, FORM, head + b"\r\n\r\n1\r\n--xXx--\r\n")
+    assert (reply.status, os.listdir(tmp_path)) == (204, [name])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'name="file"; filename="\xe9.txt"',
+        b"name=file; filename=\xe8.txt",
+        b"name=file; filename*=UTF-8''%e9.txt",
+        b"name=file; filename*=UTF-8''\xe9.txt",
+        b"name=file; filename*=nonsense''%e9.txt",
+        b"name=file; filename*=%e9.txt",
+        b"name=file; filename*=UTF-8''a%2Fb",
+        b'name="file"; filename="\x00"',
+    ],
+)
+async def test_upload_refuses_names_that_are_not_utf_8(
+    profile: Profile, tmp_path: Path, header: bytes
+) -> None:
+    head = b"--xXx\r\nContent-Disposition: form-data; " + header
+    reply = await profile.upload(tmp_path, FORM, head + b"\r\n\r\n1\r\n--xXx--\r\n")
+    assert (reply.status, os.listdir(tmp_path)) == (400, [])
+    assert reply.json["data"]["fields"][0]["name"] == "file"
+
+
 async def test_upload_passes_over_other_fields(profile: Profile, tmp_path: Path) -> None:
     other = b'--xXx\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
     reply = await profile.upload(tmp_path, FORM, other + form("f", b"1"))

@@ -8,6 +8,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
 from passerelle.runtime.errors import Field, InvalidArgument, TooLarge
+from passerelle.storage.disposition import file_name
 
 _OTHER_PARTS = 1 << 16  # bytes; forms may carry more fields than the one that counts
 _REQUIRED = "1 validation error: body.file: Field required"
@@ -93,13 +94,8 @@ class _Part:
 
     def _on_header_end(self) -> None:
         if self._field.lower() == b"content-disposition" and self.filename is None:
-            header = Message()
-            # bytes that are not UTF-8 become U+FFFD, which a file name may hold
-            header["content-disposition"] = self._value.decode(errors="replace")
-            name = header.get_param("name", header="content-disposition")
-            filename = header.get_filename()
-            self._wanted = name == "file" and bool(filename)
-            self.filename = filename if self._wanted else None
+            self.filename = file_name(self._value, "file")
+            self._wanted = self.filename is not None
         self._field = self._value = b""
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:

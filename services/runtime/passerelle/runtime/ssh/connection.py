@@ -98,7 +98,7 @@ class Connection:
         stdin: str,
         limit: float,
         *,
-        errors: str = "replace",
+        errors: str = "backslashreplace",
         at_once: bool = False,
         greeted: Callable[[str], None] | None = None,
     ) -> Output:
