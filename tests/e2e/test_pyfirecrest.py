@@ -1,6 +1,7 @@
 """pyfirecrest, unchanged, on the main jobs of its users."""
 
 import hashlib
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +12,22 @@ from firecrest.v2 import Firecrest
 from tests.e2e.target import Target
 
 SCRIPT = '#!/bin/bash\necho "hello $GREETING from $PWD"\necho complaint >&2\n'
+
+
+def test_large_files_where_nothing_is_staged(local_target: Target, tmp_path: Path) -> None:
+    """The limit for direct transfers is the client's own; up to the site's one it can be raised."""
+    client = Firecrest(firecrest_url=local_target.base_url, authorization=local_target)
+    content = os.urandom(2 << 20)
+    (tmp_path / "x").write_bytes(content)
+    where = (local_target.system, str(tmp_path / "x"), local_target.directory, "large")
+    with pytest.raises(UnexpectedStatusException, match="by ops/upload and ops/download"):
+        client.upload(*where)
+    client.MAX_DIRECT_UPLOAD_SIZE = 5 << 20
+    client.upload(*where)
+    back = tmp_path / "back"
+    client.download(local_target.system, f"{local_target.directory}/large", str(back))
+    assert back.read_bytes() == content
+    client.close_session()
 
 
 def test_server_version(client: Firecrest) -> None:

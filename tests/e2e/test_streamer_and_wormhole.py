@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from firecrest.FirecrestException import TransferJobFailedException, UnexpectedStatusException
@@ -100,6 +101,28 @@ def test_up_and_down(target: Target, client: Firecrest, directory: str, local: P
             transfer_method="streamer",
         )
         assert back.read_bytes() == local.read_bytes()
+
+
+def test_what_asks_for_s3_without_having_been_told_to_takes_what_there_is(
+    target: Target, client: Firecrest, directory: str, local: Path
+) -> None:
+    back = local.with_name("back")
+    client.upload(target.system, str(local), directory, "x", target.account)
+    client.download(target.system, f"{directory}/x", str(back), target.account)
+    assert back.read_bytes() == local.read_bytes()
+
+
+def test_clients_that_know_s3_alone_are_told_what_there_is(target: Target, directory: str) -> None:
+    url = f"{target.base_url}/filesystem/{target.system}/transfer/upload"
+    asked = {
+        "path": f"{directory}/x",
+        "account": target.account,
+        "transferDirectives": {"transferMethod": "s3", "fileSize": 5 * MIB},
+    }
+    bearer = {"Authorization": f"Bearer {target.token()}"}
+    reply = httpx.post(url, json=asked, headers=bearer, timeout=60)
+    assert reply.status_code == 400
+    assert reply.json()["message"].endswith("Available on this system: streamer, wormhole.")
 
 
 def test_without_waiting(target: Target, client: Firecrest, directory: str, local: Path) -> None:

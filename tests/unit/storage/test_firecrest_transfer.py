@@ -307,7 +307,8 @@ async def test_the_method_has_to_be_there(bare: Transfers, tmp_path: Path, metho
     reply = await bare.send(method, path=path, transferDirectives=asked)
     assert reply.status == 400
     assert reply.message == (
-        "Requested transfer method is not available. Available on this system: none."
+        "Requested transfer method is not available. Available on this system: none. Files of up to 100000 bytes go "
+        "by ops/upload and ops/download, of any size by /v1/systems/lab/files:content."
     )
     for wrong in ({"transferMethod": "pigeon"}, {}, None, "s3"):
         reply = await bare.send(method, path=path, transferDirectives=wrong)

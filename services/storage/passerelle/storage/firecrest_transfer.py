@@ -12,6 +12,7 @@ from google.api.httpbody_pb2 import HttpBody
 from passerelle.firecrest.v2 import transfer_pb2 as pb
 from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
 from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
+from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.firecrest import (
     Operation,
     checked_path,
@@ -21,7 +22,12 @@ from passerelle.runtime.firecrest import (
 )
 from passerelle.storage import transfer_scripts as scripts
 from passerelle.storage.firecrest_bodies import given_path
-from passerelle.storage.firecrest_old_clients import for_old_client, is_old, with_directives
+from passerelle.storage.firecrest_clients import (
+    for_old_client,
+    is_old,
+    takes_any,
+    with_directives,
+)
 from passerelle.storage.firecrest_transfer_bodies import (
     CompressJobBody,
     CopyJobBody,
@@ -48,6 +54,7 @@ from passerelle.storage.staging import (
     Outbound,
     PartUrls,
     Staged,
+    Staging,
     method_of,
 )
 from passerelle.storage.tarballs import Tarball
@@ -122,15 +129,15 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
             code=getattr(asked, "wormhole_code", None),
         )
         with told_by("stat", path):
-            staged = await method_of(place.staging, asked.transfer_method).upload(inbound)
+            staged = await _method(place, asked.transfer_method, request).upload(inbound)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file leave."""
         place, path, body = self._read(DownloadBody, with_directives(request))
-        method = body.transfer_directives.transfer_method
         with told_by("stat", path):
-            staged = await method_of(place.staging, method).download(Outbound(path, body.account))
+            method = _method(place, body.transfer_directives.transfer_method, request)
+            staged = await method.download(Outbound(path, body.account))
         return await _staged(context, staged, request)
 
     def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
@@ -138,6 +145,19 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         place = place_of(self._places, request.system)
         path = checked_path(place.system, given_path(request.body))
         return place, path, read_body(model, request.body)
+
+
+def _method(place: Place, asked: str, request: BodyRequest) -> Staging:
+    """The staging method: that which was asked for, or another that the client understands as well."""
+    if not place.staging:
+        limit = place.system.data_operation.max_ops_file_size
+        raise InvalidArgument(
+            "Requested transfer method is not available. Available on this system: none. "
+            f"Files of up to {limit} bytes go by ops/upload and ops/download, of any size by "
+            f"/v1/systems/{place.system.name}/files:content."
+        )
+    streams = asked == "s3" and "s3" not in place.staging and "streamer" in place.staging
+    return method_of(place.staging, "streamer" if streams and takes_any(request) else asked)
 
 
 async def _target(place: Place, source: str, body: TargetJobBody, *, follow: bool = False) -> str:

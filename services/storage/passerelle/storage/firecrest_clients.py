@@ -1,8 +1,11 @@
-"""Transfers for pyfirecrest 3.0 to 3.6, which were written for FirecREST before 2.4.2.
+"""What transfers have to know of the clients that ask for them, which name themselves nowhere.
 
-They are known by JSON bodies without `Content-Type`, which newer clients send. FirecREST before 2.4 took `fileName` and
-`fileSize` beside the directory instead of `transferDirectives`, staged with S3 alone, and had in the reply itself what
-is now in its `transferDirectives`.
+pyfirecrest 3.0 to 3.6, written for FirecREST before 2.4.2, is known by JSON bodies without `Content-Type`. FirecREST
+before 2.4 took `fileName` and `fileSize` beside the directory instead of `transferDirectives`, staged with S3 alone,
+and had in the reply itself what is now in its `transferDirectives`.
+
+Newer ones are known by `transfer_directives`, as nobody else spells it. They ask for s3 when their caller has not said
+what to use, and then do what the reply says.
 """
 
 import json
@@ -19,6 +22,11 @@ from passerelle.storage.firecrest_transfer_bodies import StagedReply
 def is_old(request: BodyRequest) -> bool:
     """Whether a request comes from such a client."""
     return not request.body.content_type
+
+
+def takes_any(request: BodyRequest) -> bool:
+    """Whether a well-formed request comes from a client that does what the reply's `transferMethod` says."""
+    return not is_old(request) and "transfer_directives" in json_of(request.body)
 
 
 def with_directives(request: BodyRequest) -> BodyRequest:
