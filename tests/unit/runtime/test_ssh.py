@@ -1,6 +1,7 @@
 """The SSH pool against a real SSH server on loopback."""
 
 import asyncio
+import pwd
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -228,6 +229,28 @@ async def test_a_wrong_host_key_is_shown_beside_the_configured_one(
     shown = asyncssh.import_public_key(server.host_key).get_fingerprint()
     (text,) = warnings(caplog)
     assert f"showed ssh-ed25519 {shown}; configured: ssh-ed25519 {other.get_fingerprint()}" in text
+
+
+async def test_the_home_of_who_serves_need_not_be_readable(
+    server: Server, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_dir", _closed)  # a mode of 0 means nothing to root
+    async with SshPool({"lab": system_for(server)}, keys).sweeping() as pool:
+        assert (await pool.connection("lab")).open
+
+
+async def test_the_account_that_serves_needs_no_name(
+    server: Server, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    async with SshPool({"lab": system_for(server)}, keys).sweeping() as pool:
+        assert (await pool.connection("lab")).open
+
+
+def _closed(path: Path) -> bool:
+    raise PermissionError(13, "Permission denied", str(path))
 
 
 def measured(metric: str, system: str, **labels: str) -> float | None:

@@ -1,6 +1,7 @@
 """The way to a login node, hop by hop; what goes wrong on it is told by the hop's name."""
 
 import logging
+import os
 import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ _CIPHERS = (
     "aes128-ctr",
 )
 _FOREVER = 1 << 40  # seconds since the epoch
+# asyncssh asks who serves and where its home is, and uses neither here; a container that runs as a number has neither.
+_WANTED = {"LOGNAME": "passerelle", "HOME": "/nonexistent"}
 _FORBIDDEN = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
 
 
@@ -138,6 +141,8 @@ async def _open(
     identity: _Identity | None,
     tunnel: asyncssh.SSHClientConnection | None,
 ) -> asyncssh.SSHClientConnection:
+    for variable, value in _WANTED.items():
+        os.environ.setdefault(variable, value)
     return await asyncssh.connect(
         hop.host,
         hop.port,
@@ -146,7 +151,10 @@ async def _open(
         username=username,
         client_keys=[identity] if identity else None,
         known_hosts=_known_hosts(settings),
+        # Nothing in the home of the account that serves counts, and it need not be readable.
         config=None,
+        x509_trusted_certs=None,
+        x509_trusted_cert_paths=None,
         agent_path=None,
         gss_host=None,
         preferred_auth="publickey",
