@@ -99,6 +99,14 @@ async def test_what_is_measured() -> None:
     assert began <= checked <= time.time()
 
 
+async def test_a_bug_of_ours_is_no_answer_of_the_system() -> None:
+    watched = Watched()
+    watched.break_all(ApiError("Internal error."))
+    await watched.round()
+    health = await watched.round()
+    assert not health(Service.SSH).healthy
+
+
 async def test_all_is_well() -> None:
     health = await Watched().round()
     assert health(Service.SCHEDULER).healthy

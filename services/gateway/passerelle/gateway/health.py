@@ -81,9 +81,11 @@ class _Outcome:
     @property
     def reached(self) -> bool:
         """Whether an answer of the system itself came, good or bad."""
-        if isinstance(self.error, ApiError):
-            return not isinstance(self.error, _NOT_REACHED)
-        return self.error is None
+        if self.error is None:
+            return True
+        # A bare ApiError is a bug of ours, told by the service that has it.
+        named = isinstance(self.error, ApiError) and type(self.error) is not ApiError
+        return named and not isinstance(self.error, _NOT_REACHED)
 
 
 class SystemChecks:
