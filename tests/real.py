@@ -22,6 +22,7 @@ EXPECTED = (
     "AiiDA",
     "embedded stack",
     "promtool",
+    "systemd-analyze",
 )
 """What a complete run exercises."""
 
