@@ -1,12 +1,14 @@
-"""`python -m bench.attacks`: what a valid user feels while others attack who have no valid token.
+"""`python -m bench.attacks`: what a valid user feels while others attack.
 
-The three attacks are those that once shut the whole gateway: streams of which only the headers come, bodies that never
-end, and large messages. The attackers are a process of their own on the same machine, so part of what they cost is what
-it costs to attack.
+Three attacks are those that once shut the whole gateway: streams of which only the headers come, bodies that never
+end, and large messages, by somebody who has no valid token. The others are in `floods.py`. Each is measured against the
+time just before it. The attackers are a process of their own on the same machine, of the lowest priority, so that what
+it costs to attack is not counted with what it costs to be attacked.
 """
 
 import asyncio
 import multiprocessing
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,6 +17,7 @@ from typing import Any
 import grpc
 import httpx
 
+from bench.floods import FLOODS
 from bench.stack import memory_mib
 
 FORGED = (("authorization", "Bearer e30.e30.AAAA"),)
@@ -89,41 +92,44 @@ async def _code(call: Awaitable[Any]) -> str:
     return "OK"
 
 
-ATTACKS: dict[str, Callable[[str], Awaitable[Counter[str]]]] = {
-    "streams without token": unfinished_streams,
-    "streams, forged token": lambda address: unfinished_streams(address, metadata=FORGED),
-    "unfinished bodies": unfinished_bodies,
-    "large messages": large_messages,
+ATTACKS: dict[str, Callable[[str, str], Awaitable[Counter[str]]]] = {
+    "streams without token": lambda address, _: unfinished_streams(address),
+    "streams, forged token": lambda address, _: unfinished_streams(address, metadata=FORGED),
+    "unfinished bodies": lambda address, _: unfinished_bodies(address),
+    "large messages": lambda address, _: large_messages(address),
 }
+"""By their names: what attacks a gateway at an address. A valid token is there for those who have one."""
 
 
 def main() -> None:
-    """Measure and print a row without an attack, and one for each."""
+    """Measure and print a row for each attack."""
     from tests.stack import running_site
 
     with running_site(environment={"PASSERELLE_PORT": "8009"}) as ready:
-        print(f"{'':24}{'calls':>8}{'p50':>8}{'p95':>8}{'ratio':>8}  memory of the services, MiB")
-        calm = _row("nothing", ready, None, None)
-        for name in ATTACKS:
-            _row(name, ready, name, calm)
+        print(f"{'':26}{'calls':>6}{'p50':>8}{'p95':>8}{'before':>8}{'ratio':>7}  memory, MiB")
+        for name in ATTACKS | FLOODS:
+            _row(name, ready)
 
 
-def _row(label: str, ready: dict[str, Any], attack: str | None, calm: float | None) -> float:
+def _row(name: str, ready: dict[str, Any]) -> None:
+    before = _p95(_calls(ready["ready"], ready["token"]))
     address = ready["ready"].removeprefix("http://")
-    attacker = multiprocessing.get_context("spawn").Process(target=_attack, args=(attack, address))
-    if attack:
-        attacker.start()
-        time.sleep(2)
+    attack = multiprocessing.get_context("spawn").Process(
+        target=_attack, args=(name, address, ready["token"])
+    )
+    attack.start()
+    time.sleep(2)
     times = _calls(ready["ready"], ready["token"])
-    if attack:
-        attacker.terminate()
-        attacker.join()
-    p95 = times[int(len(times) * 0.95)]
-    p50 = times[len(times) // 2]
-    memory = ", ".join(f"{name} {mib:.0f}" for name, mib in memory_mib(ready["pid"]).items())
-    ratio = f"{p95 / calm:8.1f}" if calm else " " * 8
-    print(f"{label:24}{len(times):8}{p50:8.1f}{p95:8.1f}{ratio}  {memory}", flush=True)
-    return p95
+    attack.terminate()
+    attack.join()
+    p50, p95 = times[len(times) // 2], _p95(times)
+    memory = ", ".join(f"{key} {mib:.0f}" for key, mib in memory_mib(ready["pid"]).items())
+    figures = f"{len(times):6}{p50:8.1f}{p95:8.1f}{before:8.1f}{p95 / before:7.1f}"
+    print(f"{name:26}{figures}  {memory}", flush=True)
+
+
+def _p95(times: list[float]) -> float:
+    return times[int(len(times) * 0.95)]
 
 
 def _calls(url: str, token: str) -> list[float]:
@@ -139,11 +145,13 @@ def _calls(url: str, token: str) -> list[float]:
     return sorted(times)
 
 
-def _attack(name: str, address: str) -> None:
+def _attack(name: str, address: str, token: str) -> None:
+    os.nice(19)
+
     async def forever() -> None:
         while True:
             begun = time.monotonic()
-            await ATTACKS[name](address)
+            await (ATTACKS | FLOODS)[name](address, token)
             await asyncio.sleep(max(0.0, begun + _ROUND - time.monotonic()))
 
     asyncio.run(forever())

@@ -29,6 +29,9 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends first (§3.4)."""
 
 
+_MAX_FRAME = 16384
+
+
 def frame(kind: Kind, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
     """One frame."""
     head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
@@ -49,7 +52,12 @@ def request(stream: int, method: str, path: str, *, end: bool, **more: str) -> b
     """The headers of a request; `end` says that no body follows. Underscores in `more` stand for hyphens."""
     pseudo = {":method": method, ":scheme": "http", ":path": path, ":authority": "x"}
     block = fields(pseudo | {name.replace("_", "-"): value for name, value in more.items()})
-    return frame(Kind.HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, block)
+    first, *others = [block[i : i + _MAX_FRAME] for i in range(0, len(block), _MAX_FRAME)]
+    kinds = [Kind.HEADERS, *(Kind.CONTINUATION for _ in others)]
+    flags = [END_STREAM if end else 0, *(0 for _ in others)]
+    flags[-1] |= END_HEADERS
+    parts = zip(kinds, flags, [first, *others], strict=True)
+    return b"".join(frame(kind, flag, stream, part) for kind, flag, part in parts)
 
 
 def _text(text: str) -> bytes:

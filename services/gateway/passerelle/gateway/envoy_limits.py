@@ -57,6 +57,7 @@ def of_listener(gateway: GatewaySection) -> Json:
             {"name": "envoy.filters.listener.tls_inspector", "typed_config": look}
         ],
         "listener_filters_timeout": f"{gateway.arrival_timeout}s",
+        "per_connection_buffer_high_watermark_timeout": _TAKEN,
     }
 
 
