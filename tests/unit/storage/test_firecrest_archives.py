@@ -208,3 +208,18 @@ async def test_what_takes_too_long_is_ended_with_408(
     assert not await running(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "huge", "into", "never.tgz"]
     assert list(into.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["nowhere", "link"])
+async def test_a_link_that_leads_nowhere_is_packed_as_it_is(
+    profile: Profile, tmp_path: Path, words: str
+) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "alias").symlink_to("dir")
+    (tmp_path / "dir" / "link").symlink_to(words)
+    asked = {"path": f"{tmp_path}/alias/link", "targetPath": f"{tmp_path}/x.tar"}
+    assert (await profile.send("Compress", **asked, compression="none")).status == 204
+    with tarfile.open(tmp_path / "x.tar") as tar:
+        assert tar.getmember("link").linkname == words
+    reply = await profile.send("Compress", **asked, compression="none", dereference=True)
+    assert reply.status == (404 if words == "nowhere" else 400)

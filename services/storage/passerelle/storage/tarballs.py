@@ -91,9 +91,10 @@ class Tarballs:
         follow = tarball.dereference and not tarball.pattern  # which finds no links
         try:
             source = await self._found("pack_source", path=path, dereference=follow)
-        except FileError as error:
+        except FileError as error:  # but tar takes a link that leads nowhere
             await self._tried(error, packing(tarball, "/dev/null"))
-            raise
+            source = await self._found("pack_source", path=parent, dereference=False)
+            source["parent"] = source["real"]
         directory = source["real" if tarball.pattern else "parent"]
         here = replace(tarball, source=f"./{name}")
         try:

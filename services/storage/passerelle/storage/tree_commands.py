@@ -19,14 +19,16 @@ import orjson
 from passerelle.runtime.command import Output
 from passerelle.runtime.firecrest import inside
 from passerelle.storage.boundary_commands import BoundaryCommands
-from passerelle.storage.files import Columns, FileError, FileInfo, shown
+from passerelle.storage.files import Columns, FileError, FileInfo, not_regular, shown
 from passerelle.storage.found import FIELDS, FORMAT, as_object, entry, named
 from passerelle.storage.stderr import failure_of
 
 _THERE = 17  # the status with which our scripts tell that a target is there already
+_ODD = 18  # and that it is neither a file nor a directory nor a link
 # Copies $1 to the hidden $3 and renames it to $2; $4 says how links are taken, $5 whether $2 may be there.
 _COPY = f"""\
 [ "$5" ] || {{ [ ! -e "$2" ] && [ ! -L "$2" ]; }} || exit {_THERE}
+[ ! -e "$2" ] || [ -f "$2" ] || [ -d "$2" ] || [ -L "$2" ] || exit {_ODD}
 if [ -d "$2" ] && [ ! -L "$2" ] && [ -d "$1" ]; then
   exec cp -R "$4" --preserve=mode,timestamps -T -- "$1" "$2"
 fi
@@ -38,6 +40,7 @@ mv -n -T -- "$3" "$2" || undo "$@"
 if [ -e "$3" ] || [ -L "$3" ]; then rm -rf -- "$3"; exit {_THERE}; fi
 """
 _MOVE = f"""\
+[ ! "$3" ] || [ ! -e "$2" ] || [ -f "$2" ] || [ -d "$2" ] || [ -L "$2" ] || exit {_ODD}
 if [ "$3" ]; then exec mv -f -T -- "$1" "$2"; fi
 [ ! -e "$2" ] && [ ! -L "$2" ] || exit {_THERE}
 mv -n -T -- "$1" "$2" || exit 1
@@ -100,6 +103,8 @@ class TreeCommands:
         output = await self._script(script, path, target, *options)
         if output.status == _THERE:
             raise FileError("create", target, errno.EEXIST)
+        if output.status == _ODD:
+            raise not_regular("create", target, (await self._look(target, False)).mode)
         if output.status:
             raise failure_of(output, "create", target)
 

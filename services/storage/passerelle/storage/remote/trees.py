@@ -55,6 +55,8 @@ def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Colu
     _demand_apart(path, target, st)
     try:
         there = exists(target)
+        if overwrite:
+            _demand_replaceable(there, target)
         if there and overwrite and os.path.samestat(st, there):
             if resolved(path, False) != resolved(target, False):
                 os.unlink(path)  # the other name of the same file: rename(2) would leave both
@@ -97,11 +99,18 @@ def _copy(
             there = exists(name, fd)
         if there and not overwrite:
             raise Failure("create", target, errno.EEXIST)
+        _demand_replaceable(there, target)
         if there and os.path.samestat(there, st):
             raise Failure("itself", target, errno.EINVAL)
         Copying(call, dereference).put(source, goal, st, there, merge)
     finally:
         os.close(fd)
+
+
+def _demand_replaceable(there: "os.stat_result | None", target: bytes) -> None:
+    """Refuse to take the place of what is neither a file nor a directory nor a link."""
+    if there and stat.S_IFMT(there.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+        raise NotRegular("create", target, there.st_mode)
 
 
 def _demand_apart(path: bytes, target: bytes, st: os.stat_result) -> None:
