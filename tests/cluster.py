@@ -65,15 +65,16 @@ def running_cluster(*options: str) -> Iterator[Cluster]:
     """
     directory = Path(tempfile.mkdtemp(prefix="passerelle-cluster-"))
     try:
-        _run("up", str(directory), *options)
+        run_recipe("up", str(directory), *options)
         yield Cluster.at(directory)
     finally:
         if (directory / "cluster.env").exists():
-            _run("down", str(directory))
+            run_recipe("down", str(directory))
         shutil.rmtree(directory)
 
 
-def _run(program: str, *arguments: str) -> None:
+def run_recipe(program: str, *arguments: str) -> None:
+    """Run `up` or `down`; raises as `running_cluster` does."""
     done = subprocess.run(
         (str(RECIPE / program), *arguments),
         stdin=subprocess.DEVNULL,

@@ -120,10 +120,9 @@ async def test_a_connection_that_breaks_before_the_job_is_taken(
 
 
 async def test_when_nobody_can_tell_the_error_says_so(slurm: Slurm, directory: Path) -> None:
-    for program in ("squeue", "scontrol"):  # whoever is asked
-        answers = directory / program
-        answers.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid user id' >&2; exit 1\n")
-        answers.chmod(0o755)
+    squeue = directory / "squeue"
+    squeue.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid user id' >&2; exit 1\n")
+    squeue.chmod(0o755)
     stand_in(directory, f"{BREAK}exec sleep 60")
     with pytest.raises(ConnectionFailed, match="look for it before you submit it again") as raised:
         await slurm.submit(JobDescription(str(directory), name="broken", script="#!/bin/sh\n"))

@@ -1,65 +1,206 @@
-"""A real Slurm in trouble: its controller is down, or its queue is full."""
+"""A real Slurm in trouble: its daemons are down, or hang, or its queue is full."""
 
+import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from passerelle.compute.scheduler import JobDescription, JobFilter
+from passerelle.compute.scheduler import Job, JobDescription, JobFilter, State
 from passerelle.compute.schedulers.slurm import Slurm
 from passerelle.runtime import caller, errors
 from tests import real
-from tests.cluster import CannotRunHere, Cluster, running_cluster
+from tests.cluster import CannotRunHere, Cluster, run_recipe, running_cluster
 from tests.cluster_shell import cluster_shell
+
+NAME = ("--name", "trouble")
+CONTROLLER, DATABASE, MUNGE = (
+    "slurm/run/slurmctld.pid",
+    "slurm/run/slurmdbd.pid",
+    "munge/munged.pid",
+)
+ENDS = JobDescription("/tmp", name="ends", script="#!/bin/sh\nexit 3\n")
+STAYS = JobDescription("/tmp", name="stays", script="#!/bin/sh\nsleep 600\n")
 
 
 @pytest.fixture(scope="module")
-def own_cluster() -> Iterator[Cluster]:
+def broken() -> Iterator[Cluster]:
     """A cluster of this module's own, which it may break."""
     try:
-        with running_cluster("--name", "trouble") as running:
+        with running_cluster(*NAME) as running:
             yield running
+            run_recipe("up", str(running.directory), *NAME)  # without munge it takes long to stop
     except CannotRunHere as reason:
         real.missing("Slurm", str(reason))
 
 
 @pytest.fixture
+def own_cluster(broken: Cluster) -> Cluster:
+    """The cluster, mended."""
+    run_recipe("up", str(broken.directory), *NAME)
+    return broken
+
+
+@pytest.fixture
 async def slurm(own_cluster: Cluster) -> AsyncIterator[Slurm]:
     with caller.bind(caller.Caller("alice", "")):
-        async with cluster_shell(own_cluster, seconds=10) as shell:
+        async with cluster_shell(own_cluster, seconds=5) as shell:
             yield Slurm(shell, Slurm.Options())
 
 
-def controller(cluster: Cluster) -> int:
-    """The process of the cluster's slurmctld."""
-    wanted = f"{cluster.directory}/"
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words = path.read_bytes().decode(errors="replace").split("\0")
-        if words[0].endswith("slurmctld") and any(word.startswith(wanted) for word in words):
-            return int(path.parent.name)
-    raise LookupError("no slurmctld")
+def process(cluster: Cluster, daemon: str) -> int:
+    return int((cluster.directory / daemon).read_text())
 
 
-async def test_a_controller_that_is_down_is_unavailable_and_no_time_out(
-    own_cluster: Cluster, slurm: Slurm
-) -> None:
-    assert await slurm.partitions()
-    os.kill(controller(own_cluster), signal.SIGKILL)
-    questions = (
+async def killed(cluster: Cluster, daemon: str) -> None:
+    pid = process(cluster, daemon)
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}").exists():
+        await asyncio.sleep(0.05)
+
+
+def start_anew(cluster: Cluster, setting: str) -> None:
+    """Start slurmctld without any jobs, and with a setting that goes when the cluster is mended."""
+    with cluster.slurm_conf.open("a") as configuration:
+        configuration.write(f"{setting}\n")
+    subprocess.run(
+        ("/usr/sbin/slurmctld", "-c"),
+        env={"SLURM_CONF": str(cluster.slurm_conf)},
+        user="slurm",
+        group="slurm",
+        check=True,
+        timeout=30,
+    )
+
+
+@contextmanager
+def hanging(cluster: Cluster, daemon: str) -> Iterator[None]:
+    pid = process(cluster, daemon)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def until(ask: Callable[[], Awaitable[Sequence[Job]]], state: State) -> str:
+    """The id of the job that is asked about, when it has come to a state."""
+    async with asyncio.timeout(30):
+        while (found := await ask())[0].status.state is not state:
+            await asyncio.sleep(0.1)
+    return found[0].id
+
+
+async def unavailable(ask: Callable[[], Awaitable[Any]]) -> None:
+    with pytest.raises(errors.BackendUnavailable) as raised:
+        await ask()
+    assert type(raised.value) is errors.BackendUnavailable
+    assert raised.value.retry_after
+
+
+def questions(slurm: Slurm) -> list[Callable[[], Awaitable[Any]]]:
+    """Everything that slurmctld has to answer."""
+    return [
         lambda: slurm.jobs(JobFilter(user="alice")),
         lambda: slurm.job("1"),
         lambda: slurm.metadata("1"),
         lambda: slurm.cancel("1"),
+        lambda: slurm.attach("1", "true"),
+        lambda: slurm.submit(STAYS),
         slurm.nodes,
         slurm.partitions,
         slurm.reservations,
         slurm.user_info,
         slurm.ping,
-        lambda: slurm.submit(JobDescription("/tmp", script="#!/bin/sh\n")),
-    )
-    for ask in questions:
-        with pytest.raises(errors.BackendUnavailable) as raised:
-            await ask()
-        assert type(raised.value) is errors.BackendUnavailable
+    ]
+
+
+async def test_a_controller_that_is_down_is_unavailable_and_no_time_out(
+    own_cluster: Cluster, slurm: Slurm
+) -> None:
+    await killed(own_cluster, CONTROLLER)
+    for ask in questions(slurm):
+        await unavailable(ask)
+
+
+async def test_without_slurmctld_accounting_tells_of_what_has_ended(
+    own_cluster: Cluster, slurm: Slurm
+) -> None:
+    stays, ends = await slurm.submit(STAYS), await slurm.submit(ENDS)
+    await until(lambda: slurm.job(stays), State.RUNNING)
+    await until(lambda: slurm.job(ends), State.FAILED)
+    async with asyncio.timeout(30):
+        while not (await slurm.job(ends))[0].steps:  # then accounting has it
+            await asyncio.sleep(0.1)
+    await killed(own_cluster, CONTROLLER)
+    (job,) = await slurm.job(ends)
+    assert (job.status.state, job.status.exit_code) == (State.FAILED, 3)
+    await unavailable(lambda: slurm.job(stays))
+
+
+async def test_a_controller_that_hangs_is_unavailable(own_cluster: Cluster, slurm: Slurm) -> None:
+    with hanging(own_cluster, CONTROLLER):
+        await asyncio.gather(*(unavailable(ask) for ask in questions(slurm)))
+
+
+async def test_without_accounting_slurmctld_tells_what_it_knows(
+    own_cluster: Cluster, slurm: Slurm
+) -> None:
+    ends = await slurm.submit(ENDS)
+    await killed(own_cluster, DATABASE)
+    await until(lambda: slurm.job(ends), State.FAILED)
+    assert (await slurm.metadata(ends)).script == ENDS.script
+    await unavailable(lambda: slurm.job("99999999"))  # whether there was one is not known
+    await unavailable(lambda: slurm.metadata("99999999"))
+    await unavailable(lambda: slurm.jobs(JobFilter(user="alice")))
+    await slurm.cancel(await slurm.submit(STAYS))
+
+
+async def test_when_accounting_hangs_slurmctld_tells_what_it_knows(
+    own_cluster: Cluster, slurm: Slurm
+) -> None:
+    ends = await slurm.submit(ENDS)
+    with hanging(own_cluster, DATABASE):
+        await until(lambda: slurm.job(ends), State.FAILED)
+        await unavailable(lambda: slurm.job("99999999"))
+        await unavailable(lambda: slurm.jobs(JobFilter(user="alice")))
+
+
+async def test_a_full_queue_is_to_be_tried_again(own_cluster: Cluster) -> None:
+    await killed(own_cluster, CONTROLLER)
+    start_anew(own_cluster, "MaxJobCount=2")
+    with caller.bind(caller.Caller("alice", "")):
+        async with cluster_shell(own_cluster) as shell:
+            slurm = Slurm(shell, Slurm.Options())
+            async with asyncio.timeout(30):
+                while not await answers(slurm):
+                    await asyncio.sleep(0.1)
+            first = await slurm.submit(STAYS)
+            with pytest.raises(errors.BackendUnavailable, match="Slurm has no such job") as raised:
+                await slurm.submit(STAYS)
+            assert raised.value.retry_after
+            assert [job.id for job in await slurm.jobs(JobFilter(name="stays"))] == [first]
+            # it is still tried while there is time
+            second = asyncio.create_task(slurm.submit(STAYS))
+            await slurm.cancel(first)
+            with suppress(errors.BackendUnavailable):  # slurmctld purges the first a little later
+                assert await second != first
+
+
+async def answers(slurm: Slurm) -> bool:
+    try:
+        await slurm.ping()
+    except errors.BackendUnavailable:
+        return False
+    return True
+
+
+async def test_without_munge_slurm_is_unavailable(own_cluster: Cluster, slurm: Slurm) -> None:
+    await killed(own_cluster, MUNGE)
+    await asyncio.gather(*(unavailable(ask) for ask in questions(slurm)))

@@ -163,11 +163,16 @@ async def test_the_caller_comes_before_everything(daint: Served) -> None:
 
 
 async def test_a_refused_submission_is_the_callers_mistake(daint: Served) -> None:
-    words = "sbatch: error: invalid partition specified: nosuch"
+    words = (
+        "sbatch: error: invalid partition specified: nosuch\n"
+        "sbatch: error: Batch job submission failed: Invalid partition name specified"
+    )
     daint.shell.answers["sbatch"] = Output(1, "", words + "\n")
     answer = await daint.ask("SubmitJob", submission({**JOB, "partition": "nosuch"}))
     assert (answer.status, answer.body["message"]) == (400, words)
-    assert (answer.body["errorType"], answer.body["user"]) == ("error", "alice")
+    assert (answer.body["errorType"], answer.body["user"]) == ("validation", "alice")
+    wrong = {"location": "body", "name": "job.partition", "message": words}
+    assert answer.body["data"] == {"fields": [wrong]}
 
 
 async def test_a_job_in_firecrests_words(daint: Served) -> None:

@@ -39,10 +39,11 @@ def options(job: JobDescription) -> tuple[str, ...]:
 
 @pytest.fixture
 def sbatch(tmp_path: Path) -> Path:
-    """A directory with a program in place of sbatch, in which it also runs."""
-    program = tmp_path / "sbatch"
-    program.write_text(SBATCH)
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    """A directory with programs in place of sbatch and scontrol, in which they also run."""
+    for name, text in (("sbatch", SBATCH), ("scontrol", "#!/bin/sh\n")):
+        program = tmp_path / name
+        program.write_text(text)
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return tmp_path
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from passerelle.compute.scheduler import ProgramMissing
-from passerelle.compute.schedulers.slurm import failures, job_outputs
+from passerelle.compute.schedulers.slurm import failures, job_outputs, refusals
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
@@ -62,7 +62,7 @@ def test_what_others_say_does_not_matter(notice: str) -> None:
     unknown = f"{notice}\nslurm_load_jobs error: Invalid job id specified"
     assert type(failures.failed(said(unknown))) is NotFound
     account = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
-    refused = failures.refused_submission(said(f"{notice}\n{account}"))
+    refused = refusals.refused_submission(said(f"{notice}\n{account}"))
     assert (type(refused), refused.detail) == (InvalidArgument, account)
     assert type(failures.failed(said(notice))) is BackendError
 
@@ -77,7 +77,7 @@ def test_what_others_say_does_not_matter(notice: str) -> None:
     ],
 )
 def test_a_missing_program(said_by: str) -> None:
-    for failure in (failures.failed, failures.refused_submission, failures.controller_down):
+    for failure in (failures.failed, refusals.refused_submission, failures.controller_down):
         found = failure(Output(127, "", f"notice\n{said_by}\n"))
         assert type(found) is ProgramMissing
         assert found.program == "squeue"
@@ -100,7 +100,7 @@ def test_a_missing_program(said_by: str) -> None:
     ],
 )
 def test_the_callers_own_text_does_not_matter(words: str) -> None:
-    assert type(failures.refused_submission(said(words))) is InvalidArgument
+    assert type(refusals.refused_submission(said(words))) is InvalidArgument
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_busy_scheduler_is_to_be_asked_again(reason: str) -> None:
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
         f"sbatch: error: Batch job submission failed: {reason}"
     )
-    found = failures.refused_submission(said(words))
+    found = refusals.refused_submission(said(words))
     assert type(found) is BackendUnavailable
     assert found.retry_after
 
@@ -163,7 +163,7 @@ def test_a_failure_without_words() -> None:
     ],
 )  # fmt: skip
 def test_a_refused_submission(words: str, error: type[ApiError]) -> None:
-    found = failures.refused_submission(said(words))
+    found = refusals.refused_submission(said(words))
     assert type(found) is error
     assert found.detail == words
 
@@ -172,7 +172,7 @@ def test_a_refused_submission(words: str, error: type[ApiError]) -> None:
     "limit", ["QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit", "qosminGRESlimit"]
 )
 def test_an_exceeded_limit(limit: str) -> None:
-    found = failures.refused_submission(said(f"sbatch: error: {limit}"))
+    found = refusals.refused_submission(said(f"sbatch: error: {limit}"))
     assert type(found) is Forbidden
     assert found.detail == (
         f"Job submission rejected: accounting/QOS policy limit exceeded. sbatch: error: {limit}"
@@ -206,3 +206,32 @@ def test_a_scancel_that_cannot_run_is_an_error() -> None:
 @pytest.mark.parametrize("told", ["0\n", "scancel: Terminating job 7\n0\n"])
 def test_a_cancellation_that_went_well(told: str) -> None:
     job_outputs.parse_cancelled(told)
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+         "account"),
+        ("sbatch: error: invalid partition specified: account\n"
+         "sbatch: error: Batch job submission failed: Invalid partition name specified", "partition"),
+        ("sbatch: error: Batch job submission failed: Requested reservation is invalid", "reservation"),
+        ("sbatch: error: Batch job submission failed: Invalid feature specification", "constraints"),
+        ("sbatch: error: Batch job submission failed: Requested time limit is invalid (missing or exceeds some limit)",
+         "time_limit"),
+        ("sbatch: error: Unable to open file Batch job submission failed: Invalid feature specification",
+         "script_path"),
+        ("sbatch: unrecognized option '--nosuch=1'", "script"),
+        ("sbatch: error: Batch job submission failed: Invalid job array specification", "script"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_field(words: str, field: str) -> None:
+    found = refusals.refused_submission(said(words))
+    assert isinstance(found, InvalidArgument)
+    assert [(one.location, one.name) for one in found.fields] == [("body", f"job.{field}")]
+
+
+def test_without_slurmctld_nothing_is_submitted() -> None:
+    found = refusals.refused_submission(said("Slurmctld(primary) at head is DOWN", 69))
+    assert (type(found), found.detail) == (BackendUnavailable, "Slurmctld(primary) at head is DOWN")
+    assert type(refusals.refused_submission(said("", 69))) is BackendUnavailable

@@ -6,7 +6,7 @@ import pytest
 
 from passerelle.compute.schedulers.slurm.watched import Watched
 from passerelle.runtime.command import Command, Output, T
-from passerelle.runtime.errors import BackendUnavailable
+from passerelle.runtime.errors import BackendUnavailable, DeadlineExceeded
 from tests.unit.compute.scripted_shell import program
 
 DOWN = Output(1, "notice\nSlurmctld(primary) at head is DOWN\n", "")
@@ -58,3 +58,37 @@ async def test_a_quick_answer_needs_no_second_question() -> None:
     shell.gate.set()
     assert await Watched(shell, 60).run(QUESTION) == "answer"
     assert not shell.asked.is_set()
+
+
+class Hanging:
+    """Answers pings when `ping` is open, and is out of time with everything else."""
+
+    def __init__(self) -> None:
+        self.ping = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.answered = asyncio.Event()
+
+    async def run(self, command: Command[T]) -> T:
+        """See `Shell.run`."""
+        if program(command.argv) == "scontrol":
+            self.asked.set()
+            await self.ping.wait()
+            self.answered.set()
+            return command.result(UP)
+        await self.asked.wait()
+        if self.ping.is_set():
+            await self.answered.wait()
+            await asyncio.sleep(0)  # whoever pinged hears of it
+        raise DeadlineExceeded("late")
+
+
+async def test_when_nobody_answers_slurm_is_unavailable() -> None:
+    with pytest.raises(BackendUnavailable, match="does not answer"):
+        await Watched(Hanging(), 0).run(QUESTION)
+
+
+async def test_a_slow_command_of_a_controller_that_answers_is_late() -> None:
+    shell = Hanging()
+    shell.ping.set()
+    with pytest.raises(DeadlineExceeded):
+        await Watched(shell, 0).run(QUESTION)

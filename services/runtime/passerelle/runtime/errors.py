@@ -70,8 +70,8 @@ class ApiError(Exception):
         self.metadata = {key: shortened(value, _MAX_GRPC_DETAIL) for key, value in metadata.items()}
 
     def extended(self, words: str) -> Self:
-        """This error, saying more: `words` after what it says."""
-        self.detail = shortened(f"{self.detail} {words}", _MAX_DETAIL)
+        """This error, saying more: the sentences `words` after what it says."""
+        self.detail = shortened(f"{self.detail.rstrip('.')}. {words}", _MAX_DETAIL)
         self.args = (self.detail,)
         return self
 

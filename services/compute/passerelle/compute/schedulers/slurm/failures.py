@@ -17,7 +17,6 @@ from passerelle.runtime.errors import (
     BackendUnavailable,
     FailedPrecondition,
     Forbidden,
-    InvalidArgument,
     NotFound,
     Unsupported,
 )
@@ -125,7 +124,6 @@ _REASONS: Mapping[str, _Kind] = {
         "Operation not permitted on individual component of heterogeneous job",
     ),
 }
-_LIMITS = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
 # Whole lines that no heading and reason make up.
 _LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
@@ -150,9 +148,7 @@ _LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
         (r"You are not running a supported accounting_storage plugin", Unsupported),
     )
 )  # fmt: skip
-_LIMIT = re.compile(r"sbatch: error: (?:QOS|Assoc)(?:Max|Min)\w*Limit", re.IGNORECASE)
 _NOT_FOUND = "Job not found."  # clients look for these very words
-_OUT_OF_TIME = (124, 137, 143)  # of timeout(1): the program was ended
 _COMMAND_NOT_FOUND = 127  # of a shell, and of env(1)
 _MISSING = re.compile(
     r"(?:env: ['‘]?|.*: )(?P<program>s[a-z]+)['’]?: "
@@ -170,47 +166,17 @@ def failed(output: Output) -> ApiError:
     missing = _missing(output)
     if missing is not None:
         return missing
-    words = _words(output.stderr)
-    kind = _meaning(output.stderr) or BackendError
+    told = words(output.stderr)
+    kind = meaning(output.stderr) or BackendError
     if kind is NotFound:
         return job_not_found()
-    return kind(words or f"Slurm's command failed with exit status {output.status}.")
-
-
-def refused_submission(output: Output) -> ApiError:
-    """The error that a failed sbatch means: what is neither trouble nor a limit is a mistake in the request.
-
-    That includes what a site's own submission filters say.
-    """
-    words = _words(output.stderr)
-    if any(_LIMIT.fullmatch(line) or _reason(line) == _LIMITS for line in _own(output.stderr)):
-        rejected = "Job submission rejected: accounting/QOS policy limit exceeded."
-        return Forbidden(f"{rejected} {words}")
-    kind = _meaning(output.stderr)
-    if kind is None and output.status in _OUT_OF_TIME:
-        return BackendUnavailable(f"Slurm did not take the job in time. {words}".strip())
-    if kind in (None, NotFound, FailedPrecondition) and any(_own(output.stderr)):
-        return InvalidArgument(words)
-    return failed(output)
-
-
-def not_submitted(error: ApiError) -> ApiError:
-    """The error of a submit that came to nothing: slurmctld was asked."""
-    return error.extended("Slurm has no such job.")
-
-
-def perhaps_submitted(error: ApiError) -> ApiError:
-    """The error of a submit of which nobody knows what became. Trying again may make a second job."""
-    error.retry_after = None
-    return error.extended(
-        "Whether the job was queued is not known: look for it before you submit it again."
-    )
+    return kind(told or f"Slurm's command failed with exit status {output.status}.")
 
 
 def refused_attachment(output: Output) -> ApiError:
     """The error that a failed srun means: besides the usual, a job not running, or a command that fails."""
-    if _meaning(output.stderr) is FailedPrecondition:
-        return FailedPrecondition(_words(output.stderr))
+    if meaning(output.stderr) is FailedPrecondition:
+        return FailedPrecondition(words(output.stderr))
     return failed(output)
 
 
@@ -219,10 +185,10 @@ def refused_cancellation(output: Output) -> ApiError | None:
 
     A job that has ended already is as cancelled as it can be.
     """
-    told = [line for line in _own(output.stderr) if line.startswith("scancel: error: ")]
+    told = [line for line in own(output.stderr) if line.startswith("scancel: error: ")]
     if not told and output.status == 0:
         return None
-    if told and all(_reason(line) == "Job/step already completing or completed" for line in told):
+    if told and all(reason(line) == "Job/step already completing or completed" for line in told):
         return None
     return failed(Output(output.status, "", "\n".join(told) or output.stderr))
 
@@ -233,43 +199,44 @@ def controller_down(output: Output) -> ApiError:
     if missing is not None:
         return missing
     down = [line for line in output.stdout.splitlines() if line.startswith("Slurmctld(")]
-    told = "\n".join(down) or _words(output.stderr)
+    told = "\n".join(down) or words(output.stderr)
     return BackendUnavailable(told or "Slurm is down.")
 
 
-def _own(stderr: str) -> Iterator[str]:
+def own(stderr: str) -> Iterator[str]:
     """The lines that Slurm's programs wrote themselves."""
     return (line for line in stderr.splitlines() if _OWN.match(line))
 
 
-def _words(stderr: str) -> str:
+def words(stderr: str) -> str:
     """What the caller is told: from Slurm's first line on, or all where it said nothing."""
     lines = stderr.strip().splitlines()
     first = next((at for at, line in enumerate(lines) if _OWN.match(line)), 0)
     return "\n".join(lines[first:])
 
 
-def _reason(line: str) -> str | None:
+def reason(line: str) -> str | None:
+    """The reason of slurm_errno.c that a line of Slurm's gives."""
     found = _HEADING.fullmatch(line)
     return found["reason"] if found else None
 
 
-def _meaning(stderr: str) -> _Kind | None:
+def meaning(stderr: str) -> _Kind | None:
     """What the last line with a meaning means: a program ends with why it gave up."""
-    kinds = (_kind(line) for line in reversed([*_own(stderr)]))
+    kinds = (_kind(line) for line in reversed([*own(stderr)]))
     return next((kind for kind in kinds if kind is not None), None)
 
 
 def _kind(line: str) -> _Kind | None:
-    reason = _reason(line)
-    if reason is not None:
-        return _REASONS.get(reason)
+    told = reason(line)
+    if told is not None:
+        return _REASONS.get(told)
     return next((kind for pattern, kind in _LINES if pattern.fullmatch(line)), None)
 
 
 def _missing(output: Output) -> ProgramMissing | None:
     """The program that a shell or `env` did not find."""
-    if output.status != _COMMAND_NOT_FOUND or any(_own(output.stderr)):
+    if output.status != _COMMAND_NOT_FOUND or any(own(output.stderr)):
         return None
     last = output.stderr.strip().rpartition("\n")[2]
     found = _MISSING.fullmatch(last)

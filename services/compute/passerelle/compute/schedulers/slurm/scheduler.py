@@ -3,7 +3,8 @@
 slurmctld is asked before slurmdbd: it knows everything about jobs that wait or run, and answers ten times faster.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from pydantic import Field
@@ -15,22 +16,22 @@ from passerelle.compute.scheduler import (
     JobMetadata,
     Node,
     Partition,
-    ProgramMissing,
     Reservation,
     State,
     Step,
     UserInfo,
 )
 from passerelle.compute.schedulers.slurm import commands, failures, submission
+from passerelle.compute.schedulers.slurm.accounting import Accounting
 from passerelle.compute.schedulers.slurm.job_outputs import merge
 from passerelle.compute.schedulers.slurm.memory import EndedJobs, Histories, History, lacking
 from passerelle.compute.schedulers.slurm.spellings import is_component, is_job_id, is_task
 from passerelle.compute.schedulers.slurm.together import both
-from passerelle.compute.schedulers.slurm.watched import Watched
+from passerelle.compute.schedulers.slurm.watched import Watched, silent
 from passerelle.runtime import caller
 from passerelle.runtime.command import Shell
 from passerelle.runtime.config import Section
-from passerelle.runtime.errors import BackendError, BackendUnavailable, NotFound, Unsupported
+from passerelle.runtime.errors import BackendUnavailable, DeadlineExceeded, NotFound
 from passerelle.runtime.ssh import trials
 from passerelle.runtime.trials import LoggedIn, Trial
 
@@ -71,6 +72,7 @@ class Slurm:
     def __init__(self, shell: Shell, options: Options) -> None:
         # What is attached is left to end by itself; a ping needs no second one.
         self._shell, self._plain = Watched(shell), shell
+        self._accounting = Accounting(shell)
         self._ended = EndedJobs()
         self._histories = Histories(options.history_cache_seconds)
 
@@ -93,14 +95,18 @@ class Slurm:
 
     async def job(self, job_id: str) -> tuple[Job, ...]:
         """See `Scheduler.job`. Accounting is asked only about what slurmctld does not know, or knows to have ended."""
-        queue = await self._queued(_checked(job_id))
+        _checked(job_id)
+        try:
+            queue = await self._queued(job_id)
+        except BackendUnavailable as error:
+            return await self._over(job_id, error)
         if queue and all(_told_in_full(job, job_id) for job in queue):
             return queue
         user = caller.current().username
         remembered = self._ended.get(user, job_id, queue)
         if remembered is not None:
             return remembered
-        history = await self._recorded(job_id, queue)
+        history = _of(await self._accounting.job(job_id, known=bool(queue)), job_id)
         found = merge(history, queue)
         if not found:
             raise failures.job_not_found()
@@ -117,7 +123,7 @@ class Slurm:
                 self._shell.run(commands.script_command(job_id)),
             )
         except NotFound:
-            archived = await self._shell.run(commands.archived_script_command(job_id))
+            archived = await self._accounting.script(job_id)
             return JobMetadata(job_id, archived, None, None, None)
         return JobMetadata(
             job_id,
@@ -157,15 +163,14 @@ class Slurm:
         user = await self._shell.run(commands.user_command())
         if user.accounts is not None:
             return user
-        try:
-            accounts = await self._shell.run(commands.accounts_command(user.user.name))
-        except (BackendError, ProgramMissing, Unsupported):  # a site without accounting
-            return user
-        return replace(user, accounts=accounts or None)
+        return replace(user, accounts=await self._accounting.accounts(user.user.name))
 
     async def ping(self) -> str:
         """See `Scheduler.ping`."""
-        return await self._plain.run(commands.ping_command())
+        try:
+            return await self._plain.run(commands.ping_command())
+        except DeadlineExceeded:
+            raise silent() from None
 
     async def _queue(self, jobs: tuple[str, ...], steps: tuple[str, ...]) -> tuple[Job, ...]:
         """What slurmctld knows, with the steps that run."""
@@ -184,25 +189,18 @@ class Slurm:
             return ()
 
     async def _history(self, wanted: JobFilter, awaited: frozenset[str] = frozenset()) -> History:
-        """A new list from accounting; an empty one where there is no accounting."""
-        try:
-            ask = commands.history_command(*commands.history_options(wanted))
-            jobs = await self._shell.run(ask)
-        except Unsupported:
-            jobs = ()
-        return self._histories.put(_key(wanted), jobs, awaited)
+        """A new list from accounting."""
+        return self._histories.put(_key(wanted), await self._accounting.jobs(wanted), awaited)
 
-    async def _recorded(self, job_id: str, queue: Sequence[Job]) -> tuple[Job, ...]:
-        """What accounting has of one job. When it is not there, what slurmctld knows must do."""
-        try:
-            found = await self._shell.run(commands.history_command(f"--jobs={job_id}"))
-            return _of(found, job_id)
-        except (NotFound, Unsupported):
-            return ()
-        except BackendUnavailable:
-            if not queue:
-                raise
-            return ()
+    async def _over(self, job_id: str, error: BackendUnavailable) -> tuple[Job, ...]:
+        """The jobs of an id without slurmctld: accounting is right about what has ended. Else raises `error`."""
+        if type(error) is not BackendUnavailable:  # its subclasses are about the way there
+            raise error
+        with suppress(BackendUnavailable):
+            found = _of(await self._accounting.job(job_id), job_id)
+            if found and all(job.status.state.ended for job in found):
+                return found
+        raise error
 
 
 def _checked(job_id: str) -> str:

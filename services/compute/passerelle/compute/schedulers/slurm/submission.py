@@ -1,10 +1,11 @@
 """Submitting a job, and finding out whether there is one where sbatch does not tell."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 
 from passerelle.compute.scheduler import JobDescription
-from passerelle.compute.schedulers.slurm import failures, job_outputs
+from passerelle.compute.schedulers.slurm import job_outputs, refusals
 from passerelle.compute.schedulers.slurm.commands import question
 from passerelle.compute.schedulers.slurm.names import job_name
 from passerelle.compute.schedulers.slurm.rows import new_mark
@@ -17,6 +18,7 @@ _SUBMIT = "".join(
     if not line.startswith("#")
 )
 _VARIABLES = "/dev/fd/3"
+_LOOKING = 5.0  # seconds in which slurmctld tells what became of a job
 # Waits for what is left of a session that was told to end: the process that led it ends last, a second later at most.
 _WHEN_ENDED = (
     'i=0; while [ -d "/proc/$1" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done; '
@@ -44,13 +46,14 @@ async def submit(shell: Shell, job: JobDescription) -> str:
 async def _found(shell: Shell, greeting: str, error: ApiError) -> str:
     """The id of the job that was submitted after this greeting; raises `error`, with what is known, without one."""
     try:
-        found = await shell.run(submitted_command(greeting))
-    except ApiError:
-        raise failures.perhaps_submitted(error) from None
+        async with asyncio.timeout(_LOOKING):
+            found = await shell.run(submitted_command(greeting))
+    except (ApiError, TimeoutError):
+        raise refusals.perhaps_submitted(error) from None
     if not found:
-        raise failures.not_submitted(error)
+        raise refusals.not_submitted(error)
     if len(found) > 1:
-        raise failures.perhaps_submitted(error)
+        raise refusals.perhaps_submitted(error)
     return min(found)
 
 
@@ -76,7 +79,7 @@ def submit_command(job: JobDescription, name: str, greeted: Callable[[str], None
         ("bash", "-c", _SUBMIT, "sbatch", "--parsable", *_options(job), *export, *path),
         job_outputs.parse_submitted,
         stdin=f"{variables}\0{job.script or ''}",
-        failure=failures.refused_submission,
+        failure=refusals.refused_submission,
         repeatable=False,
         unset=(),  # a login's variables are the job's, too
         greeted=greeted,

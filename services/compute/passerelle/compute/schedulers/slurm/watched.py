@@ -1,14 +1,14 @@
 """Commands that do not wait for a controller that is down.
 
 With slurmctld down each of Slurm's programs takes 10 to 20 s to say so, longer than a request may take; `scontrol ping`
-knows in 0.2 s (measured on 22.05 and 26.05).
+knows in 0.2 s (measured on 22.05 and 26.05). When slurmctld or munge hangs, ping does not answer either.
 """
 
 import asyncio
 
 from passerelle.compute.schedulers.slurm import commands
 from passerelle.runtime.command import Command, Shell, T
-from passerelle.runtime.errors import ApiError, BackendUnavailable
+from passerelle.runtime.errors import ApiError, BackendUnavailable, DeadlineExceeded
 
 _PATIENCE = 1.0  # seconds
 
@@ -21,7 +21,7 @@ class Watched:
         self._patience = patience
 
     async def run(self, command: Command[T]) -> T:
-        """See `Shell.run`. Raises BackendUnavailable, and ends the command, when no controller is up."""
+        """See `Shell.run`. Raises BackendUnavailable, and ends the command, when no controller is up or answers."""
         asked = asyncio.create_task(self._shell.run(command))
         looking = asyncio.create_task(self._down())
         try:
@@ -29,6 +29,10 @@ class Watched:
             if not asked.done() and (down := looking.result()):
                 raise down
             return await asked
+        except DeadlineExceeded:
+            if looking.done():
+                raise
+            raise silent() from None
         finally:
             for task in (asked, looking):
                 task.cancel()
@@ -43,3 +47,8 @@ class Watched:
             # its subclasses are about the way there
             return error if type(error) is BackendUnavailable else None
         return None
+
+
+def silent() -> BackendUnavailable:
+    """The error when nobody answers, not even to say that nobody is there."""
+    return BackendUnavailable("Slurm's controller does not answer.")

@@ -1,0 +1,66 @@
+"""What Slurm's accounting database knows. It may be down, slow, or not there at all."""
+
+import asyncio
+
+from passerelle.compute.scheduler import Account, Job, JobFilter, ProgramMissing
+from passerelle.compute.schedulers.slurm import commands
+from passerelle.runtime.command import Command, Shell, T
+from passerelle.runtime.errors import (
+    BackendError,
+    BackendUnavailable,
+    DeadlineExceeded,
+    NotFound,
+    Unsupported,
+)
+
+_PATIENCE = 3.0  # seconds
+
+
+class Accounting:
+    """Questions to slurmdbd. All raise BackendUnavailable when it does not answer."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
+        """The wanted jobs; none where there is no accounting."""
+        try:
+            return await self._ask(
+                commands.history_command(*commands.history_options(wanted)), None
+            )
+        except Unsupported:
+            return ()
+
+    async def job(self, job_id: str, *, known: bool = False) -> tuple[Job, ...]:
+        """The records of one id; none where there are none, or no accounting.
+
+        For a job that slurmctld has `known` it is not waited long, and none are told when it is down.
+        """
+        try:
+            ask = commands.history_command(f"--jobs={job_id}")
+            return await self._ask(ask, _PATIENCE if known else None)
+        except (NotFound, Unsupported):
+            return ()
+        except BackendUnavailable:
+            if not known:
+                raise
+            return ()
+
+    async def script(self, job_id: str) -> str | None:
+        """The batch script that it keeps; NotFound when it does not know the job."""
+        return await self._ask(commands.archived_script_command(job_id), None)
+
+    async def accounts(self, user: str) -> tuple[Account, ...] | None:
+        """The user's accounts; None where there are none, or no accounting."""
+        try:
+            return await self._ask(commands.accounts_command(user), None) or None
+        except (BackendError, ProgramMissing, Unsupported):
+            return None
+
+    async def _ask(self, command: Command[T], patience: float | None) -> T:
+        try:
+            async with asyncio.timeout(patience):
+                return await self._shell.run(command)
+        except (DeadlineExceeded, TimeoutError):
+            told = "Slurm's accounting database does not answer."
+            raise BackendUnavailable(told) from None

@@ -1,0 +1,77 @@
+"""What it means that sbatch gives no id: which field is wrong, a limit, trouble, or nobody knows."""
+
+import re
+from collections.abc import Mapping
+
+from passerelle.compute.schedulers.slurm import failures
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendUnavailable,
+    FailedPrecondition,
+    Field,
+    Forbidden,
+    InvalidArgument,
+    NotFound,
+)
+
+_LIMITS = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+_LIMIT = re.compile(r"sbatch: error: (?:QOS|Assoc)(?:Grp|Max|Min)\w*Limit", re.IGNORECASE)
+_OUT_OF_TIME = (124, 137, 143)  # of timeout(1): the program was ended
+_UNREACHED = 69  # of submit.sh
+
+# The field that a reason of slurm_errno.c, or the beginning of a line of sbatch's own, is about. What is not here can
+# only stand in the script.
+_FIELDS: Mapping[str, str] = {
+    "Invalid account or account/partition combination specified": "account",
+    "Invalid partition name specified": "partition",
+    "Requested partition configuration not available now": "partition",
+    "Required partition not available (inactive or drain)": "partition",
+    "User's group not permitted to use this partition": "partition",
+    "Requested reservation is invalid": "reservation",
+    "Requested reservation not usable now": "reservation",
+    "Invalid feature specification": "constraints",
+    "Requested time limit is invalid (missing or exceeds some limit)": "time_limit",
+}
+_SCRIPT_PATH = "sbatch: error: Unable to open file "
+
+
+def refused_submission(output: Output) -> ApiError:
+    """The error that a failed sbatch means: what is neither trouble nor a limit is a mistake in the request.
+
+    That includes what a site's own submission filters say.
+    """
+    if output.status == _UNREACHED:
+        return failures.controller_down(Output(output.status, output.stderr, ""))
+    told = failures.words(output.stderr)
+    own = [*failures.own(output.stderr)]
+    if any(_LIMIT.fullmatch(line) or failures.reason(line) == _LIMITS for line in own):
+        rejected = "Job submission rejected: accounting/QOS policy limit exceeded."
+        return Forbidden(f"{rejected} {told}")
+    kind = failures.meaning(output.stderr)
+    if kind is None and output.status in _OUT_OF_TIME:
+        return BackendUnavailable(f"Slurm did not take the job in time. {told}".strip())
+    if kind in (None, NotFound, FailedPrecondition) and own:
+        return InvalidArgument(told, (Field("body", f"job.{_field(own)}", told),))
+    return failures.failed(output)
+
+
+def _field(own: list[str]) -> str:
+    """The field of a job description that these lines are about."""
+    if own[0].startswith(_SCRIPT_PATH):
+        return "script_path"
+    reasons = {failures.reason(line) or "" for line in own}
+    return next((field for reason, field in _FIELDS.items() if reason in reasons), "script")
+
+
+def not_submitted(error: ApiError) -> ApiError:
+    """The error of a submit that came to nothing: slurmctld was asked."""
+    return error.extended("Slurm has no such job.")
+
+
+def perhaps_submitted(error: ApiError) -> ApiError:
+    """The error of a submit of which nobody knows what became. Trying again may make a second job."""
+    error.retry_after = None
+    return error.extended(
+        "Whether the job was queued is not known: look for it before you submit it again."
+    )
