@@ -3,10 +3,8 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +15,8 @@ import asyncssh
 from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.config import System
 from tests.cluster import Cluster
+from tests.compat.original import free_port
+from tests.openssh import running_sshd
 
 SHELLS = {
     "sh": ("/bin/sh", ".profile"),
@@ -86,7 +86,7 @@ def serving(
     """
     directory = Path(tempfile.mkdtemp(prefix="passerelle-sshd-"))
     directory.chmod(0o755)
-    port, log = _free_port(), directory / "log"
+    port = free_port()
     own = [f"Port {port}", "ListenAddress 127.0.0.1", "PidFile none", "MaxStartups 100"]
     if sftp:
         own.append(f"Subsystem sftp {sftp}")
@@ -97,26 +97,11 @@ def serving(
         own.append(f"ForceCommand {wrapper}")
     lines = (cluster.directory / "ssh" / "sshd_config").read_text().splitlines()
     kept = [line for line in lines if line.split(" ")[0] not in _REPLACED]
-    (directory / "sshd_config").write_text("\n".join((*own, *kept)) + "\n")
-    log.touch()
-    server = subprocess.Popen(
-        ("/usr/sbin/sshd", "-D", "-f", str(directory / "sshd_config"), "-E", str(log))
-    )
     try:
-        while "listening" not in log.read_text():
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.02)
-        yield replace(cluster, ssh_port=port)
+        with running_sshd(directory, [*own, *kept]):
+            yield replace(cluster, ssh_port=port)
     finally:
-        server.terminate()
-        server.wait()
         shutil.rmtree(directory)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Certified:
