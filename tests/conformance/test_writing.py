@@ -16,9 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from passerelle.runtime.errors import InvalidArgument, NotFound
+from passerelle.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from passerelle.storage.config import StorageSection
 from passerelle.storage.content import Changed
 from passerelle.storage.files import FileError
+from passerelle.storage.private_files import PrivateFiles
+from passerelle.storage.sessions import Sessions
 from passerelle.storage.terms import PreconditionFailed, Terms, WriteMode
 from passerelle.storage.uploads import TakenOver, Uploads
 from passerelle.storage.writing import Target
@@ -453,3 +456,27 @@ async def test_a_large_write_that_breaks_off_leaves_nothing(world: World, path: 
         await world.files.write(str(path), breaking())
     assert not path.exists()
     assert debris(path.parent) == []
+
+
+@pytest.mark.parametrize("helper", [True, False])
+@pytest.mark.parametrize("sftp", [True, False])
+async def test_private_files_are_their_users_alone_and_are_swept(
+    tmp_path: Path, helper: bool, sftp: bool
+) -> None:
+    left = tmp_path / ".passerelle-transfer-left"
+    left.write_text("{}")
+    os.utime(left, (0, 0))
+    async with remote(tmp_path, helper=helper, sftp=sftp) as world:
+        sessions = Sessions(world.pool, world.system, StorageSection(remote_helper=helper))
+        files = PrivateFiles(sessions)
+        path = Path(await files.put(str(tmp_path), "it's", {"secret": "x"}))
+        assert path.read_text() == '{"secret": "x"}'
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert not left.exists()
+        with pytest.raises(FailedPrecondition, match="cannot work"):
+            await files.put(str(tmp_path), "it's", {})
+        for _ in range(2):
+            await files.discard(str(path))
+            assert not path.exists()
+        with pytest.raises(FailedPrecondition, match="No such file"):
+            await files.put(str(tmp_path / "nowhere"), "it's", {})

@@ -48,12 +48,13 @@ async def test_a_file_that_shrank_is_an_error_not_a_short_file() -> None:
 
 
 class Disk:
-    """An SFTP session, and the one file on it, whose disk takes `room` bytes; writes behind a failed one succeed."""
+    """A way to the one file on a disk that takes `room` bytes; writes behind a failed one succeed, and later."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.limits = asyncssh.SFTPLimits(0, 0, BLOCK, 0)
         self.size = 0
+        self.taking: list[asyncio.Task[None]] = []
 
     async def open(self, *_: Any, **__: Any) -> "Disk":
         return self
@@ -61,8 +62,13 @@ class Disk:
     async def write(self, data: bytes, offset: int) -> int:
         if offset <= self.room < offset + len(data):
             raise asyncssh.SFTPFailure("Failure")
-        self.size = offset + len(data)
+        self.taking.append(asyncio.create_task(self._take(offset + len(data))))
+        await asyncio.shield(self.taking[-1])
         return len(data)
+
+    async def _take(self, end: int) -> None:
+        await asyncio.sleep(end / BLOCK / 50)  # whether or not somebody waits
+        self.size = end
 
     async def truncate(self, size: int) -> None:
         self.size = size
@@ -85,6 +91,7 @@ async def test_a_full_disk_is_told_and_leaves_no_hole() -> None:
         await arriving.new(pieces(bytes(BLOCK), bytes(BLOCK), bytes(BLOCK), b"x"))
     assert (raised.value.errno, raised.value.meaning) == (errno.ENOSPC, NoSpace)
     assert raised.value.detail == "/d/f: No space left on device"
+    await asyncio.gather(*disk.taking)
     assert (arriving.end, disk.size) == (BLOCK, BLOCK)
 
 

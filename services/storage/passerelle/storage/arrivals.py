@@ -104,6 +104,7 @@ class Arrival:
             while window:
                 await self._oldest(window)
         except ApiError:
+            await asyncio.gather(*(task for task, _ in window), return_exceptions=True)
             with suppress(ApiError):
                 await self._session.do("write", self._path, file.truncate, self.end)
             raise

@@ -39,9 +39,7 @@ from passerelle.storage.remote.outcome import raw
 from passerelle.storage.stderr import begins, complaint, failure_of
 from passerelle.storage.tree_commands import TreeCommands
 
-_UNHURRIED = (
-    7 * 86400.0
-)  # seconds, for what tells nothing of its progress; whoever asked may end it before
+_UNHURRIED = 7 * 86400.0  # seconds; whoever asks ends it before
 _ODD = 17  # the status with which our script tells that what is there is no regular file
 _READ = f"""\
 [ ! -e "$1" ] || [ -f "$1" ] || exit {_ODD}
@@ -51,15 +49,10 @@ _QUOTED = re.compile(r"'(.*)'", re.DOTALL)
 
 
 class PlainCommands:
-    """The operations by one process each, over one connection.
+    """The operations by one process each, over one connection; paths must lie in `roots`, if there are some."""
 
-    `limit` is the time for one, in seconds; paths must lie in `roots`, if there are some.
-    """
-
-    def __init__(self, connection: Connection, limit: float, roots: Sequence[str] = ()) -> None:
+    def __init__(self, connection: Connection, roots: Sequence[str] = ()) -> None:
         self._connection = connection
-        self._limit = limit
-        self._roots = roots
         self._boundary = BoundaryCommands(self._run, connection.system, roots)
         self._trees = TreeCommands(self._run, self._piped, self._look, self._boundary)
         parts = PartCommands(self._run)
@@ -110,8 +103,7 @@ class PlainCommands:
     ) -> AsyncGenerator[bytes, None]:
         """See `RemoteHelper.stream`; most operations send nothing before they are done."""
         if operation != "walk":
-            unhurried = PlainCommands(self._connection, _UNHURRIED, self._roots)
-            yield await unhurried.call(operation, arguments)
+            yield await self.call(operation, arguments)
             return
         await self._boundary.demand(operation, arguments)
         async with aclosing(self._trees.walk(stall=stall, **arguments)) as pieces:
@@ -295,7 +287,7 @@ class PlainCommands:
 
     async def _run(self, *argv: str, stdin: str = "") -> Output:
         request = Request(argv)
-        return await self._connection.run(request, stdin, self._limit, errors="surrogateescape")
+        return await self._connection.run(request, stdin, _UNHURRIED, errors="surrogateescape")
 
     async def _piped(
         self, path: str, argv: Sequence[str], stall: float

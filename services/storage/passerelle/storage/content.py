@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import asyncssh
 import grpc
 
-from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
+from passerelle.runtime.errors import ApiError, ConnectionFailed
 from passerelle.runtime.ssh.program import LOST
+from passerelle.storage.deadlines import ending_in
 from passerelle.storage.files import FileError, FileInfo, shown
 from passerelle.storage.operations_client import OperationsClient
 from passerelle.storage.remote.outcome import raw
@@ -70,10 +71,8 @@ class Session:
     ) -> T:
         """Make one request, with its errors in our words: FileError about `path`, SftpLost or DeadlineExceeded."""
         try:
-            async with asyncio.timeout(self.stall):
+            async with ending_in(self.stall):
                 return await request(*arguments)
-        except TimeoutError:
-            raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
         except asyncssh.SFTPError as error:
             raise self._error(step, path, error) from None
         except FileError as error:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from passerelle.runtime.command import Output
 from passerelle.storage.stderr import begins, failure_of
 
-_MAKE = 'umask 077 && set -C && : > "$1"'
+_MAKE = 'umask 077 && exec dd if=/dev/null of="$1" conv=excl status=none'
 _WRITE = """\
 base64 -d | dd of="$1" bs=64K seek="$2" oflag=seek_bytes conv=notrunc,nocreat iflag=fullblock status=none
 """
@@ -19,8 +19,7 @@ class PartCommands:
 
     async def make(self, part: str) -> bytes:
         """See `make_part`."""
-        output = await self._run("sh", "-c", _MAKE, "sh", part)
-        return _demand(output, "open", part)
+        return _demand(await self._run("sh", "-c", _MAKE, "sh", part), "open", part)
 
     async def write(self, part: str, offset: int, content: str) -> bytes:
         """See `write_part`."""

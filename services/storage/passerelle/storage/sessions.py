@@ -15,13 +15,14 @@ import orjson
 
 from passerelle.runtime import caller
 from passerelle.runtime.config import System
-from passerelle.runtime.errors import ConnectionFailed, DeadlineExceeded
+from passerelle.runtime.errors import ConnectionFailed
 from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection, NoSftp
 from passerelle.runtime.turns import Turns
 from passerelle.storage.commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.content import Client, Session, SftpLost
+from passerelle.storage.deadlines import ending_in
 from passerelle.storage.files import Progress
 from passerelle.storage.helper import NoHelper, RemoteHelper
 from passerelle.storage.operations_client import OperationsClient
@@ -86,22 +87,20 @@ class _User:
         self._operations: Operations | None = None
         self._starting = asyncio.Lock()
 
-    async def ask(self, operation: str, **arguments: Any) -> bytes:
-        """An operation's answer, when its turn has come; DeadlineExceeded after the system's time for a command."""
-        async with self.calls.turn():
-            try:
-                async with asyncio.timeout(self._limit):
-                    return await (await self._chosen()).call(operation, arguments)
-            except TimeoutError:
-                raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+    async def ask(
+        self, operation: str, arguments: dict[str, Any], limit: float | None = None
+    ) -> bytes:
+        """An operation's answer, when its turn has come.
+
+        DeadlineExceeded when it takes longer than `limit` seconds, else the system's time for a command.
+        """
+        async with self.calls.turn(), ending_in(limit or self._limit):
+            return await (await self._chosen()).call(operation, arguments)
 
     async def operations(self) -> Operations:
         """The helper, started when first needed or when it died; commands where it was found that none can run."""
-        try:
-            async with asyncio.timeout(self._limit):
-                return await self._chosen()
-        except TimeoutError:
-            raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+        async with ending_in(self._limit):
+            return await self._chosen()
 
     async def _chosen(self) -> Operations:
         if self._operations is not None and self._operations.alive:
@@ -117,7 +116,7 @@ class _User:
                 return await RemoteHelper.start(self.connection, self._roots)
             except NoHelper as reason:
                 self._note(f"plain commands are used instead of a helper: {reason}")
-        return PlainCommands(self.connection, self._limit, self._roots)
+        return PlainCommands(self.connection, self._roots)
 
     async def content(self) -> Session:
         """The way for content."""
@@ -128,7 +127,11 @@ class _User:
             return await self.connection.sftp()
         except NoSftp as reason:
             self._note(f"content goes by helper or commands, as SFTP cannot be used: {reason}")
-            return OperationsClient(self.ask)
+            return OperationsClient(self._carry)
+
+    async def _carry(self, operation: str, **arguments: Any) -> bytes:
+        """An operation that moves content, over whatever line."""
+        return await self.ask(operation, arguments, self.stall)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -219,7 +222,7 @@ class Sessions:
 
     async def _ask(self, user: _User, operation: str, arguments: dict[str, Any]) -> bytes:
         async with user.connection.use():
-            return await user.ask(operation, **arguments)
+            return await user.ask(operation, arguments)
 
     async def _user(self) -> _User:
         connection = await self._pool.connection(self._system.name)
