@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +50,19 @@ class Processes:
         if not (self.bin / "python3").exists():
             (self.bin / "python3").symlink_to(self.python)
         self.submitted.append(job)
-        script = self.bin / f"job-{len(self.submitted)}"
-        script.write_text(job.script)
+        (self.bin / f"job-{len(self.submitted)}").write_text(job.script)
+        return await self.again()
+
+    async def ends(self, system: str) -> Mapping[str, bool | None]:
+        """What became of the jobs."""
+        return {
+            str(process.pid): None if process.returncode is None else process.returncode == 0
+            for process in self.running
+        }
+
+    async def again(self) -> str:
+        """Start the last job, as a scheduler does again when it has lost a node; returns its process id."""
+        job, script = self.submitted[-1], self.bin / f"job-{len(self.submitted)}"
         with open(job.standard_output, "wb") as output, open(job.standard_error, "wb") as error:  # noqa: ASYNC230
             process = await asyncio.create_subprocess_exec(
                 "bash",
@@ -98,9 +110,19 @@ class Processes:
         job = self.submitted[-1]
         return Path(job.standard_output).read_text() + Path(job.standard_error).read_text()
 
-    def cancel(self) -> None:
+    async def cancel(self, system: str, job_id: str) -> None:
+        """End a job as a scheduler does."""
+        [process] = [process for process in self.running if str(process.pid) == job_id]
+        process.send_signal(signal.SIGTERM)
+
+    def interrupt(self) -> None:
         """End the last job as a scheduler does."""
         self.running[-1].send_signal(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End the last job so that it can do nothing more."""
+        self.running[-1].kill()
+        await self.running[-1].wait()
 
     async def close(self) -> None:
         """End what still runs."""

@@ -18,7 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from minio import Minio
+from minio.commonconfig import ENABLED, Filter
 from minio.credentials.credentials import Credentials
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from passerelle.runtime.errors import ApiError, BackendUnavailable, InvalidArgument
 from passerelle.storage.config import StorageSection
@@ -103,11 +105,14 @@ class Site:
             path.name for path in self.world.root.rglob(".*") if not path.name.startswith(".f7t_")
         ]
 
-    async def failed(self) -> str:
-        """What the job says, which ended with a failure and left nothing."""
+    async def failed(self, *, unfinished: int = 0) -> str:
+        """What the job says, which ended with a failure and left nothing: or what tells that there is something left
+        in the store, which it could not reach."""
         assert await self.jobs.ended() == 1, self.jobs.words()
         self.check_silence()
-        assert self.debris() == []
+        debris = self.debris()
+        assert len(debris) == unfinished, debris
+        assert all(name.startswith(".passerelle-transfer-") for name in debris)
         return self.jobs.words()
 
     async def succeeded(self) -> str:
@@ -214,8 +219,18 @@ async def test_the_bucket_has_a_lifecycle_and_that_of_others_stays(site: Site) -
     assert made.rules[0].expiration
     assert made.rules[0].expiration.days == 3
     await site.s3(lifecycle_days=9).upload(Inbound(str(site.world.root / "x"), 1))
+    changed = site.client.get_bucket_lifecycle("alice")
+    assert changed
+    assert changed.rules[0].expiration
+    assert changed.rules[0].expiration.days == 9
+    rule = Rule(
+        ENABLED, rule_filter=Filter(prefix=""), rule_id="site", expiration=Expiration(days=5)
+    )
+    site.client.set_bucket_lifecycle("alice", LifecycleConfig([rule]))
+    await site.s3(lifecycle_days=9).upload(Inbound(str(site.world.root / "x"), 1))
     kept = site.client.get_bucket_lifecycle("alice")
-    assert kept == made
+    assert kept
+    assert [rule.rule_id for rule in kept.rules] == ["site"]
 
 
 async def test_what_is_replaced_keeps_its_mode_and_links_stay_links(site: Site) -> None:
@@ -331,8 +346,8 @@ async def test_a_store_that_cannot_be_reached_is_told_while_it_is_waited_for(sit
     site.server.stop()
     try:
         await site.jobs.said("Connection refused; trying again")
-        site.jobs.cancel()
-        words = await site.failed()
+        site.jobs.interrupt()
+        words = await site.failed(unfinished=1)
         assert "its time was up; before that, the connection" in words
     finally:
         await asyncio.to_thread(site.server.start)
@@ -395,7 +410,7 @@ async def test_a_bucket_that_vanished_is_made_again(site: Site) -> None:
     site.client.remove_bucket("alice")
     staged = await s3.upload(Inbound(str(site.world.root / "x"), 1))
     await complete(staged, await put_parts(staged, b"1"))
-    await site.succeeded()
+    assert await site.jobs.ended() == 0, site.jobs.words()
 
 
 async def test_an_upload_given_up_ends_the_waiting(site: Site) -> None:
@@ -427,7 +442,7 @@ async def test_cancelled_while_it_waits(site: Site) -> None:
     await put_parts(staged, b"0123456789")
     await site.jobs.said("Waiting")
     assert site.in_store()
-    site.jobs.cancel()
+    site.jobs.interrupt()
     assert "cancelled" in await site.failed()
     assert site.in_store() == []
 
@@ -438,7 +453,7 @@ async def test_cancelled_while_it_receives(site: Site) -> None:
     staged = await site.s3(parallel=1).upload(Inbound(str(site.world.root / "x"), size))
     await complete(staged, await put_parts(staged, content_of(size)))
     await site.jobs.said("Downloading")
-    site.jobs.cancel()
+    site.jobs.interrupt()
     assert "cancelled" in await site.failed()
     assert not (site.world.root / "x").exists()
     assert site.in_store() == []
@@ -450,7 +465,7 @@ async def test_cancelled_while_it_sends(site: Site) -> None:
     source.write_bytes(content_of(40 * PART))
     await site.s3(parallel=1).download(Outbound(str(source)))
     await site.jobs.said("Sending")
-    site.jobs.cancel()
+    site.jobs.interrupt()
     assert "cancelled" in await site.failed()
     assert site.in_store() == []
 
@@ -492,7 +507,7 @@ async def test_a_store_that_stays_away_is_given_up(site: Site) -> None:
     await site.jobs.said("Sending")
     site.server.stop()
     try:
-        assert "connection to the object store failed" in await site.failed()
+        assert "connection to the object store failed" in await site.failed(unfinished=1)
         with pytest.raises(BackendUnavailable) as caught:
             await site.s3().upload(Inbound(str(source), 1))
         assert not SECRET.search(str(caught.value))

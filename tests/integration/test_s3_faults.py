@@ -141,6 +141,22 @@ async def test_ranges_that_do_not_arrive_are_asked_for_again(
     assert faults.after == []
 
 
+@pytest.mark.parametrize(("ttl", "days"), [(60, 1), (86400, 1), (86401, 2), (604800, 3)])
+async def test_unfinished_uploads_go_when_their_urls_have_expired(
+    site: Site, faults: Faults, ttl: int, days: int
+) -> None:
+    sent: list[bytes] = []  # MinIO does not keep that rule: it has a setting of its own
+
+    def keep(exchange: Exchange) -> None:
+        sent.append(exchange.body)
+
+    faults.before = [("PUT", keep)] * 2  # the bucket and its lifecycle
+    s3 = site.s3(private_url=faults.url, ttl=ttl, lifecycle_days=3)
+    await s3.upload(Inbound(str(site.world.root / "x"), 1))
+    assert f"<DaysAfterInitiation>{days}<" in sent[1].decode()
+    assert "<Expiration><Days>3<" in sent[1].decode()
+
+
 async def test_an_answer_that_is_not_of_s3(site: Site, faults: Faults) -> None:
     faults.after = [("GET", damaged_answer)]
     with pytest.raises(BackendUnavailable, match="not one of S3"):

@@ -146,7 +146,11 @@ async def test_the_code_is_in_no_script_no_command_and_no_log(
         await asyncio.sleep(0.02)
     shown = [path for path in tmp_path.rglob("*") if path.is_file()]
     environments = [path.with_name("environ") for path in programs]
-    assert [path for path in (*shown, *cmdlines(), *environments) if mentions(path, code)] == []
+    [own] = tmp_path.glob(".transfer-*")  # which the user alone can read
+    assert [path for path in (*shown, *cmdlines(), *environments) if mentions(path, code)] == [own]
+    jobs.interrupt()
+    await jobs.ended()
+    assert not own.exists()
 
 
 def cmdlines() -> list[Path]:
@@ -211,7 +215,7 @@ async def test_a_cancelled_job_leaves_nothing(
     await uploaded(wormhole, tmp_path / "target", new_code())
     await jobs.said("Waiting for the file")
     assert len(debris(tmp_path)) == 1
-    jobs.cancel()
+    jobs.interrupt()
     status, _, error = await jobs.ended()
     assert status != 0
     assert "The job was cancelled." in error

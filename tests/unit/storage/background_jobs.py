@@ -1,26 +1,27 @@
 """Transfer jobs that run on this machine while their submitter goes on, as a scheduler's do."""
 
 import asyncio
-import json
 import os
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from passerelle.storage.transfer_jobs import BatchJob
+from passerelle.storage.private_files import content
+from passerelle.storage.transfer_jobs import AgentWork, BatchJob
 
 
 class PrivateDirectory:
     """The parameters' files, in a directory of this machine."""
 
-    async def put(self, directory: str, name: str, content: Mapping[str, Any]) -> str:
+    async def put(self, directory: str, transfer: str, work: AgentWork) -> str:
         """Write it for the user only."""
-        path = Path(directory, name)
+        path = Path(directory, f".transfer-{transfer}")
         path.touch(mode=0o600)
-        path.write_text(json.dumps(content))
+        path.write_bytes(content(work))
         return str(path)
+
+    async def record(self, path: str, job_id: str) -> None:
+        """Nobody asks for it here."""
 
     async def discard(self, path: str) -> None:
         """Remove it."""
@@ -56,6 +57,14 @@ class BackgroundJobs:
         self._running.append(process)
         return str(len(self.submitted))
 
+    async def cancel(self, system: str, job_id: str) -> None:
+        """End a job as a scheduler does."""
+        os.killpg(self._running[int(job_id) - 1].pid, signal.SIGTERM)
+
+    def interrupt(self) -> None:
+        """End the last job as a scheduler does."""
+        os.killpg(self._running[-1].pid, signal.SIGTERM)
+
     async def ended(self) -> tuple[int, str, str]:
         """The exit status of the last job, once it has ended, and what it printed to its logs."""
         job = self.submitted[-1]
@@ -71,10 +80,6 @@ class BackgroundJobs:
             while words not in log.read_text():
                 await asyncio.sleep(0.02)
         return log.read_text()
-
-    def cancel(self) -> None:
-        """End the last job as a scheduler does."""
-        os.killpg(self._running[-1].pid, signal.SIGTERM)
 
     async def stop(self) -> None:
         """End all jobs."""

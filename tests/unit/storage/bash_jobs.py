@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from passerelle.runtime.errors import ApiError
@@ -23,6 +24,17 @@ class BashJobs:
     async def default_account(self, system: str) -> str | None:
         """The one that the test set."""
         return self.account
+
+    cancelled: list[str] = field(default_factory=list)
+    """The ids of jobs that somebody wanted to end."""
+
+    async def ends(self, system: str) -> Mapping[str, bool | None]:
+        """Every job has ended."""
+        return {str(number): status == 0 for number, status in enumerate(self.statuses, 1)}
+
+    async def cancel(self, system: str, job_id: str) -> None:
+        """Keep that it was asked for."""
+        self.cancelled.append(job_id)
 
     async def submit(self, system: str, job: BatchJob) -> str:
         """Run the script; returns the number of the job."""

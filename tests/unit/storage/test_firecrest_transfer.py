@@ -87,9 +87,11 @@ async def staged(world: World, s3: Told, wormhole: Told) -> AsyncIterator[grpc.a
     place = world.place
     streamer = Streamer(place.system, place.files, place.jobs, Streamer.Options(wait_timeout=1))
     methods: dict[str, Staging] = {"s3": s3, "streamer": streamer, "wormhole": wormhole}
-    there = replace(world, place=replace(place, staging=methods))
+    staging = world.staging(methods)
+    there = replace(world, place=replace(place, staging=staging))
     async with serving_storage(there) as channel:
         yield channel
+    await staging.close()
 
 
 @pytest.fixture

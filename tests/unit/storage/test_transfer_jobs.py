@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,29 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.staging import agents
-from passerelle.storage.transfer_jobs import AgentWork, ShellWork, SubmittedJob, TransferJobs
+from passerelle.storage.transfer_jobs import (
+    AgentWork,
+    BatchJob,
+    Leftovers,
+    ShellWork,
+    SubmittedJob,
+    TransferJobs,
+    hidden_part,
+)
 from tests.unit.storage.bash_jobs import BashJobs
 from tests.unit.storage.world import World, as_alice
 
 SECRET = "hush-7f3a"
 AGENT = """\
 import json, os, sys
-from passerelle.storage.staging.agents.job import parameters, say
+from passerelle.storage.staging.agents.job import nothing_is_left, parameters, say
 path = sys.argv[1]
 mode = oct(os.stat(path).st_mode & 0o7777) if os.path.exists(path) else ""
 found = parameters()
+stays = os.path.exists(path)
+nothing_is_left()
 say(json.dumps({
-    "parameters": len(found["secret"]), "mode": mode, "there": os.path.exists(path),
+    "parameters": len(found["secret"]), "mode": mode, "stays": stays, "there": os.path.exists(path),
     "argv": len(sys.argv), "secret in environment": found["secret"] in str(os.environ),
 }))
 """
@@ -42,6 +51,9 @@ class NoPrivateFiles:
     """Transfer jobs of commands need none."""
 
     async def put(self, directory: str, name: str, content: object) -> str:
+        raise AssertionError("a private file was asked for")
+
+    async def record(self, path: str, job_id: str) -> None:
         raise AssertionError("a private file was asked for")
 
     async def discard(self, path: str) -> None:
@@ -133,7 +145,9 @@ async def agent(world: World, secret: str = SECRET) -> SubmittedJob:
     )
 
 
-async def test_an_agent_finds_its_parameters_in_a_file_that_is_gone_then(world: World) -> None:
+async def test_an_agent_finds_its_parameters_in_a_file_that_it_removes_at_its_end(
+    world: World,
+) -> None:
     with as_alice():
         job = await agent(world)
     assert world.compute.statuses == [0], Path(job.error_log).read_text()
@@ -141,6 +155,7 @@ async def test_an_agent_finds_its_parameters_in_a_file_that_is_gone_then(world: 
     assert json.loads(said[said.index("{") :]) == {
         "parameters": len(SECRET),
         "mode": "0o600",
+        "stays": True,
         "there": False,
         "argv": 2,
         "secret in environment": False,
@@ -182,18 +197,61 @@ async def test_a_submission_that_fails_leaves_no_secret(
     assert not list(world.root.iterdir())
 
 
-async def test_secrets_that_no_job_came_for_are_swept_away(world: World) -> None:
-    stale, waiting, other = (
-        world.root / name
-        for name in (".passerelle-transfer-old", ".passerelle-transfer-new", "kept\udcff")
+async def test_an_agent_that_is_killed_leaves_what_there_is_to_tidy_up(world: World) -> None:
+    killed = shipping.agent() + (
+        "import os, signal\n"
+        "from passerelle.storage.staging.agents.job import parameters\n"
+        "parameters()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    for path in (stale, waiting, other):
-        path.touch()
-    for path in (stale, other):
-        os.utime(path, (1, 1))
+    left = Leftovers(hidden_part("/data/x"), {"key": "k"})
     with as_alice():
-        await agent(world)
-    assert (stale.exists(), waiting.exists(), other.exists()) == (False, True, True)
+        await world.place.jobs.submit("Transfer", AgentWork(killed, {"secret": SECRET}, left), None)
+        [found] = await world.private.unfinished(str(world.root), (), 9)
+    assert (found.job_id, found.leftovers) == ("1", left)
+    assert SECRET in Path(found.path).read_text()
+
+
+async def test_a_node_without_python_says_so_and_keeps_no_secret(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    (bare / "bash").symlink_to("/bin/bash")
+    monkeypatch.setenv("PATH", str(bare))
+    left = Leftovers(hidden_part("/data/x"))
+    with as_alice():
+        work = AgentWork("", {"secret": SECRET}, left)
+        job = await world.place.jobs.submit("IngressFileTransfer", work, None)
+        [found] = await world.private.unfinished(str(world.root), (), 9)
+    assert world.compute.statuses == [1]
+    assert "this node has no Python 3" in Path(job.error_log).read_text()
+    assert (found.job_id, found.leftovers) == ("1", left)
+    assert SECRET not in Path(found.path).read_text()
+
+
+async def test_a_job_whose_caller_has_gone_before_its_answer_is_ended(world: World) -> None:
+    class Late(BashJobs):
+        """Answers when it is told to."""
+
+        queued, answer = asyncio.Event(), asyncio.Event()
+
+        async def submit(self, system: str, job: BatchJob) -> str:
+            self.queued.set()
+            await self.answer.wait()
+            return "77"
+
+    late = Late()
+    jobs = TransferJobs(world.system, late, world.private)
+    with as_alice():
+        request = asyncio.create_task(jobs.submit("Transfer", AgentWork("", {}), None))
+        await late.queued.wait()
+        request.cancel()
+        late.answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    assert late.cancelled == ["77"]
+    assert not list(world.root.iterdir())
 
 
 async def test_a_working_directory_that_cannot_be_used_is_no_missing_file(world: World) -> None:

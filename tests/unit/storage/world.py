@@ -30,9 +30,12 @@ from passerelle.storage.places import Place
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.staged_transfers import StagedTransfers
+from passerelle.storage.staging import Staging
 from passerelle.storage.store_transfers import ByStore
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.tarballs import Tarballs
+from passerelle.storage.tidying import Tidying
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Road
@@ -60,6 +63,12 @@ class World:
     root: Path
     place: Place
     compute: BashJobs
+    private: PrivateFiles
+
+    def staging(self, methods: Mapping[str, Staging]) -> StagedTransfers:
+        """The system's staging methods, and what is done after them; whoever asks for it closes it."""
+        tidying = Tidying(self.system, self.files, self.private, self.compute, methods)
+        return StagedTransfers(methods, tidying)
 
 
 @asynccontextmanager
@@ -82,7 +91,9 @@ async def remote(
         async with SshPool({name: system}, keys).sweeping() as pool:
             compute = BashJobs()
             place = place_on(pool, system, settings, compute)
-            yield World(server, system, place.files, pool, root, place, compute)
+            private = PrivateFiles(Sessions(pool, system, settings))
+            yield World(server, system, place.files, pool, root, place, compute, private)
+            await place.staging.close()
 
 
 def place_on(
@@ -90,7 +101,7 @@ def place_on(
 ) -> Place:
     """What the storage service makes of a system that has no staging methods."""
     sessions = Sessions(pool, system, settings)
-    files = SystemFiles(sessions)
+    files, private = SystemFiles(sessions), PrivateFiles(sessions)
     return Place(
         system=system,
         files=files,
@@ -100,8 +111,8 @@ def place_on(
         archives=Archives(sessions),
         tarballs=Tarballs(sessions, system.ssh.timeout.command),
         trees=Trees(sessions, system.name),
-        jobs=TransferJobs(system, compute, PrivateFiles(sessions)),
-        staging={},
+        jobs=TransferJobs(system, compute, private),
+        staging=StagedTransfers({}, Tidying(system, files, private, compute, {})),
     )
 
 

@@ -1,10 +1,11 @@
 """The compute service as storage uses it: submits, follows and cancels jobs in the caller's name."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from passerelle.runtime import caller
@@ -15,6 +16,8 @@ from passerelle.storage.transfer_jobs import BatchJob
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 
+_LATELY = 3600  # seconds since a job ended
+_LARGEST = 64 << 20  # bytes of an answer: a user may have tens of thousands of jobs
 _ALIVE = (pb.Job.STATE_UNSPECIFIED, pb.Job.PENDING, pb.Job.RUNNING, pb.Job.SUSPENDED)
 
 
@@ -49,8 +52,16 @@ class ComputeJobs:
         """Whether a job ended well; None while it has not ended. Raises as `submit`."""
         request = pb.GetJobRequest(system=system, job_id=job_id)
         reply = await self._asked(lambda stub: stub.GetJob, request)
-        state = reply.jobs[-1].state
-        return None if state in _ALIVE else bool(state == pb.Job.SUCCEEDED)
+        return _end(reply.jobs[-1])
+
+    async def ends(self, system: str) -> Mapping[str, bool | None]:
+        """Of the caller's jobs that have not ended (None) or did so in the last hour: whether they ended well.
+
+        Raises as `submit`.
+        """
+        request = pb.ListJobsRequest(system=system, window=Duration(seconds=_LATELY))
+        reply = await self._asked(lambda stub: stub.ListJobs, request)
+        return {job.job_id: _end(job) for job in reply.jobs}
 
     async def cancel(self, system: str, job_id: str) -> None:
         """End a job; raises as `submit`."""
@@ -70,6 +81,10 @@ class ComputeJobs:
             return await method(self._stub)(request, metadata=metadata, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, "compute") from None
+
+
+def _end(job: pb.Job) -> bool | None:
+    return None if job.state in _ALIVE else bool(job.state == pb.Job.SUCCEEDED)
 
 
 def _description(job: BatchJob) -> pb.JobDescription:
@@ -92,5 +107,6 @@ async def compute_jobs(site: SiteBase) -> AsyncIterator[ComputeJobs]:
         return
     address = site.services.address("compute")
     # No retry policy: a job must not be submitted twice.
-    async with grpc.aio.insecure_channel(address, options=RECONNECT) as channel:
+    options = (*RECONNECT, ("grpc.max_receive_message_length", _LARGEST))
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         yield ComputeJobs(channel, timeout)

@@ -285,9 +285,9 @@ class Files(Protocol):
         """A file to be read as a stream of any size, in constant memory."""
         ...
 
-    async def demand_writable(self, path: str) -> None:
-        """Raise FileError unless `path` can be written to: a regular file that may be replaced, or one that can be
-        made."""
+    async def demand_writable(self, path: str) -> str:
+        """Where writing to `path` would write: its path without links. Raises FileError unless that is a regular file
+        that may be replaced, or one that can be made."""
         ...
 
     async def write(

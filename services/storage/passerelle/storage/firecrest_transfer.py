@@ -54,8 +54,6 @@ from passerelle.storage.staging import (
     Outbound,
     PartUrls,
     Staged,
-    Staging,
-    method_of,
 )
 from passerelle.storage.tarballs import Tarball
 from passerelle.storage.transfer_jobs import ShellWork, SubmittedJob
@@ -129,7 +127,8 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
             code=getattr(asked, "wormhole_code", None),
         )
         with told_by("stat", path):
-            staged = await _method(place, asked.transfer_method, request).upload(inbound)
+            method = _method(place, asked.transfer_method, request)
+            staged = await place.staging.upload(method, inbound)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
@@ -137,7 +136,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         place, path, body = self._read(DownloadBody, with_directives(request))
         with told_by("stat", path):
             method = _method(place, body.transfer_directives.transfer_method, request)
-            staged = await method.download(Outbound(path, body.account))
+            staged = await place.staging.download(method, Outbound(path, body.account))
         return await _staged(context, staged, request)
 
     def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
@@ -147,17 +146,18 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         return place, path, read_body(model, request.body)
 
 
-def _method(place: Place, asked: str, request: BodyRequest) -> Staging:
-    """The staging method: that which was asked for, or another that the client understands as well."""
-    if not place.staging:
+def _method(place: Place, asked: str, request: BodyRequest) -> str:
+    """The name of the staging method: that which was asked for, or another that the client understands as well."""
+    there = place.staging.methods
+    if not there:
         limit = place.system.data_operation.max_ops_file_size
         raise InvalidArgument(
             "Requested transfer method is not available. Available on this system: none. "
             f"Files of up to {limit} bytes go by ops/upload and ops/download, of any size by "
             f"/v1/systems/{place.system.name}/files:content."
         )
-    streams = asked == "s3" and "s3" not in place.staging and "streamer" in place.staging
-    return method_of(place.staging, "streamer" if streams and takes_any(request) else asked)
+    streams = asked == "s3" and "s3" not in there and "streamer" in there
+    return "streamer" if streams and takes_any(request) else asked
 
 
 async def _target(place: Place, source: str, body: TargetJobBody, *, follow: bool = False) -> str:

@@ -26,9 +26,11 @@ from passerelle.storage.places import Place
 from passerelle.storage.private_files import PrivateFiles
 from passerelle.storage.server import StorageService
 from passerelle.storage.sessions import Sessions
+from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.store_transfers import ByStore
 from passerelle.storage.system_files import SystemFiles
 from passerelle.storage.tarballs import Tarballs
+from passerelle.storage.tidying import Tidying
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.transfer_server import TransferService
 from passerelle.storage.transfers import Road
@@ -62,6 +64,8 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             for system in site.systems
         }
 
+        for place in places.values():
+            stack.push_async_callback(place.staging.close)
         roads: Mapping[str, Road] = {"direct": Direct(), "staged": ByStore(compute)}
 
         def register(server: grpc.aio.Server) -> None:
@@ -80,7 +84,8 @@ def _place(
 ) -> Place:
     """A system with all that is done on it; ConfigError for a staging method that cannot be made."""
     files = SystemFiles(sessions)
-    jobs = TransferJobs(system, compute, PrivateFiles(sessions))
+    private = PrivateFiles(sessions)
+    jobs = TransferJobs(system, compute, private)
     methods = {
         chosen.type: make(
             f"systems ({system.name}): data_operation.staging ({chosen.type})",
@@ -101,5 +106,5 @@ def _place(
         tarballs=Tarballs(sessions, system.ssh.timeout.command),
         trees=Trees(sessions, system.name),
         jobs=jobs,
-        staging=methods,
+        staging=StagedTransfers(methods, Tidying(system, files, private, compute, methods)),
     )

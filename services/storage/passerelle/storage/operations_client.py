@@ -12,7 +12,7 @@ import orjson
 
 Ask = Callable[..., Awaitable[bytes]]
 _NO_ATTRIBUTES = asyncssh.SFTPAttrs()
-_LOOK = [(name, name) for name in ("size", "mtime_ns", "inode", "device")]
+_LOOK = [(name, name) for name in ("size", "mtime_ns", "inode", "device", "mode")]
 
 
 class OperationsClient:
@@ -43,12 +43,12 @@ class OperationsClient:
         await self._ask("drop_part", part=_name(path))
 
     async def scandir(self, directory: bytes) -> AsyncIterator[asyncssh.SFTPName]:
-        """What is in a directory: names, and when each was changed."""
-        columns = [("name", "name"), ("mtime_ns", "mtime_ns")]
+        """What is in a directory: names, and the mode of each, which says its kind, too."""
+        columns = [("name", "name"), ("mode", "mode")]
         options = {"hidden": True, "recursive": False, "dereference": False, "limit": 1 << 26}
         found = await self._ask("list", path=_name(directory), columns=columns, **options)
         for entry in orjson.loads(found):
-            attributes = asyncssh.SFTPAttrs(mtime=entry["mtime_ns"] // 10**9)
+            attributes = asyncssh.SFTPAttrs(permissions=entry["mode"])
             yield asyncssh.SFTPName(entry["name"].encode(), attrs=attributes)
 
     async def statvfs(self, path: bytes) -> asyncssh.SFTPVFSAttrs:
@@ -91,11 +91,13 @@ class _File:
         await self._ask("cut_part", part=self._path, size=size)
 
     async def stat(self) -> asyncssh.SFTPAttrs:
-        """Size and last change; nothing of a file that has been replaced since it was opened."""
+        """Size, last change and mode; nothing of a file that has been replaced since it was opened."""
         found = await self._look()
         if self._identity not in (None, (found["inode"], found["device"])):
             return asyncssh.SFTPAttrs()
-        return asyncssh.SFTPAttrs(size=found["size"], mtime=found["mtime_ns"] // 10**9)
+        return asyncssh.SFTPAttrs(
+            size=found["size"], mtime=found["mtime_ns"] // 10**9, permissions=found["mode"]
+        )
 
     async def close(self) -> None:
         """Nothing is held open."""

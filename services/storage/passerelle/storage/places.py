@@ -11,7 +11,7 @@ from passerelle.storage.archives import Archives
 from passerelle.storage.attributes import Attributes
 from passerelle.storage.checksums import Checksums
 from passerelle.storage.files import FileError, Files, Outside
-from passerelle.storage.staging import Staging
+from passerelle.storage.staged_transfers import StagedTransfers
 from passerelle.storage.tarballs import Tarballs
 from passerelle.storage.transfer_jobs import TransferJobs
 from passerelle.storage.trees import Trees
@@ -20,7 +20,7 @@ from passerelle.storage.uploads import Uploads
 
 @dataclass(frozen=True)
 class Place:
-    """A system, and what can be done there; `staging` are its staging methods by name, the preferred one first."""
+    """A system, and what can be done there."""
 
     system: System
     files: Files
@@ -31,7 +31,7 @@ class Place:
     tarballs: Tarballs
     trees: Trees
     jobs: TransferJobs
-    staging: Mapping[str, Staging]
+    staging: StagedTransfers
 
 
 Places = Mapping[str, Place]

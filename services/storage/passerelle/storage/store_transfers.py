@@ -124,6 +124,8 @@ class _Relay:
         with on(order.target):
             part = await order.target.uploads.part(order.target_path, self._copy.upload)
             self._submitted += (await target.fetch(stored, part, order.target_account),)
+        for place in (order.source, order.target):
+            place.staging.look_after()
 
     async def finish(self) -> str:
         """Wait for the jobs, compare both ends, and put it in its place; the checksum."""
@@ -177,7 +179,8 @@ class _Relay:
 
 def _depots(order: Order) -> tuple[Depot, Depot]:
     """How both systems stage, with one store."""
-    for source, target in product(order.source.staging.values(), order.target.staging.values()):
+    methods = (place.staging.methods.values() for place in (order.source, order.target))
+    for source, target in product(*methods):
         if isinstance(source, Depot) and isinstance(target, Depot) and source.store == target.store:
             return source, target
     names = (order.source.system.name, order.target.system.name)

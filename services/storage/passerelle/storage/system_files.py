@@ -128,9 +128,9 @@ class SystemFiles:
         there = (now.inode, now.device) == (info.inode, info.device)
         return there and (await file.attributes()).uid in (None, info.uid)
 
-    async def demand_writable(self, path: str) -> None:
+    async def demand_writable(self, path: str) -> str:
         """See `Files.demand_writable`."""
-        await self._writing.target(path)
+        return (await self._writing.target(path)).real
 
     async def write(
         self, path: str, chunks: AsyncIterator[bytes], terms: Terms = REPLACING

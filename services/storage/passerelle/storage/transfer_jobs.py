@@ -3,6 +3,7 @@
 import asyncio
 import posixpath
 import re
+import secrets
 import shlex
 import uuid
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from passerelle.runtime.config import System
 from passerelle.runtime.errors import ApiError, FailedPrecondition, Field, InvalidArgument
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}", re.ASCII)
+_PART = re.compile(r"\.[0-9a-f]{32}\.passerelle-part")
 _NO_WORK_DIR = "System {} has no filesystem marked `default_work_dir`, where transfer jobs work."
 
 
@@ -30,6 +32,19 @@ class SubmittedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What a transfer leaves if its job is ended before it can tidy up.
+
+    `part` is the hidden file or directory in which content arrives on the system, made by `hidden_part`; empty for a
+    transfer that brings none. `elsewhere` is what the staging method needs to find the rest, for instance the key of
+    an object: no secrets, and nothing that may be trusted when it is read again.
+    """
+
+    part: str = ""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ShellWork:
     """Work done by commands of the system: `script` is bash, whose only inputs are words made by `word`."""
 
@@ -41,11 +56,13 @@ class AgentWork:
     """Work done by a Python program that is sent along: `source` is made by `shipping.program`.
 
     `parameters` are JSON that nobody else may see. They reach the program in a file that only the user can read, whose
-    path is the program's only argument and which the program removes before it does anything else.
+    path is the program's only argument. The program removes it when nothing is left of the transfer but its result:
+    until then the file tells what there is to tidy up, see `private_files`.
     """
 
     source: str
     parameters: Mapping[str, Any] = field(repr=False)
+    leftovers: Leftovers = Leftovers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +87,21 @@ class Submitter(Protocol):
         """The account that the scheduler charges the caller's jobs to; None where it has none. Raises as `submit`."""
         ...
 
+    async def cancel(self, system: str, job_id: str) -> None:
+        """End a job. Raises as `submit`."""
+        ...
+
 
 class Private(Protocol):
     """Files that only the current caller can read."""
 
-    async def put(self, directory: str, name: str, content: Mapping[str, Any]) -> str:
-        """Write a new file of JSON; returns its absolute path. Raises FailedPrecondition when the directory
+    async def put(self, directory: str, transfer: str, work: AgentWork) -> str:
+        """Write the file of a new transfer; returns its absolute path. Raises FailedPrecondition when the directory
         cannot be used, ConnectionFailed or DeadlineExceeded."""
+        ...
+
+    async def record(self, path: str, job_id: str) -> None:
+        """Note the transfer's job in its file, if that is still there. Raises ApiError."""
         ...
 
     async def discard(self, path: str) -> None:
@@ -99,29 +124,41 @@ class TransferJobs:
 
         Raises InvalidArgument for a missing or malformed account, FailedPrecondition when the working directory cannot
         be used, and what the compute service answers. It is submitted at most once, and leaves no file behind when it
-        raises.
+        raises; nor does an agent's job stay in the queue when its caller has gone before it could be told of it.
         """
         directives = await self._directives(account or None)
         head = "".join(("#!/bin/bash\n", directives, _GREETING % _spaced(name)))
-        directory, number = _work_dir(self._system), str(uuid.uuid4())
+        directory, number = work_dir(self._system), str(uuid.uuid4())
         if isinstance(work, ShellWork):
-            return await self._submit(name, head + work.script, directory, number)
-        path = await self._private.put(directory, number, work.parameters)
+            return await self._submit(self._job(name, head + work.script, directory, number))
+        path = await self._private.put(directory, number, work)
+        script = head + _agent(work.source, path, f"END-{number}")
+        job = self._job(name, script, directory, number)
+        submitting = asyncio.create_task(self._submit(job))
         try:
-            script = head + _agent(work.source, path, f"END-{number}")
-            return await self._submit(name, script, directory, number)
+            submitted = await asyncio.shield(submitting)
+            await self._record(path, submitted.job_id)
         except BaseException:
-            await asyncio.shield(asyncio.create_task(self._discard(path)))
+            await asyncio.shield(asyncio.create_task(self._withdraw(submitting, path)))
             raise
+        return submitted
 
-    async def _submit(self, name: str, script: str, directory: str, number: str) -> SubmittedJob:
+    def _job(self, name: str, script: str, directory: str, number: str) -> BatchJob:
         # Clients of FirecREST v2 know the logs by these names.
         output = posixpath.join(directory, f".f7t_file_handling_job_{number}.log")
         error = posixpath.join(directory, f".f7t_file_handling_job_error_{number}.log")
-        job = BatchJob(name, script, directory, output, error)
+        return BatchJob(name, script, directory, output, error)
+
+    async def _submit(self, job: BatchJob) -> SubmittedJob:
         job_id = await self._compute.submit(self._system.name, job)
         audit.note(job_id=job_id)
-        return SubmittedJob(job_id, self._system.name, directory, output, error)
+        return SubmittedJob(
+            job_id,
+            self._system.name,
+            job.working_directory,
+            job.standard_output,
+            job.standard_error,
+        )
 
     async def _directives(self, account: str | None) -> str:
         """The site's lines for the scheduler, with the account in them: the caller's default one if none is given."""
@@ -131,9 +168,27 @@ class TransferJobs:
             _check_account(account)
         return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
 
-    async def _discard(self, path: str) -> None:
-        with suppress(ApiError):  # what stays is swept later
+    async def _record(self, path: str, job_id: str) -> None:
+        with suppress(ApiError):  # the job is queued, and its caller has to hear of it
+            await self._private.record(path, job_id)
+
+    async def _withdraw(self, submitting: "asyncio.Task[SubmittedJob]", path: str) -> None:
+        """Leave nothing of a job that nobody hears of."""
+        with suppress(ApiError):  # it was not submitted, or ends by itself: its parameters are gone
+            submitted = await submitting
+            await self._compute.cancel(self._system.name, submitted.job_id)
+        with suppress(ApiError):  # what stays is tidied up later
             await self._private.discard(path)
+
+
+def hidden_part(target: str) -> str:
+    """A new name for what arrives and becomes `target` (absolute, without a link at its end): hidden, and beside it."""
+    return posixpath.join(posixpath.dirname(target), f".{secrets.token_hex(16)}.passerelle-part")
+
+
+def is_hidden_part(path: str) -> bool:
+    """Whether `hidden_part` can have made that path: whatever it is, nobody keeps anything there."""
+    return path.startswith("/") and _PART.fullmatch(posixpath.basename(path)) is not None
 
 
 def word(text: str) -> str:
@@ -150,17 +205,24 @@ def _spaced(name: str) -> str:
     return re.sub(r"\B(?=[A-Z])", " ", name)
 
 
+# Only what bash has built in: where there is no Python, there may be nothing else either. The first two lines of the
+# file stay, so that the transfer is tidied up after; the secrets behind them do not.
 _AGENT = """\
-python=$(command -v python3 || echo /usr/libexec/platform-python)
-exec "$python" -I -S -B - %s <<'%s'
-%s
-%s
+file={path}
+if ! python=$(command -v python3 || command -v /usr/libexec/platform-python); then
+    echo "Transfer failed: this node has no Python 3: neither python3 in PATH nor /usr/libexec/platform-python" >&2
+    mapfile -n 2 left <"$file" && printf %s "${{left[@]}}" >"$file"
+    exit 1
+fi
+exec "$python" -I -S -B - "$file" <<'{end}'
+{source}
+{end}
 """
 
 
 def _agent(source: str, path: str, end: str) -> str:
     """The script that runs a Python program; `end` is a line that the program does not have."""
-    return _AGENT % (word(path), end, source, end)
+    return _AGENT.format(path=word(path), source=source, end=end)
 
 
 def _check_account(account: str | None) -> None:
@@ -171,7 +233,7 @@ def _check_account(account: str | None) -> None:
         raise InvalidArgument(f"account {wrong}", (Field("body", "account", wrong),))
 
 
-def _work_dir(system: System) -> str:
+def work_dir(system: System) -> str:
     """Where the jobs of the current caller work; FailedPrecondition when the site does not say."""
     pattern = system.data_operation.work_dir
     root = next((found.path for found in system.filesystems if found.default_work_dir), None)

@@ -14,7 +14,6 @@ from passerelle.storage.staging import (
     Outbound,
     PartUrls,
     Staged,
-    method_of,
 )
 from passerelle.storage.transfer_jobs import SubmittedJob
 from passerelle.storage.transfers import CopyProgress, Order, Road
@@ -62,7 +61,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
             account=request.account or None,
             code=request.wormhole_code or None,
         )
-        return _staged_message(await method_of(place.staging, request.method).upload(inbound))
+        return _staged_message(await place.staging.upload(request.method, inbound))
 
     async def StageDownload(
         self, request: pb.StageDownloadRequest, context: Any
@@ -70,7 +69,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         """Let a file leave."""
         place = place_of(self._places, request.system)
         outbound = Outbound(checked_path(place.system, request.path), request.account or None)
-        return _staged_message(await method_of(place.staging, request.method).download(outbound))
+        return _staged_message(await place.staging.download(request.method, outbound))
 
 
 def _progress_message(progress: CopyProgress) -> pb.TransferProgress:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from passerelle.storage.remote.boundary import Boundary
 
+# What link(2) says where a filesystem has no hard links.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY  # it need not be readable
 
 
@@ -67,6 +69,13 @@ class Target:
             raise Failure("open", self.path, wrong)
         return there
 
+    def demand_absent(self) -> None:
+        """Raise Failure unless there is nothing yet, not even a link, and a file can be made."""
+        self.demand_inside()
+        if self.there() is not None:
+            raise Failure("open", self.path, errno.EEXIST)
+        self.demand()
+
     def demand_inside(self) -> None:
         """Raise Outside when the directory is out of the filesystems."""
         self._boundary.demand_open(self.directory, self.path, self.name)
@@ -81,6 +90,17 @@ class Target:
     def take(self, name: bytes) -> None:
         """Put the file `name` of the directory in the target's place; raises OSError."""
         os.rename(name, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+
+    def become(self, name: bytes) -> None:
+        """Give what is `name` in the directory the target's own; FileExistsError when something has that."""
+        try:
+            os.link(name, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if self.there() is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path) from None
+            self.take(name)
 
     def _demand_file(self, there: "os.stat_result | None") -> None:
         if there is None or stat.S_ISREG(there.st_mode):

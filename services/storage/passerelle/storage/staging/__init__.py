@@ -6,7 +6,7 @@ of a system. A method submits a transfer job on the system, and tells the caller
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.storage.transfer_jobs import SubmittedJob
@@ -87,6 +87,19 @@ class Staging(Protocol):
 
     async def download(self, outbound: Outbound) -> Staged:
         """Let a file leave. Raises as `upload` does, and FileError for a file that cannot be read."""
+        ...
+
+
+@runtime_checkable
+class LeavesElsewhere(Protocol):
+    """A staging method whose transfers leave something that is not on the system, if their job cannot tidy up."""
+
+    async def remove(self, elsewhere: Mapping[str, str]) -> None:
+        """Remove what a transfer of the current caller left, if it was one of this method.
+
+        `elsewhere` is what the method's `Leftovers` said when the job was submitted, but read from a file that its
+        user can write: it must lead to nothing that is not this user's. Raises BackendUnavailable to be asked again.
+        """
         ...
 
 

@@ -8,12 +8,14 @@ For copies between two systems that stage with the same store, `send` on one sys
 """
 
 import asyncio
+import logging
 import posixpath
 import re
 import secrets
 import ssl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,14 +25,14 @@ from pydantic import AfterValidator, Field, field_validator
 
 from passerelle.runtime import caller
 from passerelle.runtime.config import Secret, Section, System, is_plain_http
+from passerelle.runtime.errors import BackendError, BackendUnavailable, InvalidArgument, Overloaded
 from passerelle.runtime.errors import Field as WrongField
-from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
 from passerelle.runtime.trials import Trial
 from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import DownloadUrl, Inbound, Outbound, PartUrls, Staged
-from passerelle.storage.staging.s3_store import ObjectStore
+from passerelle.storage.staging.s3_store import Life, ObjectStore
 from passerelle.storage.staging.s3_urls import (
     LONGEST_LIFE,
     Endpoint,
@@ -39,7 +41,15 @@ from passerelle.storage.staging.s3_urls import (
     bucket_name,
     checked_url,
 )
-from passerelle.storage.transfer_jobs import AgentWork, SubmittedJob, TransferJobs
+from passerelle.storage.transfer_jobs import (
+    AgentWork,
+    Leftovers,
+    SubmittedJob,
+    TransferJobs,
+    hidden_part,
+)
+
+log = logging.getLogger(__name__)
 
 _INGRESS = agent("s3_http", "s3_crew", "s3_ingress")
 _EGRESS = agent("s3_http", "s3_crew", "s3_egress")
@@ -49,6 +59,12 @@ _MOST_PARTS = 10_000
 _SMALLEST_PART = 5 * _MIB
 _LARGEST_PART = 5 << 30
 _LARGEST_OBJECT = _MOST_PARTS * _LARGEST_PART
+_DAY = 86400
+# Seconds that a job may still remove things when its other URLs have expired.
+_TIDYING = 3600
+# What `_begin` makes, and ids of uploads as stores make them.
+_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+_UPLOAD = re.compile(r"[!-~]{1,1024}")
 
 Url = Annotated[str, AfterValidator(checked_url)]
 
@@ -72,7 +88,9 @@ class S3Options(Section):
         description="The name of a user's bucket; what S3 does not allow in it is replaced.",
     )
     lifecycle_days: int = Field(
-        default=10, ge=1, description="Objects and unfinished uploads go away after this, days."
+        default=10,
+        ge=1,
+        description="Objects go away after this, days; unfinished uploads do so when their URLs have expired.",
     )
     ttl: int = Field(
         default=86400, ge=1, le=LONGEST_LIFE, description="How long presigned URLs work, s."
@@ -173,14 +191,14 @@ class S3:
         """As Staging.upload; `size` is required."""
         if inbound.size is None:
             raise _wrong_size("is required for transfers with s3")
-        await self._files.demand_writable(inbound.path)  # before anything is made
+        target = await self._files.demand_writable(inbound.path)  # before anything is made
         stored = await self._begin(inbound.path, inbound.size)
         try:
             urls = await self._store.in_thread(self._part_urls, self._public, stored)
             complete = self._public.presigned(
                 "POST", stored.name, self._options.ttl, uploadId=stored.upload
             )
-            job = await self.fetch(stored, inbound.path, inbound.account)
+            job = await self._fetch(stored, inbound.path, target, inbound.account)
         except BaseException:
             await self.discard(stored)
             raise
@@ -197,7 +215,7 @@ class S3:
         stored = await self._begin(outbound.path, await self._readable_size(outbound.path))
         try:
             parameters = await self._store.in_thread(self._egress, stored, outbound.path)
-            work = AgentWork(_EGRESS, parameters)
+            work = AgentWork(_EGRESS, parameters, Leftovers(elsewhere=_elsewhere(stored)))
             job = await self._jobs.submit("OutgressFileTransfer", work, outbound.account)
         except BaseException:
             await self.discard(stored)
@@ -205,20 +223,43 @@ class S3:
         return job, stored
 
     async def fetch(self, stored: S3Object, path: str, account: str | None) -> SubmittedJob:
-        """Submit a job that waits for the object, makes it the file `path`, and removes it, whatever becomes of it."""
-        work = AgentWork(_INGRESS, self._ingress(stored, path))
-        return await self._jobs.submit("IngressFileTransfer", work, account)
+        """Submit a job that waits for the object, makes it the file `path`, which is no link, and removes it,
+        whatever becomes of it."""
+        return await self._fetch(stored, path, path, account)
 
     async def discard(self, stored: S3Object) -> None:
         """Leave nothing of an object, complete or not; also when the caller is being cancelled."""
         removing = asyncio.create_task(self._store.discard(stored.name, stored.upload))
-        await asyncio.shield(removing)
+        with suppress(BackendUnavailable, BackendError, Overloaded):  # its lifecycle does the rest
+            await asyncio.shield(removing)
+
+    async def remove(self, elsewhere: Mapping[str, str]) -> None:
+        """As `LeavesElsewhere.remove`: an object of our naming, in the caller's own bucket."""
+        key, upload = elsewhere.get("key", ""), elsewhere.get("upload", "")
+        if not _KEY.fullmatch(key) or not _UPLOAD.fullmatch(upload):
+            return
+        try:
+            await self._store.discard(ObjectName(self._bucket(), key), upload)
+        except BackendError as error:  # it would refuse again; its lifecycle does the rest
+            log.warning("a transfer's object or upload cannot be removed: %s", error)
+
+    async def _fetch(
+        self, stored: S3Object, path: str, target: str, account: str | None
+    ) -> SubmittedJob:
+        """As `fetch`, for a path that leads to `target`."""
+        part = hidden_part(target)
+        parameters = self._ingress(stored, path) | {"part": posixpath.basename(part)}
+        work = AgentWork(_INGRESS, parameters, Leftovers(part, _elsewhere(stored)))
+        return await self._jobs.submit("IngressFileTransfer", work, account)
+
+    def _bucket(self) -> str:
+        """The name of the current caller's bucket."""
+        return bucket_name(self._options.bucket, caller.current().username)
 
     async def _begin(self, path: str, size: int) -> S3Object:
         if not 0 <= size <= _LARGEST_OBJECT:
             raise _wrong_size(f"must be between 0 and {_LARGEST_OBJECT} bytes")
-        bucket = bucket_name(self._options.bucket, caller.current().username)
-        name = ObjectName(bucket, f"{uuid.uuid4()}/{_plain(path)}")
+        name = ObjectName(self._bucket(), f"{uuid.uuid4()}/{_plain(path)}")
         mark = secrets.token_hex(16)
         upload = await self._store.begin(name, mark)
         return S3Object(name, mark, upload, size, self._part_size(size))
@@ -262,15 +303,15 @@ class S3:
     def _both(self, stored: S3Object, path: str) -> dict[str, Any]:
         name, upload, options = stored.name, stored.upload, self._options
         sign = self._private.presigned
+        longer = min(options.ttl + _TIDYING, LONGEST_LIFE)
         return {
             "path": path,
             "roots": self._system.roots,
             "mark": stored.mark,
             "head": sign("HEAD", name, options.ttl),
             "uploaded": sign("GET", name, options.ttl, uploadId=upload),
-            # A job that comes too late for anything else still tidies up.
-            "abort": sign("DELETE", name, LONGEST_LIFE, uploadId=upload),
-            "delete": sign("DELETE", name, LONGEST_LIFE),
+            "abort": sign("DELETE", name, longer, uploadId=upload),
+            "delete": sign("DELETE", name, longer),
             "part_size": stored.part_size,
             "parallel": options.parallel,
             "retries": options.retries,
@@ -289,7 +330,14 @@ def _ca(options: S3Options) -> str | None:
 
 
 def _store(options: S3Options, endpoint: Endpoint, keys: Keys) -> ObjectStore:
-    return ObjectStore(endpoint, keys, options.lifecycle_days, _ca(options))
+    days = options.lifecycle_days
+    life = Life(objects=days, uploads=min(days, -(-options.ttl // _DAY)))
+    return ObjectStore(endpoint, keys, life, _ca(options))
+
+
+def _elsewhere(stored: S3Object) -> dict[str, str]:
+    """What `S3.remove` needs to find it again."""
+    return {"key": stored.name.key, "upload": stored.upload}
 
 
 def _plain(path: str) -> str:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
@@ -34,6 +35,7 @@ T = TypeVar("T")
 MARK = "x-amz-meta-passerelle-transfer"
 """The header of an object that says which transfer it belongs to."""
 
+_RULE = "passerelle"  # the id of our lifecycle rule
 _THREADS = 8
 _WAITING = 256
 _TIMEOUT = urllib3.Timeout(connect=3, read=15)
@@ -47,10 +49,18 @@ _OURS_ALREADY = (
 _PASSING = ("InternalError", "ServiceUnavailable", "SlowDown")
 
 
-class ObjectStore:
-    """One object store; everything in its buckets goes away after `days`."""
+@dataclass(frozen=True, slots=True)
+class Life:
+    """After how many days a bucket's objects, and its unfinished uploads, go away."""
 
-    def __init__(self, endpoint: Endpoint, keys: Keys, days: int, ca: str | None) -> None:
+    objects: int
+    uploads: int
+
+
+class ObjectStore:
+    """One object store; everything in its buckets goes away after its `life`."""
+
+    def __init__(self, endpoint: Endpoint, keys: Keys, life: Life, ca: str | None) -> None:
         context = ssl.create_default_context(cadata=ca)
         self._http = urllib3.PoolManager(
             timeout=_TIMEOUT, retries=_RETRIES, maxsize=_THREADS, ssl_context=context
@@ -64,7 +74,7 @@ class ObjectStore:
             http_client=self._http,
         )
         self._endpoint = endpoint
-        self._days = days
+        self._life = life
         self._ready: set[str] = set()
         self._threads = ThreadPoolExecutor(_THREADS, "s3")
         self._room = _THREADS + _WAITING
@@ -96,14 +106,13 @@ class ObjectStore:
         return f"takes the key, and shows {len(buckets)} buckets"
 
     async def discard(self, name: ObjectName, upload: str) -> None:
-        """Remove an upload and its object, as far as the store can be reached: its lifecycle does the rest."""
-        with suppress(BackendUnavailable, BackendError, Overloaded):
-            await self.in_thread(self._discard, name, upload)
+        """Remove an upload and its object, if they are there; raises as `begin`, and Overloaded."""
+        await self.in_thread(self._discard, name, upload)
 
     def _discard(self, name: ObjectName, upload: str) -> None:
-        with suppress(BackendError):  # of the upload, when it is complete
-            self._ask("DELETE", name, {"uploadId": upload})
-        self._ask("DELETE", name, {})
+        for query in ({"uploadId": upload}, {}):
+            with suppress(_Gone):
+                self._ask("DELETE", name, query)
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """What `work` returns, in one of the store's threads; raises Overloaded when too many wait for one."""
@@ -142,17 +151,21 @@ class ObjectStore:
         except S3Error as error:
             if error.code not in _OURS_ALREADY:
                 raise
-        if self._minio.get_bucket_lifecycle(bucket) is None:
+        if self._is_ours(self._minio.get_bucket_lifecycle(bucket)):
             self._minio.set_bucket_lifecycle(bucket, self._lifecycle())
         self._ready.add(bucket)
+
+    def _is_ours(self, found: LifecycleConfig | None) -> bool:
+        """Whether nobody else has given the bucket a lifecycle."""
+        return found is None or [rule.rule_id for rule in found.rules] == [_RULE]
 
     def _lifecycle(self) -> LifecycleConfig:
         rule = Rule(
             ENABLED,
             rule_filter=Filter(prefix=""),
-            rule_id="passerelle",
-            expiration=Expiration(days=self._days),
-            abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(self._days),
+            rule_id=_RULE,
+            expiration=Expiration(days=self._life.objects),
+            abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(self._life.uploads),
         )
         return LifecycleConfig([rule])
 
@@ -173,8 +186,12 @@ class ObjectStore:
         return answer.data
 
 
-class _NoBucket(BackendError):
-    """The bucket is gone."""
+class _Gone(BackendError):
+    """What was asked about is not there."""
+
+
+class _NoBucket(_Gone):
+    """Not even its bucket is."""
 
 
 @contextmanager
@@ -190,8 +207,11 @@ def _told() -> Iterator[None]:
         raise BackendUnavailable("The object store's answer is not one of S3.") from None
 
 
+_MISSING = {"NoSuchBucket": _NoBucket, "NoSuchUpload": _Gone, "NoSuchKey": _Gone}
+
+
 def _refusal(code: str, status: int) -> BackendError | BackendUnavailable:
     if code in _PASSING or status in (500, 502, 503, 504):
         return BackendUnavailable(f"The object store is not available now: {code}.")
-    kind = _NoBucket if code == "NoSuchBucket" else BackendError
+    kind = _MISSING.get(code, BackendError)
     return kind(f"The object store refused the transfer: {code}.")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import posixpath
 import secrets
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import Coordinates, Inbound, Outbound, Staged
 from passerelle.storage.staging.targets import demand_absent, demand_readable
-from passerelle.storage.transfer_jobs import AgentWork, TransferJobs
+from passerelle.storage.transfer_jobs import AgentWork, Leftovers, TransferJobs, hidden_part
 
 _SOURCE = agent(
     "arriving",
@@ -64,6 +65,7 @@ class Streamer:
             return self
 
     def __init__(self, system: System, files: Files, jobs: TransferJobs, options: Options) -> None:
+        self._roots = system.roots
         self._files = files
         self._jobs = jobs
         self._options = options
@@ -81,29 +83,41 @@ class Streamer:
             "receive",
             inbound.path,
             inbound.account,
+            Leftovers(hidden_part(inbound.path)),
             inbound_transfer_limit=limit,
         )
 
     async def download(self, outbound: Outbound) -> Staged:
         """As `Staging.download`."""
         await demand_readable(self._files, outbound.path)
-        return await self._staged("OutgressFileTransfer", "send", outbound.path, outbound.account)
+        return await self._staged(
+            "OutgressFileTransfer", "send", outbound.path, outbound.account, Leftovers()
+        )
 
     async def _staged(
-        self, name: str, operation: str, path: str, account: str | None, **more: Any
+        self,
+        name: str,
+        operation: str,
+        path: str,
+        account: str | None,
+        leftovers: Leftovers,
+        **more: Any,
     ) -> Staged:
         """Submit the job that does the operation; `operation` is the job's, not the caller's."""
         secret = secrets.token_urlsafe(32)
         parameters = {
             "operation": operation,
             "path": path,
+            "part": posixpath.basename(leftovers.part),
+            "roots": self._roots,
             "secret": secret,
             "host": self._options.host,
             "port_range": self._options.port_range,
             "wait_timeout": self._options.wait_timeout,
             **more,
         }
-        job = await self._jobs.submit(name, AgentWork(_SOURCE, parameters), account)
+        work = AgentWork(_SOURCE, parameters, leftovers)
+        job = await self._jobs.submit(name, work, account)
         return Staged(job, self._coordinates(secret, operation))
 
     def _coordinates(self, secret: str, operation: str) -> Coordinates:

@@ -1,5 +1,6 @@
 """The staging method `wormhole`: magic-wormhole, end-to-end encrypted, by a code."""
 
+import posixpath
 import re
 import secrets
 
@@ -11,7 +12,7 @@ from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import Code, Inbound, Outbound, Staged
 from passerelle.storage.staging.targets import demand_absent, demand_readable
-from passerelle.storage.transfer_jobs import AgentWork, TransferJobs
+from passerelle.storage.transfer_jobs import AgentWork, Leftovers, TransferJobs, hidden_part
 
 _SOURCE = agent(
     "arriving",
@@ -55,6 +56,7 @@ class Wormhole:
         )
 
     def __init__(self, system: System, files: Files, jobs: TransferJobs, options: Options) -> None:
+        self._roots = system.roots
         self._files = files
         self._jobs = jobs
         self._options = options
@@ -63,7 +65,7 @@ class Wormhole:
         """As `Staging.upload`; Forbidden when there is such a file already."""
         code = _checked(inbound.code)
         await demand_absent(self._files, inbound.path)
-        work = self._work("receive", inbound.path, code)
+        work = self._work("receive", inbound.path, code, Leftovers(hidden_part(inbound.path)))
         job = await self._jobs.submit("IngressFileTransfer", work, inbound.account)
         return Staged(job, Code(None))
 
@@ -71,13 +73,20 @@ class Wormhole:
         """As `Staging.download`."""
         await demand_readable(self._files, outbound.path)
         code = new_code()
-        work = self._work("send", outbound.path, code)
+        work = self._work("send", outbound.path, code, Leftovers())
         job = await self._jobs.submit("OutgressFileTransfer", work, outbound.account)
         return Staged(job, Code(code))
 
-    def _work(self, operation: str, path: str, code: str) -> AgentWork:
-        settings = self._options.model_dump()
-        return AgentWork(_SOURCE, {**settings, "operation": operation, "path": path, "code": code})
+    def _work(self, operation: str, path: str, code: str, leftovers: Leftovers) -> AgentWork:
+        parameters = {
+            **self._options.model_dump(),
+            "operation": operation,
+            "path": path,
+            "part": posixpath.basename(leftovers.part),
+            "roots": self._roots,
+            "code": code,
+        }
+        return AgentWork(_SOURCE, parameters, leftovers)
 
 
 def new_code() -> str:

@@ -3,79 +3,81 @@
 Runs on the system, on Python 3.6 and newer.
 """
 
-import errno
 import os
-import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+
+from passerelle.storage.remote.boundary import resolved
+from passerelle.storage.remote.targets import Target
+from passerelle.storage.staging.agents.job import boundary, encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
+    from typing import Any
 
-# What link(2) says where a filesystem has no hard links.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+@contextmanager
+def absent(given: "dict[str, Any]") -> "Iterator[Target]":
+    """The target that the parameters `path` and `roots` name, which is not there, not even as a link.
+
+    Raises Failure when it is, leads out of the filesystems, or cannot be made.
+    """
+    path = resolved(encoded(given["path"]), follow=False)
+    with Target(boundary(given), path, resolved=True) as target:
+        target.demand_absent()
+        yield target
 
 
 class ArrivingFile:
-    """A new file beside `target`, under a hidden name, that `appear` gives its own; it is gone when the block ends.
+    """A new file `name` beside `target`, that `appear` gives the target's name; it is gone when the block ends.
 
     Raises OSError for what the system refuses.
     """
 
-    def __init__(self, target: str) -> None:
-        # Bytes: on Python 3.6 without a locale, names would have to be ASCII.
-        self.target = target.encode("utf-8", "surrogateescape")
-        name = ".%s.passerelle-part" % uuid.uuid4().hex  # noqa: UP031  # as long as any name may be
-        self.path = os.path.join(os.path.dirname(self.target), name.encode())
-        self.file = open(self.path, "xb", buffering=0)  # noqa: SIM115  # closed when the block ends
+    def __init__(self, target: Target, name: str) -> None:
+        self._target = target
+        self._name = name.encode()
+        self._unlink()  # of a run that ended with its node
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        self._fd = os.open(self._name, flags, 0o666, dir_fd=target.directory)
 
     def __enter__(self) -> "ArrivingFile":
         return self
 
-    def __exit__(
-        self,
-        kind: "type[BaseException] | None",
-        error: "BaseException | None",
-        where: "TracebackType | None",
-    ) -> None:
-        self.file.close()
-        unlink(self.path)
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+        self._unlink()
 
     def write(self, data: bytes) -> None:
         """Append all of `data`."""
         view = memoryview(data)
         while view:
-            view = view[self.file.write(view) :]
+            view = view[os.write(self._fd, view) :]
 
     def appear(self) -> None:
-        """Put it on the disk and give it its name; FileExistsError when something has that name."""
-        os.fsync(self.file.fileno())
-        appear(self.path, self.target)
+        """Put it on the disk and give it its name; Failure when that may not be any more."""
+        os.fsync(self._fd)
+        appear(self._target, self._name)
+
+    def _unlink(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._name, dir_fd=self._target.directory)
 
 
-def appear(path: bytes, target: bytes) -> None:
-    """Give the finished file `path` the name `target`, durably; FileExistsError when something has that name."""
-    try:
-        os.link(path, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
-        os.rename(path, target)
-    sync(os.path.dirname(target))
+def appear(target: Target, name: bytes) -> None:
+    """Give the finished file `name`, in the target's directory, the target's name, durably.
+
+    What it had to be when its content was still to come is asked again: raises Failure, or FileExistsError.
+    """
+    target.demand_absent()
+    target.become(name)
+    with suppress(PermissionError):  # names can be made in a directory that cannot be read
+        sync(os.open(b".", os.O_RDONLY, dir_fd=target.directory))
 
 
-def sync(path: bytes) -> None:
-    """Put a file, or the names in a directory, on the disk."""
-    fd = os.open(path, os.O_RDONLY)
+def sync(fd: int) -> None:
+    """Put an open file, or the names in a directory, on the disk, and close it."""
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def unlink(path: bytes) -> None:
-    """Remove a file, if it is there."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)

@@ -3,12 +3,17 @@
 Runs on the system, on Python 3.6 and newer.
 """
 
-import errno
-import signal
 import threading
 
 from passerelle.storage.remote.outcome import Failure
-from passerelle.storage.staging.agents.job import fail, say
+from passerelle.storage.staging.agents.job import (
+    Stopped,
+    fail,
+    nothing_is_left,
+    refusal,
+    say,
+    stop_listening,
+)
 from passerelle.storage.staging.agents.s3_http import Store, Trouble
 
 TYPE_CHECKING = False
@@ -19,10 +24,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _LAST_SECONDS = 5  # that threads have to notice that they are stopped
-
-
-class Stopped(BaseException):
-    """The scheduler wants the job to end: cancelled, or out of time."""
 
 
 def in_parallel(store: Store, workers: int, count: int, work: "Callable[[int], T]") -> "list[T]":
@@ -71,38 +72,36 @@ class _Crew:
             self._ended.release()
 
 
-def live(path: str, store: Store, work: "Callable[[], None]", undo: "Callable[[], None]") -> None:
+def live(path: str, store: Store, work: "Callable[[], bool]", undo: "Callable[[], bool]") -> None:
     """Do `work`, and `undo` it when it fails or the scheduler ends the job; then end the job saying why.
 
-    Its `path` is what failures of the file system are told of. Says nothing about what is not foreseen but its kind:
-    the words of foreign exceptions may name a URL.
+    Both return whether nothing is left that ought not to be. `path` is what failures of the file system are told of.
+    Says nothing about what is not foreseen but its kind: the words of foreign exceptions may name a URL.
     """
+    failure = ""
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _stop)
-        work()
+        tidy = work()
     except BaseException as error:
         stop_listening()
-        fault = store.fault
-        undo()
-        fail("Transfer failed: " + _why(path, error, fault))
+        failure = "Transfer failed: " + _why(path, error, store.fault)
+        tidy = undo()
+    if tidy:
+        nothing_is_left()
+    if failure:
+        fail(failure)
 
 
-def stop_listening() -> None:
-    """From here on the job comes to its end, whatever the scheduler wants."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+def undone(store: Store, given: "dict[str, Any]") -> bool:
+    """Remove a transfer's upload and object from the store; whether they are gone."""
+    parts = tidied(store.remove(given["abort"]), "the parts of the upload")
+    return tidied(store.remove(given["delete"]), "the object") and parts
 
 
-def tidied(done: bool, what: str) -> None:
-    """Tell that something could not be removed."""
+def tidied(done: bool, what: str) -> bool:
+    """Whether something was removed; tells when not."""
     if not done:
-        say("The object store did not remove %s; its lifecycle will." % what)  # noqa: UP031
-
-
-def _stop(_number: int, _frame: "Any") -> None:
-    stop_listening()
-    raise Stopped
+        say("The object store did not remove %s now." % what)  # noqa: UP031
+    return done
 
 
 def _why(path: str, error: BaseException, fault: str) -> str:
@@ -111,10 +110,6 @@ def _why(path: str, error: BaseException, fault: str) -> str:
         return "the job was cancelled, or its time was up" + last
     if isinstance(error, Trouble):
         return str(error)
-    if isinstance(error, Failure):
-        if error.code == errno.EXDEV:
-            return "%s leads out of the filesystems of this system" % path  # noqa: UP031
-        return "%s: %s" % (path, error.words)  # noqa: UP031
-    if isinstance(error, OSError):
-        return "%s: %s" % (path, error.strerror)  # noqa: UP031
+    if isinstance(error, (Failure, OSError)):
+        return refusal(path, error)
     return "unforeseen %s" % type(error).__name__  # noqa: UP031

@@ -10,12 +10,17 @@ import base64
 import os
 import stat
 
-from passerelle.storage.staging.agents.job import boundary, encoded, parameters, say
+from passerelle.storage.staging.agents.job import (
+    boundary,
+    encoded,
+    parameters,
+    say,
+    stop_listening,
+)
 from passerelle.storage.staging.agents.s3_crew import (
     in_parallel,
     live,
-    stop_listening,
-    tidied,
+    undone,
 )
 from passerelle.storage.staging.agents.s3_http import (
     BLOCK,
@@ -48,8 +53,8 @@ class Egress:
         self._file = -1
         self._size = 0
 
-    def run(self) -> None:
-        """Send it; raises Trouble or OSError."""
+    def run(self) -> bool:
+        """Send it, which leaves nothing else; raises Trouble or OSError."""
         self._file = os.open(encoded(self._given["path"]), os.O_RDONLY | os.O_NONBLOCK)
         boundary(self._given).demand_open(self._file, encoded(self._given["path"]))
         before = os.fstat(self._file)
@@ -67,11 +72,11 @@ class Egress:
         stop_listening()  # what is complete is not given up
         self._complete(parts)
         say("Multipart file upload successfully completed")
+        return True
 
-    def undo(self) -> None:
-        """Leave nothing in the store."""
-        tidied(self._store.remove(self._given["abort"]), "the parts of the upload")
-        tidied(self._store.remove(self._given["delete"]), "the object")
+    def undo(self) -> bool:
+        """Leave nothing in the store; whether that is so."""
+        return undone(self._store, self._given)
 
     def _send(self, number: int) -> "Part":
         offset = number * self._part_size

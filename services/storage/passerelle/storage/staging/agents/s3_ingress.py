@@ -1,22 +1,29 @@
 """Fetches an object into a file of the system, when it has arrived in the object store.
 
-Runs on the system, on Python 3.6 and newer. Its parameters: `path`, and the `roots` that it must not lead out of; the
-`mark` in its metadata; `size` in bytes; `get`, `head`, `delete`, `abort`, `uploaded` (presigned URLs: of the object,
-and to DELETE its upload or GET that one's parts); `part_size` in bytes of every part but the last; `parallel` parts;
-`retries` of each; `wait` in seconds; `ca`, certificates in PEM or null; `md5_etags`, whether ETags are MD5 sums.
+Runs on the system, on Python 3.6 and newer. Its parameters: `path`, and the `roots` that it must not lead out of;
+`part`, the name beside it under which content arrives; the `mark` in the object's metadata; `size` in bytes; `get`,
+`head`, `delete`, `abort`, `uploaded` (presigned URLs: of the object, and to DELETE its upload or GET that one's parts);
+`part_size` in bytes of every part but the last; `parallel` parts; `retries` of each; `wait` in seconds; `ca`,
+certificates in PEM or null; `md5_etags`, whether ETags are MD5 sums.
 """
 
 import os
 import time
-import uuid
+from contextlib import suppress
 
 from passerelle.storage.remote.targets import Target
-from passerelle.storage.staging.agents.job import boundary, encoded, parameters, say
+from passerelle.storage.staging.agents.job import (
+    boundary,
+    encoded,
+    parameters,
+    say,
+    stop_listening,
+)
 from passerelle.storage.staging.agents.s3_crew import (
     in_parallel,
     live,
-    stop_listening,
     tidied,
+    undone,
 )
 from passerelle.storage.staging.agents.s3_http import BLOCK, Answer, Store, Trouble, composite, md5
 
@@ -37,13 +44,13 @@ class Ingress:
         self._store = store
         self._size = int(given["size"])
         self._part_size = int(given["part_size"])
-        self._temporary = (".%s.passerelle-part" % uuid.uuid4().hex).encode()  # noqa: UP031
+        self._temporary = given["part"].encode()
         self._target: Target | None = None
         self._file = -1
         self._tag = ""
 
-    def run(self) -> None:
-        """Wait for it and fetch it; raises Trouble or OSError."""
+    def run(self) -> bool:
+        """Wait for it and fetch it; whether nothing of it stays in the store. Raises Trouble, Failure or OSError."""
         self._writable().close()  # what cannot be written to need not be waited for
         say("Waiting till the file to transfer is available ...")
         found = self._awaited()
@@ -53,6 +60,7 @@ class Ingress:
         old = target.demand()
         # What replaces another file must not be readable before it has that one's mode.
         permissions = 0o666 if old is None else 0o600
+        self._discard()  # of a run that ended with its node
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         self._file = os.open(self._temporary, flags, permissions, dir_fd=target.directory)
         say("Downloading %d bytes ..." % self._size)  # noqa: UP031
@@ -65,20 +73,25 @@ class Ingress:
             os.fchmod(self._file, old.st_mode & 0o777)
         stop_listening()  # what is whole is not given up
         target.take(self._temporary)
-        tidied(self._store.remove(self._given["delete"]), "the object")
+        gone = tidied(self._store.remove(self._given["delete"]), "the object")
         say("File was successfully downloaded (size: %.3fMB)" % (self._size / (1 << 20)))
+        return gone
 
-    def undo(self) -> None:
-        """Leave nothing here and nothing in the store."""
+    def undo(self) -> bool:
+        """Leave nothing here and nothing in the store; whether that is so."""
+        here = True
         try:
-            if self._target is not None:
-                os.unlink(self._temporary, dir_fd=self._target.directory)
-        except FileNotFoundError:
-            pass
+            self._discard()
         except OSError:
             say("The incomplete file could not be removed.")
-        tidied(self._store.remove(self._given["abort"]), "the parts of the upload")
-        tidied(self._store.remove(self._given["delete"]), "the object")
+            here = False
+        return undone(self._store, self._given) and here
+
+    def _discard(self) -> None:
+        """Remove what is not whole."""
+        if self._target is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary, dir_fd=self._target.directory)
 
     def _awaited(self) -> Answer:
         deadline = time.monotonic() + self._given["wait"]

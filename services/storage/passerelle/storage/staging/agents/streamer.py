@@ -4,17 +4,31 @@ Whoever sends begins with a binary message `{"type": "init", "num_chunks": …, 
 messages of the file, then `{"type": "eof", "sha256_hash": …}`. The client sends that last one as binary, but would add
 a binary one to its file: it knows the end only by a text that begins exactly with `{"type":"eof"`.
 (firecrest-streamer 0.0.21, streamer_core.py.) Runs on the system, on Python 3.6 and newer.
+
+Its parameters: `operation` (`receive` or `send`); `path`, and the `roots` that it must not lead out of; `part`, the
+name beside it under which content arrives; `secret`; `host` (may be null) and `port_range` to listen on;
+`wait_timeout` in seconds; `inbound_transfer_limit` in bytes.
 """
 
 import hashlib
 import json
 import os
-import signal
 import stat
 from contextlib import contextmanager
 
-from passerelle.storage.staging.agents.arriving import ArrivingFile
-from passerelle.storage.staging.agents.job import fail, parameters, say
+from passerelle.storage.remote.outcome import Failure
+from passerelle.storage.staging.agents.arriving import ArrivingFile, absent
+from passerelle.storage.staging.agents.job import (
+    Stopped,
+    boundary,
+    encoded,
+    fail,
+    nothing_is_left,
+    parameters,
+    refusal,
+    say,
+    stop_listening,
+)
 from passerelle.storage.staging.agents.streamer_door import (
     NobodyCame,
     NoPort,
@@ -51,30 +65,46 @@ class Broken(Exception):
 def main() -> None:
     """Send or receive the file that the parameters name, and say how that went."""
     asked = parameters()
-    signal.signal(signal.SIGTERM, lambda number, frame: fail("The job was cancelled."))
+    failure = ""
     try:
         if asked["operation"] == "receive":
             _receive(asked)
         else:
             _send(asked)
+        stop_listening()
     except (Broken, Closed, NoPort, NobodyCame, ProtocolError) as error:
-        fail("The transfer failed: %s" % error)  # noqa: UP031
+        failure = "The transfer failed: %s" % error  # noqa: UP031
+    except Failure as error:
+        failure = "The transfer failed: " + refusal(asked["path"], error)
     except OSError as error:
-        fail("The transfer failed: %s" % (error.strerror or error))
+        failure = "The transfer failed: %s" % (error.strerror or error)
+    except Stopped:
+        failure = "The job was cancelled."
+    nothing_is_left()
+    if failure:
+        fail(failure)
 
 
 def _receive(asked: "dict[str, Any]") -> None:
-    with ArrivingFile(asked["path"]) as arriving, _peer(asked) as peer:
-        size = _announced(peer, asked["inbound_transfer_limit"])
-        _take(peer, arriving, size)
-        arriving.appear()
+    with absent(asked) as target, ArrivingFile(target, asked["part"]) as arriving:
+        size = _received(asked, arriving)
     say("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
 
 
+def _received(asked: "dict[str, Any]", arriving: ArrivingFile) -> int:
+    """Take the file from the peer, who hears whether it could be put in its place; its size in bytes."""
+    with _peer(asked) as peer:
+        size = _announced(peer, asked["inbound_transfer_limit"])
+        _take(peer, arriving, size)
+        arriving.appear()
+    return size
+
+
 def _send(asked: "dict[str, Any]") -> None:
-    path = asked["path"].encode("utf-8", "surrogateescape")
+    path = encoded(asked["path"])
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # never waits for a pipe
     with open(fd, "rb", buffering=0) as file:
+        boundary(asked).demand_open(fd, path)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise Broken("it is not a regular file")
         with _peer(asked) as peer:
@@ -95,6 +125,9 @@ def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
         code = NORMAL
     except ProtocolError as error:
         code, reason = error.code, str(error)
+        raise
+    except Failure as error:
+        code, reason = INTERNAL_ERROR, refusal(asked["path"], error)
         raise
     except (Broken, OSError) as error:
         code, reason = INTERNAL_ERROR, str(error)

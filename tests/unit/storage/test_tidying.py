@@ -1,0 +1,269 @@
+"""What transfers leave whose jobs could not tidy up: on a real SSH server; a scheduler says what it is told."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.errors import ApiError, BackendUnavailable, Unauthenticated
+from passerelle.storage import tidying
+from passerelle.storage.staging import Inbound, Outbound, Staged
+from passerelle.storage.tidying import Tidying
+from passerelle.storage.transfer_jobs import AgentWork, Leftovers, hidden_part
+from tests.unit.storage.world import World, as_alice
+
+SECONDS = 20
+ELSEWHERE = {"key": "an object", "upload": "7"}
+
+
+@dataclass
+class Scheduler:
+    """Answers as told, and counts who asks."""
+
+    known: dict[str, bool | None] = field(default_factory=dict)
+    tokens: list[str] = field(default_factory=list)
+    error: ApiError | None = None
+
+    async def ends(self, system: str) -> Mapping[str, bool | None]:
+        """What it was told."""
+        self.tokens.append(caller.current().token)
+        if self.error:
+            raise self.error
+        return self.known
+
+    async def asked(self, times: int = 1) -> None:
+        """Until it has been asked so many times more."""
+        until = len(self.tokens) + times
+        async with asyncio.timeout(SECONDS):
+            while len(self.tokens) < until:
+                await asyncio.sleep(0.01)
+
+
+@dataclass
+class Store:
+    """A staging method whose transfers leave something elsewhere."""
+
+    removed: list[Mapping[str, str]] = field(default_factory=list)
+    error: ApiError | None = None
+
+    async def upload(self, inbound: Inbound) -> Staged:
+        """Nobody asks."""
+        raise AssertionError
+
+    async def download(self, outbound: Outbound) -> Staged:
+        """Nobody asks."""
+        raise AssertionError
+
+    async def remove(self, elsewhere: Mapping[str, str]) -> None:
+        """Keep what was asked for."""
+        if self.error:
+            raise self.error
+        self.removed.append(elsewhere)
+
+
+@dataclass
+class Site:
+    """A user's transfers on one system."""
+
+    world: World
+    scheduler: Scheduler
+    store: Store
+    tidying: Tidying
+
+    async def transfer(self, left: Leftovers, job_id: str = "") -> Path:
+        """The file of a transfer; its job is known when it has an id."""
+        with as_alice():
+            work = AgentWork("", {"secret": "x"}, left)
+            path = await self.world.private.put(str(self.world.root), str(uuid.uuid4()), work)
+            if job_id:
+                await self.world.private.record(path, job_id)
+        return Path(path)
+
+    def watch(self, token: str = "") -> None:
+        """As a request of alice does."""
+        with caller.bind(Caller("alice", token)):
+            self.tidying.watch()
+
+    async def gone(self, *paths: Path) -> None:
+        """Until they are."""
+        async with asyncio.timeout(SECONDS):
+            while any(os.path.lexists(path) for path in paths):
+                await asyncio.sleep(0.01)
+
+    def part(self) -> Path:
+        """Content that has begun to arrive."""
+        part = Path(hidden_part(str(self.world.root / "target")))
+        part.write_text("half")
+        return part
+
+
+@pytest.fixture
+async def site(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    monkeypatch.setattr(tidying, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(tidying, "_LONGEST_PAUSE", 0.02)
+    scheduler, store = Scheduler(), Store()
+    found = Tidying(world.system, world.files, world.private, scheduler, {"store": store})
+    yield Site(world, scheduler, store, found)
+    await found.close()
+
+
+async def test_what_is_left_of_a_job_that_is_over_goes(site: Site) -> None:
+    part = site.part()
+    file = await site.transfer(Leftovers(str(part), ELSEWHERE), "1")
+    directory = Path(hidden_part(str(site.world.root / "target")))
+    (directory / "sub").mkdir(parents=True)
+    other = await site.transfer(Leftovers(str(directory)), "2")
+    site.scheduler.known = {"1": False, "2": False}
+    site.watch()
+    await site.gone(file, part, other, directory)
+    assert sorted(site.store.removed, key=len) == [{}, ELSEWHERE]
+
+
+async def test_jobs_that_are_not_over_are_left_alone_and_asked_about_again(site: Site) -> None:
+    file = await site.transfer(Leftovers(str(site.part()), ELSEWHERE), "1")
+    site.scheduler.known = {"1": None}
+    site.watch()
+    await site.scheduler.asked(3)
+    assert (file.exists(), site.store.removed) == (True, [])
+    site.scheduler.known = {"1": False}
+    await site.gone(file)
+    assert site.store.removed == [ELSEWHERE]
+
+
+async def test_what_a_good_job_has_brought_out_stays(site: Site) -> None:
+    out = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
+    site.scheduler.known = {"1": True}
+    site.watch()
+    await site.gone(out)
+    assert site.store.removed == []
+    arrived = await site.transfer(Leftovers(hidden_part("/x"), ELSEWHERE), "1")
+    site.watch()
+    await site.gone(arrived)
+    assert site.store.removed == [ELSEWHERE]  # whose removal had failed in the job
+
+
+async def test_a_job_that_nobody_knows_is_over_after_a_while(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purged = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
+    never_submitted = await site.transfer(Leftovers())
+    site.watch()
+    await site.scheduler.asked(3)
+    assert (purged.exists(), never_submitted.exists()) == (True, True)
+    monkeypatch.setattr(tidying, "_DOUBT", 0)
+    await site.gone(purged, never_submitted)
+    assert ELSEWHERE in site.store.removed
+
+
+async def test_a_job_may_be_noted_late(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = await site.transfer(Leftovers(elsewhere=ELSEWHERE))
+    site.scheduler.known = {"1": None}
+    site.watch()
+    await site.scheduler.asked()
+    with as_alice():
+        await site.world.private.record(str(file), "1")
+    await site.scheduler.asked(2)
+    monkeypatch.setattr(tidying, "_DOUBT", 0)
+    await site.scheduler.asked(3)
+    assert file.exists()
+    site.scheduler.known = {"1": False}
+    await site.gone(file)
+
+
+async def test_a_transfer_that_has_tidied_up_itself_is_forgotten(site: Site) -> None:
+    file = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
+    site.scheduler.known = {"1": None}
+    site.watch()
+    await site.scheduler.asked(2)
+    file.unlink()
+    site.scheduler.known = {"1": False}
+    other = await site.transfer(Leftovers(), "2")
+    site.scheduler.known["2"] = False
+    site.watch()
+    await site.gone(other)
+    assert site.store.removed == [{}]
+
+
+async def test_what_others_or_users_have_put_there_is_not_obeyed(site: Site) -> None:
+    root = site.world.root
+    thesis = root / "thesis"
+    thesis.write_text("years of work")
+    wrong = await site.transfer(Leftovers(str(thesis), ELSEWHERE), "1")
+    broken = await site.transfer(Leftovers(), "2")
+    broken.write_bytes(b"\xff" * 300)
+    names = [f".passerelle-transfer-{uuid.uuid4()}" for _ in range(3)]
+    os.mkfifo(root / names[0])
+    (root / names[1]).symlink_to(wrong)
+    (root / names[2]).write_bytes(wrong.read_bytes())
+    (root / names[2]).chmod(0o644)  # as another user's would have to be
+    (root / ".passerelle-transfer-mine").write_text("kept")
+    site.scheduler.known = {"1": False, "2": False}
+    site.watch()
+    await site.gone(wrong)
+    assert thesis.read_text() == "years of work"
+    assert site.store.removed == [{}]
+    assert all(os.path.lexists(root / name) for name in (*names, ".passerelle-transfer-mine"))
+
+
+async def test_a_store_that_is_away_is_asked_again(site: Site) -> None:
+    file = await site.transfer(Leftovers(hidden_part("/x"), ELSEWHERE), "1")
+    site.scheduler.known = {"1": False}
+    site.store.error = BackendUnavailable("away")
+    site.watch()
+    await site.scheduler.asked(3)
+    assert file.exists()
+    site.store.error = None
+    await site.gone(file)
+    assert site.store.removed == [ELSEWHERE]
+
+
+async def test_a_scheduler_that_is_away_is_asked_again(site: Site) -> None:
+    file = await site.transfer(Leftovers(), "1")
+    site.scheduler.error = BackendUnavailable("away")
+    site.watch()
+    await site.scheduler.asked(3)
+    site.scheduler.error, site.scheduler.known = None, {"1": False}
+    await site.gone(file)
+
+
+async def test_an_expired_token_ends_it_until_there_is_a_new_one(site: Site) -> None:
+    file = await site.transfer(Leftovers(), "1")
+    site.scheduler.known = {"1": False}
+    site.scheduler.error = Unauthenticated("expired")
+    site.watch("old")
+    await site.scheduler.asked()
+    await until_idle(site)
+    assert (file.exists(), site.scheduler.tokens) == (True, ["old"])
+    site.scheduler.error = None
+    site.watch("new")
+    await site.gone(file)
+    assert site.scheduler.tokens[-1] == "new"
+
+
+async def test_a_request_hands_its_token_on(site: Site) -> None:
+    await site.transfer(Leftovers(), "1")
+    site.scheduler.known = {"1": None}
+    site.watch("old")
+    await site.scheduler.asked()
+    site.watch("new")
+    await site.scheduler.asked(2)
+    assert site.scheduler.tokens[-1] == "new"
+
+
+async def test_nobody_asks_when_nothing_is_unfinished(site: Site) -> None:
+    site.watch()
+    await until_idle(site)
+    assert site.scheduler.tokens == []
+
+
+async def until_idle(site: Site) -> None:
+    """Until no transfer is looked after."""
+    async with asyncio.timeout(SECONDS):
+        while site.tidying._tasks:
+            await asyncio.sleep(0.01)
