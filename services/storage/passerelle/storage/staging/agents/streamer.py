@@ -118,9 +118,9 @@ def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
     listener = listening(asked["host"], *asked["port_range"])
     say("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
     peer = WebSocket(guest(listener, asked["secret"], asked["wait_timeout"]), _MAX_MESSAGE, _STALL)
-    say("Connected.")
     code, reason = GOING_AWAY, ""
     try:
+        say("Connected.")
         yield peer
         code = NORMAL
     except ProtocolError as error:
