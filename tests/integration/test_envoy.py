@@ -311,6 +311,18 @@ async def test_native_bytes_that_are_not_utf8(http: httpx.AsyncClient) -> None:
     assert_native_error(reply, 400, "INVALID_ARGUMENT", "query.path")
 
 
+@pytest.mark.parametrize("query", ["path=/b", "path=%FF", "pa%74h=/b&path=/c", "x=%FF"])
+async def test_where_the_body_says_it_all_no_query_does(
+    http: httpx.AsyncClient, query: str
+) -> None:
+    plain, other = [
+        await http.post(f"/v1/systems/daint/files:mkdir{more}", json={"path": "/a"})
+        for more in ("", f"?{query}")
+    ]
+    assert plain.status_code == 501  # which a service said: it was asked
+    assert (other.status_code, other.text) == (plain.status_code, plain.text)
+
+
 async def test_no_body_field_overrides_the_path(http: httpx.AsyncClient) -> None:
     reply = await http.post("/v1/systems/daint/files:mkdir", json={"system": "secret"})
     assert reply.status_code == 400

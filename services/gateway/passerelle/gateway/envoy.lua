@@ -33,11 +33,16 @@ local function percent_decoded(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- What the path says, no key of a query overrides, however it is spelt or escaped. Of a key that is given twice the last
--- one counts, as FirecREST reads queries, unless it is a list.
-local function tidy_query(headers)
+-- What the path says, no key of a query overrides, however it is spelt or escaped; nor does one where the body says all
+-- that the path does not. Of a key that is given twice the last one counts, as FirecREST reads queries, unless it is a
+-- list.
+local function tidy_query(handle, headers)
   local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
   if not query then return end
+  if handle:metadata():get("all_in_body") then
+    headers:replace(":path", path)
+    return
+  end
   local found, last, kept = {}, {}, {}
   for pair in query:gmatch("[^&]+") do
     local key = percent_decoded(pair:match("^[^=]*")):gsub("_(%w)", string.upper)
@@ -105,7 +110,7 @@ function envoy_on_request(handle)
   end
   if grpc then return end
   lower_case_profile_path(headers)
-  tidy_query(headers)
+  tidy_query(handle, headers)
   headers:replace("x-passerelle-rest", "1")
   -- The transcoder knows no HEAD: for file content, which can be long, the service is asked to leave the body out.
   if headers:get(":method") == "HEAD" and headers:get(":path"):find("^/v1/systems/[^/?]+/files:content%f[?%z]") then

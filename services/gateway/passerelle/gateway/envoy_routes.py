@@ -137,10 +137,12 @@ def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
     return action | (_ENDLESS if method.streams else {"timeout": f"{timeout}s"})
 
 
-def _metadata(method: Method) -> Json:
-    """What `envoy.lua` reads."""
+def _metadata(method: Method, binding: Binding | None = None) -> Json:
+    """What `envoy.lua` reads. `all_in_body`: that the request's body holds every field which its path does not."""
     surface = "firecrest" if method.is_firecrest else "native"
-    return {"filter_metadata": {_LUA: {"surface": surface, "token": not method.anyone}}}
+    all_in_body = binding is not None and binding.body == "*"
+    read = {"surface": surface, "token": not method.anyone, "all_in_body": all_in_body}
+    return {"filter_metadata": {_LUA: read}}
 
 
 # application/grpc, application/grpc+proto, application/grpc-web, …
@@ -220,7 +222,7 @@ def _rest_path(binding: Binding, method: Method, idle_timeout: float) -> Json:
         # The path is no gRPC method's: should it come to this, a service does not know it.
         "route": {"cluster": method.cluster, **_arriving(method, idle_timeout)},
         "typed_per_filter_config": config | (envoy_door.OPEN if method.anyone else {}),
-        "metadata": _metadata(method),
+        "metadata": _metadata(method, binding),
     }
 
 
