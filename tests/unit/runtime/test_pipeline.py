@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -161,6 +162,27 @@ def get_job(
 
 async def test_the_caller_is_bound(channel: grpc.aio.Channel) -> None:
     assert (await get_job(channel, "7")).jobs[0].user == "alice"
+
+
+async def test_a_call_is_one_line_of_the_log(
+    channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await get_job(channel, "7")
+    await failure(get_job(channel, "none"))
+    lines = [vars(record) for record in caplog.records if record.message == "answered"]
+    told = [[line.get(key) for key in ("code", "user", "system", "job_id")] for line in lines]
+    assert told == [["OK", "alice", "daint", "7"], ["NOT_FOUND", "alice", "daint", "none"]]
+    assert {line["method"] for line in lines} == {"/passerelle.v1.ComputeService/GetJob"}
+
+
+async def test_our_own_calls_are_no_lines_of_the_log(
+    channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    stub = auth_pb2_grpc.AccessServiceStub(channel)
+    await stub.Authorize(auth_pb2.AuthorizeRequest(), metadata=((SERVICE_SECRET, "s3cret"),))
+    assert "answered" not in caplog.messages
 
 
 async def test_an_error_carries_its_reason(channel: grpc.aio.Channel) -> None:

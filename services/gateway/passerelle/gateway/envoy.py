@@ -27,6 +27,7 @@ _GRACE = 2.0  # seconds by which Envoy outlasts a service, so that the service's
 _MAX_HEADERS_KIB = 96
 _MAX_REPLY = 64 << 20  # bytes; as in runtime/serve.py
 _MAX_WORKERS = 4
+_FLUSHED = "1000"  # milliseconds after which a line of the access log is written at the latest
 
 # What one stream may keep waiting in Envoy, bytes: with the default windows of 256 MiB, 512 uploads took 0.7 GB.
 _BUFFER = 128 << 10
@@ -50,6 +51,8 @@ def command(config: Path) -> tuple[str, ...]:
         "--concurrency",
         str(workers),
         "--disable-hot-restart",
+        "--file-flush-interval-msec",
+        _FLUSHED,
         "--log-level",
         "warning",
         "--log-format",

@@ -64,10 +64,13 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
 def _record(rpc: Rpc, code: str, seconds: float) -> None:
     RPCS.labels(rpc.method, code).inc()
     RPC_SECONDS.labels(rpc.method).observe(seconds)
-    level = logging.DEBUG if code == "OK" else logging.INFO
+    # What goes well without a caller is our own services' asking, or a load balancer's.
+    level = logging.DEBUG if code == "OK" and rpc.caller is None else logging.INFO
     if log.isEnabledFor(level):
-        extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4)}
-        log.log(level, "answered", extra=extra | ({"user": rpc.user} if rpc.user else {}))
+        extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4), "user": rpc.user}
+        extra |= {name: rpc.about.get(name) for name in ("system", "job_id")}
+        known = {name: value for name, value in extra.items() if value is not None}
+        log.log(level, "answered", extra=known)
 
 
 def _code_name(context: Any) -> str:
