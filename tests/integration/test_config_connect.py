@@ -4,10 +4,9 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from passerelle.gateway.connect_check import connect
 from passerelle.gateway.connect_tries import Result, Tries
 from passerelle.runtime.config import site_model
 from tests.cluster import Cluster
+from tests.cluster_sshd import another_sshd
 from tests.compat.original import free_port
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
 
@@ -174,6 +174,14 @@ async def test_a_refused_login_names_the_authority(
     assert "Look at: TrustedUserCAKeys" in told.text
 
 
+async def test_an_account_of_the_system(site: Site, tmp_path: Path) -> None:
+    site["systems"][0]["ssh"]["least_uid"] = 60000
+    found = await tried(site, tmp_path)
+    assert outcomes(found)["FAILED"] == ["id", "scheduler", "filesystem /home"]
+    assert "below 60000 accounts are the system's own" in found["lab: id"].text
+    assert found["lab: id"].text.endswith("Look at: ssh.least_uid")
+
+
 async def test_an_issuer_that_is_away(site: Site, tmp_path: Path) -> None:
     found = await tried(site, tmp_path, issuer=False)
     by = outcomes(found)
@@ -198,33 +206,22 @@ async def test_without_a_service_account(site: Site, tmp_path: Path) -> None:
     assert found["lab: token"].text == "there is no probing.service_account"
 
 
-@contextmanager
-def poor_sshd(cluster: Cluster, *settings: str) -> Iterator[int]:
-    """The cluster's sshd on another port, with a PATH where only this is: sh, env, dd and what `id` needs."""
-    directory = Path(tempfile.mkdtemp(prefix="passerelle-poor-"))
-    directory.chmod(0o755)
-    for name in ("sh", "env", "dd", "id", "date", "sleep"):
-        (directory / name).symlink_to(shutil.which(name) or name)
-    port, given = free_port(), (cluster.directory / "ssh" / "sshd_config").read_text()
-    kept = [line for line in given.splitlines() if not line.startswith(("Port", "PidFile", "Sub"))]
-    own = [f"Port {port}", "PidFile none", f"SetEnv PATH={directory}", *settings]
-    (directory / "config").write_text("\n".join([*own, *kept]) + "\n")
-    command = ("/usr/sbin/sshd", "-D", "-e", "-f", str(directory / "config"))
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stderr is not None
-        for line in server.stderr:
-            if "listening" in line:
-                break
-        yield port
-    finally:
-        server.terminate()
-        server.communicate(timeout=10)
-        shutil.rmtree(directory)
+@pytest.fixture
+def poor() -> Iterator[Path]:
+    """A directory where only sh, env, dd and what tells of the account and the time are found."""
+    with tempfile.TemporaryDirectory(prefix="passerelle-poor-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        for program in ("sh", "env", "dd", "id", "date", "sleep"):
+            (directory / program).symlink_to(shutil.which(program) or program)
+        yield directory
 
 
-async def test_a_login_node_without_anything(site: Site, cluster: Cluster, tmp_path: Path) -> None:
-    with poor_sshd(cluster, "MaxSessions 4") as port:
+async def test_a_login_node_without_anything(
+    site: Site, cluster: Cluster, tmp_path: Path, poor: Path
+) -> None:
+    settings = ("MaxSessions 4", f"SetEnv PATH={poor}")
+    with another_sshd(cluster, *settings, without="Subsystem") as port:
         site["systems"][0]["ssh"]["port"] = port
         found = await tried(site, tmp_path)
     by = outcomes(found)

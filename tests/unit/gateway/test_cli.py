@@ -255,4 +255,5 @@ def test_the_embedded_default_is_private_and_keeps_its_keys(
     checked = json.loads(passerelle("config", "check", "--json", str(path)).stdout)
     assert checked["valid"]
     told = {line.split(": ")[1] for line in checked["warnings"]}
-    assert told <= {"auth.enforce_scopes", "auth.issuers.0.allow_root"}
+    of_root = {"auth.issuers.0.allow_root", "systems.0 (local).ssh.least_uid"}
+    assert told <= {"auth.enforce_scopes", *of_root}

@@ -46,7 +46,8 @@ async def alice() -> AsyncIterator[None]:
 
 def system_for(server: Server, **ssh: Any) -> System:
     """A system whose login node is `server`."""
-    settings = {"host": "127.0.0.1", "port": server.port, "host_keys": [server.host_key], **ssh}
+    address = {"host": "127.0.0.1", "port": server.port, "host_keys": [server.host_key]}
+    settings = {**address, "least_uid": 0, **ssh}  # it runs as whoever runs the tests
     return System.model_validate({"name": "lab", "ssh": settings, "scheduler": {"type": "local"}})
 
 

@@ -121,7 +121,12 @@ def _system(
 ) -> System:
     # The tests' machine may be busy: what is not about deadlines must not meet one.
     ssh = {"timeout": {"command": 30, "login": 30, "connection": 30}, **ssh}
-    address = {"host": "127.0.0.1", "port": server.port, "host_keys": [server.host_key]}
+    address = {
+        "least_uid": 0,
+        "host": "127.0.0.1",
+        "port": server.port,
+        "host_keys": [server.host_key],
+    }
     return System.model_validate(
         {
             "name": name,

@@ -42,8 +42,8 @@ class Tries:
         with _warnings() as heard:
             outcome, text = await _outcome(trial)
         if outcome == FAILED:
-            text = "; ".join([text, *heard])
-            text += f". Look at: {trial.mend}" if trial.mend else ""
+            told = "; ".join(words.removesuffix(".") for words in (text, *heard))
+            text = f"{told}. Look at: {trial.mend}" if trial.mend else told
         self._tell(Result(name, outcome, text))
         return outcome != FAILED
 

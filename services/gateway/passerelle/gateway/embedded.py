@@ -14,7 +14,7 @@ from string import Template
 
 from passerelle.gateway.up_logs import state_directory
 from passerelle.gateway.up_site import free_ports, is_free, write_private
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config import ConfigError, Ssh
 
 PORT = 8000
 """The gateway's port when nothing names another."""
@@ -67,6 +67,7 @@ def _text(port: int, state: Path) -> str:
         "home": Path.home(),
         "username": user,
         "allow_root": user == "root",
+        "least_uid": min(os.getuid(), Ssh.model_fields["least_uid"].default),
         "sshd": f"127.0.0.1:{(sshd_port := next(ports))}",
         "sshd_port": sshd_port,
         "issuer_address": (issuer := f"127.0.0.1:{next(ports)}"),

@@ -185,10 +185,18 @@ class Ssh(Section):
         ge=1,
         description="Calls of one user that may wait for a channel; more are answered 429.",
     )
+    least_uid: int = Field(
+        default=1000,
+        ge=0,
+        description="Accounts with a lower uid on the system are its own and may not be used; "
+        "with 0, all may. Look at UID_MIN in its /etc/login.defs, and at what its directory gives to people.",
+    )
     timeout: Timeouts = Timeouts()
 
     def findings(self, around: Around) -> Iterator[Finding]:
         """See `Section.findings`."""
+        if not self.least_uid:
+            yield note("0, so that accounts of the system itself may be used", "least_uid")
         if self.insecure_accept_any_host_key:
             return
         if self.known_hosts is None:

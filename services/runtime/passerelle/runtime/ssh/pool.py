@@ -14,6 +14,7 @@ from passerelle.runtime.command import Command, T
 from passerelle.runtime.config import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
+from passerelle.runtime.ssh.accounts import demand_user
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.route import Outcome, connect
 
@@ -92,6 +93,11 @@ class SshPool:
         credential = await self._credentials.ssh_credential(system.name, self._public_key)
         route = await connect(system, credential, self._key)
         connection = Connection(system.name, system.ssh, route, credential.expires)
+        try:
+            await demand_user(connection, system.ssh)
+        except BaseException:
+            await connection.close()
+            raise
         replaced, self._open[key] = self._open.get(key), connection
         if replaced and replaced.open:  # its credential ends soon; calls in flight may finish
             self._retired.append(replaced)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import Overloaded
+from passerelle.runtime.ssh.accounts import demand_user
 from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.trials import Doubt, Failed, LoggedIn, Trial
 
@@ -19,7 +20,9 @@ def of_every_system(on: LoggedIn) -> Iterator[Trial]:
     """What every system has to have, whatever its scheduler."""
 
     async def identity() -> str:
-        return (await said(on, ("id",))).strip()
+        told = (await said(on, ("id",))).strip()
+        await demand_user(on.connection, on.system.ssh)
+        return told
 
     async def clock() -> str:
         asked = time.time()
@@ -41,7 +44,7 @@ def of_every_system(on: LoggedIn) -> Iterator[Trial]:
             )
         return f"{opened} on a connection"
 
-    yield Trial("id", identity)
+    yield Trial("id", identity, "ssh.least_uid")
     yield Trial("clock", clock, "NTP there and here: certificates are valid for minutes")
     yield Trial("sessions", sessions, "ssh.max_channels")
 
