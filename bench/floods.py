@@ -85,7 +85,7 @@ async def empty_data(address: str, token: str) -> Counter[str]:
     """Frames without data, of a stream that somebody with a valid token has opened (CVE-2019-9518)."""
 
     def pieces() -> Iterator[bytes]:
-        yield _call(1, token)
+        yield call(1, token)
         for _ in count():
             yield frame(Kind.DATA, stream=1) * 100
 
@@ -118,11 +118,12 @@ async def nothing_taken(address: str, token: str) -> Counter[str]:
 
 async def open_calls(address: str, token: str) -> Counter[str]:
     """Calls without a message, as many as a service takes at once, by one user with a valid token."""
-    calls = [_call(number, token) for number in range(1, 2 * _STREAMS, 2)]
+    calls = [call(number, token) for number in range(1, 2 * _STREAMS, 2)]
     return await _many(25, lambda: _answered(address, calls))
 
 
-def _call(number: int, token: str) -> bytes:
+def call(number: int, token: str) -> bytes:
+    """The headers of a gRPC call, of which no message follows."""
     more = {
         "content_type": "application/grpc",
         "te": "trailers",

@@ -14,16 +14,17 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
 from passerelle.auth.door_server import AuthorizationService
-from passerelle.auth.failures import Failures
 from passerelle.edge import external_auth_pb2_grpc
 from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
 from passerelle.gateway import envoy
 from passerelle.runtime import caller
+from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config import SiteBase, site_model
 from passerelle.runtime.errors import BackendError, Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.firecrest import json_reply
 from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.limits import CallLimits
 from passerelle.runtime.serve import serving
 from passerelle.runtime.stages import authorise, map_errors, observe
 from passerelle.v1 import compute_pb2, storage_pb2
@@ -191,9 +192,10 @@ def tls_of_localhost(directory: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def services(port: int = 0) -> AsyncIterator[int]:
+async def services(port: int = 0, limits: CallLimits | None = None) -> AsyncIterator[int]:
     """All services at one port, inside the pipeline that every real service has."""
-    stages = [observe, map_errors, authorise(Tokens(), SECRET)]
+    judge = authorise(Tokens(), SECRET, limits=limits or CallLimits())
+    stages = [observe, map_errors, judge]
     async with serving(
         _register, [], [Pipeline(stages, timeout=60)], f"127.0.0.1:{port}", drain=0
     ) as bound:
@@ -201,7 +203,7 @@ async def services(port: int = 0) -> AsyncIterator[int]:
 
 
 def _register(server: grpc.aio.Server) -> None:
-    door = AuthorizationService(Judge(), Failures(10_000))  # type: ignore[arg-type]
+    door = AuthorizationService(Judge(), Buckets(10_000, 1))  # type: ignore[arg-type]
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(door, server)
     profile, native = Profile(), Native()  # type: ignore[abstract]  # what is not here is UNIMPLEMENTED
     compute_pb2_grpc.add_ComputeServiceServicer_to_server(profile, server)

@@ -8,12 +8,15 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
-from bench import http2
+from bench import floods, http2
 from passerelle.gateway import envoy_limits, envoy_routes
 from passerelle.gateway.config import GatewaySection
+from passerelle.runtime.limits import CallLimits
+from passerelle.v1 import compute_pb2, compute_pb2_grpc
 from tests.integration.envoy_stack import (
     TOKEN,
     Stack,
@@ -164,6 +167,60 @@ async def test_pages_are_given_out_as_often_as_memory_allows(stack: Stack) -> No
         assert int(refused.headers["retry-after"]) > 0
         assert (await http.get("/openapi.json")).status_code == 200
         assert (await http.get("/status/systems", headers=TOKEN)).status_code == 200
+
+
+async def test_a_user_has_so_many_calls_a_second(tmp_path: Path) -> None:
+    """The eleventh of a moment hears when there is one more, in the headers that clients of this field read."""
+    listen = free_port()
+    async with (
+        services(limits=CallLimits(per_user=0.1)) as port,
+        running_envoy(site(listen, port), listen, tmp_path) as stack,
+        httpx.AsyncClient(base_url=stack.url, headers=TOKEN) as http,
+        stack.channel() as channel,
+    ):
+        assert (await http.get("/status/systems")).status_code == 200
+        for path in ("/status/systems", "/v1/systems/x/userinfo"):
+            reply = await http.get(path)
+            assert reply.status_code == 429
+            assert 0 < int(reply.headers["retry-after"]) <= 10
+            assert reply.headers["ratelimit-reset"] == reply.headers["retry-after"]
+            assert reply.headers["ratelimit-policy"] == '"user";q=1;w=1'
+            assert reply.headers["ratelimit"] == f'"user";r=0;t={reply.headers["retry-after"]}'
+        stub: compute_pb2_grpc.ComputeServiceAsyncStub = compute_pb2_grpc.ComputeServiceStub(
+            channel
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetUserInfo(
+                compute_pb2.GetUserInfoRequest(), metadata=(("authorization", "Bearer alice"),)
+            )
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "ratelimit-policy" in str(refused.value.trailing_metadata())
+
+
+async def test_nobody_has_all_places_of_a_service(tmp_path: Path) -> None:
+    """By calls whose message does not come; what is refused holds nothing."""
+    listen = free_port()
+    async with (
+        services(limits=CallLimits(open_per_user=STREAMS // 2)) as port,
+        running_envoy(site(listen, port, max_requests=STREAMS), listen, tmp_path) as stack,
+        http2.connected(f"127.0.0.1:{listen}") as link,
+        httpx.AsyncClient(base_url=stack.url, headers=TOKEN) as http,
+        asyncio.timeout(LONG_ENOUGH),
+    ):
+        for number in range(1, 2 * STREAMS, 2):
+            await link.send(floods.call(number, "alice"))
+        refused = 0
+        async for kind, _, _, _ in link.frames():
+            refused += kind == http2.Kind.HEADERS
+            if refused == STREAMS - STREAMS // 2:
+                break
+        reply = await http.get("/v1/systems/x/userinfo")
+        assert (reply.status_code, reply.json()["error"]["details"][0]["reason"]) == (
+            429,
+            "OVERLOADED",
+        )
+        assert "You have" in reply.json()["error"]["message"]
+        assert (await http.get("/status/liveness/")).status_code == 200
 
 
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 A refusal has the shape of the surface that was called, and the words of the services themselves.
 """
 
+import math
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,11 @@ import grpc
 from google.rpc import status_pb2
 from prometheus_client import Counter
 
-from passerelle.auth.failures import Failures
 from passerelle.auth.tokens import Tokens
 from passerelle.edge import external_auth_pb2 as pb
 from passerelle.edge import external_auth_pb2_grpc as pb_grpc
 from passerelle.runtime import audit, caller
+from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
 from passerelle.runtime.stages import NATIVE_PATHS, REST_SURFACE, bearer, rest_answer
 
@@ -32,7 +33,7 @@ _REPLACE = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_AD
 class AuthorizationService(pb_grpc.AuthorizationServicer):
     """Envoy's `ext_authz`: whether a request shows a valid token. Nothing is granted here."""
 
-    def __init__(self, tokens: Tokens, failures: Failures) -> None:
+    def __init__(self, tokens: Tokens, failures: Buckets) -> None:
         self._tokens = tokens
         self._failures = failures
 
@@ -49,13 +50,13 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
 
     def _counted(self, error: ApiError, http: _Http, address: str) -> ApiError:
         """The error to answer with. What is beyond the limit is not written down: that would be a flood, too."""
-        seconds = self._failures.count(address) if isinstance(error, Unauthenticated) else None
-        if seconds is None:
+        seconds = self._failures.take(address) if isinstance(error, Unauthenticated) else 0
+        if not seconds:
             _write(error, http, address)
             return error
         LIMITED.inc()
         busy = Overloaded("Too many requests with no valid access token; try again later.")
-        busy.retry_after = seconds
+        busy.retry_after = math.ceil(seconds)
         return busy
 
 
@@ -73,10 +74,7 @@ def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:
     headers = {"content-type": "application/json"}
     if _is_grpc(http.headers):
         body, headers = error.detail, dict(_grpc_status(error))
-    if error.challenge is not None:
-        headers["www-authenticate"] = error.challenge
-    if error.retry_after is not None:
-        headers["retry-after"] = str(error.retry_after)
+    headers |= error.headers
     answer = pb.DeniedHttpResponse(
         status=pb.HttpStatus(code=status),
         headers=[

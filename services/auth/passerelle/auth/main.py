@@ -9,7 +9,6 @@ import grpc
 from passerelle.auth.config import AuthSection, Issuer
 from passerelle.auth.credentials import Credentials
 from passerelle.auth.door_server import AuthorizationService
-from passerelle.auth.failures import Failures
 from passerelle.auth.jwks import PublishedKeys
 from passerelle.auth.keyset import KeySet
 from passerelle.auth.logins import Logins
@@ -17,6 +16,7 @@ from passerelle.auth.policy import Policy
 from passerelle.auth.server import AccessService, AuthService
 from passerelle.auth.tokens import Tokens, TrustedIssuer
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
+from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.config import SiteBase, section
 from passerelle.runtime.plugins import make
 from passerelle.runtime.service import running_service
@@ -42,11 +42,13 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         policy = Policy(tokens, authorizer, enforce_scopes=settings.enforce_scopes)
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
 
+        failures = Buckets(settings.max_failures, settings.max_failures / 60)
+
         def register(server: grpc.aio.Server) -> None:
             pb_grpc.add_AuthServiceServicer_to_server(AuthService(tokens), server)
             pb_grpc.add_AccessServiceServicer_to_server(AccessService(policy, logins), server)
             edge_grpc.add_AuthorizationServicer_to_server(
-                AuthorizationService(tokens, Failures(settings.max_failures)), server
+                AuthorizationService(tokens, failures), server
             )
 
         service = running_service(site, "auth", register, _SERVICES, policy)

@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from passerelle.auth.bucket import Bucket
+from passerelle.runtime.bucket import Bucket
 from passerelle.runtime.errors import ApiError, shortened
 
 log = logging.getLogger(__name__)

@@ -99,15 +99,11 @@ def _mappers(cause: _Cause, profile_headers: list[Json]) -> Iterator[Json]:
 
 
 def _mapper(cause: _Cause, matches: list[Json], body: Json) -> Json:
-    retry, challenge = cause.error.retry_after, cause.error.challenge
-    headers = {"retry-after": retry, "www-authenticate": challenge}
     return {
         "filter": matches[0] if len(matches) == 1 else {"and_filter": {"filters": matches}},
         "status_code": cause.answered,
         "body_format_override": body,
-        "headers_to_add": [
-            header(name, str(value)) for name, value in headers.items() if value is not None
-        ],
+        "headers_to_add": [header(name, value) for name, value in cause.error.headers.items()],
     }
 
 

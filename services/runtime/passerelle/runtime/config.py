@@ -426,6 +426,21 @@ class Services(Section):
     request_timeout: float = Field(
         default=60, gt=0, description="Longest time for one call that is no stream, s."
     )
+    open_calls_per_user: int | None = Field(
+        default=1000,
+        ge=1,
+        description="Calls of one user that one process of a service serves at once; more are answered 429. Less than "
+        "`gateway.max_requests`, so that nobody has all of those.",
+    )
+    calls_per_user: float | None = Field(
+        default=2000,
+        gt=0,
+        description="Calls of one user (`sub`) that it begins a second, ten times as many at once; more are answered "
+        "429.",
+    )
+    calls_per_client: float | None = Field(
+        default=None, gt=0, description="The same for one OAuth client (`azp`), of all its users."
+    )
     auth_cache: float = Field(
         default=5,
         ge=0,

@@ -9,6 +9,7 @@ ApiError                  INTERNAL             500
 ├── AlreadyExists         ALREADY_EXISTS       409
 ├── TooLarge              OUT_OF_RANGE         413
 ├── Overloaded            RESOURCE_EXHAUSTED   429  carries Retry-After
+│   └── RateLimited       RESOURCE_EXHAUSTED   429  and how many calls there may be
 ├── Unsupported           UNIMPLEMENTED        501
 ├── BackendError          UNKNOWN              502  a system answered, but with a failure
 ├── BackendUnavailable    UNAVAILABLE          503
@@ -74,6 +75,12 @@ class ApiError(Exception):
         self.detail = shortened(f"{self.detail.rstrip('.')}. {words}", _MAX_DETAIL)
         self.args = (self.detail,)
         return self
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What its answer says in HTTP headers, and over gRPC in trailers."""
+        said = {"retry-after": self.retry_after, "www-authenticate": self.challenge}
+        return {name: str(value) for name, value in said.items() if value is not None}
 
     def proto(self) -> status_pb2.Status:
         """The `google.rpc.Status`: canonical code, message, and a machine-readable ErrorInfo."""
@@ -202,6 +209,30 @@ class Overloaded(ApiError):
     retry_after = 1
 
 
+class RateLimited(Overloaded):
+    """More calls than one user, or one OAuth client, may make.
+
+    Its headers are those of draft-ietf-httpapi-ratelimit-headers: `RateLimit` with `RateLimit-Policy` of its later
+    versions, `RateLimit-Reset` of the earlier ones, which clients of FirecREST read.
+    """
+
+    reason = "RATE_LIMITED"
+    policy: tuple[str, int] | None = None
+    """Of what there are so many a second: `user` or `client`."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As the base, with the limit."""
+        if self.policy is None:
+            return super().headers
+        of, most = self.policy
+        return super().headers | {
+            "ratelimit-policy": f'"{of}";q={most};w=1',
+            "ratelimit": f'"{of}";r=0;t={self.retry_after}',
+            "ratelimit-reset": str(self.retry_after),
+        }
+
+
 class Unsupported(ApiError):
     """The system behind cannot do this."""
 
@@ -252,6 +283,7 @@ _CLASSES: Mapping[str, type[ApiError]] = {
         AlreadyExists,
         TooLarge,
         Overloaded,
+        RateLimited,
         Unsupported,
         BackendError,
         BackendUnavailable,

@@ -7,6 +7,7 @@ from passerelle.runtime import sockets
 from passerelle.runtime.config import Endpoint, SiteBase
 from passerelle.runtime.grace import Grace
 from passerelle.runtime.interceptors import Pipeline
+from passerelle.runtime.limits import CallLimits
 from passerelle.runtime.metrics import serving_metrics
 from passerelle.runtime.serve import Register, serving
 from passerelle.runtime.stages import Authority, authorise, map_errors, observe
@@ -28,7 +29,13 @@ async def running_service(
     for key, address in endpoint.bound(f"services.{name}"):
         sockets.require_free(key, address)
     grace = Grace(site.services.upload_grace, site.services.answer_grace)
-    stages = [observe, map_errors, authorise(authority, secret.get_secret_value(), grace)]
+    limits = CallLimits(
+        open_per_user=site.services.open_calls_per_user,
+        per_user=site.services.calls_per_user,
+        per_client=site.services.calls_per_client,
+    )
+    judge = authorise(authority, secret.get_secret_value(), grace, limits)
+    stages = [observe, map_errors, judge]
     pipeline = Pipeline(stages, timeout=site.services.request_timeout)
     with serving_metrics(endpoint.metrics):
         reflect = site.services.reflection

@@ -16,6 +16,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
 from passerelle.runtime.grace import Grace, ending_at
 from passerelle.runtime.interceptors import Proceed, Rpc, Stage
+from passerelle.runtime.limits import CallLimits
 from passerelle.runtime.metrics import RPC_SECONDS, RPCS, RPCS_OPEN
 from passerelle.v1.access_pb2 import Access
 
@@ -27,6 +28,7 @@ REST_SURFACE = "x-passerelle-rest"
 NATIVE_PATHS = r"/(v1([/?].*)?|passerelle\.v1\..*)"
 """A pattern of the native surface's paths: as called, and as the transcoder rewrites them to the gRPC method."""
 _GRACE = Grace()
+_NO_LIMITS = CallLimits()
 
 
 class Authority(Protocol):
@@ -103,8 +105,7 @@ async def _abort(rpc: Rpc, error: ApiError) -> None:
     trailers: list[tuple[str, Any]] = list(() if rest else status.trailing_metadata or ())
     if rest:
         trailers += _rest_trailers(rpc, error)
-    if error.retry_after is not None:
-        trailers.append(("retry-after", str(error.retry_after)))
+    trailers += error.headers.items()
     await rpc.context.abort(status.code, status.details, tuple(trailers))
 
 
@@ -112,8 +113,6 @@ def _rest_trailers(rpc: Rpc, error: ApiError) -> list[tuple[str, str]]:
     """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
     status, body = rest_answer(error, is_firecrest=rpc.is_firecrest, user=rpc.user)
     trailers = [("x-http-code", str(status)), ("x-error-body", body)]
-    if error.challenge is not None:
-        trailers.append(("www-authenticate", error.challenge))
     if rpc.is_firecrest and rpc.user:
         trailers.append(("f7t-authusername", rpc.user))
     return trailers
@@ -131,11 +130,16 @@ def _ascii(body: dict[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
-def authorise(authority: Authority, service_secret: str, grace: Grace = _GRACE) -> Stage:
+def authorise(
+    authority: Authority,
+    service_secret: str,
+    grace: Grace = _GRACE,
+    limits: CallLimits = _NO_LIMITS,
+) -> Stage:
     """The stage that demands what the RPC's `access` option says, and binds the caller.
 
-    Who has no valid token, or lacks the scope, is turned away by the metadata alone: before a message is read. A stream
-    that outlives its token by more than `grace` ends with Unauthenticated.
+    Who has no valid token, lacks the scope, or has too many calls, is turned away by the metadata alone: before a
+    message is read. A stream that outlives its token by more than `grace` ends with Unauthenticated.
     """
 
     async def stage(rpc: Rpc, proceed: Proceed) -> Any:
@@ -150,13 +154,13 @@ def authorise(authority: Authority, service_secret: str, grace: Grace = _GRACE) 
         headers_alone = Access(audience=Access.USER, scope=rpc.demand.scope)
         found = await authority.caller(token, demand=headers_alone, system="")
         rpc.caller = found
-        request = await rpc.requests.first()
-        rpc.about |= audit.about(request)
-        await authority.caller(token, demand=rpc.demand, system=system_of(request))
-        for demand, other in other_demands(rpc.demand, request):
-            await authority.caller(token, demand=demand, system=other)
-        del request  # the first piece of an upload that waits is kept once, by who needs it
-        with caller.bind(found):
+        with limits.one_call(found), caller.bind(found):
+            request = await rpc.requests.first()
+            rpc.about |= audit.about(request)
+            await authority.caller(token, demand=rpc.demand, system=system_of(request))
+            for demand, other in other_demands(rpc.demand, request):
+                await authority.caller(token, demand=demand, system=other)
+            del request  # the first piece of an upload that waits is kept once, by who needs it
             if not rpc.streams:  # it has a bound of its own
                 return await proceed()
             rpc.requests.until = found.expires + grace.sending

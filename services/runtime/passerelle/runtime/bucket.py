@@ -1,0 +1,53 @@
+"""So many at once, and then so many a second: token buckets."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+
+class Bucket:
+    """Holds `most` at the beginning and never more; `per_second` come back. Times are seconds of one clock."""
+
+    def __init__(self, most: float, per_second: float, now: float) -> None:
+        self._most = most
+        self._per_second = per_second
+        self._left = most
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take one: 0; or, when there is none, the seconds until there is."""
+        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1:
+            return (1 - self._left) / self._per_second
+        self._left -= 1
+        return 0.0
+
+
+class Buckets:
+    """A bucket for each key, such as a client's address; of more than `keys` the longest unseen are forgotten."""
+
+    def __init__(
+        self,
+        most: float,
+        per_second: float,
+        *,
+        keys: int = 50_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most = most
+        self._per_second = per_second
+        self._keys = keys
+        self._clock = clock
+        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
+
+    def take(self, key: Hashable) -> float:
+        """As `Bucket.take`, of the key's own."""
+        now = self._clock()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(self._most, self._per_second, now)
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > self._keys:
+            self._buckets.popitem(last=False)
+        return bucket.take(now)
