@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from passerelle.runtime.errors import FailedPrecondition, InvalidArgument, NotFo
 from passerelle.storage.config import StorageSection
 from passerelle.storage.content import Changed
 from passerelle.storage.files import FileError
-from passerelle.storage.private_files import PrivateFiles
+from passerelle.storage.private_files import PrivateFiles, Unfinished
 from passerelle.storage.sessions import Sessions
 from passerelle.storage.terms import PreconditionFailed, Terms, WriteMode
+from passerelle.storage.transfer_jobs import AgentWork, Leftovers, hidden_part
 from passerelle.storage.uploads import TakenOver, Uploads
 from passerelle.storage.writing import Target
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
@@ -460,23 +462,24 @@ async def test_a_large_write_that_breaks_off_leaves_nothing(world: World, path: 
 
 @pytest.mark.parametrize("helper", [True, False])
 @pytest.mark.parametrize("sftp", [True, False])
-async def test_private_files_are_their_users_alone_and_are_swept(
+async def test_files_of_transfers_are_their_users_alone(
     tmp_path: Path, helper: bool, sftp: bool
 ) -> None:
-    left = tmp_path / ".passerelle-transfer-left"
-    left.write_text("{}")
-    os.utime(left, (0, 0))
+    left, work = Leftovers(hidden_part("/x")), AgentWork("", {"secret": "x"})
     async with remote(tmp_path, helper=helper, sftp=sftp) as world:
         sessions = Sessions(world.pool, world.system, StorageSection(remote_helper=helper))
-        files = PrivateFiles(sessions)
-        path = Path(await files.put(str(tmp_path), "it's", {"secret": "x"}))
-        assert path.read_text() == '{"secret": "x"}'
+        files, transfer = PrivateFiles(sessions), str(uuid.uuid4())
+        path = Path(await files.put(str(tmp_path), transfer, AgentWork("", {"secret": "x"}, left)))
+        await files.record(str(path), "77")
+        assert path.read_text().endswith('\n{"secret": "x"}')
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert not left.exists()
+        assert await files.unfinished(str(tmp_path), (), 9) == [Unfinished(str(path), "77", left)]
+        assert await files.unfinished(str(tmp_path), (str(path),), 9) == []
         with pytest.raises(FailedPrecondition, match="cannot work"):
-            await files.put(str(tmp_path), "it's", {})
+            await files.put(str(tmp_path), transfer, work)
         for _ in range(2):
             await files.discard(str(path))
             assert not path.exists()
+        assert await files.read([str(path)]) == []
         with pytest.raises(FailedPrecondition, match="No such file"):
-            await files.put(str(tmp_path / "nowhere"), "it's", {})
+            await files.put(str(tmp_path / "nowhere"), transfer, work)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,10 +16,7 @@ from passerelle.runtime.errors import BackendUnavailable, ConnectionFailed
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.storage.config import StorageSection
 from passerelle.storage.places import Place
-from passerelle.storage.private_files import PrivateFiles
-from passerelle.storage.sessions import Sessions
 from passerelle.storage.terms import Terms
-from passerelle.storage.transfer_jobs import AgentWork, Leftovers, hidden_part
 from tests.cluster import Cluster
 from tests.integration.login_shells import Certified, Login, login_with, serving, system_at
 from tests.unit.storage.bash_jobs import BashJobs
@@ -85,25 +81,6 @@ async def test_content_goes_another_way(
     assert len(said) == 1
     assert "SFTP cannot be used" in said[0]
     assert way.told in said[0]
-
-
-@pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
-async def test_what_transfers_leave_is_found_without_sftp(cluster: Cluster, helper: bool) -> None:
-    login, left = login_with("bash"), Leftovers(hidden_part("/data/x"), {"key": "k"})
-    system, identifier = system_at(cluster), str(uuid.uuid4())
-    with serving(cluster, sftp=None) as sshd, caller.bind(Caller(login.name, "token")):
-        async with SshPool(
-            {"lab": system_at(sshd)}, Certified(sshd, login.name)
-        ).sweeping() as pool:
-            private = PrivateFiles(Sessions(pool, system, StorageSection(remote_helper=helper)))
-            (login.home / f".passerelle-transfer-{uuid.uuid4()}").mkdir()
-            path = await private.put(str(login.home), identifier, AgentWork("", {"a": "b"}, left))
-            await private.record(path, "77")
-            [found] = await private.unfinished(str(login.home), (), 9)
-            assert (found.path, found.job_id, found.leftovers) == (path, "77", left)
-            assert Path(path).read_text().endswith('{"a": "b"}')
-            await private.discard(path)
-            assert await private.read([path]) == []
 
 
 async def test_what_is_printed_later_breaks_one_request_at_most(cluster: Cluster) -> None:
