@@ -215,6 +215,8 @@ def test_a_file_of_another_account(tmp_path: Path, site: Site, name: str, messag
         ("systems.0.ssh.known_hosts", "/nowhere", "ssh.known_hosts: /nowhere: No such file"),
         ("systems.0.scheduler.type", "slrum", "scheduler.type: no plugin 'slrum'; did you mean slurm?; installed: "),
         ("systems.0.scheduler.options", {"historycache_seconds": 1}, "did you mean history_cache_seconds?"),
+        ("auth.ssh_credentials", {"type": "keys", "options": {"users": {"bob": {"private_kye": "env:HOME"}}}},
+         "auth.ssh_credentials.options.users.bob.private_kye: unknown key; did you mean private_key?"),
         ("systems.0.name", "Daint", "systems.0 (Daint).name: lower-case letters"),
         ("systems.0.ssh", "login", "systems.0 (daint).ssh: must be a section with keys of its own"),
         ("auth.issuers.0.jwks_uri", "file:///nowhere", "auth.issuers.0.jwks_uri: /nowhere: No such"),
@@ -231,9 +233,9 @@ def test_a_value_that_cannot_work(
     tmp_path: Path, site: Site, key: str, value: Any, message: str
 ) -> None:
     changed(site, key, value)
-    (line,) = told(tmp_path, checked(tmp_path, site).errors)
-    assert message in line
-    assert "Value error" not in line
+    lines = told(tmp_path, checked(tmp_path, site).errors)
+    assert [line for line in lines if message in line]
+    assert not [line for line in lines if "Value error" in line]
 
 
 @pytest.mark.parametrize(

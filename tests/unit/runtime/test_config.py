@@ -60,7 +60,12 @@ def test_a_good_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             r"NO_SUCH_VARIABLE is not set",
         ),
         (GOOD.replace("env:PASSERELLE_TEST_SECRET", "secret_file:/no/such"), r"/no/such"),
-        ("systems: [", r"not valid YAML"),
+        ("systems: [", r"site.yaml:1: not valid YAML"),
+        ("gateway: {}\nservices:\n\tsecret: x", r"site.yaml:3: not valid YAML: found character"),
+        ("a: \x00", r"site.yaml: not valid YAML: unacceptable character"),
+        ("gateway: {}\nservices: {}\ngateway: {}", r"site.yaml:3: gateway stands twice here"),
+        ("gateway:\n  listen: a\n  listen: b", r"site.yaml:3: listen stands twice here"),
+        ("just a word", r"site.yaml:1: : must be a section"),
         ("- 1", r"site.yaml:1"),
     ],
 )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -27,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from passerelle.runtime.config_faults import explain
+from passerelle.runtime.config_faults import explain, read_yaml
 from passerelle.runtime.findings import Around, Finding, account, exposed, note, wrong
 from passerelle.runtime.host_keys import HostKey, known_hosts_faults, unknown_hosts
 from passerelle.runtime.trials import LoggedIn, Trial
@@ -530,11 +529,11 @@ class SiteBase(Section):
     def parse(cls, text: str, source: str = "<text>") -> Self:
         """A site from YAML text; ConfigError names `source`, the line and the key."""
         try:
-            data = yaml.safe_load(text) or {}
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{source}: not valid YAML: {error}") from None
+            data = read_yaml(text, source)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         try:
-            return cls.model_validate(data)
+            return cls.model_validate({} if data is None else data)
         except ValidationError as error:
             raise ConfigError(explain(error, text, source, cls)) from None
         except OSError as error:

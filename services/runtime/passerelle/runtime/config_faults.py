@@ -1,8 +1,8 @@
 """What is wrong with a configuration file, told by file, line and key, with what would be right."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -27,6 +27,38 @@ class Places:
             name = _name(node) if number == 1 and location[0] == "systems" else None
             spelt.append(f"{part} ({name})" if name else str(part))
         return f"{self._source}:{line}: {'.'.join(spelt)}"
+
+
+def read_yaml(text: str, source: str) -> Any:
+    """What a YAML text says.
+
+    ValueError, with `source` and the line, for what is none and for a key that stands twice.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        for line, key in _repeated(node):
+            raise ValueError(f"{source}:{line}: {key} stands twice here; only one would count")
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"{source}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """The keys that a mapping has more than once, with their lines; YAML 1.2 §3.2.1.3 forbids it, PyYAML does not."""
+    if isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated(value)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, str(key.value)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+            yield from _repeated(value)
 
 
 def explain(error: ValidationError, text: str, source: str, model: type[BaseModel]) -> str:
@@ -74,17 +106,25 @@ def _name(system: yaml.Node | None) -> str | None:
 def _unknown(model: Any, location: Key) -> str:
     """What to say about a key that is none, with the one that was probably meant."""
     *way, key = location
+    named = False  # what comes next is a name, as in `users.alice`
     for part in way:
-        model = _section_inside(model, part) if isinstance(part, str) else model
+        if isinstance(part, str) and not named:
+            model, named = _section_inside(model, part)
+        else:
+            named = False
     known = model.model_fields if model is not None else ()
     return f"unknown key{closest(str(key), known)}"
 
 
-def _section_inside(model: Any, key: str) -> Any:
-    """The section model that the field `key` of a section holds, once or several times; None for anything else."""
+def _section_inside(model: Any, key: str) -> tuple[Any, bool]:
+    """The section model that the field `key` of a section holds, once or several times; None for anything else.
+
+    And whether the sections have names there.
+    """
     field = model.model_fields.get(key) if model is not None else None
     kinds = [field.annotation, *get_args(field.annotation)] if field else []
-    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+    found = (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+    return next(found, None), bool(kinds) and get_origin(kinds[0]) in (dict, Mapping)
 
 
 def _child(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:
