@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 from firecrest import ClientCredentialsAuth
 from firecrest.v2 import Firecrest
 
+from tests.clients.directories import new_directory
 from tests.clients.pyfirecrest_run import Site
 from tests.cluster import RECIPE, Cluster
 from tests.e2e.sites import S3_KEY, staging_by
@@ -32,7 +32,11 @@ def site(cluster: Cluster, minio: MinioServer, mailbox: Mailbox) -> Iterator[Sit
         timeout=60,
     )
     configuration = yaml.safe_load(told.stdout)
-    configuration["systems"][0]["data_operation"]["staging"] = _staging(minio, mailbox)
+    system = configuration["systems"][0]
+    system["data_operation"]["staging"] = _staging(minio, mailbox)
+    # A machine that is busy with all this at once is slow, not broken.
+    system["ssh"]["timeout"] = {"connection": 60, "login": 60, "command": 60}
+    system["scheduler"]["timeout"] = 60
     alice = configuration["development"]["issuer"]["clients"][0]
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "site.yaml"
@@ -40,7 +44,7 @@ def site(cluster: Cluster, minio: MinioServer, mailbox: Mailbox) -> Iterator[Sit
         with running_site("--config", str(path), environment=S3_KEY) as ready:
             yield Site(
                 url=ready["ready"],
-                token_url=configuration["systems"][0]["probing"]["service_account"]["token_url"],
+                token_url=system["probing"]["service_account"]["token_url"],
                 client_id=alice["id"],
                 client_secret=Path(alice["secret"].removeprefix("secret_file:")).read_text(),
                 system="cluster",
@@ -67,7 +71,7 @@ def _free_ports(count: int) -> int:
         return min(int(found.getsockname()[1]), 65535 - count)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def owner(site: Site) -> Iterator[Firecrest]:
     """A current client of alice's."""
     known = ClientCredentialsAuth(site.client_id, site.client_secret, site.token_url)
@@ -79,10 +83,5 @@ def owner(site: Site) -> Iterator[Firecrest]:
 @pytest.fixture
 def directory(site: Site, owner: Firecrest) -> Iterator[str]:
     """A new, empty directory on the system."""
-    path = f"{site.directory}/passerelle-{uuid.uuid4()}"
-    owner.mkdir(site.system, path)
-    yield path
-    if path.rpartition("/")[2] in {
-        entry["name"] for entry in owner.list_files(site.system, site.directory)
-    }:
-        owner.rm(site.system, path)
+    with new_directory(site, owner) as path:
+        yield path

@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -20,10 +19,10 @@ from stat import S_IFLNK, S_IFREG
 from typing import Any
 
 import pytest
-from firecrest import ClientCredentialsAuth
 from firecrest.v2 import Firecrest
 
 from tests import real
+from tests.clients.directories import new_directory
 from tests.clients.environments import python_with
 from tests.clients.pyfirecrest_run import LARGE, LINES, Site
 from tests.mailbox import Mailbox
@@ -163,16 +162,10 @@ def version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(version: str, site: Site, mailbox: Mailbox) -> Iterator[dict[str, Told]]:
+def told(version: str, site: Site, owner: Firecrest, mailbox: Mailbox) -> Iterator[dict[str, Told]]:
     """By kind. All kinds run at once, for they mostly wait for jobs."""
-    known = ClientCredentialsAuth(site.client_id, site.client_secret, site.token_url)
-    owner = Firecrest(site.url, authorization=known)
-    directory = f"{site.directory}/passerelle-{uuid.uuid4()}"
-    owner.mkdir(site.system, directory)
-    kinds = [
-        kind for kind in KINDS if (version, kind) != ("3.0.1", "command")
-    ]  # it has none for v2
-    with ExitStack() as running:
+    kinds = KINDS[:2] if version == "3.0.1" else KINDS  # its commands are for FirecREST v1
+    with new_directory(site, owner) as directory, ExitStack() as running:
         programs = {}
         for kind in kinds:
             own = replace(site, directory=f"{directory}/{kind}")
@@ -180,8 +173,6 @@ def told(version: str, site: Site, mailbox: Mailbox) -> Iterator[dict[str, Told]
             programs[kind] = running.enter_context(_program(version, kind, own, mailbox))
             running.callback(programs[kind].kill)
         yield {kind: _told(program) for kind, program in programs.items()}
-    owner.rm(site.system, directory)
-    owner.close_session()
 
 
 def _program(version: str, kind: str, site: Site, mailbox: Mailbox) -> "subprocess.Popen[str]":
