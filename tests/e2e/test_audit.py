@@ -1,6 +1,7 @@
 """The audit log of a running site: who did what to what, and who was refused; nothing secret."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,38 @@ def test_who_is_refused(site: Site) -> None:
         "UNAUTHENTICATED",
         "127.0.0.1",
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("application/json", "POST /v1/systems/local/jobs"),
+        ("application/grpc-web", "POST /passerelle.v1.ComputeService/SubmitJob"),
+    ],
+)
+def test_who_shows_no_token(site: Site, kind: str, method: str) -> None:
+    """Turned away by Envoy, which tells auth a moment later."""
+    verb, path = method.split()
+    asked = {"authorization": "", "content-type": kind}
+    reply = site.http.request(verb, f"{path}?secret=no-query", headers=asked)
+    line = _line_to_come(site, reply)
+    assert of(line, "outcome", "reason", "address", "service") == (
+        "UNAUTHENTICATED",
+        "UNAUTHENTICATED",
+        "127.0.0.1",
+        "auth",
+    )
+    assert line["method"] in (method, path)
+
+
+def _line_to_come(site: Site, reply: httpx.Response) -> dict[str, Any]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if lines := site.lines(reply):
+            (line,) = lines
+            return line
+        time.sleep(0.1)
+    raise AssertionError("nothing was written")
 
 
 def test_nothing_secret_stands_there(site: Site) -> None:

@@ -13,8 +13,10 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
+from passerelle.auth.door_log import AccessLogService
 from passerelle.auth.door_server import AuthorizationService
-from passerelle.edge import external_auth_pb2_grpc
+from passerelle.auth.turned_away import TurnedAway
+from passerelle.edge import access_log_pb2_grpc, external_auth_pb2_grpc
 from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
 from passerelle.gateway import envoy
 from passerelle.runtime import caller
@@ -203,7 +205,11 @@ async def services(port: int = 0, limits: CallLimits | None = None) -> AsyncIter
 
 
 def _register(server: grpc.aio.Server) -> None:
-    door = AuthorizationService(Judge(), Buckets(10_000, 1))  # type: ignore[arg-type]
+    turned_away = TurnedAway()
+    door = AuthorizationService(Judge(), Buckets(10_000, 1), turned_away)  # type: ignore[arg-type]
+    access_log_pb2_grpc.add_AccessLogServiceServicer_to_server(
+        AccessLogService(turned_away), server
+    )
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(door, server)
     profile, native = Profile(), Native()  # type: ignore[abstract]  # what is not here is UNIMPLEMENTED
     compute_pb2_grpc.add_ComputeServiceServicer_to_server(profile, server)

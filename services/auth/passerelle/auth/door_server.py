@@ -14,9 +14,10 @@ from google.rpc import status_pb2
 from prometheus_client import Counter
 
 from passerelle.auth.tokens import Tokens
+from passerelle.auth.turned_away import TurnedAway
 from passerelle.edge import external_auth_pb2 as pb
 from passerelle.edge import external_auth_pb2_grpc as pb_grpc
-from passerelle.runtime import audit, caller
+from passerelle.runtime import caller
 from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
 from passerelle.runtime.stages import NATIVE_PATHS, REST_SURFACE, bearer, rest_answer
@@ -33,9 +34,10 @@ _REPLACE = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_AD
 class AuthorizationService(pb_grpc.AuthorizationServicer):
     """Envoy's `ext_authz`: whether a request shows a valid token. Nothing is granted here."""
 
-    def __init__(self, tokens: Tokens, failures: Buckets) -> None:
+    def __init__(self, tokens: Tokens, failures: Buckets, turned_away: TurnedAway) -> None:
         self._tokens = tokens
         self._failures = failures
+        self._turned_away = turned_away
 
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
         """Let it pass, or say what the client is answered."""
@@ -45,26 +47,26 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
                 await self._tokens.principal(bearer(http.headers))
             except ApiError as error:
                 address = request.attributes.source.address.socket_address.address
-                return _denied(self._counted(error, http, address), http)
+                answer = self._counted(error, address)
+                self._write(answer, http, address)
+                return _denied(answer, http)
         return pb.CheckResponse(status=status_pb2.Status())
 
-    def _counted(self, error: ApiError, http: _Http, address: str) -> ApiError:
-        """The error to answer with. What is beyond the limit is not written down: that would be a flood, too."""
+    def _counted(self, error: ApiError, address: str) -> ApiError:
+        """The error to answer with."""
         seconds = self._failures.take(address) if isinstance(error, Unauthenticated) else 0
         if not seconds:
-            _write(error, http, address)
             return error
         LIMITED.inc()
         busy = Overloaded("Too many requests with no valid access token; try again later.")
         busy.retry_after = math.ceil(seconds)
         return busy
 
-
-def _write(error: ApiError, http: _Http, address: str) -> None:
-    path = http.path.partition("?")[0]
-    method = path if _is_grpc(http.headers) else f"{http.method} {path}"
-    request_id = http.headers.get("x-request-id")
-    audit.write_turned_away(method=method, request_id=request_id, address=address, error=error)
+    def _write(self, error: ApiError, http: _Http, address: str) -> None:
+        path = http.path.partition("?")[0]
+        method = path if _is_grpc(http.headers) else f"{http.method} {path}"
+        request_id = http.headers.get("x-request-id", "")
+        self._turned_away.write(method=method, request_id=request_id, address=address, error=error)
 
 
 def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:

@@ -8,6 +8,7 @@ import grpc
 
 from passerelle.auth.config import AuthSection, Issuer
 from passerelle.auth.credentials import Credentials
+from passerelle.auth.door_log import AccessLogService
 from passerelle.auth.door_server import AuthorizationService
 from passerelle.auth.jwks import PublishedKeys
 from passerelle.auth.keyset import KeySet
@@ -15,6 +16,8 @@ from passerelle.auth.logins import Logins
 from passerelle.auth.policy import Policy
 from passerelle.auth.server import AccessService, AuthService
 from passerelle.auth.tokens import Tokens, TrustedIssuer
+from passerelle.auth.turned_away import TurnedAway
+from passerelle.edge import access_log_pb2_grpc as edge_log_grpc
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
 from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.config import SiteBase, section
@@ -43,12 +46,17 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
 
         failures = Buckets(settings.max_failures, settings.max_failures / 60)
+        turned_away = TurnedAway()
+        await stack.enter_async_context(turned_away.summed_up())
 
         def register(server: grpc.aio.Server) -> None:
             pb_grpc.add_AuthServiceServicer_to_server(AuthService(tokens), server)
             pb_grpc.add_AccessServiceServicer_to_server(AccessService(policy, logins), server)
             edge_grpc.add_AuthorizationServicer_to_server(
-                AuthorizationService(tokens, failures), server
+                AuthorizationService(tokens, failures, turned_away), server
+            )
+            edge_log_grpc.add_AccessLogServiceServicer_to_server(
+                AccessLogService(turned_away), server
             )
 
         service = running_service(site, "auth", register, _SERVICES, policy)

