@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -35,14 +35,16 @@ STOP_SECONDS = 30
 
 
 @contextmanager
-def running_site(*arguments: str, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def running_site(
+    *arguments: str, environment: Mapping[str, str], command: Sequence[str] = (str(PASSERELLE),)
+) -> Iterator[dict[str, Any]]:
     """`passerelle up` with these arguments, stopped at the end; what it says when it is ready.
 
-    Raises RuntimeError with its last words if it does not come up.
+    `command` runs `passerelle`. Raises RuntimeError with its last words if it does not come up.
     """
     with tempfile.TemporaryFile("w+") as words, tempfile.TemporaryDirectory() as state:
         process = subprocess.Popen(
-            (str(PASSERELLE), "up", "--json", *arguments),
+            (*command, "up", "--json", *arguments),
             env={**os.environ, "XDG_STATE_HOME": state, **environment},
             stdout=subprocess.PIPE,
             stderr=words,
