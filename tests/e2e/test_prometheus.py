@@ -106,5 +106,9 @@ def test_what_is_named_is_exported(page: Path, exported: set[str]) -> None:
     assert named <= exported
 
 
+def test_no_name_of_a_metric_holds_an_address(exported: set[str]) -> None:
+    assert not [name for name in exported if re.search(r"_\d+_\d+_", name)]
+
+
 def test_the_alerts_name_metrics() -> None:
     assert len(set(_METRIC.findall(PAGES[0].read_text()))) > 10
