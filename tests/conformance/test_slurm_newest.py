@@ -6,6 +6,12 @@ import pytest
 
 from passerelle.compute.scheduler import State
 from passerelle.compute.schedulers.slurm import Slurm
+from passerelle.compute.schedulers.slurm.stream_paths import (
+    Place,
+    Streams,
+    expanded,
+    streams,
+)
 from passerelle.runtime import caller
 from tests.conformance.recordings import ReplayShell, recordings
 from tests.conformance.systems import RECORDED
@@ -45,3 +51,25 @@ async def test_errors_go_where_the_output_goes_unless_they_have_a_path() -> None
     assert {array.script, task.script} == {
         "#!/bin/bash\n#SBATCH --array=0-3%2\n#SBATCH --time=20\nsleep 900\n"
     }
+
+
+def told_of_streams(state: str) -> dict[str, list[str]]:
+    """What sacct told of the streams of jobs that slurmctld has forgotten, by the job's id."""
+    (found,) = (
+        one
+        for one in recordings(RECORDED / "slurm-26.05" / "sacct-streams.txt")
+        if one.state.startswith(state)
+    )
+    rows = [line.split("|") for line in found.output.stdout.splitlines()]
+    return {row[0]: row[1:] for row in rows if row[0] and "." not in row[0]}
+
+
+def test_patterns_mean_what_slurm_itself_makes_of_them() -> None:
+    patterns, paths = told_of_streams("without"), told_of_streams("jobs that slurmctld")
+    assert patterns["75"][1] == "/home/alice/o-%j.txt"
+    for job_id in patterns.keys() & paths.keys():
+        place = Place(job_id, None, None, "stderr", "alice", "cn02", paths[job_id][3])
+        source, output, errors = patterns[job_id][:3]
+        assert streams((source, output, errors), place) == Streams(*paths[job_id][:3])
+    task = Place("146", "145", "1", "nonl", "alice", "cn01", "/home/alice")
+    assert expanded("slurm-%A_%a.out", task) == paths["145_1"][1]

@@ -157,8 +157,9 @@ async def test_metadata_of_somebody_elses_job_has_no_script(recorded: Prepared) 
 
 async def test_metadata_of_a_job_that_slurmctld_has_forgotten(recorded: Prepared) -> None:
     found = await recorded.scheduler.metadata(recorded.jobs["forgotten"])
-    assert found.script == "#!/bin/bash\nsrun --overlap true\nexit 3\n\n"
-    assert found.standard_output is None
+    assert found.script == "#!/bin/bash\nsrun --overlap true\nexit 3\n"
+    assert found.standard_input == "/dev/null"
+    assert found.standard_output == found.standard_error == "/tmp/out-0017.txt"
 
 
 async def test_nodes(recorded: Prepared) -> None:

@@ -1,7 +1,8 @@
-"""A real Slurm in trouble: its daemons are down, or hang, or its queue is full."""
+"""A real Slurm in trouble: its daemons are down, or hang, its queue is full, or it has forgotten a job."""
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -13,7 +14,9 @@ import pytest
 
 from passerelle.compute.scheduler import Job, JobDescription, JobFilter, State
 from passerelle.compute.schedulers.slurm import Slurm
+from passerelle.compute.schedulers.slurm.commands import streams_command
 from passerelle.runtime import caller, errors
+from passerelle.runtime.command import Shell
 from tests import real
 from tests.cluster import CannotRunHere, Cluster, run_recipe, running_cluster
 from tests.cluster_shell import cluster_shell
@@ -191,6 +194,50 @@ async def test_a_full_queue_is_to_be_tried_again(own_cluster: Cluster) -> None:
             await slurm.cancel(first)
             with suppress(errors.BackendUnavailable):  # slurmctld purges the first a little later
                 assert await second != first
+
+
+async def test_where_the_output_of_a_forgotten_job_is(own_cluster: Cluster) -> None:
+    directory = Path("/tmp") / f"forgotten-{os.getpid()}"
+    directory.mkdir()
+    shutil.chown(directory, "alice")
+    await killed(own_cluster, CONTROLLER)
+    start_anew(own_cluster, "MinJobAge=2")
+    say = "#!/bin/sh\necho said\n"
+    described = [
+        JobDescription(str(directory), script=say),
+        JobDescription(str(directory), script=say, name="a b", standard_output="%x %4j-%t.%u"),
+        JobDescription(
+            str(directory), script="#!/bin/sh\n#SBATCH -o %J-%%.txt -e err\necho said\n"
+        ),
+        JobDescription(str(directory), script="#!/bin/sh\n#SBATCH --array=3-4\necho said\n"),
+    ]
+    with caller.bind(caller.Caller("alice", "")):
+        async with cluster_shell(own_cluster) as shell:
+            slurm = Slurm(shell, Slurm.Options())
+            async with asyncio.timeout(60):
+                while not await answers(slurm):
+                    await asyncio.sleep(0.1)
+                jobs = [await slurm.submit(job) for job in described]
+                for job_id in jobs:
+                    while await known(shell, job_id):
+                        await asyncio.sleep(0.5)
+            found = [await slurm.metadata(job_id) for job_id in (*jobs, f"{jobs[-1]}_4")]
+    assert [job.script for job in found[:4]] == [job.script for job in described]
+    for job in found:
+        assert job.standard_input == "/dev/null"
+        assert Path(job.standard_output or "").read_text() == "said\n"
+    assert found[2].standard_error == f"{directory}/err"
+    assert found[0].standard_error == found[0].standard_output
+    shutil.rmtree(directory)
+
+
+async def known(shell: Shell, job_id: str) -> bool:
+    """Whether slurmctld knows the job."""
+    try:
+        await shell.run(streams_command(job_id))
+    except errors.NotFound:
+        return False
+    return True
 
 
 async def answers(slurm: Slurm) -> bool:

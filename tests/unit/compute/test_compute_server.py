@@ -167,7 +167,15 @@ async def test_a_wrong_list(daint: Served, wrong: dict[str, Any], field: str) ->
 async def test_metadata_leaves_out_what_is_not_known(daint: Served) -> None:
     told = f"Batch Script for 7\n{'-' * 80}\nNONE\n"
     unknown = Output(1, "", "slurm_load_jobs error: Invalid job id specified\n")
-    daint.shell.answers |= {"scontrol": unknown, "sacct": Output(0, told, "")}
+    record = ("7", "7", "job", "alice", "cn01", "/h", "", "", "")
+    daint.shell.answers |= {
+        "scontrol": unknown,
+        "sacct": lambda mark: (
+            Output(0, "".join(f"{one}{mark}" for one in record), "")
+            if mark
+            else Output(0, told, "")
+        ),
+    }
     request = pb.GetJobMetadataRequest(system="daint", job_id="7")
     assert await ask(daint, "GetJobMetadata", request) == pb.JobMetadata(job_id="7")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from passerelle.compute.scheduler import JobDescription, JobFilter
 from passerelle.compute.schedulers.slurm import commands, submission
-from passerelle.compute.schedulers.slurm.names import job_name
+from passerelle.compute.schedulers.slurm.directives import job_name
 from tests.lines import line_of
 
 SCRIPT = "#!/bin/bash\nread -r line\necho 日本 \\$HOME `id`\n"

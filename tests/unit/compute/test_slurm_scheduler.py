@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, State
-from passerelle.compute.schedulers.slurm import Slurm, job_outputs
+from passerelle.compute.schedulers.slurm import Slurm, job_outputs, metadata_outputs
+from passerelle.compute.schedulers.slurm.stream_paths import Streams
 from passerelle.runtime import caller
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import BackendError, BackendUnavailable, NotFound
@@ -331,8 +332,10 @@ def test_the_streams_of_several_records_are_the_first_ones(
         f"JobId={record} JobName=x\n   StdErr=\n   StdIn=/dev/null\n   StdOut=/h/{record.split()[0]}\n"
         for record in records
     )
-    found = job_outputs.parse_streams(f"notice\n{text}", records[0].partition("=")[2].split()[0])
-    assert found == job_outputs.Streams("/dev/null", f"/h/{output}", f"/h/{output}")
+    found = metadata_outputs.parse_streams(
+        f"notice\n{text}", records[0].partition("=")[2].split()[0]
+    )
+    assert found == Streams("/dev/null", f"/h/{output}", f"/h/{output}")
 
 
 LINE = "-" * 80
@@ -346,8 +349,8 @@ LINE = "-" * 80
         (f"Batch Script for 7_0\n{LINE}\n#!/bin/sh\necho xBatch Script for 7_1\n{LINE}\n#!/bin/sh\necho x",
          "#!/bin/sh\necho x"),
         (f"Batch Script for 7+0\n{LINE}\n#!/bin/sh\ntrue\n\nBatch Script for 7+1\n{LINE}\nx\n\n",
-         "#!/bin/sh\ntrue"),
+         "#!/bin/sh\ntrue\n"),
     ],
 )  # fmt: skip
 def test_an_archived_script_is_told_once(told: str, script: str) -> None:
-    assert job_outputs.parse_archived_script(told, "7") == script
+    assert metadata_outputs.parse_archived_script(told, "7") == script

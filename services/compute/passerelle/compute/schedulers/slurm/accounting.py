@@ -2,8 +2,10 @@
 
 import asyncio
 
-from passerelle.compute.scheduler import Account, Job, JobFilter, ProgramMissing
+from passerelle.compute.scheduler import Account, Job, JobFilter, JobMetadata, ProgramMissing
 from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm.stream_paths import Streams
+from passerelle.compute.schedulers.slurm.together import both
 from passerelle.runtime.command import Command, Shell, T
 from passerelle.runtime.errors import (
     BackendError,
@@ -46,9 +48,20 @@ class Accounting:
                 raise
             return ()
 
-    async def script(self, job_id: str) -> str | None:
-        """The batch script that it keeps; NotFound when it does not know the job."""
-        return await self._ask(commands.archived_script_command(job_id), None)
+    async def metadata(self, job_id: str) -> JobMetadata:
+        """The batch script that it keeps, and the streams; NotFound when it does not know the job."""
+        asked = self._ask(commands.archived_script_command(job_id), None)
+        script, found = await both(asked, self._streams(job_id))
+        if found is None:
+            found = await self._ask(commands.submit_line_command(job_id, script), None)
+        return found.metadata(job_id, script)
+
+    async def _streams(self, job_id: str) -> Streams | None:
+        """The streams that it keeps; None where it keeps none."""
+        try:
+            return await self._ask(commands.archived_streams_command(job_id), None)
+        except Unsupported:
+            return None
 
     async def accounts(self, user: str) -> tuple[Account, ...] | None:
         """The user's accounts; None where there are none, or no accounting."""

@@ -15,8 +15,14 @@ from passerelle.compute.scheduler import (
     Step,
     UserInfo,
 )
-from passerelle.compute.schedulers.slurm import failures, job_outputs, site_outputs
+from passerelle.compute.schedulers.slurm import (
+    failures,
+    job_outputs,
+    metadata_outputs,
+    site_outputs,
+)
 from passerelle.compute.schedulers.slurm.rows import new_mark
+from passerelle.compute.schedulers.slurm.stream_paths import Streams
 from passerelle.runtime.command import Command, Output, T
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.ssh.bootstrap import STEADY
@@ -163,11 +169,11 @@ def script_command(job_id: str) -> Command[str | None]:
     )
 
 
-def streams_command(job_id: str) -> Command[job_outputs.Streams]:
+def streams_command(job_id: str) -> Command[Streams]:
     """The paths of a job's standard streams, as slurmctld knows them; NotFound when it does not know the job."""
     return question(
         ("scontrol", "show", "job", job_id),
-        lambda text: job_outputs.parse_streams(text, job_id),
+        lambda text: metadata_outputs.parse_streams(text, job_id),
     )
 
 
@@ -175,8 +181,32 @@ def archived_script_command(job_id: str) -> Command[str | None]:
     """The batch script in the accounting database; NotFound when that does not know the job."""
     return question(
         ("sacct", "--batch-script", f"--jobs={job_id}"),
-        lambda text: job_outputs.parse_archived_script(text, job_id),
+        lambda text: metadata_outputs.parse_archived_script(text, job_id),
     )
+
+
+def archived_streams_command(job_id: str) -> Command[Streams]:
+    """The paths of a job's standard streams in the accounting database; Unsupported before 24.05."""
+    mark = new_mark()
+    return question(
+        _recorded(job_id, metadata_outputs.STREAM_FIELDS, mark),
+        lambda text: metadata_outputs.parse_archived_streams(text, mark, job_id),
+    )
+
+
+def submit_line_command(job_id: str, script: str | None) -> Command[Streams]:
+    """The same, by the line that submitted the job, and its `script`, if that is known."""
+    mark = new_mark()
+    return question(
+        _recorded(job_id, metadata_outputs.LINE_FIELDS, mark),
+        lambda text: metadata_outputs.parse_submit_line(text, mark, job_id, script),
+    )
+
+
+def _recorded(job_id: str, fields: tuple[str, ...], mark: str) -> tuple[str, ...]:
+    """The command line that asks accounting for these fields of a job."""
+    how = ("--noheader", "--parsable", f"--delimiter={mark}")
+    return ("sacct", *how, f"--format={','.join(fields)}", f"--jobs={job_id}")
 
 
 def nodes_command() -> Command[tuple[Node, ...]]:

@@ -139,6 +139,7 @@ _LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
         (r"squeue: error: Invalid job id: .*", NotFound),
         (r"(?:sacct|srun): fatal: Bad job/step specified: .*", NotFound),
         (r"scancel: error: Invalid job id .*", NotFound),
+        (r"sacct: error: Invalid field requested: .*", Unsupported),
         (r"Job \S+ not found", NotFound),
         (r"srun: error: Slurm job \S+ has expired", FailedPrecondition),
         (r"srun: error: No directives to start application on any available hetjob components", FailedPrecondition),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from passerelle.compute.scheduler import Job, State, Status, Step, Times
 from passerelle.compute.schedulers.slurm import failures
@@ -34,20 +34,7 @@ HISTORY_FIELDS = (
     *("Suspended", "TimelimitRaw", "Account", "AllocNodes", "Cluster", "Group", "NodeList"),
     *("Partition", "User", "WorkDir", "Priority"),
 )
-_STREAM = re.compile(r"^   (StdErr|StdIn|StdOut)=(.*)$", re.MULTILINE)
-
-_PLACE = re.compile(r"JobId=\d+ (?:HetJobId=\d+ HetJobOffset|ArrayJobId=\d+ ArrayTaskId)=(\d+) ")
-_LAST = 1 << 40
 _CLOCKS = 60  # seconds by which the clocks of a login node and of slurmctld may differ
-
-
-@dataclass(frozen=True, slots=True)
-class Streams:
-    """The absolute paths of a job's standard streams; None where Slurm names none."""
-
-    standard_input: str | None
-    standard_output: str | None
-    standard_error: str | None
 
 
 def parse_queue(text: str, mark: str) -> tuple[Job, ...]:
@@ -224,43 +211,3 @@ def parse_cancelled(text: str) -> None:
     refused = failures.refused_cancellation(Output(number(status) or 0, "", words))
     if refused is not None:
         raise refused
-
-
-def parse_streams(text: str, job_id: str) -> Streams:
-    """The paths in `scontrol show job`: those of the first component, or of the first task that has run.
-
-    They stand near a record's end, so that the last of each is no part of a name. Since 25.11 there is no path for
-    errors that go where the output goes.
-    """
-    start = re.compile(
-        rf"^(?=JobId=\d+ (?:HetJobId|ArrayJobId)={whole_job(job_id)} )", re.MULTILINE
-    )
-    _, *records = start.split(text)
-    first = min(records, key=_place) if records else text
-    found = dict(_STREAM.findall(first))
-    output = found.get("StdOut")
-    return Streams(found.get("StdIn"), output, found.get("StdErr") or output)
-
-
-def _place(record: str) -> int:
-    """Where a record stands among those of its job; what stands for waiting tasks comes last."""
-    found = _PLACE.match(record)
-    return int(found[1]) if found else _LAST
-
-
-def parse_archived_script(text: str, job_id: str) -> str | None:
-    """The script that `sacct --batch-script` prints under a heading; the first one for an array.
-
-    Before 24.11 a line break follows each script, and another one before the next heading; since then nothing does,
-    so that a heading may stand on a script's last line.
-    """
-    heading = rf"Batch Script for {re.escape(job_id)}(?:[_+]\d+|_\[[^\]\n]*\])?\n-{{80}}\n"
-    _, *parts = re.split(heading, text)
-    if not parts:
-        raise failures.job_not_found()
-    script, *others = parts
-    if not others:
-        script = script.removesuffix("\n") if script.endswith("\n\n") else script
-    elif script.endswith("\n\n"):
-        script = script.removesuffix("\n\n")
-    return None if script.strip() in ("", "NONE") else script

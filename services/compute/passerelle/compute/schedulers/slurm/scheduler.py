@@ -115,7 +115,7 @@ class Slurm:
         return found
 
     async def metadata(self, job_id: str) -> JobMetadata:
-        """See `Scheduler.metadata`. Jobs that slurmctld has forgotten have at most a script, from accounting."""
+        """See `Scheduler.metadata`. Of jobs that slurmctld has forgotten accounting tells."""
         _checked(job_id)
         try:
             streams, script = await both(
@@ -123,15 +123,8 @@ class Slurm:
                 self._shell.run(commands.script_command(job_id)),
             )
         except NotFound:
-            archived = await self._accounting.script(job_id)
-            return JobMetadata(job_id, archived, None, None, None)
-        return JobMetadata(
-            job_id,
-            script,
-            streams.standard_input,
-            streams.standard_output,
-            streams.standard_error,
-        )
+            return await self._accounting.metadata(job_id)
+        return streams.metadata(job_id, script)
 
     async def attach(self, job_id: str, command: str) -> None:
         """See `Scheduler.attach`. The command's output is dropped; FailedPrecondition when it or the job fails it.

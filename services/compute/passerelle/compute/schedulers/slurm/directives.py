@@ -1,31 +1,33 @@
-"""The name of a job, as sbatch finds it: the request's, else a directive's, else the script's."""
+"""What a script's `#SBATCH` lines ask for, as sbatch reads them."""
 
 import posixpath
 import shlex
 from collections.abc import Iterator
 
-_LONG = "--job-name"
 # What follows one of these is about the next component of a heterogeneous job.
 _COMPONENTS = ("hetjob", "packjob")
 
 
 def job_name(name: str | None, script: str, script_path: str | None) -> str:
-    """The job's name; `script` is its text, or at least its directives. See sbatch(1), `--job-name`."""
+    """The job's name: the request's, else a directive's, else the script's. See sbatch(1), `--job-name`.
+
+    `script` is its text, or at least its directives.
+    """
     default = posixpath.basename(script_path) if script_path else "sbatch"
-    return name or directed_name(script) or default
+    return name or directed(script, "--job-name", "-J") or default
 
 
-def directed_name(script: str) -> str | None:
-    """The name in a script's `#SBATCH` lines, the last of several; None without one."""
+def directed(script: str, long: str, short: str) -> str | None:
+    """What a script asks for by an option with these names, the last of several; None when it does not ask."""
     found = None
     for words in _directives(script):
         if words and words[0] in _COMPONENTS:
             break
         for word, following in zip(words, [*words[1:], ""], strict=True):
             option, equals, value = word.partition("=")
-            if len(option) > 2 and _LONG.startswith(option):  # getopt_long takes any beginning
+            if len(option) > 2 and long.startswith(option):  # getopt_long takes any beginning
                 found = value if equals else following
-            elif word.startswith("-J"):
+            elif word.startswith(short):
                 found = word[2:] or following
     return found
 

@@ -1,0 +1,104 @@
+"""What Slurm's commands print about a job's script and standard streams: pure functions of their formats."""
+
+import re
+
+from passerelle.compute.schedulers.slurm import failures
+from passerelle.compute.schedulers.slurm.rows import rows
+from passerelle.compute.schedulers.slurm.spellings import is_task, order, whole_job
+from passerelle.compute.schedulers.slurm.stream_paths import (
+    Patterns,
+    Place,
+    Streams,
+    streams,
+    submitted_patterns,
+)
+
+_OF_JOB = ("JobID", "JobIDRaw", "JobName", "User", "NodeList", "WorkDir")
+STREAM_FIELDS = (*_OF_JOB, "StdIn", "StdOut", "StdErr")
+LINE_FIELDS = (*_OF_JOB, "SubmitLine")
+
+_STREAM = re.compile(r"^   (StdErr|StdIn|StdOut)=(.*)$", re.MULTILINE)
+_HOST = re.compile(r"^   BatchHost=(\S+)$", re.MULTILINE)
+_PLACE = re.compile(
+    r"JobId=(\d+) (?:(?:HetJobId=\d+ HetJobOffset|ArrayJobId=(\d+) ArrayTaskId)=(\d+) )?"
+)
+_LAST = 1 << 40
+
+
+def parse_streams(text: str, job_id: str) -> Streams:
+    """The paths in `scontrol show job`: those of the first component, or of the first task that has run.
+
+    They stand near a record's end, so that the last of each is no part of a name. slurmctld replaces only some of the
+    symbols in them. Since 25.11 there is no path for errors that go where the output goes.
+    """
+    start = re.compile(
+        rf"^(?=JobId=\d+ (?:HetJobId|ArrayJobId)={whole_job(job_id)} )", re.MULTILINE
+    )
+    _, *records = start.split(text)
+    first = min(records, key=_order) if records else text[max(0, text.find("JobId=")) :]
+    found = dict(_STREAM.findall(first))
+    paths = (found.get("StdIn"), found.get("StdOut"), found.get("StdErr", ""))
+    return streams(paths, _place(first))
+
+
+def _order(record: str) -> int:
+    """Where a record stands among those of its job; what stands for waiting tasks comes last."""
+    found = _PLACE.match(record)
+    return int(found[3]) if found and found[3] else _LAST
+
+
+def _place(record: str) -> Place:
+    """What slurmctld leaves to be replaced: it has put in the names itself, and the directory."""
+    found, host = _PLACE.match(record), _HOST.findall(record)
+    job, array, task = found.groups() if found else ("", None, None)
+    return Place(job, array, task if array else None, "%x", "%u", host[-1] if host else "", "/")
+
+
+def parse_archived_streams(text: str, mark: str, job_id: str) -> Streams:
+    """The paths by sacct's patterns, which it has since 24.05; NotFound without a record."""
+    row = _record(text, STREAM_FIELDS, mark, job_id)
+    return streams((row["StdIn"], row["StdOut"], row["StdErr"]), _recorded_place(row))
+
+
+def parse_submit_line(text: str, mark: str, job_id: str, script: str | None) -> Streams:
+    """The paths by the line that submitted a job, and its script; NotFound without a record."""
+    row = _record(text, LINE_FIELDS, mark, job_id)
+    place = _recorded_place(row)
+    found: Patterns = submitted_patterns(row["SubmitLine"], script, task=place.task is not None)
+    return streams(found, place)
+
+
+def _record(text: str, fields: tuple[str, ...], mark: str, job_id: str) -> dict[str, str]:
+    """The record of a job, or of the first of its tasks or components."""
+    found = [row for row in rows(text, fields, mark) if "." not in row["JobID"]]
+    asked = [row for row in found if row["JobID"] == job_id]
+    if not found:
+        raise failures.job_not_found()
+    return min(asked or found, key=lambda row: order(row["JobID"]))
+
+
+def _recorded_place(row: dict[str, str]) -> Place:
+    array, _, task = row["JobID"].partition("_") if is_task(row["JobID"]) else (None, "", None)
+    return Place(
+        job=row["JobIDRaw"],
+        array=array,
+        task=task,
+        name=row["JobName"],
+        user=row["User"],
+        nodes=row["NodeList"],
+        directory=row["WorkDir"],
+    )
+
+
+def parse_archived_script(text: str, job_id: str) -> str | None:
+    """The script that `sacct --batch-script` prints under a heading; the first one for an array.
+
+    Before 24.11 a line break follows each script; since then nothing does, so that a heading may stand on a script's
+    last line.
+    """
+    heading = rf"Batch Script for {re.escape(job_id)}(?:[_+]\d+|_\[[^\]\n]*\])?\n-{{80}}\n"
+    _, *parts = re.split(heading, text)
+    if not parts:
+        raise failures.job_not_found()
+    script = parts[0].removesuffix("\n") if parts[0].endswith("\n\n") else parts[0]
+    return None if script.strip() in ("", "NONE") else script
