@@ -1,0 +1,151 @@
+"""What the staging methods answer for targets and sources that cannot be: through Envoy, as the cluster's users."""
+
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cluster import Cluster
+from tests.e2e.staging_site import StagingSite, staging_site
+from tests.minio import MinioServer
+
+METHODS = ("s3", "streamer", "wormhole")
+Make = Callable[[Path], str]
+"""Makes something in alice's directory; the path to ask for."""
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, minio: MinioServer) -> Iterator[StagingSite]:
+    with staging_site(cluster, minio) as found:
+        yield found
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory of alice's."""
+    path = Path("/home/alice") / f"passerelle-e2e-{uuid.uuid4()}"
+    _directory(path)
+    yield path
+    shutil.rmtree(path)
+
+
+def _directory(path: Path, mode: int = 0o755, user: str = "alice") -> Path:
+    path.mkdir()
+    path.chmod(mode)
+    shutil.chown(path, user, user)
+    return path
+
+
+def _file(path: Path, mode: int = 0o644, user: str = "alice") -> str:
+    path.write_text("kept")
+    path.chmod(mode)
+    shutil.chown(path, user, user)
+    return str(path)
+
+
+def _special(path: Path, kind: int) -> str:
+    os.mknod(path, kind | 0o666, os.makedev(1, 3))
+    shutil.chown(path, "alice", "alice")
+    return str(path)
+
+
+def _link(path: Path, target: str) -> str:
+    path.symlink_to(target)
+    return str(path)
+
+
+def _of_bob_among_all(home: Path) -> str:
+    return _file(_directory(home / "all", 0o777) / "x", user="bob")
+
+
+def _of_bob_sticky(home: Path) -> str:
+    return _file(_directory(home / "tmp", 0o1777, "root") / "x", 0o666, "bob")
+
+
+# What no way of writing writes to: the name, what makes it, the status.
+TARGETS: dict[str, tuple[Make, int]] = {
+    "directory": (lambda home: str(_directory(home / "d")), 400),
+    "directory with a slash": (lambda home: f"{_directory(home / 'd')}/", 400),
+    "dot": (lambda home: f"{home}/.", 400),
+    "in no directory": (lambda home: f"{home}/none/x", 404),
+    "below a file": (lambda home: _file(home / "file") + "/x", 400),
+    "in a read-only directory": (lambda home: f"{_directory(home / 'ro', 0o555)}/x", 403),
+    "in a directory that cannot be searched": (
+        lambda home: f"{_directory(home / 'closed', 0o600)}/x",
+        403,
+    ),
+    "in another's home": (lambda home: "/home/bob/x", 403),
+    "out of the filesystems": (lambda home: "/var/tmp/x", 400),
+    "by a link out": (lambda home: _link(home / "out", "/var/tmp") + "/x", 400),
+    "a link out": (lambda home: _link(home / "out", "/var/tmp/passerelle-x"), 400),
+    "a link to itself": (lambda home: _link(home / "loop", "loop"), 400),
+    "a name of 256 bytes": (lambda home: f"{home}/{'n' * 256}", 400),
+    "a named pipe": (lambda home: _special(home / "pipe", stat.S_IFIFO), 400),
+    "a socket": (lambda home: _special(home / "socket", stat.S_IFSOCK), 400),
+    "a device": (lambda home: _special(home / "null", stat.S_IFCHR), 400),
+    "a protected file": (lambda home: _file(home / "mine", 0o444), 403),
+    "another's file where all may write": (_of_bob_among_all, 403),
+    "another's file in a sticky directory": (_of_bob_sticky, 403),
+}
+# FirecREST's streamer answers so for whatever is there, and so do we for both methods that replace nothing.
+THERE = {
+    "directory",
+    "directory with a slash",
+    "dot",
+    "a link out",
+    "a link to itself",
+    "a named pipe",
+    "a socket",
+    "a device",
+}
+
+SOURCES: dict[str, tuple[Make, int]] = {
+    "missing": (lambda home: f"{home}/none", 404),
+    "in no directory": (lambda home: f"{home}/none/x", 404),
+    "directory": (lambda home: str(_directory(home / "d")), 400),
+    "below a file": (lambda home: _file(home / "file") + "/x", 400),
+    "a named pipe": (lambda home: _special(home / "pipe", stat.S_IFIFO), 400),
+    "a socket": (lambda home: _special(home / "socket", stat.S_IFSOCK), 400),
+    "a device": (lambda home: _special(home / "null", stat.S_IFCHR), 400),
+    "unreadable": (lambda home: _file(home / "mine", 0o200), 403),
+    "another's": (lambda home: _file(home / "bobs", 0o600, "bob"), 403),
+    "in a directory that cannot be searched": (
+        lambda home: f"{_directory(home / 'closed', 0o600)}/x",
+        403,
+    ),
+    "out of the filesystems": (lambda home: "/etc/passwd", 400),
+    "a link out": (lambda home: _link(home / "out", "/etc/passwd"), 400),
+    "a link to nothing": (lambda home: _link(home / "dangling", "none"), 404),
+    "a link to itself": (lambda home: _link(home / "loop", "loop"), 400),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("what", TARGETS)
+def test_targets(site: StagingSite, home: Path, what: str, method: str) -> None:
+    make, status = TARGETS[what]
+    if method != "s3" and what in THERE:
+        status = 403
+    path = make(home)
+    _refused(site.upload(path, method), status)
+    _refused(site.stage("stageUpload", path, method), status)
+    assert site.in_store() == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("what", SOURCES)
+def test_sources(site: StagingSite, home: Path, what: str, method: str) -> None:
+    make, status = SOURCES[what]
+    path = make(home)
+    _refused(site.download(path, method), status)
+    _refused(site.stage("stageDownload", path, method), status)
+    assert site.in_store() == []
+
+
+def _refused(reply: httpx.Response, status: int) -> None:
+    assert reply.status_code == status, reply.text
