@@ -12,35 +12,21 @@ import logging
 import posixpath
 import re
 import secrets
-import ssl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
-
-from minio.credentials.credentials import Credentials
-from pydantic import AfterValidator, Field, field_validator
+from typing import Any
 
 from passerelle.runtime import caller
-from passerelle.runtime.config import Secret, Section, System, is_plain_http
+from passerelle.runtime.config import System
 from passerelle.runtime.errors import BackendError, BackendUnavailable, InvalidArgument, Overloaded
 from passerelle.runtime.errors import Field as WrongField
-from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
-from passerelle.runtime.trials import Trial
 from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import DownloadUrl, Inbound, Outbound, PartUrls, Staged
-from passerelle.storage.staging.s3_store import Life, ObjectStore
-from passerelle.storage.staging.s3_urls import (
-    LONGEST_LIFE,
-    Endpoint,
-    Keys,
-    ObjectName,
-    bucket_name,
-    checked_url,
-)
+from passerelle.storage.staging.s3_options import LARGEST_PART, S3Options
+from passerelle.storage.staging.s3_urls import LONGEST_LIFE, Endpoint, ObjectName, bucket_name
 from passerelle.storage.transfer_jobs import (
     AgentWork,
     Leftovers,
@@ -56,96 +42,12 @@ _EGRESS = agent("s3_http", "s3_crew", "s3_egress")
 _MIB = 1 << 20
 # Amazon S3's limits ("Multipart upload limits"), which other servers keep to.
 _MOST_PARTS = 10_000
-_SMALLEST_PART = 5 * _MIB
-_LARGEST_PART = 5 << 30
-_LARGEST_OBJECT = _MOST_PARTS * _LARGEST_PART
-_DAY = 86400
+_LARGEST_OBJECT = _MOST_PARTS * LARGEST_PART
 # Seconds that a job may still remove things when its other URLs have expired.
 _TIDYING = 3600
 # What `_begin` makes, and ids of uploads as stores make them.
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 _UPLOAD = re.compile(r"[!-~]{1,1024}")
-
-Url = Annotated[str, AfterValidator(checked_url)]
-
-
-class S3Options(Section):
-    """Options of the `s3` staging method."""
-
-    private_url: Url = Field(description="The store as the gateway and the systems reach it.")
-    public_url: Url | None = Field(
-        default=None, description="The store as callers reach it; `private_url` when unset."
-    )
-    access_key_id: str = Field(min_length=1, description="The id of the key that signs.")
-    secret_access_key: Secret = Field(description="Its secret half.")
-    region: str = Field(default="us-east-1", description="The store's region.")
-    tenant: str | None = Field(
-        default=None,
-        description="Put before the bucket in every presigned URL, as `tenant:bucket` (Ceph).",
-    )
-    bucket: str = Field(
-        default="{user}",
-        description="The name of a user's bucket; what S3 does not allow in it is replaced.",
-    )
-    lifecycle_days: int = Field(
-        default=10,
-        ge=1,
-        description="Objects go away after this, days; unfinished uploads do so when their URLs have expired.",
-    )
-    ttl: int = Field(
-        default=86400, ge=1, le=LONGEST_LIFE, description="How long presigned URLs work, s."
-    )
-    wait_limit: int = Field(
-        default=86400, ge=1, description="How long a job waits for the caller's upload, s."
-    )
-    part_size: int = Field(
-        default=128 * _MIB,
-        ge=_SMALLEST_PART,
-        le=_LARGEST_PART,
-        description="Size of a part, bytes; larger for files of more than 10,000 of them.",
-    )
-    parallel: int = Field(default=4, ge=1, le=64, description="Parts that a job moves at once.")
-    retries: int = Field(
-        default=6, ge=0, le=100, description="How often a job tries a part again, with pauses."
-    )
-    md5_etags: bool = Field(
-        default=True,
-        description="Whether the store's ETags are MD5 sums, which are checked then; "
-        "not so where it encrypts with keys of its own.",
-    )
-    ca_file: Path | None = Field(
-        default=None,
-        description="Certificates (PEM) to trust instead of the system's, here and in the jobs.",
-    )
-
-    @field_validator("bucket")
-    @classmethod
-    def _of_each_user(cls, bucket: str) -> str:
-        if "{user}" not in bucket:
-            raise ValueError("must hold `{user}`: each user has a bucket")
-        return bucket
-
-    def findings(self, around: Around) -> Iterator[Finding]:
-        """See `Section.findings`."""
-        for key in ("private_url", "public_url"):
-            if (url := getattr(self, key)) and is_plain_http(url):
-                yield note(f"{url} is plain http: files can be read on their way", key)
-        if self.ca_file is None:
-            return
-        if told := unreadable(self.ca_file):
-            yield wrong(told, "ca_file")
-            return
-        try:
-            ssl.create_default_context(cafile=self.ca_file)
-        except ssl.SSLError:
-            yield wrong(f"{self.ca_file}: no certificates in PEM", "ca_file")
-
-    def trials(self, around: Around) -> Iterator[Trial]:
-        """See `Section.trials`."""
-        keys = _keys(self)
-        store = _store(self, Endpoint(self.private_url, keys, self.tenant), keys)
-        mend = "private_url, access_key_id, secret_access_key, region, ca_file; the clock"
-        yield Trial(f"object store {self.private_url}", store.greet, mend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +78,11 @@ class S3:
         self._files = files
         self._jobs = jobs
         self._options = options
-        self._ca = _ca(options)
-        keys = _keys(options)
+        self._ca = options.ca()
+        keys = options.keys()
         self._private = Endpoint(options.private_url, keys, options.tenant)
         self._public = Endpoint(options.public_url or options.private_url, keys, options.tenant)
-        self._store = _store(options, self._private, keys)
+        self._store = options.store()
 
     @property
     def store(self) -> str:
@@ -318,21 +220,6 @@ class S3:
             "ca": self._ca,
             "md5_etags": options.md5_etags,
         }
-
-
-def _keys(options: S3Options) -> Keys:
-    secret = options.secret_access_key.get_secret_value()
-    return Keys(Credentials(options.access_key_id, secret), options.region)
-
-
-def _ca(options: S3Options) -> str | None:
-    return options.ca_file.read_text() if options.ca_file else None
-
-
-def _store(options: S3Options, endpoint: Endpoint, keys: Keys) -> ObjectStore:
-    days = options.lifecycle_days
-    life = Life(objects=days, uploads=min(days, -(-options.ttl // _DAY)))
-    return ObjectStore(endpoint, keys, life, _ca(options))
 
 
 def _elsewhere(stored: S3Object) -> dict[str, str]:
