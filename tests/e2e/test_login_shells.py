@@ -24,7 +24,6 @@ SUM = hashlib.sha256(CONTENT).hexdigest()
 PATIENCE = 60.0  # seconds until a job has run, on a busy machine
 START_UP = {
     "noisy": "echo Welcome; sh -c 'echo Warning >&2; printf no-end >&2'",
-    "late": "sh -c '(sleep 0.3; echo later; echo later >&2) & echo now'",
     "slow": "sleep 0.4",
     "failing": "no-such-program; false",
 }

@@ -39,7 +39,7 @@ NOISE = {
     "no line break": "printf Quota:99%%",
     "on both": "echo Welcome; sh -c 'echo Warning >&2; printf no-end >&2'",
     "much": "seq 1 20000",
-    "later, too": "sh -c '(sleep 0.05; echo later; sleep 3) & echo now'",
+    "later, too": "sh -c '(sleep 3; echo later; sleep 3) & echo now'",
 }
 
 

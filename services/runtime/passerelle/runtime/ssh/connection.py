@@ -7,7 +7,7 @@ close, so that even a queue below MaxSessions now and then meets a refused chann
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncssh
@@ -70,6 +70,7 @@ class Connection:
         self._busy = 0
         self._sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
         self._no_sftp = ""
+        self._leaving: set[asyncio.Task[None]] = set()
         self._lost = asyncio.create_task(self._wait_closed())
 
     @property
@@ -179,12 +180,17 @@ class Connection:
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[Program]:
-        async with self._channels.turn():
+        async with AsyncExitStack() as turn:
+            await turn.enter_async_context(self._channels.turn())
             program = Program(await self.start(), self.system)
             try:
                 yield program
             finally:
-                await finished(program.close())
+                leaving = asyncio.create_task(_left(program, turn.pop_all()))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+                if not program.ended:  # its end is waited for, that of the shell around it is not
+                    await finished(leaving)
 
     def _late(self, program: Program) -> DeadlineExceeded:
         if program.begun:
@@ -251,6 +257,8 @@ class Connection:
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await asyncio.shield(self._lost)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=2)
 
     async def _wait_closed(self) -> None:
         with SSH_CONNECTIONS.labels(self.system).track_inprogress():
@@ -263,3 +271,9 @@ class Connection:
         return ConnectionFailed(
             f"The SSH connection to system {self.system} was lost.", system=self.system
         )
+
+
+async def _left(program: Program, turn: AsyncExitStack) -> None:
+    """Wait for the channel's end; only then comes the next one's turn."""
+    async with turn:
+        await program.close()

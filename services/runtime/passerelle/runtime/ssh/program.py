@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,11 @@ class Program:
     def begun(self) -> bool:
         """Whether the login shell has come to run our line."""
         return self._stdout.begun
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has, and all its output has come."""
+        return self._stdout.status is not None
 
     def ask(self, request: Request) -> None:
         """Say what to run; it does not begin before `go`."""
@@ -113,7 +118,7 @@ class Program:
 
         What start-up files left running may hold the channel open; it is not waited for.
         """
-        if self._stdout.status is not None:
+        if self.ended:
             await self._closed(_LEAVING)
         else:
             self.stop()
@@ -213,9 +218,8 @@ async def abandoned(*tasks: "asyncio.Task[Any] | None") -> None:
     await asyncio.gather(*left, return_exceptions=True)
 
 
-async def finished(work: Awaitable[None]) -> None:
-    """Do it to its end, whatever becomes of the caller meanwhile."""
-    task = asyncio.ensure_future(work)
+async def finished(task: "asyncio.Task[None]") -> None:
+    """Wait for its end, whatever becomes of the caller meanwhile."""
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
