@@ -121,6 +121,22 @@ async def test_files_where_start_up_files_print(cluster: Cluster, shell: str, he
     assert not (login.home / "PWNED").exists()
 
 
+@pytest.mark.parametrize("shell", READING)
+async def test_what_is_printed_later_is_no_answer_of_the_helper(
+    cluster: Cluster, shell: str
+) -> None:
+    login = login_with(shell)
+    login.start_with("sh -c '(sleep 0.5; echo later; echo >>~/printed) &'\n")
+    printed = login.home / "printed"
+    async with connected(cluster, login) as pool:
+        sessions = Sessions(pool, system_at(cluster), StorageSection())
+        there = {"path": str(login.home), "dereference": True, "columns": [["kind", "letter"]]}
+        while not printed.exists():
+            assert await sessions.change("stat", **there) == b'{"kind":"d"}'
+        for _ in range(100):
+            assert await sessions.change("stat", **there) == b'{"kind":"d"}'
+
+
 @pytest.mark.parametrize(
     "text",
     ["echo no entry; exit 1", "exec echo no entry", "kill -9 $$"],

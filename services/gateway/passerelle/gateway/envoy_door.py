@@ -9,6 +9,7 @@ services verify every token themselves.
 import json
 import logging
 import os
+import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -286,6 +287,7 @@ def _key_cluster(uri: str) -> Json:
     endpoint = {"endpoint": {"address": address}}
     cluster: Json = {
         "name": _cluster_name(uri),
+        "alt_stat_name": re.sub(r"\W+", "_", _cluster_name(uri)),  # dots divide names of statistics
         "type": "STRICT_DNS",
         "connect_timeout": "3s",
         "load_assignment": {
