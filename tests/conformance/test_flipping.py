@@ -1,4 +1,4 @@
-"""A directory that is swapped for a link out of the filesystems while it is read from: nothing from outside is told."""
+"""A directory that is swapped for a link out of the filesystems meanwhile: nothing from outside is told or changed."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ import pytest
 
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.archives import TAR, Selection
-from passerelle.storage.files import Excerpt, Listing
+from passerelle.storage.files import EVERYTHING, Excerpt, Listing
 from passerelle.storage.tarballs import Tarball
 from passerelle.storage.trees import Walk
 from tests.unit.storage.world import World, as_alice, remote
@@ -170,3 +170,53 @@ async def test_nothing_from_outside_is_told(
                 assert error.http in (400, 404, 409), error  # noqa: PT017
             await asyncio.sleep(0)
     assert not [text for text in told if OUTSIDE in text]
+
+
+async def moved(world: World, path: str) -> None:
+    for source, target in ((path, f"{world.root}/moved"), (f"{world.root}/moved", path)):
+        async with aclosing(world.place.trees.move(source, target, overwrite=True)) as steps:
+            async for _ in steps:
+                pass
+
+
+async def copied_to(world: World, path: str) -> None:
+    source = str(world.root / "mine")
+    async with aclosing(world.place.trees.copy(source, f"{path}.new", overwrite=True)) as steps:
+        async for _ in steps:
+            pass
+
+
+Change = Callable[[World, str], Awaitable[object]]
+CHANGES: Mapping[str, Change] = {
+    "remove": lambda world, path: world.files.remove(path),
+    "mkdir": lambda world, path: world.files.make_directory(
+        f"{path}.{os.urandom(4).hex()}", EVERYTHING
+    ),
+    "symlink": lambda world, path: world.place.attributes.make_symlink(
+        f"{path}.{os.urandom(4).hex()}", "file"
+    ),
+    "chmod": lambda world, path: world.place.attributes.change_mode(path, "600"),
+    "move": moved,
+    "copy": copied_to,
+}
+
+
+def looks(directory: Path) -> list[tuple[str, int, int]]:
+    """What is in it: names, inodes, modes."""
+    stats = {path: path.lstat() for path in directory.rglob("*")}
+    return sorted((str(path), st.st_ino, st.st_mode) for path, st in stats.items())
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_nothing_outside_is_changed(world: World, root: Path, change: Change) -> None:
+    path, outside = str(root / "dir" / "file"), root.parent / "outside"
+    (root / "mine").write_bytes(INSIDE)
+    before = looks(outside)
+    with flipping(root):
+        for _ in range(TRIES // 2):
+            try:
+                await change(world, path)
+            except ApiError as error:
+                assert error.http in (400, 404, 409), error  # noqa: PT017
+            await asyncio.sleep(0)
+    assert looks(outside) == before

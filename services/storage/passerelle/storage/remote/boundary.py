@@ -60,10 +60,10 @@ class Boundary:
         if self._roots and not self._holds(resolved(path, follow)):
             raise Outside(path, field)
 
-    def demand_open(self, fd: int, path: bytes, name: bytes = b"") -> None:
+    def demand_open(self, fd: int, path: bytes, name: bytes = b"", field: str = "path") -> None:
         """Raise Outside when the open file `fd`, or `name` in that directory, has turned out to be out of them."""
         if self._roots and not self._holds(os.path.join(opened_path(fd, path), name)):
-            raise Outside(path, "path")
+            raise Outside(path, field)
 
     def _holds(self, real: bytes) -> bool:
         # The configured paths first: a filesystem that hangs must not delay what lies in others.

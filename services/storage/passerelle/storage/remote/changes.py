@@ -3,6 +3,8 @@
 import errno
 import os
 
+from passerelle.storage.remote.boundary import Outside
+from passerelle.storage.remote.opening import named
 from passerelle.storage.remote.outcome import Call, Failure
 from passerelle.storage.remote.rows import row_of
 
@@ -16,11 +18,19 @@ def make_directory(
 ) -> bytes:
     """Make a directory, with `parents` the missing ones above it too; one JSON object about it."""
     try:
-        os.mkdir(path)
-    except OSError as error:
-        if parents and error.errno == errno.ENOENT and os.path.dirname(path) != path:
+        with named(call, path, "mkdir") as (name, directory):
+            _make(name, directory, path)
+    except Failure as failure:
+        if parents and failure.code == errno.ENOENT and os.path.dirname(path) != path:
             make_directory(call, os.path.dirname(path), True, ())
             return make_directory(call, path, False, columns)
-        if not (parents and os.path.isdir(path)):
-            raise Failure("mkdir", path, error.errno or 0) from None
+        if isinstance(failure, Outside) or not (parents and os.path.isdir(path)):
+            raise
     return row_of(call, path, True, columns) if columns else b""
+
+
+def _make(name: bytes, directory: int, path: bytes) -> None:
+    try:
+        os.mkdir(name, dir_fd=directory)
+    except OSError as error:
+        raise Failure("mkdir", path, error.errno or 0) from None

@@ -7,11 +7,13 @@ Opened as a mere place (O_PATH), a pipe is not waited for, a device not woken, a
 import errno
 import os
 import stat
+from contextlib import contextmanager
 
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -36,6 +38,24 @@ def opened(
         os.close(fd)
         raise
     return fd
+
+
+@contextmanager
+def named(call: Call, path: bytes, step: str, field: str = "path") -> "Iterator[tuple[bytes, int]]":
+    """What `path`, without following it, names: a name, and the directory with it, open; `field` gave the path.
+
+    What is done by both is done in that very directory. Raises Failure when there is none, Outside.
+    """
+    directory, name = os.path.split(path)
+    try:
+        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    except OSError as error:
+        raise Failure(step, path, error.errno or 0) from None
+    try:
+        call.boundary.demand_open(fd, path, name, field)
+        yield name or b".", fd
+    finally:
+        os.close(fd)
 
 
 def look(call: Call, path: bytes, dereference: bool) -> os.stat_result:

@@ -6,7 +6,7 @@ import os
 import stat
 
 from passerelle.storage.remote.boundary import inside, opened_path, real_path
-from passerelle.storage.remote.opening import open_regular, opened
+from passerelle.storage.remote.opening import named, open_regular, opened
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular, raw
 
 TYPE_CHECKING = False
@@ -35,21 +35,9 @@ def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
         raise NotRegular("read", path, st.st_mode)
     if dereference:
         _demand_links(call, real)
-    return _found(real=real, parent=_parent(call, path), directory=stat.S_ISDIR(st.st_mode))
-
-
-def _parent(call: Call, path: bytes) -> bytes:
-    """The directory, without links, in which the path names something inside the filesystems."""
-    directory, name = os.path.split(path)
-    try:
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    except OSError as error:
-        raise Failure("access", path, error.errno or 0) from None
-    try:
-        call.boundary.demand_open(fd, path, name)
-        return opened_path(fd, directory)
-    finally:
-        os.close(fd)
+    with named(call, path, "access") as (_, directory):
+        parent = opened_path(directory, os.path.dirname(path))
+    return _found(real=real, parent=parent, directory=stat.S_ISDIR(st.st_mode))
 
 
 def unpack_source(call: Call, path: bytes) -> bytes:

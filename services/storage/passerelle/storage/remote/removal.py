@@ -3,6 +3,7 @@
 import os
 import stat
 
+from passerelle.storage.remote.opening import named
 from passerelle.storage.remote.outcome import Call, Failure
 
 TYPE_CHECKING = False
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 def remove(call: Call, path: bytes) -> bytes:
     """Remove a file, or a directory with all that can be removed in it; the first failure is raised at the end."""
     removal = Removal(call)
-    removal.remove(path, path)
+    with named(call, path, "unlink") as (name, directory):
+        removal.remove(name, path, directory)
     if removal.failure:
         raise removal.failure
     return call.result()

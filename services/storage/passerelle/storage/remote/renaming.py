@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 NAME_MAX = 255  # bytes
 NOREPLACE = 1  # linux/fs.h RENAME_NOREPLACE
-AT_FDCWD = -100  # linux/fcntl.h
 UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK)
 
 
@@ -33,41 +32,41 @@ def _library() -> "Any":
         return None
 
 
-def rename_new(source: bytes, target: bytes, fd: "int | None" = None) -> None:
-    """rename(2) that refuses a `target` that is there; both names are relative to the directory open as `fd`, if any.
+def rename_new(source: bytes, target: bytes, source_fd: int, fd: int) -> None:
+    """rename(2) that refuses a `target` that is there; names are relative to the directories open as `source_fd` and
+    `fd`.
 
     Where neither the system nor the filesystem can do that in one step, there is a moment between looking and renaming.
     """
-    number = _rename_at_once(source, target, fd)
+    number = _rename_at_once(source, target, source_fd, fd)
     if not number:
         return
     if number not in UNSUPPORTED:
         raise OSError(number, os.strerror(number))
-    if not _is_directory(source, fd) and _linked(source, target, fd):
-        os.unlink(source, dir_fd=fd)
+    if not _is_directory(source, source_fd) and _linked(source, target, source_fd, fd):
+        os.unlink(source, dir_fd=source_fd)
         return
     if exists(target, fd):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    os.rename(source, target, src_dir_fd=fd, dst_dir_fd=fd)
+    os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=fd)
 
 
-def _rename_at_once(source: bytes, target: bytes, fd: "int | None") -> int:
+def _rename_at_once(source: bytes, target: bytes, source_fd: int, fd: int) -> int:
     """The errno of renameat2(2), or 0."""
     renameat2 = _library()
     if renameat2 is None:
         return errno.ENOSYS
     import ctypes
 
-    directory = AT_FDCWD if fd is None else fd
-    if renameat2(directory, source, directory, target, NOREPLACE) == 0:
+    if renameat2(source_fd, source, fd, target, NOREPLACE) == 0:
         return 0
     return ctypes.get_errno()
 
 
-def _linked(source: bytes, target: bytes, fd: "int | None") -> bool:
+def _linked(source: bytes, target: bytes, source_fd: int, fd: int) -> bool:
     """Whether link(2), which refuses a name that is there, can be had."""
     try:
-        os.link(source, target, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+        os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
@@ -75,7 +74,7 @@ def _linked(source: bytes, target: bytes, fd: "int | None") -> bool:
     return True
 
 
-def _is_directory(name: bytes, fd: "int | None") -> bool:
+def _is_directory(name: bytes, fd: int) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
 
 

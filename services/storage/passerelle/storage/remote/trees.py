@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from passerelle.storage.remote.boundary import inside, real_path, resolved
 from passerelle.storage.remote.filling import fill, keep_times, kept_mode
-from passerelle.storage.remote.opening import look
+from passerelle.storage.remote.opening import look, named
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular
-from passerelle.storage.remote.removal import Removal
+from passerelle.storage.remote.removal import Removal, remove
 from passerelle.storage.remote.renaming import exists, part_name, rename_new
 from passerelle.storage.remote.rows import row_of
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     Columns = Sequence[tuple[str, str]]
 
     class Entry(NamedTuple):
-        """An entry: its name, relative to the directory open as `fd` if any, and its whole path for messages."""
+        """An entry: its name, relative to the directory open as `fd`, and its whole path for messages."""
 
         name: bytes
-        fd: "int | None"
+        fd: int
         path: bytes
 else:
     from collections import namedtuple
@@ -54,29 +54,36 @@ def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Colu
     st = look(call, path, False)
     _demand_apart(path, target, st)
     try:
-        there = exists(target)
-        if overwrite:
-            _demand_replaceable(there, target)
-        if there and overwrite and os.path.samestat(st, there):
-            if resolved(path, False) != resolved(target, False):
-                os.unlink(path)  # the other name of the same file: rename(2) would leave both
-        else:
-            (os.rename if overwrite else rename_new)(path, target)
+        with (
+            named(call, path, "access") as (old, old_fd),
+            named(call, target, "rename", "target") as (new, new_fd),
+        ):
+            _rename(Entry(old, old_fd, path), Entry(new, new_fd, target), st, overwrite)
         call.advance(1)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise Failure("rename", _to_blame(path, target, error), error.errno or 0) from None
         _copy(call, path, target, overwrite, False, merge=False)
-        removal = Removal(call)
-        removal.remove(path, path)
-        if removal.failure:
-            raise removal.failure from None
+        remove(call, path)
     return _about(call, target, columns)
+
+
+def _rename(source: "Entry", target: "Entry", st: os.stat_result, overwrite: bool) -> None:
+    there = exists(target.name, target.fd)
+    if overwrite:
+        _demand_replaceable(there, target.path)
+    if not overwrite:
+        rename_new(source.name, target.name, source.fd, target.fd)
+    elif not (there and os.path.samestat(st, there)):
+        os.rename(source.name, target.name, src_dir_fd=source.fd, dst_dir_fd=target.fd)
+    elif resolved(source.path, False) != resolved(target.path, False):
+        # the other name of the same file: rename(2) would leave both
+        os.unlink(source.name, dir_fd=source.fd)
 
 
 def _to_blame(path: bytes, target: bytes, error: OSError) -> bytes:
     blamed = (errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
-    return path if error.errno not in blamed and os.path.isdir(os.path.dirname(target)) else target
+    return target if error.errno in blamed else path
 
 
 def _about(call: Call, target: bytes, columns: "Columns") -> bytes:
@@ -90,21 +97,19 @@ def _copy(
     _demand_apart(path, target, st)
     if stat.S_ISREG(st.st_mode):
         call.expect(st.st_size)
-    directory, name = os.path.split(target)
-    with _told("create", target):
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        source, goal = Entry(path, None, path), Entry(name, fd, target)
+    with (
+        named(call, path, "access") as (name, fd),
+        named(call, target, "create", "target") as (new, new_fd),
+    ):
         with _told("create", target):
-            there = exists(name, fd)
+            there = exists(new, new_fd)
         if there and not overwrite:
             raise Failure("create", target, errno.EEXIST)
         _demand_replaceable(there, target)
         if there and os.path.samestat(there, st):
             raise Failure("itself", target, errno.EINVAL)
+        source, goal = Entry(name, fd, path), Entry(new, new_fd, target)
         Copying(call, dereference).put(source, goal, st, there, merge)
-    finally:
-        os.close(fd)
 
 
 def _demand_replaceable(there: "os.stat_result | None", target: bytes) -> None:
@@ -147,7 +152,7 @@ class Copying:
                 if there:
                     os.rename(part.name, target.name, src_dir_fd=part.fd, dst_dir_fd=part.fd)
                 else:
-                    rename_new(part.name, target.name, part.fd)
+                    rename_new(part.name, target.name, part.fd, part.fd)
         except BaseException:
             Removal(Call(self._call.boundary), force=True).remove(part.name, part.path, part.fd)
             raise

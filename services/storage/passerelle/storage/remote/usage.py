@@ -5,9 +5,9 @@ import json
 import os
 import stat
 
-from passerelle.storage.remote.attributes import run_program
+from passerelle.storage.remote.attributes import ended
 from passerelle.storage.remote.boundary import real_path
-from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.outcome import Call, Failure, raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def quota(call: Call, path: bytes) -> bytes:
         "files_used": found.f_files - found.f_ffree,
         "files_limit": found.f_files,
     }
-    said = json.loads(run_program(call, mount, QUOTA, True).decode())[1]
+    said = json.loads(ended(call, [*map(raw, QUOTA), mount]).decode())[1]
     return json.dumps({"room": room, "said": said}).encode()
 
 
