@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from passerelle.gateway.up_site import free_ports
 from tests import real
 from tests.compat.original import free_port
 from tests.stack import running_site, written_embedded
@@ -63,9 +64,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     """The names of all metrics of a site, scraped where `prometheus.yaml` scrapes them."""
     state, port = tmp_path_factory.mktemp("prometheus"), free_port()
     data = written_embedded(port, state)
-    addresses = {name: f"127.0.0.1:{free_port()}" for name in SERVICES}
+    own = (f"127.0.0.1:{found}" for found in free_ports(str(state)) if str(found) not in str(data))
+    addresses = {name: next(own) for name in SERVICES}
     data["services"] = {name: {"metrics": address} for name, address in addresses.items()}
-    data["gateway"]["admin"] = admin = f"127.0.0.1:{free_port()}"
+    data["gateway"]["admin"] = admin = next(own)
     path = state / "site.yaml"
     path.write_text(yaml.safe_dump(data))
     urls = [f"http://{address}/metrics" for address in addresses.values()]

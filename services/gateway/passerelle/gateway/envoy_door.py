@@ -8,6 +8,7 @@ services verify every token themselves.
 
 import json
 import logging
+import re
 import os
 import re
 import ssl
