@@ -1,8 +1,8 @@
 """Write the lock files: exact versions and hashes of all that is installed.
 
-`requirements.lock` is what running takes, `requirements-dev.lock` is that and what the tests take; each file in
-`tests/clients` is an older client of the field with what it needs. Versions that are there are kept; `--upgrade` takes
-the newest that is allowed. Needs nothing but Python and the package registry.
+`requirements.lock` is what running takes, `requirements-dev.lock` is that and what the tests take; each lock in
+`tests/clients` is one version of a client of the field, with what it needs. Versions that are there are kept;
+`--upgrade` takes the newest that is allowed. Needs nothing but Python and the package registry.
 """
 
 import os
@@ -20,7 +20,13 @@ LOCKS = {
     # What was tested is what runs.
     "requirements.lock": ("--extra", "build", "--constraint", DEV, "pyproject.toml"),
 }
-CLIENTS = ("pyfirecrest==3.0.1", "pyfirecrest==3.6.0", "pyfirecrest==3.7.0", "pyfirecrest==3.8.1")
+CLIENTS = (
+    "firecrest-executor==0.3.1",
+    "pyfirecrest==3.0.1",
+    "pyfirecrest==3.6.0",
+    "pyfirecrest==3.7.0",
+    "pyfirecrest==3.8.1",
+)
 HEADER = "# Written by `make lock`; exactly these are installed.\n"
 
 

@@ -1,4 +1,4 @@
-"""Virtual environments with older clients of the field, one for each lock file here.
+"""Virtual environments with clients of the field, one for each lock file here.
 
 They are made once and kept under the user's cache directory (XDG_CACHE_HOME is honoured); a changed lock makes a new
 one. Where the packages cannot be had, the tests that ask for them are skipped with the reason, or fail in the strict

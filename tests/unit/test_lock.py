@@ -74,7 +74,7 @@ def test_what_runs_is_what_was_tested_without_what_tests_need() -> None:
 
 
 @pytest.mark.parametrize("lock", CLIENTS)
-def test_an_older_client_is_pinned_to_the_version_that_its_lock_is_named_after(lock: str) -> None:
+def test_a_client_is_pinned_to_the_version_that_its_lock_is_named_after(lock: str) -> None:
     name, _, version = Path(lock).stem.rpartition("-")
     assert pinned(lock)[name] == version
 
