@@ -7,7 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from passerelle.runtime.config import Plugin, Section, is_plain_http
+from passerelle.runtime.addresses import Url, is_plain_http
+from passerelle.runtime.config import Plugin, Section
 from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
 from passerelle.runtime.trials import Failed, Trial
 
@@ -20,7 +21,7 @@ Algorithm = Literal[
 class Issuer(Section):
     """An OIDC issuer whose access tokens are accepted."""
 
-    issuer: str | None = Field(
+    issuer: Url | None = Field(
         default=None,
         description="The issuer identifier: the tokens' `iss`, and the base of discovery.",
     )
@@ -111,13 +112,6 @@ class Issuer(Section):
             return scheme == "https"
         begun = self.issuer or self.jwks_uri or ""
         return self.insecure_http or not (begun.startswith("https:") or is_plain_http(address))
-
-    @field_validator("issuer")
-    @classmethod
-    def _url(cls, issuer: str | None) -> str | None:
-        if issuer is not None and not issuer.startswith(("https://", "http://")):
-            raise ValueError("an issuer identifier is an https:// or http:// URL")
-        return issuer
 
     @field_validator("jwks_uri")
     @classmethod

@@ -1,14 +1,14 @@
 """The `gateway` section of the configuration file."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from passerelle.runtime.config import Section, is_loopback
-from passerelle.runtime.findings import Around, Finding
+from passerelle.runtime.addresses import ListenAddress, clashing, is_loopback
+from passerelle.runtime.config import Section
+from passerelle.runtime.findings import Around, Finding, wrong
 
 
 class Tls(Section):
@@ -42,7 +42,7 @@ class Logs(Section):
 class GatewaySection(Section):
     """What Envoy listens on and lets through."""
 
-    listen: str = Field(
+    listen: ListenAddress = Field(
         default="127.0.0.1:8000", description="host:port of the public REST and gRPC port."
     )
     tls: Tls | None = Field(default=None, description="Certificate and key of the public port.")
@@ -105,13 +105,17 @@ class GatewaySection(Section):
         default=True, description="Log one JSON line per request to stderr, without query values."
     )
     logs: Logs = Logs()
-    admin: str | None = Field(
+    admin: ListenAddress | None = Field(
         default=None,
         description="host:port of Envoy's admin interface and statistics; only loopback is accepted.",
     )
 
     def findings(self, around: Around) -> Iterator[Finding]:
         """See `Section.findings`."""
+        taken = dict(around.site.services.bound())
+        for key in ("listen", "admin"):
+            if (address := getattr(self, key)) and (other := clashing(address, taken)):
+                yield wrong(f"{address} is taken by {other}", key)
         if self.tls:
             from passerelle.gateway import (
                 tls_files,
@@ -133,6 +137,6 @@ class GatewaySection(Section):
     @field_validator("admin")
     @classmethod
     def _loopback(cls, admin: str | None) -> str | None:
-        if admin is not None and not ip_address(admin.rpartition(":")[0].strip("[]")).is_loopback:
+        if admin is not None and not is_loopback(admin):
             raise ValueError("the admin interface can stop the gateway: only loopback is accepted")
         return admin

@@ -13,7 +13,8 @@ from passerelle.gateway.import_firecrest_keys import host_keys
 from passerelle.gateway.import_firecrest_part import Part
 from passerelle.gateway.import_firecrest_staging import former_staging, staging
 from passerelle.runtime import plugins
-from passerelle.runtime.config import ConfigError, is_plain_http, site_model
+from passerelle.runtime.addresses import is_plain_http
+from passerelle.runtime.config import ConfigError, site_model
 
 _INSTEAD_OF_KEY_SERVICE = (
     "Passerelle signs SSH certificates itself: make a key (ssh-keygen -t ed25519 -f user_ca), put its public half "

@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from passerelle.runtime import sockets
+from passerelle.runtime.addresses import clashing
 from passerelle.runtime.config import ConfigError, site_model
 
 SERVICES = ("auth", "compute", "storage", "gateway")
@@ -18,7 +19,6 @@ SERVICES = ("auth", "compute", "storage", "gateway")
 
 # Below the ports that the kernel gives to outgoing connections, which might take one while its service restarts.
 _PORTS = (20000, 32000)
-_ALL_HOSTS = {"", "0.0.0.0", "::"}  # noqa: S104  # compared with, not bound
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -78,15 +78,15 @@ def require_free_ports(data: dict[str, Any], port_from: str) -> None:
 
     `port_from` is where the public port was chosen: the key `gateway.listen`, or PASSERELLE_PORT.
     """
-    keys: dict[tuple[str, int], str] = {}
+    taken: dict[str, str] = {}
     for key, address in _listened(site_model().model_validate(data)):
-        if other := _same_port(keys, sockets.split(key, address)):
+        if other := clashing(address, taken):
             raise ConfigError(f"{key}: {address} is taken by {other}")
         try:
             sockets.require_free(key, address)
         except ConfigError as error:
             raise ConfigError(f"{error}{_way_out(key, address, port_from)}") from None
-        keys[sockets.split(key, address)] = key
+        taken[key] = address
 
 
 def _listened(site: Any) -> Iterator[tuple[str, str]]:
@@ -94,20 +94,10 @@ def _listened(site: Any) -> Iterator[tuple[str, str]]:
     yield "gateway.listen", site.gateway.listen
     if site.gateway.admin:
         yield "gateway.admin", site.gateway.admin
-    for name in SERVICES:
-        yield from getattr(site.services, name).bound(f"services.{name}")
+    yield from site.services.bound()
     for name in ("issuer", "sshd"):
         if server := getattr(site.development, name):
             yield f"development.{name}.listen", server.listen
-
-
-def _same_port(keys: Mapping[tuple[str, int], str], wanted: tuple[str, int]) -> str | None:
-    """The key that has taken the port on the wanted host, or on all hosts, already."""
-    host, port = wanted
-    for (other, taken), key in keys.items():
-        if port == taken and (host == other or {host, other} & _ALL_HOSTS):
-            return key
-    return None
 
 
 def _way_out(key: str, address: str, port_from: str) -> str:

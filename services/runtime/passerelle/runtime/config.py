@@ -9,10 +9,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -26,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from passerelle.runtime.addresses import Address, Host, Url, clashing, is_loopback, is_plain_http
 from passerelle.runtime.config_faults import explain, read_yaml
 from passerelle.runtime.findings import Around, Finding, account, exposed, note, wrong
 from passerelle.runtime.host_keys import HostKey, known_hosts_faults, unknown_hosts
@@ -107,20 +106,6 @@ def _secret_of_file(path: Path) -> KnownSecret:
 _MIN_SECRET = 32  # characters of the services' secret
 
 
-def is_loopback(address: str) -> bool:
-    """Whether `host:port`, or a URL, names this machine's loopback interface: as an address, or as `localhost`."""
-    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def is_plain_http(url: str) -> bool:
-    """Whether what `url` answers can be read and changed on its way: plain HTTP to another machine."""
-    return url.lower().startswith("http://") and not is_loopback(url)
-
-
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 """A secret: `secret_file:/path`, `env:NAME`, or (for trying things out) the text itself. Never printed."""
 
@@ -154,9 +139,9 @@ class Timeouts(Section):
 class Ssh(Section):
     """How to reach a system's login node."""
 
-    host: str = Field(description="Host name or address of the login node.")
+    host: Host = Field(description="Host name or address of the login node.")
     port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
-    proxy_host: str | None = Field(default=None, description="Jump host; none when unset.")
+    proxy_host: Host | None = Field(default=None, description="Jump host; none when unset.")
     proxy_port: int = Field(default=22, ge=1, le=65535, description="SSH port of the jump host.")
     host_keys: tuple[HostKey, ...] = Field(
         default=(),
@@ -259,7 +244,7 @@ class Filesystem(Section):
 class ServiceAccount(Section):
     """An OAuth client whose tokens the health checks use."""
 
-    token_url: str = Field(description="The token endpoint.")
+    token_url: Url = Field(description="The token endpoint.")
     client_id: str = Field(description="The client's id.")
     client_secret: Secret = Field(description="The client's secret.")
     insecure_http: bool = Field(
@@ -366,15 +351,15 @@ class System(Section):
 class Endpoint(Section):
     """Where one service is."""
 
-    address: str | None = Field(
+    address: Address | None = Field(
         default=None,
         description="host:port where the other services and Envoy reach it; "
         "`passerelle up` finds a free port when it is unset.",
     )
-    listen: str | None = Field(
+    listen: Address | None = Field(
         default=None, description="host:port to bind, when it differs from `address`."
     )
-    metrics: str | None = Field(
+    metrics: Address | None = Field(
         default=None, description="host:port for Prometheus metrics over HTTP; none when unset."
     )
 
@@ -486,6 +471,13 @@ class Services(Section):
                 )
         return self
 
+    def bound(self) -> Iterator[tuple[str, str]]:
+        """The key and host:port of everything that the services listen on."""
+        for name in ("auth", "compute", "storage", "gateway"):
+            endpoint: Endpoint | None = getattr(self, name)
+            if endpoint is not None:
+                yield from endpoint.bound(f"services.{name}")
+
     def findings(self, around: Around) -> Iterator[Finding]:
         """See `Section.findings`."""
         if self.audit_log and not os.access(self.audit_log.parent, os.W_OK | os.X_OK):
@@ -493,6 +485,11 @@ class Services(Section):
                 f"{self.audit_log.parent} is no directory that {account(os.geteuid())} may write to"
             )
             yield wrong(told, "audit_log")
+        taken: dict[str, str] = {}
+        for key, address in self.bound():
+            if other := clashing(address, taken):
+                yield wrong(f"{address} is taken by {other}", *key.split(".")[1:])
+            taken[key] = address
 
     def address(self, name: str) -> str:
         """host:port where the service `name` is reached; LookupError when it is not configured."""

@@ -35,8 +35,9 @@ from passerelle.compute.scheduler import (
     Times,
     UserInfo,
 )
+from passerelle.runtime.addresses import is_loopback
 from passerelle.runtime.command import Command, Output, Shell
-from passerelle.runtime.config import Section, is_loopback
+from passerelle.runtime.config import Section
 from passerelle.runtime.errors import (
     ApiError,
     BackendError,

@@ -8,7 +8,8 @@ from typing import Annotated
 from minio.credentials.credentials import Credentials
 from pydantic import AfterValidator, Field, field_validator
 
-from passerelle.runtime.config import Secret, Section, is_plain_http
+from passerelle.runtime.addresses import is_plain_http
+from passerelle.runtime.config import Secret, Section
 from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
 from passerelle.runtime.trials import Trial
 from passerelle.storage.staging.s3_store import Life, ObjectStore
