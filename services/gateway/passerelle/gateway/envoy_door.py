@@ -8,7 +8,6 @@ services verify every token themselves.
 
 import json
 import logging
-import re
 import os
 import re
 import ssl

@@ -14,8 +14,9 @@ from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceed
 from passerelle.runtime.ssh.bootstrap import ALL, Request, new_nonce
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.program import LOST
+from passerelle.storage.answers import Answers, Spoiled
 from passerelle.storage.files import error_told
-from passerelle.storage.remote.frames import ANSWER, FAILED, GREETING, MORE, REQUEST
+from passerelle.storage.remote.frames import FAILED, GREETING, MORE, REQUEST
 from passerelle.storage.shipping import program
 
 log = logging.getLogger(__name__)
@@ -197,30 +198,20 @@ class RemoteHelper:
             self._process.stdin.write(questions)
 
     async def _read(self) -> None:
-        buffer = bytearray()
+        answers = Answers()
         try:
             while data := await self._process.stdout.read(_READ):
-                buffer += data
-                self._take_answers(buffer)
+                for number, status, payload in answers.take(data):
+                    self._take(number, status, payload)
         except (*LOST, OSError, asyncssh.Error):
             log.debug("the helper's channel to system %s broke", self._system)
+        except Spoiled:
+            log.warning("system %s: something printed into an answer of the helper", self._system)
         finally:
             for pending in self._pending.values():
                 pending.fail(_lost(self._system))
             self._pending.clear()
             self._process.close()
-
-    def _take_answers(self, buffer: bytearray) -> None:
-        position = 0
-        while len(buffer) - position >= ANSWER.size:
-            number, status, length = ANSWER.unpack_from(buffer, position)
-            end = position + ANSWER.size + length
-            if len(buffer) < end:
-                break
-            payload = bytes(memoryview(buffer)[position + ANSWER.size : end])
-            position = end
-            self._take(number, status, payload)
-        del buffer[:position]
 
     def _take(self, number: int, status: int, payload: bytes) -> None:
         pending = self._pending.get(number)

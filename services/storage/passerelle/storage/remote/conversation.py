@@ -9,7 +9,16 @@ import threading
 import time
 
 from passerelle.storage.remote.boundary import Boundary, take_paths
-from passerelle.storage.remote.frames import ANSWER, FAILED, GREETING, LAST, MORE, REQUEST
+from passerelle.storage.remote.frames import (
+    ANSWER,
+    END,
+    FAILED,
+    GREETING,
+    LAST,
+    MARK,
+    MORE,
+    REQUEST,
+)
 from passerelle.storage.remote.operations import OPERATIONS
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, described, raw
 
@@ -84,7 +93,7 @@ class Conversation:
                     getattr(call, operation)()
 
     def _sender(self, number: int) -> "Any":
-        return lambda piece: self._write(ANSWER.pack(number, MORE, len(piece)) + piece)
+        return lambda piece: self._write(_framed(number, MORE, piece))
 
     def _answer(
         self, number: int, call: Call, operation: str, arguments: "dict[str, Any]", send: "Any"
@@ -102,7 +111,7 @@ class Conversation:
             status, result = FAILED, described(error)
         except Exception as error:  # a fault of this program; the service logs it
             status, result = FAILED, described(Failure("fault " + repr(error), b"", 0))
-        self._write(ANSWER.pack(number, status, len(result)) + result)
+        self._write(_framed(number, status, result))
         del self._calls[number]
 
     def _write(self, data: bytes) -> None:
@@ -114,6 +123,10 @@ class Conversation:
                 except OSError:
                     self._ended.set()
                     return
+
+
+def _framed(number: int, status: int, payload: bytes) -> bytes:
+    return ANSWER.pack(MARK, number, status, len(payload)) + payload + END
 
 
 if __name__ == "__main__":
