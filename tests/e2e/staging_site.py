@@ -135,6 +135,27 @@ class StagingSite:
         )
 
 
+def begun(reply: httpx.Response) -> dict[str, Any]:
+    """A transfer's job."""
+    assert reply.status_code == 201, reply.text
+    return dict(reply.json()["transferJob"])
+
+
+def put(reply: httpx.Response, content: bytes) -> None:
+    """Do the caller's part of an upload."""
+    directives = reply.json()["transferDirectives"]
+    tags, size = [], directives["maxPartSize"]
+    for number, url in enumerate(directives["partsUploadUrls"]):
+        part = content[number * size :][:size]
+        tags.append(httpx.put(url, content=part, timeout=60).raise_for_status().headers["ETag"])
+    listed = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"
+        for number, tag in enumerate(tags, 1)
+    )
+    body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
+    httpx.post(directives["completeUploadUrl"], content=body, timeout=60).raise_for_status()
+
+
 def number_of(job: dict[str, Any]) -> str:
     """The UUID of a transfer, which its logs have in their names."""
     return Path(job["logs"]["outputLog"]).stem.rpartition("_")[2]

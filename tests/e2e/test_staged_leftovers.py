@@ -5,13 +5,12 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.cluster import Cluster
-from tests.e2e.staging_site import MIB, StagingSite, log_of, staging_site
+from tests.e2e.staging_site import MIB, StagingSite, begun, log_of, put, staging_site
 from tests.minio import MinioServer
 
 METHODS = ("s3", "streamer", "wormhole")
@@ -34,33 +33,12 @@ def home() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def begun(reply: httpx.Response) -> dict[str, Any]:
-    """A transfer's job."""
-    assert reply.status_code == 201, reply.text
-    return dict(reply.json()["transferJob"])
-
-
 def source(home: Path, size: int = 3) -> str:
     """A file to send."""
     path = home / f"source-{uuid.uuid4()}"
     path.write_bytes(os.urandom(size))
     shutil.chown(path, "alice", "alice")
     return str(path)
-
-
-def put(reply: httpx.Response, content: bytes) -> None:
-    """Do the caller's part of an upload."""
-    directives = reply.json()["transferDirectives"]
-    tags, size = [], directives["maxPartSize"]
-    for number, url in enumerate(directives["partsUploadUrls"]):
-        part = content[number * size :][:size]
-        tags.append(httpx.put(url, content=part, timeout=60).raise_for_status().headers["ETag"])
-    listed = "".join(
-        f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"
-        for number, tag in enumerate(tags, 1)
-    )
-    body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
-    httpx.post(directives["completeUploadUrl"], content=body, timeout=60).raise_for_status()
 
 
 @pytest.mark.parametrize("method", METHODS)

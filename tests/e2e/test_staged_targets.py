@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.cluster import Cluster
-from tests.e2e.staging_site import StagingSite, staging_site
+from tests.e2e.staging_site import StagingSite, begun, log_of, put, staging_site
 from tests.minio import MinioServer
 
 METHODS = ("s3", "streamer", "wormhole")
@@ -145,6 +145,46 @@ def test_sources(site: StagingSite, home: Path, what: str, method: str) -> None:
     _refused(site.download(path, method), status)
     _refused(site.stage("stageDownload", path, method), status)
     assert site.in_store() == []
+
+
+def _read_only(home: Path) -> None:
+    home.chmod(0o555)
+
+
+def _protected(home: Path) -> None:
+    _file(home / "x", 0o444)
+
+
+def _of_bob(home: Path) -> None:
+    home.chmod(0o777)
+    _file(home / "x", user="bob")
+
+
+def _pipe(home: Path) -> None:
+    _special(home / "x", stat.S_IFIFO)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_read_only, "Permission denied"),
+        (_protected, "Permission denied"),
+        (_of_bob, "Permission denied"),
+        (_pipe, "named pipe"),
+    ],
+)
+def test_targets_that_changed_while_the_content_came(
+    site: StagingSite, home: Path, change: Callable[[Path], None], words: str
+) -> None:
+    reply = site.upload(f"{home}/x", "s3")
+    job = begun(reply)
+    site.until(lambda: "Waiting" in log_of(job), lambda: log_of(job))
+    change(home)
+    before = [(path.name, path.lstat()) for path in home.iterdir()]
+    put(reply, b"new")
+    site.until(lambda: words in log_of(job), lambda: log_of(job))
+    site.until_nothing_is_left(job)
+    assert [(path.name, path.lstat()) for path in home.iterdir()] == before
 
 
 def _refused(reply: httpx.Response, status: int) -> None:

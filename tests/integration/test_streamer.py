@@ -285,6 +285,59 @@ async def test_a_file_that_was_not_there_when_it_was_asked(
     assert debris(tmp_path) == []
 
 
+async def test_a_directory_that_went_out_of_the_filesystems_meanwhile(
+    jobs: BackgroundJobs, streamer: Streamer, tmp_path: Path, outside: Path
+) -> None:
+    (tmp_path / "directory").mkdir()
+    client = await connected(jobs, await uploaded(streamer, tmp_path / "directory" / "new"))
+    (tmp_path / "directory").rename(outside / "directory")
+    (tmp_path / "directory").symlink_to(outside / "directory")
+    with pytest.raises(ConnectionClosedError, match="leads out of the filesystems"):
+        await _talk(client, [record("init", file_size=3), b"abc", eof(b"abc")])
+    assert "leads out of the filesystems" in (await jobs.ended())[2]
+    assert list((outside / "directory").iterdir()) == []
+
+
+async def test_links_that_came_before_the_job_began(
+    jobs: BackgroundJobs, streamer: Streamer, tmp_path: Path, outside: Path
+) -> None:
+    (tmp_path / "directory").mkdir()
+
+    def lead_out() -> None:
+        (tmp_path / "directory").rmdir()
+        (tmp_path / "directory").symlink_to(outside)
+
+    jobs.before = lead_out
+    await uploaded(streamer, tmp_path / "directory" / "new")
+    assert "leads out of the filesystems" in (await jobs.ended())[2]
+    jobs.before = lambda: (tmp_path / "new").symlink_to(outside / "new")
+    await uploaded(streamer, tmp_path / "new")
+    assert "File exists" in (await jobs.ended())[2]
+    assert list(outside.iterdir()) == []
+
+
+async def test_what_became_a_link_out_is_not_sent(
+    jobs: BackgroundJobs, streamer: Streamer, tmp_path: Path, outside: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    (outside / "secret").write_bytes(b"secret")
+
+    def lead_out() -> None:
+        source.unlink()
+        source.symlink_to(outside / "secret")
+
+    jobs.before = lead_out
+    await downloaded(streamer, source)
+    assert "leads out of the filesystems" in (await jobs.ended())[2]
+
+
+@pytest.fixture
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in none of the system's filesystems."""
+    return tmp_path_factory.mktemp("outside")
+
+
 @pytest.mark.parametrize("when", ["waiting", "receiving"])
 async def test_a_cancelled_job_leaves_nothing(
     jobs: BackgroundJobs, streamer: Streamer, tmp_path: Path, when: str

@@ -209,6 +209,55 @@ async def test_a_file_that_was_not_there_when_it_was_asked(
     assert debris(tmp_path) == []
 
 
+async def test_links_that_came_before_the_job_began(
+    jobs: BackgroundJobs, wormhole: Wormhole, tmp_path: Path, outside: Path
+) -> None:
+    source, directory = tmp_path / "source", tmp_path / "directory"
+    source.write_bytes(b"content")
+    directory.mkdir()
+
+    def lead_out() -> None:
+        directory.rmdir()
+        directory.symlink_to(outside)
+        source.unlink()
+        source.symlink_to("/etc/passwd")
+
+    jobs.before = lead_out
+    await uploaded(wormhole, directory / "new", new_code())
+    assert "leads out of the filesystems" in (await jobs.ended())[2]
+    assert list(outside.iterdir()) == []
+    source.unlink()
+    source.write_bytes(b"content")
+    directory.unlink()
+    directory.mkdir()
+    await downloaded(wormhole, source)
+    assert "leads out of the filesystems" in (await jobs.ended())[2]
+
+
+async def test_a_directory_that_went_out_of_the_filesystems_meanwhile(
+    jobs: BackgroundJobs, wormhole: Wormhole, mailbox: Mailbox, tmp_path: Path, outside: Path
+) -> None:
+    source, directory = tmp_path / "source", tmp_path / "directory"
+    source.write_bytes(b"content")
+    directory.mkdir()
+    async with client(mailbox, "send", str(source)) as sender:
+        code = await code_of(sender)
+        await uploaded(wormhole, directory / "new", code)
+        await jobs.said("Waiting for the file")
+        directory.rename(outside / "directory")
+        directory.symlink_to(outside / "directory")
+        status, _, error = await jobs.ended()
+    assert status == 1
+    assert "leads out of the filesystems" in error
+    assert list((outside / "directory").iterdir()) == []
+
+
+@pytest.fixture
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in none of the system's filesystems."""
+    return tmp_path_factory.mktemp("outside")
+
+
 async def test_a_cancelled_job_leaves_nothing(
     jobs: BackgroundJobs, wormhole: Wormhole, tmp_path: Path
 ) -> None:

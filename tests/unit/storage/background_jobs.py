@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class BackgroundJobs:
 
     def __init__(self) -> None:
         self.submitted: list[BatchJob] = []
+        self.before: Callable[[], object] = lambda: None
+        """Done when a job has been submitted, before it starts."""
         self._running: list[asyncio.subprocess.Process] = []
 
     async def default_account(self, system: str) -> str | None:
@@ -42,6 +45,7 @@ class BackgroundJobs:
     async def submit(self, system: str, job: BatchJob) -> str:
         """Start the script; returns the number of the job."""
         self.submitted.append(job)
+        self.before()
         script = Path(job.working_directory, f"script-{len(self.submitted)}")
         script.write_text(job.script)
         with open(job.standard_output, "wb") as output, open(job.standard_error, "wb") as error:  # noqa: ASYNC230
