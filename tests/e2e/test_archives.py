@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -171,3 +172,45 @@ def _left(target: Target, client: Firecrest, directory: str) -> list[str]:
             break
         time.sleep(0.1)
     return names
+
+
+def _member(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return member
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        _member("../x", tarfile.REGTYPE),
+        _member("hard", tarfile.LNKTYPE, "/etc/passwd"),
+        _member("null", tarfile.CHRTYPE),
+        None,
+    ],
+    ids=["up", "hard link", "device", "garbage"],
+)
+def test_what_is_wrong_in_an_archive_is_400_on_both_surfaces(
+    target: Target,
+    client: Firecrest,
+    curl: Curl,
+    directory: str,
+    tmp_path: Path,
+    member: tarfile.TarInfo | None,
+) -> None:
+    file = tmp_path / "x.tgz"
+    with tarfile.open(file, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("good"))
+        if member is not None:
+            tar.addfile(member)
+    if member is None:
+        file.write_bytes(file.read_bytes() + b"a line\n")
+    client.upload(target.system, str(file), directory, "x.tgz")
+    client.mkdir(target.system, f"{directory}/into")
+    with pytest.raises(UnexpectedStatusException) as raised:
+        client.extract(target.system, f"{directory}/x.tgz", f"{directory}/into")
+    reply = raised.value.responses[-1]
+    assert (reply.status_code, reply.json()["user"]) == (400, target.user)
+    native = curl(f"{directory}/into", "--upload-file", str(file))
+    assert (native.returncode, '"code":400' in native.stdout) == (22, True)
+    assert client.list_files(target.system, f"{directory}/into", show_hidden=True) == []

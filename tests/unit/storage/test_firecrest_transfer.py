@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,19 @@ async def test_what_is_wrong_is_named(
     reply = await bare.send("Copy", sourcePath=str(tmp_path / "a"), **body)
     assert reply.status == 400
     assert [found["name"] for found in reply.json["data"]["fields"]] == [field]
+
+
+async def test_no_job_opens_a_pipe(transfers: Transfers, world: World, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    path, s3 = str(tmp_path / "fifo"), {"transferMethod": "streamer", "fileSize": 1}
+    for method, more in (
+        ("Extract", {"targetPath": str(tmp_path)}),
+        ("Download", {"transferDirectives": s3}),
+        ("Upload", {"transferDirectives": s3}),
+    ):
+        reply = await transfers.send(method, path=path, **more)
+        assert reply.status in (400, 403), reply.message
+    assert not world.compute.submitted
 
 
 async def test_what_compute_answers_comes_back(

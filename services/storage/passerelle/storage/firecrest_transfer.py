@@ -55,6 +55,7 @@ from passerelle.storage.staging import (
     PartUrls,
     Staged,
 )
+from passerelle.storage.staging.targets import demand_no_pipe
 from passerelle.storage.tarballs import Tarball
 from passerelle.storage.transfer_jobs import ShellWork, SubmittedJob
 
@@ -113,6 +114,8 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         """`tar -x` by a job."""
         place, source, body = self._read(ExtractJobBody, request)
         target = await _target(place, source, body, follow=True)
+        with told_by("tar", source):
+            await demand_no_pipe(place.files, source)
         work = scripts.extract(source, target, body.compression)
         return await _submitted(context, place, "CompressFiles", work, body)
 

@@ -1,9 +1,10 @@
 """What is asked of a path before a job is submitted for it: errors then reach the caller, not only the job's log."""
 
 import errno
+import stat
 
 from passerelle.runtime.errors import Forbidden
-from passerelle.storage.files import FileError, Files
+from passerelle.storage.files import FileError, Files, not_regular
 
 
 async def demand_absent(files: Files, path: str) -> None:
@@ -21,3 +22,13 @@ async def demand_absent(files: Files, path: str) -> None:
 async def demand_readable(files: Files, path: str) -> None:
     """Raise FileError when the file at `path` cannot be read."""
     await files.read(path, 0, 1)
+
+
+async def demand_no_pipe(files: Files, path: str) -> None:
+    """Raise FileError for what no job should open, because it would wait for somebody or for a device."""
+    try:
+        mode = (await files.stat(path, dereference=True)).mode
+    except FileError:  # the job's log will tell of what is not there
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise not_regular("read", path, mode)
