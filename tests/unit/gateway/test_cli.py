@@ -123,13 +123,15 @@ def test_check_notes_what_will_not_work(tmp_path: Path) -> None:
 
 def test_check_notes_every_setting_that_opens_something(tmp_path: Path) -> None:
     opened = SITE.replace("host:", "insecure_accept_any_host_key: true, host:", 1) + (
-        "services: {insecure_metrics: true}\ngateway: {listen: '0.0.0.0:80', insecure_plain_http: true}\n"
+        "services: {insecure_metrics: true, reflection: true}\n"
+        "gateway: {listen: '0.0.0.0:80', insecure_plain_http: true}\n"
     )
     done = passerelle("config", "check", site(tmp_path, opened))
     assert done.exit_code == 0, done.stderr
     for key in (
         "systems.0 (one).ssh.insecure_accept_any_host_key: DANGEROUS",
         "services.insecure_metrics: Let metrics be read off loopback",
+        "services.reflection: Let everybody who reaches",
         "gateway.insecure_plain_http: DANGEROUS",
     ):
         assert key in done.stderr

@@ -24,7 +24,7 @@ from passerelle.runtime.config import (
 from passerelle.runtime.config_faults import Places, faults
 from passerelle.runtime.findings import Around, Finding, Key, note, wrong
 
-_OPENING = {"any_audience", "any_issuer"}
+_OPENING = {"any_audience", "any_issuer", "reflection"}
 """Settings that open something, beside those whose names begin with `insecure_`."""
 
 
