@@ -144,6 +144,19 @@ def test_killed_while_it_sends(site: StagingSite, home: Path) -> None:
     site.until_nothing_is_left(job)
 
 
+@pytest.mark.parametrize("end", [_killed, _cancelled])
+def test_ended_while_it_packs(
+    site: StagingSite, home: Path, end: Callable[[StagingSite, str], None]
+) -> None:
+    body = {"path": source(home, 100 * MIB), "targetPath": f"{home}/x.tbz", "compression": "bzip2"}
+    job = begun(site.request("POST", "/filesystem/cluster/transfer/compress", "alice", **body))
+    site.until(lambda: list(home.glob(".*.passerelle-part")), lambda: log_of(job))
+    end(site, job["jobId"])
+    site.until_nothing_is_left(job)
+    assert not list(home.glob(".*"))
+    assert not (home / "x.tbz").exists()
+
+
 def test_what_was_brought_out_stays_until_it_is_fetched(site: StagingSite, home: Path) -> None:
     path = source(home)
     reply = site.download(path, "s3")

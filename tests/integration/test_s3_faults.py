@@ -1,5 +1,7 @@
 """What a store and a network may do to a transfer: faults in front of a real MinIO."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -155,6 +157,28 @@ async def test_unfinished_uploads_go_when_their_urls_have_expired(
     await s3.upload(Inbound(str(site.world.root / "x"), 1))
     assert f"<DaysAfterInitiation>{days}<" in sent[1].decode()
     assert "<Expiration><Days>3<" in sent[1].decode()
+
+
+async def test_a_caller_who_goes_while_the_store_begins_an_upload(
+    site: Site, faults: Faults
+) -> None:
+    begun, gone = threading.Event(), threading.Event()
+
+    def hold(exchange: Exchange) -> None:
+        begun.set()
+        gone.wait(60)
+
+    faults.after = [("POST", hold)]
+    s3 = site.s3(private_url=faults.url)
+    request = asyncio.create_task(s3.upload(Inbound(str(site.world.root / "x"), 1)))
+    await asyncio.to_thread(begun.wait, 60)
+    assert len(site.in_store()) == 1
+    request.cancel()
+    gone.set()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert site.in_store() == []
+    assert site.jobs.submitted == []
 
 
 async def test_an_answer_that_is_not_of_s3(site: Site, faults: Faults) -> None:

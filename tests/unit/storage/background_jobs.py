@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from passerelle.storage.private_files import content
-from passerelle.storage.transfer_jobs import AgentWork, BatchJob
+from passerelle.storage.transfer_jobs import AgentWork, BatchJob, ShellWork
 
 
 class PrivateDirectory:
     """The parameters' files, in a directory of this machine."""
 
-    async def put(self, directory: str, transfer: str, work: AgentWork) -> str:
+    async def put(self, directory: str, transfer: str, work: ShellWork | AgentWork) -> str:
         """Write it for the user only."""
         path = Path(directory, f".transfer-{transfer}")
         path.touch(mode=0o600)

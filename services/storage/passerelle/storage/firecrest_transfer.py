@@ -108,7 +108,9 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         target = await _target(place, source, body, follow=body.dereference)
         tarball = Tarball(source, body.compression, body.dereference, body.match_pattern)
         work = scripts.compress(tarball, target)
-        return await _submitted(context, place, "CompressFiles", work, body)
+        reply = await _submitted(context, place, "CompressFiles", work, body)
+        place.staging.look_after()
+        return reply
 
     async def Extract(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -x` by a job."""

@@ -23,7 +23,7 @@ from passerelle.storage.content import Client, Session
 from passerelle.storage.files import FileError
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.sessions import Sessions
-from passerelle.storage.transfer_jobs import AgentWork, Leftovers, is_hidden_part
+from passerelle.storage.transfer_jobs import AgentWork, Leftovers, ShellWork, is_hidden_part
 
 _PREFIX = ".passerelle-transfer-"
 _NAME = re.compile(_PREFIX.replace(".", r"\.") + "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -49,7 +49,7 @@ class PrivateFiles:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def put(self, directory: str, transfer: str, work: AgentWork) -> str:
+    async def put(self, directory: str, transfer: str, work: ShellWork | AgentWork) -> str:
         """Write the file of a transfer, whose id is a UUID; returns its path.
 
         Raises FailedPrecondition when the directory cannot be used, ConnectionFailed or DeadlineExceeded, and leaves
@@ -102,9 +102,10 @@ class PrivateFiles:
         return found
 
 
-def content(work: AgentWork) -> bytes:
+def content(work: ShellWork | AgentWork) -> bytes:
     """What the file of a transfer says before its job is known."""
-    leftovers, parameters = json.dumps(asdict(work.leftovers)), json.dumps(dict(work.parameters))
+    given = dict(work.parameters) if isinstance(work, AgentWork) else {}
+    leftovers, parameters = json.dumps(asdict(work.leftovers)), json.dumps(given)
     return b"\n".join((_first_line(""), leftovers.encode(), parameters.encode()))
 
 

@@ -46,9 +46,13 @@ class Leftovers:
 
 @dataclass(frozen=True, slots=True)
 class ShellWork:
-    """Work done by commands of the system: `script` is bash, whose only inputs are words made by `word`."""
+    """Work done by commands of the system: `script` is bash, whose only inputs are words made by `word`.
+
+    Where it may leave something, the script removes the file `$transfer` when it has not: see `AgentWork`.
+    """
 
     script: str
+    leftovers: Leftovers = Leftovers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class Submitter(Protocol):
 class Private(Protocol):
     """Files that only the current caller can read."""
 
-    async def put(self, directory: str, transfer: str, work: AgentWork) -> str:
+    async def put(self, directory: str, transfer: str, work: ShellWork | AgentWork) -> str:
         """Write the file of a new transfer; returns its absolute path. Raises FailedPrecondition when the directory
         cannot be used, ConnectionFailed or DeadlineExceeded."""
         ...
@@ -124,16 +128,16 @@ class TransferJobs:
 
         Raises InvalidArgument for a missing or malformed account, FailedPrecondition when the working directory cannot
         be used, and what the compute service answers. It is submitted at most once, and leaves no file behind when it
-        raises; nor does an agent's job stay in the queue when its caller has gone before it could be told of it.
+        raises; nor does such a job stay in the queue when its caller has gone before it could be told of it.
         """
         directives = await self._directives(account or None)
         head = "".join(("#!/bin/bash\n", directives, _GREETING % _spaced(name)))
         directory, number = work_dir(self._system), str(uuid.uuid4())
-        if isinstance(work, ShellWork):
+        if isinstance(work, ShellWork) and work.leftovers == Leftovers():
             return await self._submit(self._job(name, head + work.script, directory, number))
         path = await self._private.put(directory, number, work)
-        script = head + _agent(work.source, path, f"END-{number}")
-        job = self._job(name, script, directory, number)
+        head += f"transfer={word(path)}\n"
+        job = self._job(name, head + _commands(work, f"END-{number}"), directory, number)
         submitting = asyncio.create_task(self._submit(job))
         try:
             submitted = await asyncio.shield(submitting)
@@ -208,21 +212,22 @@ def _spaced(name: str) -> str:
 # Only what bash has built in: where there is no Python, there may be nothing else either. The first two lines of the
 # file stay, so that the transfer is tidied up after; the secrets behind them do not.
 _AGENT = """\
-file={path}
 if ! python=$(command -v python3 || command -v /usr/libexec/platform-python); then
     echo "Transfer failed: this node has no Python 3: neither python3 in PATH nor /usr/libexec/platform-python" >&2
-    mapfile -n 2 left <"$file" && printf %s "${{left[@]}}" >"$file"
+    mapfile -n 2 left <"$transfer" && printf %s "${{left[@]}}" >"$transfer"
     exit 1
 fi
-exec "$python" -I -S -B - "$file" <<'{end}'
+exec "$python" -I -S -B - "$transfer" <<'{end}'
 {source}
 {end}
 """
 
 
-def _agent(source: str, path: str, end: str) -> str:
-    """The script that runs a Python program; `end` is a line that the program does not have."""
-    return _AGENT.format(path=word(path), source=source, end=end)
+def _commands(work: ShellWork | AgentWork, end: str) -> str:
+    """What does the work, in bash; `end` is a line that no program has."""
+    if isinstance(work, ShellWork):
+        return work.script
+    return _AGENT.format(source=work.source, end=end)
 
 
 def _check_account(account: str | None) -> None:

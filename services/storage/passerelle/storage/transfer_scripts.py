@@ -4,11 +4,8 @@ What they say when all went well is what FirecREST v2's clients look for in the 
 whatever is in it; nobody's text is ever part of a program.
 """
 
-import posixpath
-import secrets
-
 from passerelle.storage.tarballs import Tarball, packing, unpacking
-from passerelle.storage.transfer_jobs import ShellWork, word
+from passerelle.storage.transfer_jobs import Leftovers, ShellWork, hidden_part, word
 
 _OUTCOME = """\
 if {command}; then
@@ -20,10 +17,10 @@ else
 fi
 """
 
-# The archive appears under its name when it is complete; a part of one is removed, whatever happens.
+# The archive appears under its name when it is complete; a part of one is removed, by whoever can.
 _PACKED = """\
 part={part}
-trap 'rm -f -- "$part"' EXIT
+trap 'rm -f -- "$part" && rm -f -- "$transfer"' EXIT
 pack() {{
     {pack} && mv -fT -- "$part" {target}
 }}
@@ -48,10 +45,10 @@ def remove(path: str) -> ShellWork:
 
 def compress(tarball: Tarball, target: str) -> ShellWork:
     """A new archive, in the place of a file that is there already."""
-    part = f"{posixpath.dirname(target)}/.{secrets.token_hex(6)}.passerelle-part"
+    part = hidden_part(target)
     pack = _line(*packing(tarball, part))
     head = _PACKED.format(part=word(part), pack=pack, target=word(target))
-    return ShellWork(head + _outcome("pack", "compress", "compressed"))
+    return ShellWork(head + _outcome("pack", "compress", "compressed"), Leftovers(part))
 
 
 def extract(source: str, target: str, compression: str) -> ShellWork:

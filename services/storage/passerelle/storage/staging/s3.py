@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _INGRESS = agent("s3_http", "s3_crew", "s3_ingress")
 _EGRESS = agent("s3_http", "s3_crew", "s3_egress")
+_REFUSALS = (BackendUnavailable, BackendError, Overloaded)
 _MIB = 1 << 20
 # Amazon S3's limits ("Multipart upload limits"), which other servers keep to.
 _MOST_PARTS = 10_000
@@ -132,7 +133,7 @@ class S3:
     async def discard(self, stored: S3Object) -> None:
         """Leave nothing of an object, complete or not; also when the caller is being cancelled."""
         removing = asyncio.create_task(self._store.discard(stored.name, stored.upload))
-        with suppress(BackendUnavailable, BackendError, Overloaded):  # its lifecycle does the rest
+        with suppress(*_REFUSALS):  # its lifecycle does the rest
             await asyncio.shield(removing)
 
     async def remove(self, elsewhere: Mapping[str, str]) -> None:
@@ -163,8 +164,19 @@ class S3:
             raise _wrong_size(f"must be between 0 and {_LARGEST_OBJECT} bytes")
         name = ObjectName(self._bucket(), f"{uuid.uuid4()}/{_plain(path)}")
         mark = secrets.token_hex(16)
-        upload = await self._store.begin(name, mark)
+        beginning = asyncio.create_task(self._store.begin(name, mark))
+        try:
+            upload = await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.create_task(self._give_up(name, beginning)))
+            raise
         return S3Object(name, mark, upload, size, self._part_size(size))
+
+    async def _give_up(self, name: ObjectName, beginning: "asyncio.Task[str]") -> None:
+        """Leave nothing of an upload that began when nobody was there any more: a request that is on its way to the
+        store cannot be called back."""
+        with suppress(*_REFUSALS):
+            await self._store.discard(name, await beginning)
 
     def _part_size(self, size: int) -> int:
         least = -(-size // _MOST_PARTS)
