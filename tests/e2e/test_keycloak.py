@@ -1,8 +1,11 @@
 """docs/keycloak.md on a real Keycloak: its commands, and then the example of it in front of a real Slurm."""
 
+import base64
+import hashlib
 import html
 import os
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urljoin
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 import httpx
@@ -109,7 +112,8 @@ def token(identity: Identity) -> str:
     shared = ["set -a", *asking]
     told = identity.run(*shared, 'echo "$VERIFIER"')
     device, verifier = told.splitlines()
-    _log_in(yaml.safe_load(device)["verification_uri_complete"])
+    _, text = _log_in(yaml.safe_load(device)["verification_uri_complete"], {"accept": "Yes"})
+    assert "Device Login Successful" in text
     given = {"DEVICE": device, "VERIFIER": verifier}
     found = Identity(identity.url, identity.secret, identity.shell | given)
     return found.run(*polling, 'echo "$TOKEN"').strip()
@@ -121,18 +125,18 @@ def _split(lines: list[str], word: str) -> tuple[list[str], list[str]]:
     return lines[:at], lines[at:]
 
 
-def _log_in(url: str) -> None:
-    """What a person does in a browser: name, password, and a yes to what the client asks for."""
+def _log_in(url: str, *more: dict[str, str]) -> tuple[str, str]:
+    """What a person does in a browser: name, password, and what `more` forms ask for; where that leads."""
     # Keycloak's cookies are for https; browsers take them on loopback without it, too. (httpx keeps no such policy.)
     cookies = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https")))
     browser = build_opener(HTTPCookieProcessor(cookies))
     at, text = _page(browser, url)
-    for entered in ({"username": "alice", "password": PASSWORD}, {"accept": "Yes"}):
+    for entered in ({"username": "alice", "password": PASSWORD}, *more):
         action = re.search(r'<form[^>]*action="([^"]+)"', text)
         assert action, text
         hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', text))
         at, text = _page(browser, urljoin(at, html.unescape(action[1])), hidden | entered)
-    assert "Device Login Successful" in text
+    return at, text
 
 
 def _page(browser: OpenerDirector, url: str, form: dict[str, str] | None = None) -> tuple[str, str]:
@@ -157,6 +161,32 @@ def test_a_person_works(site: dict[str, Any], token: str) -> None:
     assert _get(site, token, "/status/daint/nodes").json()["nodes"]
     assert _get(site, token, "/filesystem/daint/ops/ls?path=/home/alice").status_code == 200
     assert _get(site, token, "/status/daint/userinfo").json()["user"]["name"] == "alice"
+
+
+def test_a_program_with_a_browser_logs_in_by_redirect(
+    site: dict[str, Any], identity: Identity
+) -> None:
+    """To a port of its own machine (RFC 8252 §7.3): the gateway's front page stands for it here."""
+    oidc, back = identity.shell["OIDC"], f"{site['ready']}/"
+    verifier = secrets.token_urlsafe(48)
+    digest = hashlib.sha256(verifier.encode()).digest()
+    asked = {
+        "client_id": "passerelle-cli",
+        "response_type": "code",
+        "redirect_uri": back,
+        "code_challenge_method": "S256",
+        "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+    }
+    at, _ = _log_in(f"{oidc}/auth?{urlencode(asked)}")
+    form = {
+        "client_id": "passerelle-cli",
+        "grant_type": "authorization_code",
+        "redirect_uri": back,
+        "code": parse_qs(urlsplit(at).query)["code"][0],
+        "code_verifier": verifier,
+    }
+    answer = httpx.post(f"{oidc}/token", data=form, timeout=60)
+    assert _get(site, answer.json()["access_token"], "/status/systems").status_code == 200
 
 
 def test_a_token_of_another_client_opens_nothing(
