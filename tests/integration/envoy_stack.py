@@ -13,7 +13,7 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
-from passerelle.auth.door_log import AccessLogService
+from passerelle.auth.door_log_server import AccessLogService
 from passerelle.auth.door_server import AuthorizationService
 from passerelle.auth.turned_away import TurnedAway
 from passerelle.edge import access_log_pb2_grpc, external_auth_pb2_grpc
@@ -28,7 +28,7 @@ from passerelle.runtime.firecrest import json_reply
 from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.limits import CallLimits
 from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import authorise, map_errors, observe
+from passerelle.runtime.stages import Authority, authorise, map_errors, observe
 from passerelle.v1 import compute_pb2, storage_pb2
 from passerelle.v1 import compute_pb2_grpc as native_compute
 from passerelle.v1 import storage_pb2_grpc as native_storage
@@ -194,9 +194,11 @@ def tls_of_localhost(directory: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def services(port: int = 0, limits: CallLimits | None = None) -> AsyncIterator[int]:
+async def services(
+    port: int = 0, limits: CallLimits | None = None, authority: Authority | None = None
+) -> AsyncIterator[int]:
     """All services at one port, inside the pipeline that every real service has."""
-    judge = authorise(Tokens(), SECRET, limits=limits or CallLimits())
+    judge = authorise(authority or Tokens(), SECRET, limits=limits or CallLimits())
     stages = [observe, map_errors, judge]
     async with serving(
         _register, [], [Pipeline(stages, timeout=60)], f"127.0.0.1:{port}", drain=0

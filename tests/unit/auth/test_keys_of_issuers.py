@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
 from passerelle.auth.config import Issuer
-from passerelle.auth.jwks import PublishedKeys, keys_of
+from passerelle.auth.jwks import PublishedKeys, jwk_set, keys_of
 from passerelle.auth.keyset import Key, KeySet, SourceFailed
 from passerelle.runtime.errors import BackendUnavailable
 from tests.certificates import certificate
@@ -30,6 +30,18 @@ async def test_a_new_key_is_found_at_once(idp: Idp) -> None:
         idp.key = SigningKey("second")
         idp.keys = [idp.key]
         assert (await auth.authorize(idp.token())).username == "alice"
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+def test_keys_go_on_to_others_as_they_came(algorithm: str) -> None:
+    published = [SigningKey("one", algorithm).jwk, {**SigningKey("two").jwk, "alg": "ES256"}]
+    keys = keys_of({"keys": published})
+    again = keys_of(jwk_set(keys))
+    assert [(key.kid, key.algorithms) for key in again] == [
+        (key.kid, key.algorithms) for key in keys
+    ]
+    for entry, shown in zip(published, jwk_set(keys)["keys"], strict=True):
+        assert {name: shown.get(name) for name in entry} == entry
 
 
 async def test_a_withdrawn_key_is_no_longer_accepted(idp: Idp) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from passerelle.auth.door_log import AccessLogService
+from passerelle.auth.door_log_server import AccessLogService
 from passerelle.auth.turned_away import TurnedAway
 from passerelle.edge import access_log_pb2 as pb
 from passerelle.runtime import audit

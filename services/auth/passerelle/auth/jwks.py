@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -97,6 +97,22 @@ def keys_of(document: Mapping[str, Any]) -> tuple[Key, ...]:
     if not isinstance(entries, list):
         raise ValueError("not a JWK set")
     return tuple(key for entry in entries if isinstance(entry, dict) and (key := _key(entry)))
+
+
+def jwk_set(keys: Iterable[Key]) -> dict[str, Any]:
+    """The keys as a JWK set again, for another reader."""
+    return {"keys": [_entry(key) for key in keys]}
+
+
+def _entry(key: Key) -> dict[str, Any]:
+    names = sorted(key.algorithms)
+    entry: dict[str, Any] = get_default_algorithms()[names[0]].to_jwk(key.public, as_dict=True)
+    entry["use"] = "sig"
+    if key.kid is not None:
+        entry["kid"] = key.kid
+    if len(names) == 1:
+        entry["alg"] = names[0]
+    return entry
 
 
 def _key(entry: dict[str, Any]) -> Key | None:

