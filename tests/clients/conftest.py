@@ -55,7 +55,12 @@ def site(cluster: Cluster, minio: MinioServer, mailbox: Mailbox) -> Iterator[Sit
 
 def _staging(minio: MinioServer, mailbox: Mailbox) -> list[dict[str, Any]]:
     first = _free_ports(20)
-    streamer = {"host": "127.0.0.1", "public_ips": ["127.0.0.1"], "port_range": [first, first + 19]}
+    streamer = {
+        "host": "127.0.0.1",
+        "public_ips": ["127.0.0.1"],
+        "port_range": [first, first + 19],
+        "attempts": 40_000,  # a busy machine needs long from a job's start to where it listens
+    }
     wormhole = {"relay_url": mailbox.relay_url, "transit_helper": mailbox.transit_helper}
     return [
         *staging_by(minio),
