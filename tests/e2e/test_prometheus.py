@@ -108,6 +108,13 @@ def test_what_is_named_is_exported(page: Path, exported: set[str]) -> None:
     assert named <= exported
 
 
+def test_every_metric_of_ours_is_described(exported: set[str]) -> None:
+    described = _METRIC.findall((TOP / "docs" / "operating.md").read_text())
+    parts = ("_bucket", "_count", "_sum", "_created")
+    own = {name for name in exported if name.startswith("passerelle_") and not name.endswith(parts)}
+    assert own <= set(described)
+
+
 def test_no_name_of_a_metric_holds_an_address(exported: set[str]) -> None:
     assert not [name for name in exported if re.search(r"_\d+_\d+_", name)]
 
