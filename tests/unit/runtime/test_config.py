@@ -4,14 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.runtime.config import (
-    ConfigError,
-    Section,
-    ServiceAccount,
-    load,
-    section,
-    site_model,
-)
+from passerelle.runtime.config import ConfigError, ServiceAccount, load, section, site_model
+from passerelle.runtime.sections import Section
 
 GOOD = """
 systems:

@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.addresses import Url, is_plain_http
-from passerelle.runtime.config import Plugin, Section
 from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.sections import Plugin, Section
 from passerelle.runtime.trials import Failed, Trial
 
 Algorithm = Literal[

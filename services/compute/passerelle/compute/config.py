@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from passerelle.runtime.config import Section
+from passerelle.runtime.sections import Section
 
 
 class ComputeSection(Section):

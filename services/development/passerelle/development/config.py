@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from passerelle.runtime.config import Secret, Section
 from passerelle.runtime.host_keys import PublicKey
+from passerelle.runtime.sections import Secret, Section
 
 
 def _loopback(listen: str) -> str:

@@ -7,8 +7,8 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.addresses import ListenAddress, clashing, is_loopback
-from passerelle.runtime.config import Section
 from passerelle.runtime.findings import Around, Finding, wrong
+from passerelle.runtime.sections import Section
 
 
 class Tls(Section):

@@ -11,18 +11,10 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from passerelle.runtime import plugins
-from passerelle.runtime.config import (
-    ConfigError,
-    KnownSecret,
-    Plugin,
-    Section,
-    SiteBase,
-    System,
-    read,
-    site_model,
-)
+from passerelle.runtime.config import ConfigError, SiteBase, System, read, site_model
 from passerelle.runtime.config_faults import Places, faults
 from passerelle.runtime.findings import Around, Finding, Key, note, wrong
+from passerelle.runtime.sections import KnownSecret, Plugin, Section
 
 _OPENING = {"any_audience", "any_issuer", "reflection"}
 """Settings that open something, beside those whose names begin with `insecure_`."""

@@ -10,7 +10,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from passerelle.runtime import plugins
-from passerelle.runtime.config import Plugin, site_model
+from passerelle.runtime.config import site_model
+from passerelle.runtime.sections import Plugin
 
 _INTRODUCTION = """\
 # Configuration

@@ -17,8 +17,9 @@ from passerelle.gateway.connect_tries import Tries
 from passerelle.gateway.probe import grpc_probe
 from passerelle.runtime import plugins
 from passerelle.runtime.auth_client import auth_client
-from passerelle.runtime.config import Section, SiteBase, System, read, site_model
+from passerelle.runtime.config import SiteBase, System, read, site_model
 from passerelle.runtime.findings import Around
+from passerelle.runtime.sections import Section
 from passerelle.runtime.trials import LoggedIn, Trial
 
 _SERVICES = ("auth", "compute", "storage")

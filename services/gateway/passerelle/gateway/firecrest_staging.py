@@ -5,7 +5,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from passerelle.runtime import plugins
-from passerelle.runtime.config import Plugin
+from passerelle.runtime.sections import Plugin
 
 _GROUP = "passerelle.staging"
 _HIDDEN = "**********"

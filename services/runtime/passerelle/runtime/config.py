@@ -1,7 +1,8 @@
 """Reading and checking the one configuration file, once, at start.
 
-A site file has the sections `systems` and `services` (below), and one section for each installed service, which that
-service declares itself (entry points `passerelle.sections`). The whole file is checked whoever reads it.
+A site file has the sections `systems` (below) and `services` (`config_services.py`), and one section for each installed
+service, which that service declares itself (entry points `passerelle.sections`). The whole file is checked whoever
+reads it.
 """
 
 import os
@@ -10,114 +11,21 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
-from passerelle.runtime.addresses import Address, Host, Url, clashing, is_loopback, is_plain_http
+from passerelle.runtime.addresses import Host, Url, is_plain_http
 from passerelle.runtime.config_faults import explain, read_yaml
-from passerelle.runtime.findings import Around, Finding, account, exposed, note, wrong
+from passerelle.runtime.config_services import Services
+from passerelle.runtime.findings import Around, Finding, note, wrong
 from passerelle.runtime.host_keys import HostKey, known_hosts_faults, unknown_hosts
+from passerelle.runtime.sections import Plugin, Secret, Section
 from passerelle.runtime.trials import LoggedIn, Trial
 
 
 class ConfigError(Exception):
     """The configuration is wrong; the text names the file, the line, the key and what would be right."""
-
-
-class Section(BaseModel):
-    """Base of every configuration section: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-    def findings(self, around: Around) -> Iterator[Finding]:
-        """What `passerelle config check` has to say of it beyond its values: of files it names, of other sections.
-
-        Nothing, unless a section says it. What is inside it speaks for itself.
-        """
-        yield from ()
-
-    def trials(self, around: Around) -> Iterator[Trial]:
-        """What `passerelle config check --connect` tries for it, from here."""
-        yield from ()
-
-    def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
-        """What `passerelle config check --connect` tries for it on a system."""
-        yield from ()
-
-
-class KnownSecret(SecretStr):
-    """A secret that knows where it was read; `file` is None for one of the environment, or of the text itself."""
-
-    def __init__(self, value: str, *, file: Path | None = None, written: bool = False) -> None:
-        super().__init__(value)
-        self.file = file
-        self.written = written
-        """Whether it stands in the configuration file."""
-
-    def findings(self, around: Around) -> Iterator[Finding]:
-        """See `Section.findings`."""
-        if self.file and (told := exposed(self.file)):
-            yield note(told)
-        if self.written:
-            seen = exposed(around.file)
-            told = f"; {seen}" if seen else ""
-            yield note(f"stands in this file; better `secret_file:/path` or `env:NAME`{told}")
-
-
-def _read_secret(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if value.startswith("secret_file:"):
-        return _secret_of_file(Path(value.removeprefix("secret_file:")).expanduser())
-    if value.startswith("env:"):
-        name = value.removeprefix("env:")
-        if not os.environ.get(name):
-            how = "empty" if name in os.environ else "not set"
-            raise ValueError(f"the environment variable {name} is {how}")
-        return KnownSecret(os.environ[name])
-    if not value:
-        raise ValueError("the secret is empty")
-    return KnownSecret(value, written=True)
-
-
-def _secret_of_file(path: Path) -> KnownSecret:
-    try:
-        found = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not found:
-        raise ValueError(f"{path}: the secret is empty")
-    return KnownSecret(found, file=path)
-
-
-_MIN_SECRET = 32  # characters of the services' secret
-
-
-Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
-"""A secret: `secret_file:/path`, `env:NAME`, or (for trying things out) the text itself. Never printed."""
-
-
-class Plugin(Section):
-    """A plugin's name, and the options that only the plugin understands."""
-
-    group: ClassVar[str]
-    """The entry points among which its type is found."""
-
-    type: str = Field(description="The plugin's registered name.")
-    options: dict[str, Any] = Field(default={}, description="The plugin's own options.")
 
 
 class Timeouts(Section):
@@ -346,157 +254,6 @@ class System(Section):
     def roots(self) -> list[str]:
         """The filesystems that no link may lead out of; none where the site does not look at links."""
         return [filesystem.path for filesystem in self.filesystems] if self.check_links else []
-
-
-class Endpoint(Section):
-    """Where one service is."""
-
-    address: Address | None = Field(
-        default=None,
-        description="host:port where the other services and Envoy reach it; "
-        "`passerelle up` finds a free port when it is unset.",
-    )
-    listen: Address | None = Field(
-        default=None, description="host:port to bind, when it differs from `address`."
-    )
-    metrics: Address | None = Field(
-        default=None, description="host:port for Prometheus metrics over HTTP; none when unset."
-    )
-
-    @property
-    def bind(self) -> str:
-        """host:port to listen on; empty when none is configured."""
-        return self.listen or self.address or ""
-
-    def bound(self, key: str) -> Iterator[tuple[str, str]]:
-        """The key, below `key`, and host:port of everything that the service listens on."""
-        if self.bind:
-            yield f"{key}.{'listen' if self.listen else 'address'}", self.bind
-        if self.metrics:
-            yield f"{key}.metrics", self.metrics
-
-
-class Services(Section):
-    """Where the services are, and the secret they show each other. `passerelle up` fills in what is missing."""
-
-    auth: Endpoint | None = None
-    compute: Endpoint | None = None
-    storage: Endpoint | None = None
-    gateway: Endpoint | None = None
-    secret: Secret | None = Field(
-        default=None,
-        description="Shared by all services of this deployment; at least 32 characters, "
-        "as `openssl rand -base64 32` makes them.",
-    )
-    insecure_plain_text: bool = Field(
-        default=False,
-        description="DANGEROUS: let services listen off loopback. What they tell each other, tokens and keys, is not "
-        "encrypted: for a network that only they are on.",
-    )
-    insecure_metrics: bool = Field(
-        default=False,
-        description="Let metrics be read off loopback, by everybody who reaches their ports.",
-    )
-    reflection: bool = Field(
-        default=False,
-        description="Let everybody who reaches a service's own port read which methods it has (gRPC reflection), for "
-        "tools such as grpcurl.",
-    )
-    audit_log: Path | None = Field(
-        default=None,
-        description="The file to which the audit log is appended, by all services of this host; "
-        "when unset, its lines stand among the other logs.",
-    )
-    request_timeout: float = Field(
-        default=60, gt=0, description="Longest time for one call that is no stream, s."
-    )
-    open_calls_per_user: int | None = Field(
-        default=1000,
-        ge=1,
-        description="Calls of one user that one process of a service serves at once; more are answered 429. Less than "
-        "`gateway.max_requests`, so that nobody has all of those.",
-    )
-    calls_per_user: float | None = Field(
-        default=2000,
-        gt=0,
-        description="Calls of one user (`sub`) that it begins a second, ten times as many at once; more are answered "
-        "429.",
-    )
-    calls_per_client: float | None = Field(
-        default=None, gt=0, description="The same for one OAuth client (`azp`), of all its users."
-    )
-    auth_cache: float = Field(
-        default=5,
-        ge=0,
-        le=60,
-        description="How long a service trusts auth's answer about a token, s.",
-    )
-    upload_grace: float = Field(
-        default=5,
-        ge=0,
-        le=3600,
-        description="How long content goes on arriving after its caller's token has expired, s; then the upload ends "
-        "with 401. What needs longer is uploaded in pieces, each with a token that is valid then.",
-    )
-    answer_grace: float = Field(
-        default=43200,
-        ge=0,
-        le=604800,
-        description="How long a stream of answers to one request (a download, a copy, a transfer) goes on after its "
-        "caller's token has expired, s.",
-    )
-
-    @field_validator("secret")
-    @classmethod
-    def _strong(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value()) < _MIN_SECRET:
-            raise ValueError(
-                f"at least {_MIN_SECRET} characters, as `openssl rand -base64 32` makes them"
-            )
-        return secret
-
-    @model_validator(mode="after")
-    def _private(self) -> Self:
-        for name in ("auth", "compute", "storage", "gateway"):
-            found: Endpoint | None = getattr(self, name)
-            if found is None:
-                continue
-            if found.bind and not is_loopback(found.bind) and not self.insecure_plain_text:
-                raise ValueError(
-                    f"{name} listens on {found.bind}: off loopback it needs `insecure_plain_text: true`"
-                )
-            if found.metrics and not is_loopback(found.metrics) and not self.insecure_metrics:
-                raise ValueError(
-                    f"{name}'s metrics are on {found.metrics}: off loopback they need `insecure_metrics: true`"
-                )
-        return self
-
-    def bound(self) -> Iterator[tuple[str, str]]:
-        """The key and host:port of everything that the services listen on."""
-        for name in ("auth", "compute", "storage", "gateway"):
-            endpoint: Endpoint | None = getattr(self, name)
-            if endpoint is not None:
-                yield from endpoint.bound(f"services.{name}")
-
-    def findings(self, around: Around) -> Iterator[Finding]:
-        """See `Section.findings`."""
-        if self.audit_log and not os.access(self.audit_log.parent, os.W_OK | os.X_OK):
-            told = (
-                f"{self.audit_log.parent} is no directory that {account(os.geteuid())} may write to"
-            )
-            yield wrong(told, "audit_log")
-        taken: dict[str, str] = {}
-        for key, address in self.bound():
-            if other := clashing(address, taken):
-                yield wrong(f"{address} is taken by {other}", *key.split(".")[1:])
-            taken[key] = address
-
-    def address(self, name: str) -> str:
-        """host:port where the service `name` is reached; LookupError when it is not configured."""
-        endpoint: Endpoint | None = getattr(self, name)
-        if endpoint is None or endpoint.address is None:
-            raise LookupError(f"services.{name}.address must be configured")
-        return endpoint.address
 
 
 class SiteBase(Section):

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from passerelle.runtime.config import ConfigError, Plugin
+from passerelle.runtime.config import ConfigError
 from passerelle.runtime.config_faults import closest, faults
+from passerelle.runtime.sections import Plugin
 
 
 def names(group: str) -> list[str]:

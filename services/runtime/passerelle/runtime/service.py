@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from passerelle.runtime import sockets
-from passerelle.runtime.config import Endpoint, SiteBase
+from passerelle.runtime.config import SiteBase
+from passerelle.runtime.config_services import Endpoint
 from passerelle.runtime.grace import Grace
 from passerelle.runtime.interceptors import Pipeline
 from passerelle.runtime.limits import CallLimits

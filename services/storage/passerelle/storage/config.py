@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from passerelle.runtime.config import Section
+from passerelle.runtime.sections import Section
 from passerelle.runtime.trials import Doubt, LoggedIn, Trial
 
 

@@ -10,9 +10,10 @@ from pydantic import Field
 from passerelle.auth.credentials import Credential
 from passerelle.auth.credentials.ca import imported
 from passerelle.auth.principal import Principal
-from passerelle.runtime.config import ConfigError, Secret, Section
+from passerelle.runtime.config import ConfigError
 from passerelle.runtime.errors import Forbidden
 from passerelle.runtime.findings import Around, Finding, wrong
+from passerelle.runtime.sections import Secret, Section
 
 _FOREVER = 2**64 - 1  # OpenSSH's valid_before of a certificate without an end
 

@@ -37,7 +37,6 @@ from passerelle.compute.scheduler import (
 )
 from passerelle.runtime.addresses import is_loopback
 from passerelle.runtime.command import Command, Output, Shell
-from passerelle.runtime.config import Section
 from passerelle.runtime.errors import (
     ApiError,
     BackendError,
@@ -48,6 +47,7 @@ from passerelle.runtime.errors import (
     Unsupported,
 )
 from passerelle.runtime.findings import Around, Finding, note
+from passerelle.runtime.sections import Section
 from passerelle.runtime.ssh import trials
 from passerelle.runtime.trials import LoggedIn, Trial
 

@@ -9,8 +9,8 @@ from minio.credentials.credentials import Credentials
 from pydantic import AfterValidator, Field, field_validator
 
 from passerelle.runtime.addresses import is_plain_http
-from passerelle.runtime.config import Secret, Section
 from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.sections import Secret, Section
 from passerelle.runtime.trials import Trial
 from passerelle.storage.staging.s3_store import Life, ObjectStore
 from passerelle.storage.staging.s3_urls import LONGEST_LIFE, Endpoint, Keys, checked_url

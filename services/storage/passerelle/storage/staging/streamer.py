@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from passerelle.runtime.config import Section, System
+from passerelle.runtime.config import System
 from passerelle.runtime.errors import TooLarge
+from passerelle.runtime.sections import Section
 from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import Coordinates, Inbound, Outbound, Staged

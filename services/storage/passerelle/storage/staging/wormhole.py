@@ -6,8 +6,9 @@ import secrets
 
 from pydantic import Field as Setting
 
-from passerelle.runtime.config import Section, System
+from passerelle.runtime.config import System
 from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.runtime.sections import Section
 from passerelle.storage.files import Files
 from passerelle.storage.shipping import agent
 from passerelle.storage.staging import Code, Inbound, Outbound, Staged

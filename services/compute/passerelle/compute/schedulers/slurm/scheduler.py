@@ -30,8 +30,8 @@ from passerelle.compute.schedulers.slurm.together import both
 from passerelle.compute.schedulers.slurm.watched import Watched, silent
 from passerelle.runtime import caller
 from passerelle.runtime.command import Shell
-from passerelle.runtime.config import Section
 from passerelle.runtime.errors import BackendUnavailable, DeadlineExceeded, NotFound
+from passerelle.runtime.sections import Section
 from passerelle.runtime.ssh import trials
 from passerelle.runtime.trials import LoggedIn, Trial
 
