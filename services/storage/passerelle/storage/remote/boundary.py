@@ -7,6 +7,7 @@ is what the path leads to when the operation begins; its own calls are made with
 import errno
 import os
 from contextlib import suppress
+from itertools import chain
 
 from passerelle.storage.remote.outcome import Failure, raw
 
@@ -67,7 +68,7 @@ class Boundary:
 
     def _holds(self, real: bytes) -> bool:
         # The configured paths first: a filesystem that hangs must not delay what lies in others.
-        return any(inside(real, root) for root in (*self._roots, *self._resolved()))
+        return any(inside(real, root) for root in chain(self._roots, self._resolved()))
 
     def _resolved(self) -> "Iterator[bytes]":
         yield from list(self._real.values())
