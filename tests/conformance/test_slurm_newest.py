@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from passerelle.compute.scheduler import State
 from passerelle.compute.schedulers.slurm import Slurm
 from passerelle.compute.schedulers.slurm.stream_paths import (
     Place,
@@ -27,17 +26,6 @@ def slurm(*files: str) -> Slurm:
     """Slurm with what these files of recordings tell."""
     found = [recordings(RECORDED / "slurm-26.05" / f"{file}.txt") for file in files]
     return Slurm(ReplayShell(one for several in found for one in several), Slurm.Options())
-
-
-async def test_a_heterogeneous_job_has_its_components_and_their_steps() -> None:
-    first, second = await slurm("squeue-het").job("53")
-    assert (first.id, first.nodes, [step.id for step in first.steps]) == (
-        "53+0",
-        "cn01",
-        ["53+0.batch"],
-    )
-    assert (second.id, second.nodes, second.steps) == ("53+1", "cn02", ())
-    assert {first.status.state, second.status.state} == {State.RUNNING}
 
 
 async def test_errors_go_where_the_output_goes_unless_they_have_a_path() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from passerelle.compute.scheduler import Account, Job, State, Step
 from passerelle.compute.schedulers.slurm import job_outputs, site_outputs
+from passerelle.compute.schedulers.slurm.failures import Heterogeneous
 from passerelle.compute.schedulers.slurm.spellings import plain_state, state_of
 from passerelle.runtime import errors
 from passerelle.runtime.errors import (
@@ -82,9 +83,9 @@ REFUSED: dict[type[ApiError], set[tuple[str, str]]] = {
         ("srun-attach", "pending"),
         ("srun-attach", "held"),
         ("srun-attach", "an array"),
-        ("srun-attach", "a het job"),
         ("srun-attach", "with gpu"),
     },
+    Heterogeneous: {("srun-attach", "a het job")},
     BackendUnavailable: {
         ("slurmctld-down", "squeue"),
         ("slurmctld-down", "squeue one"),

@@ -139,7 +139,8 @@ def test_a_busy_scheduler_is_to_be_asked_again(reason: str) -> None:
 )  # fmt: skip
 def test_what_cannot_be_attached(words: str, status: int) -> None:
     found = failures.refused_attachment(said(f"notice\n{words}", status))
-    assert (type(found), found.detail) == (FailedPrecondition, words)
+    assert isinstance(found, FailedPrecondition)
+    assert (found.reason, found.detail) == ("FAILED_PRECONDITION", words)
 
 
 def test_a_failure_without_words() -> None:

@@ -22,6 +22,7 @@ from passerelle.compute.schedulers.slurm import (
     site_outputs,
 )
 from passerelle.compute.schedulers.slurm.rows import new_mark
+from passerelle.compute.schedulers.slurm.spellings import script_owner
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
 from passerelle.runtime.command import Command, Output, T
 from passerelle.runtime.errors import ApiError
@@ -91,6 +92,16 @@ def running_steps_command(*which: str) -> Command[dict[str, tuple[Step, ...]]]:
     )
 
 
+def numbers_command(*which: str) -> Command[dict[str, str]]:
+    """The number that each task and component has as a job of its own, by its id; `which` are options of squeue."""
+    mark = new_mark()
+    shown = ",".join(f"{field}:{mark}" for field in job_outputs.NUMBER_FIELDS)
+    return question(
+        ("squeue", "--noheader", "--all", "--states=all", f"--Format={shown}", *which),
+        lambda text: job_outputs.parse_numbers(text, mark),
+    )
+
+
 def history_command(*which: str) -> Command[tuple[Job, ...]]:
     """The jobs in the accounting database, with all their steps; `which` are more options of sacct."""
     mark = new_mark()
@@ -130,13 +141,17 @@ def history_options(wanted: JobFilter) -> tuple[str, ...]:
     return (*who, *account, f"--starttime=now-{wanted.window}seconds")
 
 
-def attach_command(job_id: str, command: str) -> Command[None]:
-    """Runs a command line in a job's allocation, in a shell that reads it from stdin; its output is dropped."""
+def attach_command(job: str, command: str, component: str | None = None) -> Command[None]:
+    """Runs a command line in a job's allocation, in a shell that reads it from stdin; its output is dropped.
+
+    `job` is a number, as srun took no other ids before 26.05; of a heterogeneous job one `component` is meant.
+    """
     return Command(
         (
             "srun",
             "--overlap",
-            f"--jobid={job_id}",
+            f"--jobid={job}",
+            *((f"--het-group={component}",) if component else ()),
             "--output=none",
             "--error=none",
             "bash",
@@ -163,7 +178,7 @@ def cancel_command(job_id: str) -> Command[None]:
 def script_command(job_id: str) -> Command[str | None]:
     """The batch script that slurmctld keeps; None where there is none, or it is somebody else's."""
     return question(
-        ("scontrol", "write", "batch_script", job_id, "-"),
+        ("scontrol", "write", "batch_script", script_owner(job_id), "-"),
         lambda text: text or None,
         accepts=(0, 1),
     )
@@ -172,16 +187,17 @@ def script_command(job_id: str) -> Command[str | None]:
 def streams_command(job_id: str) -> Command[Streams]:
     """The paths of a job's standard streams, as slurmctld knows them; NotFound when it does not know the job."""
     return question(
-        ("scontrol", "show", "job", job_id),
+        ("scontrol", "show", "job", script_owner(job_id)),
         lambda text: metadata_outputs.parse_streams(text, job_id),
+        failure=failures.failed_to_show,
     )
 
 
 def archived_script_command(job_id: str) -> Command[str | None]:
     """The batch script in the accounting database; NotFound when that does not know the job."""
     return question(
-        ("sacct", "--batch-script", f"--jobs={job_id}"),
-        lambda text: metadata_outputs.parse_archived_script(text, job_id),
+        ("sacct", "--batch-script", f"--jobs={script_owner(job_id)}"),
+        lambda text: metadata_outputs.parse_archived_script(text, script_owner(job_id)),
     )
 
 
@@ -206,7 +222,7 @@ def submit_line_command(job_id: str, script: str | None) -> Command[Streams]:
 def _recorded(job_id: str, fields: tuple[str, ...], mark: str) -> tuple[str, ...]:
     """The command line that asks accounting for these fields of a job."""
     how = ("--noheader", "--parsable", f"--delimiter={mark}")
-    return ("sacct", *how, f"--format={','.join(fields)}", f"--jobs={job_id}")
+    return ("sacct", *how, f"--format={','.join(fields)}", f"--jobs={script_owner(job_id)}")
 
 
 def nodes_command() -> Command[tuple[Node, ...]]:

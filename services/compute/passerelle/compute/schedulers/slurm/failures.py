@@ -23,6 +23,11 @@ from passerelle.runtime.errors import (
 
 _Kind = type[ApiError]
 
+
+class Heterogeneous(FailedPrecondition):
+    """A step was asked of a heterogeneous job, and not of which of its components."""
+
+
 # How Slurm's programs begin a line of their own; getopt puts the path before a program's name.
 _OWN = re.compile(
     r"(?:/\S+/)?(?:sacct|sacctmgr|sbatch|scancel|scontrol|sinfo|squeue|srun): "
@@ -142,7 +147,7 @@ _LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
         (r"sacct: error: Invalid field requested: .*", Unsupported),
         (r"Job \S+ not found", NotFound),
         (r"srun: error: Slurm job \S+ has expired", FailedPrecondition),
-        (r"srun: error: No directives to start application on any available hetjob components", FailedPrecondition),
+        (r"srun: error: No directives to start application on any available hetjob components", Heterogeneous),
         (r"srun: error: \S+: tasks? \S+: .+", FailedPrecondition),  # how the command ended
         (r"srun: Force Terminated \S+", FailedPrecondition),
         (r"Slurm accounting storage is disabled", Unsupported),
@@ -174,10 +179,16 @@ def failed(output: Output) -> ApiError:
     return kind(told or f"Slurm's command failed with exit status {output.status}.")
 
 
+def failed_to_show(output: Output) -> ApiError:
+    """The error that a failed `scontrol show job` means: before 26.05 it told on stdout that there is no such task."""
+    return failed(Output(output.status, "", f"{output.stdout}{output.stderr}"))
+
+
 def refused_attachment(output: Output) -> ApiError:
     """The error that a failed srun means: besides the usual, a job not running, or a command that fails."""
-    if meaning(output.stderr) is FailedPrecondition:
-        return FailedPrecondition(words(output.stderr))
+    kind = meaning(output.stderr)
+    if kind is not None and issubclass(kind, FailedPrecondition):
+        return kind(words(output.stderr))
     return failed(output)
 
 

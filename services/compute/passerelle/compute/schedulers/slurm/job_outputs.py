@@ -27,6 +27,7 @@ QUEUE_FIELDS = (
     *("TimeLimit", "Account", "NumNodes", "Cluster", "GroupName", "NodeList", "Partition"),
     *("UserName", "WorkDir", "PriorityLong"),
 )
+NUMBER_FIELDS = ("JobArrayID", "JobID")
 SUBMITTED_FIELDS = ("JobArrayID", "AllocSID", "SubmitTime")
 STEP_FIELDS = ("StepID", "StepName", "TimeUsed", "StartTime")
 HISTORY_FIELDS = (
@@ -91,6 +92,11 @@ def parse_steps(text: str, mark: str) -> dict[str, tuple[Step, ...]]:
         step = Step(row["StepID"], row["StepName"], status, time)
         found.setdefault(_job_of(step.id), []).append(step)
     return {job: tuple(sorted(steps, key=_step_order)) for job, steps in found.items()}
+
+
+def parse_numbers(text: str, mark: str) -> dict[str, str]:
+    """Slurm's own numbers of jobs, by the ids that tell tasks and components."""
+    return {row["JobArrayID"]: row["JobID"] for row in rows(text, NUMBER_FIELDS, mark)}
 
 
 def _job_of(step_id: str) -> str:

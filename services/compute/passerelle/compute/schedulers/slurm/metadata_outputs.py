@@ -4,7 +4,13 @@ import re
 
 from passerelle.compute.schedulers.slurm import failures
 from passerelle.compute.schedulers.slurm.rows import rows
-from passerelle.compute.schedulers.slurm.spellings import is_task, order, whole_job
+from passerelle.compute.schedulers.slurm.spellings import (
+    is_component,
+    is_task,
+    order,
+    script_owner,
+    whole_job,
+)
 from passerelle.compute.schedulers.slurm.stream_paths import (
     Patterns,
     Place,
@@ -22,6 +28,7 @@ _HOST = re.compile(r"^   BatchHost=(\S+)$", re.MULTILINE)
 _PLACE = re.compile(
     r"JobId=(\d+) (?:(?:HetJobId=\d+ HetJobOffset|ArrayJobId=(\d+) ArrayTaskId)=(\d+) )?"
 )
+_COMPONENT = re.compile(r"JobId=\d+ HetJobId=(\d+) HetJobOffset=(\d+) ")
 _LAST = 1 << 40
 
 
@@ -35,10 +42,18 @@ def parse_streams(text: str, job_id: str) -> Streams:
         rf"^(?=JobId=\d+ (?:HetJobId|ArrayJobId)={whole_job(job_id)} )", re.MULTILINE
     )
     _, *records = start.split(text)
+    if is_component(job_id) and not any(_component(record) == job_id for record in records):
+        raise failures.job_not_found()
     first = min(records, key=_order) if records else text[max(0, text.find("JobId=")) :]
     found = dict(_STREAM.findall(first))
     paths = (found.get("StdIn"), found.get("StdOut"), found.get("StdErr", ""))
     return streams(paths, _place(first))
+
+
+def _component(record: str) -> str | None:
+    """The id of the component that a record is about."""
+    found = _COMPONENT.match(record)
+    return f"{found[1]}+{found[2]}" if found else None
 
 
 def _order(record: str) -> int:
@@ -71,9 +86,9 @@ def parse_submit_line(text: str, mark: str, job_id: str, script: str | None) -> 
 def _record(text: str, fields: tuple[str, ...], mark: str, job_id: str) -> dict[str, str]:
     """The record of a job, or of the first of its tasks or components."""
     found = [row for row in rows(text, fields, mark) if "." not in row["JobID"]]
-    asked = [row for row in found if row["JobID"] == job_id]
-    if not found:
+    if not found or (is_component(job_id) and job_id not in {row["JobID"] for row in found}):
         raise failures.job_not_found()
+    asked = [row for row in found if row["JobID"] == script_owner(job_id)]
     return min(asked or found, key=lambda row: order(row["JobID"]))
 
 

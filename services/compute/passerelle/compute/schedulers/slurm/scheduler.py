@@ -3,7 +3,7 @@
 slurmctld is asked before slurmdbd: it knows everything about jobs that wait or run, and answers ten times faster.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -25,7 +25,12 @@ from passerelle.compute.schedulers.slurm import commands, failures, submission
 from passerelle.compute.schedulers.slurm.accounting import Accounting
 from passerelle.compute.schedulers.slurm.job_outputs import merge
 from passerelle.compute.schedulers.slurm.memory import EndedJobs, Histories, History, lacking
-from passerelle.compute.schedulers.slurm.spellings import is_component, is_job_id, is_task
+from passerelle.compute.schedulers.slurm.spellings import (
+    is_component,
+    is_job_id,
+    is_task,
+    whole_job,
+)
 from passerelle.compute.schedulers.slurm.together import both
 from passerelle.compute.schedulers.slurm.watched import Watched, silent
 from passerelle.runtime import caller
@@ -129,11 +134,19 @@ class Slurm:
     async def attach(self, job_id: str, command: str) -> None:
         """See `Scheduler.attach`. The command's output is dropped; FailedPrecondition when it or the job fails it.
 
-        Without slurmctld srun would try until time runs out; it is asked first, so that nothing has to be ended.
+        In a heterogeneous job it runs in the first component. Without slurmctld srun would try until time runs out; it
+        is asked first, so that nothing has to be ended.
         """
         _checked(job_id)
         await self.ping()
-        await self._plain.run(commands.attach_command(job_id, command))
+        job, _, component = job_id.partition("+")
+        if job_id != whole_job(job_id):
+            number = await self._number(job_id)
+            job = job if component else number
+        try:
+            await self._plain.run(commands.attach_command(job, command, component))
+        except failures.Heterogeneous:
+            await self._plain.run(commands.attach_command(job, command, "0"))
 
     async def cancel(self, job_id: str) -> None:
         """See `Scheduler.cancel`. Cancelling a job that has ended is no error."""
@@ -171,7 +184,23 @@ class Slurm:
             self._shell.run(commands.queued_command(*jobs)),
             self._shell.run(commands.running_steps_command(*steps)),
         )
+        later = [job.id for job in queue if _runs_later(job)]
+        if later:
+            running |= await self._steps_of_components(later, jobs)
         return tuple(_with_steps(job, _steps_of(job, running)) for job in queue)
+
+    async def _steps_of_components(
+        self, later: Sequence[str], jobs: tuple[str, ...]
+    ) -> dict[str, tuple[Step, ...]]:
+        """The running steps of components, which squeue tells of by their numbers, by their ids."""
+        numbers = await self._shell.run(commands.numbers_command(*jobs))
+        ids = {numbers[job_id]: job_id for job_id in later if job_id in numbers}
+        running = await self._shell.run(commands.running_steps_command(f"--jobs={','.join(ids)}"))
+        return {
+            ids[number]: tuple(_renamed(step, number, ids[number]) for step in steps)
+            for number, steps in running.items()
+            if number in ids
+        }
 
     async def _queued(self, job_id: str) -> tuple[Job, ...]:
         """What slurmctld knows of one job; nothing when it does not know it."""
@@ -180,6 +209,13 @@ class Slurm:
             return _of(await self._queue(which, which), job_id)
         except NotFound:
             return ()
+
+    async def _number(self, job_id: str) -> str:
+        """The number that a task or component has as a job of its own."""
+        numbers = await self._shell.run(commands.numbers_command(f"--jobs={job_id}"))
+        if job_id not in numbers:
+            raise failures.job_not_found()
+        return numbers[job_id]
 
     async def _history(self, wanted: JobFilter, awaited: frozenset[str] = frozenset()) -> History:
         """A new list from accounting."""
@@ -213,8 +249,18 @@ def _steps_of(job: Job, running: Mapping[str, tuple[Step, ...]]) -> tuple[Step, 
     leader = job.id.removesuffix("+0")
     if leader == job.id:
         return running.get(job.id, ())
-    steps = running.get(leader, ())
-    return tuple(replace(step, id=f"{job.id}{step.id.removeprefix(leader)}") for step in steps)
+    return tuple(_renamed(step, leader, job.id) for step in running.get(leader, ()))
+
+
+def _renamed(step: Step, job: str, wanted: str) -> Step:
+    """A step under another id of its job."""
+    return replace(step, id=f"{wanted}{step.id.removeprefix(job)}")
+
+
+def _runs_later(job: Job) -> bool:
+    """Whether it is a running component after the first of its heterogeneous job."""
+    running = job.status.state in (State.RUNNING, State.SUSPENDED)
+    return running and is_component(job.id) and not job.id.endswith("+0")
 
 
 def _told_in_full(job: Job, asked: str) -> bool:

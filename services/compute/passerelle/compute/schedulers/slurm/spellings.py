@@ -107,6 +107,11 @@ def whole_job(job_id: str) -> str:
     return re.split("[_+]", job_id, maxsplit=1)[0]
 
 
+def script_owner(job_id: str) -> str:
+    """The id of the job whose batch script runs: the components of a heterogeneous job have one together."""
+    return whole_job(job_id) if is_component(job_id) else job_id
+
+
 def is_task(job_id: str) -> bool:
     """Whether an id names tasks of an array: `9_1` or `9_[2-4%1]`."""
     return "_" in job_id
