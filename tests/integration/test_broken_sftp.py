@@ -18,7 +18,14 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.places import Place
 from passerelle.storage.terms import Terms
 from tests.cluster import Cluster
-from tests.integration.login_shells import Certified, Login, login_with, serving, system_at
+from tests.integration.login_shells import (
+    READING,
+    Certified,
+    Login,
+    login_with,
+    serving,
+    system_at,
+)
 from tests.unit.storage.bash_jobs import BashJobs
 from tests.unit.storage.world import pieces, place_on
 
@@ -81,6 +88,20 @@ async def test_content_goes_another_way(
     assert len(said) == 1
     assert "SFTP cannot be used" in said[0]
     assert way.told in said[0]
+
+
+@pytest.mark.parametrize("shell", READING)
+@pytest.mark.parametrize(
+    "noise", ["printf x", "echo", "printf 'a\\n%.0s' 1 2 3; sh -c 'echo b >&2'"]
+)
+async def test_whatever_shell_prints_whatever(cluster: Cluster, shell: str, noise: str) -> None:
+    login = login_with(shell)
+    login.start_with(noise + "\n")
+    with serving(cluster, sftp=SERVER) as sshd:
+        async with place_of(sshd, login) as (place, _):
+            await place.files.write(str(login.home / "file"), pieces(b"content"))
+            assert await _read(place, login.home / "file", 0, 7) == b"content"
+            assert any("SFTP cannot be used" in note for note in await place.files.notes())
 
 
 async def test_what_is_printed_later_breaks_one_request_at_most(cluster: Cluster) -> None:
