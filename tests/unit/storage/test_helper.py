@@ -61,12 +61,19 @@ async def test_what_a_login_script_prints_does_no_harm(
     assert await helper.call("stat", dict(STAT)) == b'{"kind":"d"}'
 
 
-@pytest.mark.parametrize("words", ["PATH=/nonexistent;", "false &&"])
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("PATH=/nonexistent;", "no python3 that works"),
+        ("false &&", "the login shell runs no commands"),
+        ("echo no entry; exit;", "the login shell runs no commands"),
+    ],
+)
 async def test_where_no_python_is_there_is_no_helper(
-    world: World, connection: Connection, words: str
+    world: World, connection: Connection, words: str, why: str
 ) -> None:
     world.server.before = f"{words} "
-    with pytest.raises(NoHelper):
+    with pytest.raises(NoHelper, match=why):
         await RemoteHelper.start(connection)
 
 

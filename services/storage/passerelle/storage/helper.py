@@ -11,7 +11,7 @@ from typing import Any
 import asyncssh
 
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
-from passerelle.runtime.ssh.bootstrap import ALL, Request, new_nonce
+from passerelle.runtime.ssh.bootstrap import ALL, Marked, Request, new_nonce
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.answers import Answers, Spoiled
@@ -121,14 +121,20 @@ class RemoteHelper:
     async def start(cls, connection: Connection, roots: Sequence[str] = ()) -> "RemoteHelper":
         """Start one whose paths must lie in `roots`, if there are any; raises NoHelper where none can run."""
         process = await connection.start(stderr=asyncssh.DEVNULL)
+        nonce = new_nonce()
         try:
-            process.stdin.write(_REQUEST.lines(new_nonce()) + ALL + SOURCE)
+            process.stdin.write(_REQUEST.lines(nonce) + ALL + SOURCE)
             await process.stdout.readuntil(GREETING)
-        except (*LOST, asyncio.IncompleteReadError, asyncssh.Error):
+        except (*LOST, asyncio.IncompleteReadError, asyncssh.Error) as error:
             process.close()
             if not connection.open:
                 raise _lost(connection.system) from None
-            raise NoHelper(f"no python3 that works on system {connection.system}") from None
+            came = error.partial if isinstance(error, asyncio.IncompleteReadError) else b""
+            shell = Marked(nonce)
+            shell.take(came)
+            raise NoHelper(
+                "no python3 that works" if shell.begun else "the login shell runs no commands"
+            ) from None
         except BaseException:
             process.close()
             raise
