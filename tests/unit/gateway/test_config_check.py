@@ -256,6 +256,10 @@ def test_a_value_that_cannot_work(
     ("key", "value", "message"),
     [
         ("auth.enforce_scopes", False, "auth.enforce_scopes: false, so that every token"),
+        ("services.reflection", True, "services.reflection: Let everybody who reaches"),
+        ("systems.0.check_links", False, "systems.0 (daint).check_links: links may lead out"),
+        ("gateway", {"listen": "0.0.0.0:80", "behind_tls_proxy": True},
+         "gateway.behind_tls_proxy: whoever reaches 0.0.0.0:80 may come without TLS"),
         ("auth.issuers.0.allow_root", True, "auth.issuers.0.allow_root: "),
         ("systems.0.ssh.proxy_host", "jump", "auth.ssh_credentials.options.extensions: without port-forwarding no "
          "certificate passes the jump host of daint"),

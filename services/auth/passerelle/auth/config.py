@@ -145,7 +145,7 @@ class Issuer(Section):
             fitting = {name for key in found for name in key.algorithms} & set(self.algorithms)
             if not fitting:
                 raise Failed(f"none of its {len(found)} keys is for {', '.join(self.algorithms)}")
-            return f"{len(found)} keys, for {', '.join(sorted(fitting))}"
+            return f"for {', '.join(sorted(fitting))}; {len(found)} in all"
 
         name = self.issuer or self.jwks_uri
         yield Trial(

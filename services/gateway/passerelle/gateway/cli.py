@@ -134,7 +134,8 @@ def check(file: Path, connect: bool, as_json: bool) -> None:
     """
     from passerelle.gateway.config_report import report
 
-    sys.exit(report(file, connect=connect, as_json=as_json))
+    with _configuration_errors():
+        sys.exit(report(file, connect=connect, as_json=as_json))
 
 
 @config.command()

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.addresses import ListenAddress, clashing, is_loopback
-from passerelle.runtime.findings import Around, Finding, wrong
+from passerelle.runtime.findings import Around, Finding, note, wrong
 from passerelle.runtime.sections import Section
 
 
@@ -116,6 +116,9 @@ class GatewaySection(Section):
         for key in ("listen", "admin"):
             if (address := getattr(self, key)) and (other := clashing(address, taken)):
                 yield wrong(f"{address} is taken by {other}", key)
+        if self.behind_tls_proxy and not self.tls and not is_loopback(self.listen):
+            told = f"whoever reaches {self.listen} may come without TLS: let it be the proxy alone"
+            yield note(told, "behind_tls_proxy")
         if self.tls:
             from passerelle.gateway import (
                 tls_files,

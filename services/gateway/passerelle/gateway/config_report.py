@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections import Counter
@@ -35,6 +36,9 @@ def report(file: Path, *, connect: bool, as_json: bool) -> int:
 def _tried(file: Path, begin: Callable[[str], None], end: Callable[[Result], None]) -> list[Result]:
     from passerelle.gateway.connect_check import connect  # with all that the services stand on
 
+    logging.getLogger().addHandler(
+        logging.NullHandler()
+    )  # what the services say is part of results
     tries = Tries(begin, end)
     asyncio.run(connect(file, tries))
     return tries.results

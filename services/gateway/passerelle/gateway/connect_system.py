@@ -1,8 +1,10 @@
 """One system, tried from outside to inside: the way, the token, the login, what is there, and what a user asks for."""
 
+import time
 from collections.abc import Iterator, Sequence
 
 import asyncssh
+import jwt
 
 from passerelle.gateway.connect_tries import Tries
 from passerelle.gateway.probe import GrpcProbe, as_the_accounts, said_by
@@ -14,6 +16,15 @@ from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.route import connect, greet, shown_credential, shown_key
 from passerelle.runtime.trials import LoggedIn, Trial
 from passerelle.v1.access_pb2 import Access
+
+
+def _life(token: str) -> float:
+    """Seconds until a token ends, as it says itself; 0 when it does not."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return max(0.0, float(claims["exp"]) - time.time())
+    except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
+        return 0.0
 
 
 class OneSystem:
@@ -64,7 +75,7 @@ class OneSystem:
 
     async def _got(self) -> str:
         self._token = await self._probe.token(self._system)
-        return said_by(self._token)
+        return f"{said_by(self._token)}, ends in {_life(self._token):.0f} s"
 
     async def _accepted(self) -> str:
         name = self._system.name

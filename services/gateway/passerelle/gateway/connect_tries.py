@@ -89,9 +89,7 @@ class _Heard(logging.Handler):
 def _warnings() -> Iterator[list[str]]:
     handler, logger = _Heard(), logging.getLogger("passerelle")
     logger.addHandler(handler)
-    propagates, logger.propagate = logger.propagate, False
     try:
         yield handler.lines
     finally:
         logger.removeHandler(handler)
-        logger.propagate = propagates

@@ -249,6 +249,8 @@ class System(Section):
         if "{filesystem}" in self.data_operation.work_dir and not marked:
             told = "none is marked default_work_dir, so that transfer jobs cannot run"
             yield note(told, "filesystems")
+        if self.filesystems and not self.check_links:
+            yield note("links may lead out of the filesystems", "check_links")
 
     @property
     def roots(self) -> list[str]:
