@@ -31,6 +31,8 @@ class Compute(pb_grpc.ComputeServiceServicer):
         self.asked: list[tuple[pb.SubmitJobRequest, dict[str, Any]]] = []
         self.error: ApiError | None = None
         self.hang = False
+        self.listed: list[pb.ListJobsRequest] = []
+        self.jobs: list[pb.Job] = []
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
         self.asked.append((request, dict(context.invocation_metadata())))
@@ -39,6 +41,10 @@ class Compute(pb_grpc.ComputeServiceServicer):
         if self.hang:
             await asyncio.sleep(60)
         return pb.SubmitJobResponse(job_id="77")
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
+        self.listed.append(request)
+        return pb.ListJobsResponse(jobs=self.jobs)
 
 
 @pytest.fixture
@@ -103,3 +109,19 @@ async def test_without_a_compute_service(services: str) -> None:
     async with compute_jobs(site_model().parse(f"services: {services}")) as jobs:
         with as_alice(), pytest.raises(BackendUnavailable, match="compute service"):
             await jobs.submit("lab", JOB)
+
+
+async def test_what_became_of_the_callers_jobs_is_one_question(
+    jobs: ComputeJobs, compute: Compute
+) -> None:
+    alive = (pb.Job.STATE_UNSPECIFIED, pb.Job.PENDING, pb.Job.RUNNING, pb.Job.SUSPENDED)
+    ended = (pb.Job.FAILED, pb.Job.CANCELLED, pb.Job.TIMEOUT)
+    many = [pb.Job(job_id=f"1_{task}", name="x" * 100) for task in range(50_000)]
+    states = (*alive, pb.Job.SUCCEEDED, *ended)
+    compute.jobs = [*many, *(pb.Job(job_id=str(n), state=s) for n, s in enumerate(states))]
+    with as_alice():
+        ends = await jobs.ends("lab")
+    assert [ends[str(number)] for number in range(len(states))] == [None] * 4 + [True] + [False] * 3
+    assert len(ends) == len(many) + len(states)
+    [request] = compute.listed
+    assert (request.system, request.all_users, request.window.seconds) == ("lab", False, 3600)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -244,6 +245,25 @@ async def test_an_expired_token_ends_it_until_there_is_a_new_one(site: Site) -> 
     site.watch("new")
     await site.gone(file)
     assert site.scheduler.tokens[-1] == "new"
+
+
+async def test_any_request_goes_on_with_what_an_expired_token_has_interrupted(site: Site) -> None:
+    file = await site.transfer(Leftovers(), "1")
+    site.scheduler.known = {"1": None}
+    with caller.bind(Caller("alice", "old", expires=time.time() + tidying._MOMENT + 0.5)):
+        site.tidying.watch()
+    await site.scheduler.asked()
+    async with asyncio.timeout(SECONDS):
+        while not site.tidying._watches["alice"].expired:
+            await asyncio.sleep(0.01)
+    site.scheduler.known = {"1": False}
+    with caller.bind(Caller("bob", "another's")):
+        site.tidying.resume()
+    assert file.exists()
+    with caller.bind(Caller("alice", "new")):
+        site.tidying.resume()
+    await site.gone(file)
+    assert set(site.scheduler.tokens) == {"old", "new"}
 
 
 async def test_a_request_hands_its_token_on(site: Site) -> None:

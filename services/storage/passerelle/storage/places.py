@@ -39,9 +39,10 @@ Places = Mapping[str, Place]
 
 
 def place_of(places: Places, system: str) -> Place:
-    """The place of that name; raises NotFound."""
+    """The place of that name, for a request of the current caller; raises NotFound."""
     if system not in places:
         raise NotFound("System not found", system=system)
+    places[system].staging.resume()
     return places[system]
 
 

@@ -30,6 +30,10 @@ class StagedTransfers:
         """See to it that nothing is left of the caller's transfers, whatever becomes of their jobs."""
         self._tidying.watch()
 
+    def resume(self) -> None:
+        """Go on with that where an expired token has interrupted it."""
+        self._tidying.resume()
+
     async def close(self) -> None:
         """End what is done in the background."""
         await self._tidying.close()

@@ -28,6 +28,10 @@ _GROWTH = 1.3
 # Seconds that a job may be unknown: submitting may take as long, and several compute services, a scheduler and its
 # accounting need a moment to agree.
 _DOUBT = 180.0
+_LONGEST_SLEEP = (
+    86400.0  # seconds without a token that lives; as long as URLs do, unless a site says otherwise
+)
+_MOMENT = 5.0  # seconds that a look may take
 _MOST_TRANSFERS = 1000  # of one user that are watched at once
 _MOST_USERS = 1000
 _IN_VAIN = (Unauthenticated, Forbidden, FailedPrecondition, FileError)
@@ -65,9 +69,27 @@ class _Watch:
     def __init__(self, who: Caller) -> None:
         self.caller = who
         self.transfers: dict[str, Unfinished] = {}
-        self.asked = asyncio.Event()
+        self._asked = asyncio.Event()
         self.stale = True  # there may be more than is known
         self._unknown_since: dict[str, float] = {}
+
+    @property
+    def expired(self) -> bool:
+        """Whether the user's token is over, or will be in a moment."""
+        return self.caller.expires < time.time() + _MOMENT
+
+    def wake(self, who: Caller) -> None:
+        """Look at once, with this token."""
+        self.caller = who
+        self._asked.set()
+
+    async def asked_within(self, seconds: float) -> bool:
+        """Wait for so long at most; whether a request came."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), seconds)
+        asked = self._asked.is_set()
+        self._asked.clear()
+        return asked
 
     def learn(self, found: Sequence[Unfinished]) -> None:
         """Note what files say."""
@@ -94,8 +116,8 @@ class Tidying:
     """Tidies up after the transfers of one system, in the background, each as the user whose it is.
 
     A user's transfers are looked at whenever he asks for one, and from then on while any of them is not over and his
-    token is accepted. After that, it is up to his next request. What is left meanwhile is of no use for long: URLs
-    expire, and the store has a lifecycle.
+    token lives. After that, it is up to his next request, whatever it asks of the system. What is left meanwhile is of
+    no use for long: URLs expire, and the store has a lifecycle.
     """
 
     def __init__(
@@ -119,13 +141,20 @@ class Tidying:
         me = caller.current()
         watch = self._watches.get(me.username)
         if watch is not None:
-            watch.caller, watch.stale = me, True
-            watch.asked.set()
+            watch.stale = True
+            watch.wake(me)
         elif len(self._watches) < _MOST_USERS:
             watch = self._watches[me.username] = _Watch(me)
             task = asyncio.create_task(self._watched(watch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def resume(self) -> None:
+        """Go on with the current caller's token, where that has expired with which his transfers were looked after."""
+        me = caller.current()
+        watch = self._watches.get(me.username)
+        if watch is not None and watch.expired:
+            watch.wake(me)
 
     async def close(self) -> None:
         """End all watches."""
@@ -136,17 +165,12 @@ class Tidying:
     async def _watched(self, watch: _Watch) -> None:
         pause = _FIRST_PAUSE
         try:
-            while True:
-                with caller.bind(watch.caller):
-                    await self._look(watch)
-                if not watch.stale and not watch.transfers:
+            while await self._looked(watch):
+                asleep = watch.expired
+                asked = await watch.asked_within(_LONGEST_SLEEP if asleep else pause)
+                if asleep and not asked:
                     return
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(watch.asked.wait(), pause)
-                pause = min(pause * _GROWTH, _LONGEST_PAUSE)
-                if watch.asked.is_set():
-                    watch.asked.clear()
-                    pause = _FIRST_PAUSE
+                pause = _FIRST_PAUSE if asked else min(pause * _GROWTH, _LONGEST_PAUSE)
         except _IN_VAIN as error:
             log.info("unfinished transfers wait for another request of their user: %s", error)
         except Exception:
@@ -154,8 +178,15 @@ class Tidying:
         finally:
             del self._watches[watch.caller.username]
 
+    async def _looked(self, watch: _Watch) -> bool:
+        """Do what can be done now; whether there may be more to do."""
+        if not watch.expired:
+            with caller.bind(watch.caller):
+                await self._look(watch)
+        return watch.stale or bool(watch.transfers)
+
     async def _look(self, watch: _Watch) -> None:
-        """Do what can be done now; what fails for a while is tried again at the next look."""
+        """What fails for a while is tried again at the next look."""
         try:
             await self._find(watch)
             if watch.transfers:
