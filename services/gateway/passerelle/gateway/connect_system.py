@@ -18,15 +18,6 @@ from passerelle.runtime.trials import LoggedIn, Trial
 from passerelle.v1.access_pb2 import Access
 
 
-def _life(token: str) -> float:
-    """Seconds until a token ends, as it says itself; 0 when it does not."""
-    try:
-        claims = jwt.decode(token, options={"verify_signature": False})
-        return max(0.0, float(claims["exp"]) - time.time())
-    except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
-        return 0.0
-
-
 class OneSystem:
     """The trials of one system, each of which needs what the one before it found."""
 
@@ -109,3 +100,12 @@ class OneSystem:
                 return await self._probe.filesystem(self._system, path) or "can be looked at"
 
             yield Trial(f"filesystem {path}", look, "filesystems: is it mounted there?")
+
+
+def _life(token: str) -> float:
+    """Seconds until a token ends, as it says itself; 0 when it does not."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return max(0.0, float(claims["exp"]) - time.time())
+    except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
+        return 0.0
