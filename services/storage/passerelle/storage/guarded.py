@@ -1,7 +1,7 @@
 """Programs that work on what has been checked, whatever its path leads to meanwhile: they open first, and look then.
 
-Linux tells in /proc what a process has open, which is compared with the path that was checked, which has no links; on a
-system without /proc a file is taken as it was checked. A program that finds something else ends with status `MOVED`.
+Linux tells in /proc what a process has open. It is compared with the path that was checked, which has no links; a
+program that finds something else ends with status `MOVED`.
 """
 
 MOVED = 98
@@ -11,7 +11,7 @@ OPENED = "/proc/self/fd/3"
 _READING = f"""\
 path=$1; shift
 exec 3<"$path" || exit
-[ ! -e {OPENED} ] || [ "$(readlink {OPENED}; echo .)" = "$path
+[ "$(readlink {OPENED}; echo .)" = "$path
 ." ] || exit {MOVED}
 exec "$@"
 """

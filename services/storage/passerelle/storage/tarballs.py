@@ -164,9 +164,7 @@ class Tarballs:
 
     async def _tried(self, error: FileError, argv: tuple[str, ...]) -> None:
         """Let tar find out what has been found wrong, and raise it in its words, unless tar can do it all the same."""
-        if (
-            error.errno == errno.EINVAL
-        ):  # of another kind than a file: opening it might wait for ever
+        if error.errno == errno.EINVAL:  # it is no file: opening it might wait for ever
             raise error
         output = await self._run(argv)
         if output.status:
