@@ -15,7 +15,7 @@ Json = Any
 REASONS = {
     "quoting": "A path, file name or job name is data: quotes in it are neither an error nor a way into the shell.",
     "nul": "A NUL byte can be in no path: the caller's mistake (400), not a failed connection (424).",
-    "scheduler-refusal": "What a scheduler refuses is the caller's mistake: 400 in its words, with the field, not 500.",
+    "scheduler-refusal": "What a scheduler refuses is the caller's mistake: 400 in its own words, not 500.",
     "listed-ids": "Every id that a list gives out can be asked for: a task of an array, `8_1`, a component, `372+0`.",
     "cancelled": "A job that was cancelled is `CANCELLED`, whoever tells; `killRequestUser` has who did it.",
     "missing-job": "A job that does not exist, or an id that cannot exist, is 404 (400 if malformed), not 500.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from passerelle.compute.scheduler import Account, Job, State, Step
+from passerelle.compute.scheduler import Account, Job, Refused, State, Step
 from passerelle.compute.schedulers.slurm import job_outputs, site_outputs
 from passerelle.compute.schedulers.slurm.failures import Heterogeneous
 from passerelle.compute.schedulers.slurm.spellings import plain_state, state_of
@@ -17,7 +17,6 @@ from passerelle.runtime.errors import (
     BackendUnavailable,
     FailedPrecondition,
     Forbidden,
-    InvalidArgument,
     NotFound,
 )
 from tests.conformance.recordings import Recording, recordings
@@ -126,7 +125,7 @@ def questions(*directories: Path) -> list[Any]:
 def refusal(name: str, found: Recording) -> type[ApiError] | None:
     told = [kind for kind, which in REFUSED.items() if (name, found.state) in which]
     if not told and name == "sbatch-submissions" and found.output.status:
-        return InvalidArgument
+        return Refused
     return told[0] if told else None
 
 

@@ -180,6 +180,13 @@ async def test_metadata_leaves_out_what_is_not_known(daint: Served) -> None:
     assert await ask(daint, "GetJobMetadata", request) == pb.JobMetadata(job_id="7")
 
 
+async def test_what_slurm_refuses_names_the_field(daint: Served) -> None:
+    words = "sbatch: error: Batch job submission failed: Invalid feature specification"
+    daint.shell.answers["sbatch"] = Output(1, "", f"{words}\n")
+    code, message, fields = await refused(daint, "SubmitJob", submission(constraints="x"))
+    assert (code, message, fields) == ("INVALID_ARGUMENT", words, ["job.constraints"])
+
+
 async def test_attach_needs_a_command(daint: Served) -> None:
     request = pb.AttachJobRequest(system="daint", job_id="7")
     code, _, fields = await refused(daint, "AttachJob", request)

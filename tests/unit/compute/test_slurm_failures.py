@@ -2,7 +2,7 @@
 
 import pytest
 
-from passerelle.compute.scheduler import ProgramMissing
+from passerelle.compute.scheduler import ProgramMissing, Refused
 from passerelle.compute.schedulers.slurm import failures, job_outputs, refusals
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
@@ -11,7 +11,6 @@ from passerelle.runtime.errors import (
     BackendUnavailable,
     FailedPrecondition,
     Forbidden,
-    InvalidArgument,
     NotFound,
     Unsupported,
 )
@@ -63,7 +62,7 @@ def test_what_others_say_does_not_matter(notice: str) -> None:
     assert type(failures.failed(said(unknown))) is NotFound
     account = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
     refused = refusals.refused_submission(said(f"{notice}\n{account}"))
-    assert (type(refused), refused.detail) == (InvalidArgument, account)
+    assert (type(refused), refused.detail) == (Refused, account)
     assert type(failures.failed(said(notice))) is BackendError
 
 
@@ -100,7 +99,7 @@ def test_a_missing_program(said_by: str) -> None:
     ],
 )
 def test_the_callers_own_text_does_not_matter(words: str) -> None:
-    assert type(refusals.refused_submission(said(words))) is InvalidArgument
+    assert type(refusals.refused_submission(said(words))) is Refused
 
 
 @pytest.mark.parametrize(
@@ -150,9 +149,9 @@ def test_a_failure_without_words() -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("sbatch: error: Batch job submission failed: Invalid qos specification", InvalidArgument),
+        ("sbatch: error: Batch job submission failed: Invalid qos specification", Refused),
         ("sbatch: error: You must name an account.\nsbatch: error: Batch job submission failed: "
-         "Unspecified error", InvalidArgument),
+         "Unspecified error", Refused),
         ("sbatch: error: Batch job submission failed: Access denied to requested reservation", Forbidden),
         ("sbatch: error: Batch job submission failed: User's group not permitted to use this partition",
          Forbidden),
@@ -228,7 +227,7 @@ def test_a_cancellation_that_went_well(told: str) -> None:
 )  # fmt: skip
 def test_a_refusal_names_the_field(words: str, field: str) -> None:
     found = refusals.refused_submission(said(words))
-    assert isinstance(found, InvalidArgument)
+    assert isinstance(found, Refused)
     assert [(one.location, one.name) for one in found.fields] == [("body", f"job.{field}")]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from passerelle.runtime.errors import BackendUnavailable
+from passerelle.runtime.errors import BackendUnavailable, InvalidArgument
 
 
 class ProgramMissing(BackendUnavailable):
@@ -19,6 +19,12 @@ class ProgramMissing(BackendUnavailable):
         where = f"System {system}" if system else "The system"
         super().__init__(f"{where}: {program} is not found in the PATH of a non-interactive login.")
         self.program = program
+
+
+class Refused(InvalidArgument):
+    """The scheduler refuses a job, in its own words. `fields` says where, as `job.account`, as far as they tell."""
+
+    checked = False
 
 
 class State(enum.Enum):
@@ -207,7 +213,7 @@ class Scheduler(Protocol):
     """The port. Handlers know only this; every call acts as the current caller."""
 
     async def submit(self, job: JobDescription) -> str:
-        """Submit and return the job's id; InvalidArgument or Forbidden when the scheduler refuses it."""
+        """Submit and return the job's id; Refused or Forbidden when the scheduler does not take it."""
         ...
 
     async def jobs(self, wanted: JobFilter) -> Sequence[Job]:

@@ -117,6 +117,8 @@ class InvalidArgument(ApiError):
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = "INVALID_ARGUMENT"
     http = 400
+    checked: ClassVar[bool] = True
+    """Whether the fault was found here, and not by the system behind."""
 
     def __init__(self, detail: str, fields: tuple[Field, ...] = (), **metadata: str) -> None:
         super().__init__(detail, **metadata)

@@ -72,8 +72,11 @@ def status_of(error: errors.ApiError) -> int:
 
 
 def body_of(error: errors.ApiError, user: str | None) -> dict[str, Any]:
-    """FirecREST's error body: five keys, nulls included. `user` is None before authentication."""
-    fields = error.fields if isinstance(error, errors.InvalidArgument) else ()
+    """FirecREST's error body: five keys, nulls included. `user` is None before authentication.
+
+    What is refused by the system behind is no validation error to FirecREST.
+    """
+    fields = error.fields if isinstance(error, errors.InvalidArgument) and error.checked else ()
     listed = [{"location": f.location, "name": f.name, "message": f.message} for f in fields]
     causes = list(error.causes) if isinstance(error, ProfileError) else []
     return {

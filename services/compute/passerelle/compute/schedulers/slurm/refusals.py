@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from passerelle.compute.scheduler import Refused
 from passerelle.compute.schedulers.slurm import failures
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
@@ -11,7 +12,6 @@ from passerelle.runtime.errors import (
     FailedPrecondition,
     Field,
     Forbidden,
-    InvalidArgument,
     NotFound,
 )
 
@@ -52,7 +52,7 @@ def refused_submission(output: Output) -> ApiError:
     if kind is None and output.status in _OUT_OF_TIME:
         return BackendUnavailable(f"Slurm did not take the job in time. {told}".strip())
     if kind in (None, NotFound, FailedPrecondition) and own:
-        return InvalidArgument(told, (Field("body", f"job.{_field(own)}", told),))
+        return Refused(told, (Field("body", f"job.{_field(own)}", told),))
     return failures.failed(output)
 
 
