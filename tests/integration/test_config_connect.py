@@ -177,9 +177,22 @@ async def test_a_refused_login_names_the_authority(
 async def test_an_account_of_the_system(site: Site, tmp_path: Path) -> None:
     site["systems"][0]["ssh"]["least_uid"] = 60000
     found = await tried(site, tmp_path)
-    assert outcomes(found)["FAILED"] == ["id", "scheduler", "filesystem /home"]
+    by = outcomes(found)
+    assert by["FAILED"] == ["id"]
+    assert by["skipped"] == ["clock", "programs", "python3", "scheduler", "filesystem /home"]
     assert "below 60000 accounts are the system's own" in found["lab: id"].text
-    assert found["lab: id"].text.endswith("Look at: ssh.least_uid")
+    assert found["lab: id"].text.endswith("ssh.least_uid")
+
+
+async def test_an_account_that_runs_no_commands(
+    site: Site, cluster: Cluster, tmp_path: Path
+) -> None:
+    with another_sshd(cluster, "ForceCommand internal-sftp") as port:
+        site["systems"][0]["ssh"]["port"] = port
+        by = outcomes(await tried(site, tmp_path))
+    assert by["FAILED"] == ["id"]
+    assert by["ok"][-2:] == ["sessions", "SFTP"]
+    assert by["skipped"] == ["clock", "programs", "python3", "scheduler", "filesystem /home"]
 
 
 async def test_an_issuer_that_is_away(site: Site, tmp_path: Path) -> None:

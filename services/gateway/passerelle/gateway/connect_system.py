@@ -14,6 +14,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.route import connect, greet, shown_credential, shown_key
+from passerelle.runtime.ssh.trials import identity
 from passerelle.runtime.trials import LoggedIn, Trial
 from passerelle.v1.access_pb2 import Access
 
@@ -33,28 +34,29 @@ class OneSystem:
     async def run(self, inside: Sequence[Trial]) -> None:
         """Make them all; `inside` are those that only need the login. The connection is closed at the end."""
         place = f"{self._system.name}: "
-        key = "probing.service_account"
+        account = "probing.service_account"
+        client = "the client at the identity provider"
+        refused = "TrustedUserCAKeys and the log of that sshd, where the login was refused"
         way = Trial("way", self._greeted, "ssh.host, ssh.port, proxy_host, host_keys, firewalls")
-        needed = [
-            Trial("token", self._got, f"{key}, and the client at the identity provider"),
-            Trial(
-                "account", self._accepted, "auth.issuers, and the client at the identity provider"
-            ),
-            Trial("login", self._logged_in, "TrustedUserCAKeys and the log of its sshd"),
-        ]
+        chain = (
+            Trial("token", self._got, f"{account}, and {client}"),
+            Trial("account", self._accepted, f"auth.issuers, and {client}"),
+            Trial("login", self._logged_in, refused),
+            identity(self._on),
+        )
         met = await self._tries.make(way, place)
-        why = "" if self._system.probing.service_account else f"there is no {key}"
-        for trial in needed:
-            if trial.name == "login" and not met:
-                why = why or f"{way.name} failed"
-            if why:
-                self._tries.skip(trial, why, place)
-            elif not await self._tries.make(trial, place):
-                why = f"{trial.name} failed"
+        lacking = "" if self._system.probing.service_account else f"there is no {account}"
         try:
+            for trial in chain:
+                if trial.name == "login" and not met:
+                    lacking = lacking or f"{way.name} failed"
+                if lacking:
+                    self._tries.skip(trial, lacking, place)
+                elif not await self._tries.make(trial, place):
+                    lacking = f"{trial.name} failed"
             for trial in (*inside, *self._asked()):
-                if why:
-                    self._tries.skip(trial, why, place)
+                if lacking and (trial.needs_commands or not self._on.opened):
+                    self._tries.skip(trial, lacking, place)
                 else:
                     await self._tries.make(trial, place)
         finally:

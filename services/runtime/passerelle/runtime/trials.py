@@ -26,12 +26,13 @@ class Trial:
     """One thing to try.
 
     `run` returns what it found, in some words; it raises Failed, Doubt or an ApiError. `mend` says where to look when
-    it fails.
+    it fails. One on a system is made when its commands run, or, where it needs none, when the login worked.
     """
 
     name: str
     run: Callable[[], Awaitable[str]]
     mend: str = ""
+    needs_commands: bool = True
 
 
 @dataclass(slots=True)

@@ -45,4 +45,4 @@ class StorageSection(Section):
             yield trials.python(
                 on, "python3", "plain commands are used instead of a helper, slower"
             )
-        yield Trial("SFTP", sftp)
+        yield Trial("SFTP", sftp, needs_commands=False)

@@ -16,13 +16,21 @@ _MOST_TRIED = 64  # sessions; who configures more has to know
 _FIND = 'for name; do command -v "$name" >/dev/null || echo "$name"; done'
 
 
-def of_every_system(on: LoggedIn) -> Iterator[Trial]:
-    """What every system has to have, whatever its scheduler."""
+def identity(on: LoggedIn) -> Trial:
+    """Whether commands run, as a user's account."""
 
-    async def identity() -> str:
+    async def run() -> str:
         told = (await said(on, ("id",))).strip()
         await demand_user(on.connection, on.system.ssh)
         return told
+
+    return Trial(
+        "id", run, "the account's login shell and its start-up files, ForceCommand, ssh.least_uid"
+    )
+
+
+def of_every_system(on: LoggedIn) -> Iterator[Trial]:
+    """What every system has to have, whatever its scheduler."""
 
     async def clock() -> str:
         asked = time.time()
@@ -44,9 +52,8 @@ def of_every_system(on: LoggedIn) -> Iterator[Trial]:
             )
         return f"{opened} on a connection"
 
-    yield Trial("id", identity, "ssh.least_uid")
     yield Trial("clock", clock, "NTP there and here: certificates are valid for minutes")
-    yield Trial("sessions", sessions, "ssh.max_channels")
+    yield Trial("sessions", sessions, "ssh.max_channels", needs_commands=False)
 
 
 def programs(on: LoggedIn, names: Sequence[str], version: Sequence[str]) -> Trial:
