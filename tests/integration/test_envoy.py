@@ -246,6 +246,26 @@ async def test_headers_that_steer_are_stripped(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "x-passerelle-service: guess",
+        "X-PASSERELLE-SERVICE: guess",
+        "x-Passerelle-Anything: guess",
+        "x-passerelle-: guess",
+        "x-passerelle-client: 192.0.2.1\r\nX-Passerelle-Client: 192.0.2.2",
+        "x-passerelle-rest:",
+        "connection: x-passerelle-client, x-passerelle-rest",
+    ],
+)
+async def test_no_spelling_of_our_headers_gets_through(stack: Stack, line: str) -> None:
+    head = "GET /status/systems HTTP/1.1\r\nhost: x\r\nauthorization: Bearer alice\r\n"
+    _, body = await _said_to(stack, f"{head}{line}\r\n\r\n".encode())
+    seen = json.loads(body)["metadata"]
+    ours = {name: value for name, value in seen.items() if name.startswith("x-passerelle")}
+    assert ours == {"x-passerelle-rest": "1", "x-passerelle-client": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
     "query",
     ["system=secret", "system=", "system=a&system=b", "sys%74em=secret", "x=1&%73ystem=secret"],
 )
@@ -545,6 +565,31 @@ async def test_pages(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.head(path)).status_code == 200
     refused = await http.post(path)
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_no_line_of_the_access_log_is_long(stack: Stack) -> None:
+    """Whatever somebody without a token writes: path, id, method, name of the host, kind of content."""
+    long = "x" * 20_000
+    lines = [
+        (f"GET /long-1/{long}", {}),
+        (f"GET /v1/long-2/{long}?{long}", {}),
+        (f"POST /passerelle.v1.Long-3/{long}", {"content-type": f"application/grpc+{long}"}),
+        ("GET /long-4", {"x-request-id": long, "x-correlation-id": long}),
+        ("GET /long-5", {"user-agent": long, "x-forwarded-for": long, "referer": long}),
+        (f"{long} /long-6", {}),
+        ("GET /long-7", {"host": long}),
+    ]
+    for line, headers in lines:
+        fields = "".join(
+            f"{name}: {value}\r\n" for name, value in ({"host": "x"} | headers).items()
+        )
+        await _said_to(stack, f"{line} HTTP/1.1\r\n{fields}\r\n".encode())
+    async with asyncio.timeout(20):
+        while "/long-7" not in stack.log.read_text():
+            await asyncio.sleep(0.1)
+    written = stack.log.read_text().splitlines()
+    assert sum("/long-" in line for line in written) >= 5
+    assert max(map(len, written)) < 2000
 
 
 async def test_the_access_log_tells_no_secrets(http: httpx.AsyncClient, stack: Stack) -> None:

@@ -1,5 +1,6 @@
 """What gRPC and gRPC-Web clients see on the same port."""
 
+import json
 from collections.abc import AsyncIterator
 
 import grpc
@@ -98,6 +99,15 @@ async def test_the_profile_over_grpc(channel: grpc.aio.Channel) -> None:
     stub: status_pb2_grpc.StatusServiceAsyncStub = status_pb2_grpc.StatusServiceStub(channel)
     reply = await stub.GetSystems(status_pb2.GetSystemsRequest(), metadata=METADATA)
     assert reply.content_type == "application/json"
+
+
+async def test_our_headers_are_not_a_clients_to_set(channel: grpc.aio.Channel) -> None:
+    stub: status_pb2_grpc.StatusServiceAsyncStub = status_pb2_grpc.StatusServiceStub(channel)
+    forged = (("x-passerelle-service", "guess"), ("x-passerelle-client", "192.0.2.1"))
+    reply = await stub.GetSystems(status_pb2.GetSystemsRequest(), metadata=(*METADATA, *forged))
+    seen = json.loads(reply.data)["metadata"]
+    ours = {name: value for name, value in seen.items() if name.startswith("x-passerelle")}
+    assert ours == {"x-passerelle-client": "127.0.0.1"}
 
 
 async def test_internal_methods_are_not_routed(channel: grpc.aio.Channel) -> None:

@@ -33,10 +33,10 @@ class Gateway:
         self._http = http
         self._admin = admin
 
-    async def status(self, token: str) -> int:
+    async def status(self, token: str, path: str = "/status/systems") -> int:
         """The status that somebody with this token gets."""
         shown = {"authorization": f"Bearer {token}"}
-        return (await self._http.get("/status/systems", headers=shown)).status_code
+        return (await self._http.get(path, headers=shown)).status_code
 
     async def verifies(self, token: str) -> bool:
         """Whether it lets the token pass without asking auth."""
@@ -129,3 +129,14 @@ async def test_tokens_for_others_do_not_pass(idp: Idp, tmp_path: Path) -> None:
             await asyncio.sleep(0.1)
         assert await found.status(idp.token(aud="other")) == 401
         assert await found.status(SigningKey("first").token(**idp.claims(aud="hpc"))) == 401
+
+
+async def test_only_what_asks_for_a_token_is_counted(idp: Idp, tmp_path: Path) -> None:
+    """More than one address may have judged at once, of what is for everybody."""
+    async with gateway(idp, tmp_path) as found:
+        many = await asyncio.gather(
+            *(found.status("none", "/status/liveness/") for _ in range(200))
+        )
+        assert set(many) == {200}
+        many = await asyncio.gather(*(found.status("none") for _ in range(200)))
+        assert 429 in many

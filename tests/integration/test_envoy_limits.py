@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from bench import floods, http2
 from passerelle.gateway import envoy_limits, envoy_routes
@@ -221,6 +222,34 @@ async def test_nobody_has_all_places_of_a_service(tmp_path: Path) -> None:
         )
         assert "You have" in reply.json()["error"]["message"]
         assert (await http.get("/status/liveness/")).status_code == 200
+        assert _open_calls() == STREAMS // 2
+    async with asyncio.timeout(LONG_ENOUGH):
+        while _open_calls():
+            await asyncio.sleep(0.05)
+
+
+def _open_calls() -> float | None:
+    method = "/passerelle.v1.ComputeService/GetUserInfo"
+    return REGISTRY.get_sample_value("passerelle_rpc_open", {"method": method})
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/systems/x/files:content?path=/a", "/filesystem/x/ops/upload?path=/a"]
+)
+async def test_an_upload_that_stands_still_is_ended(tmp_path: Path, path: str) -> None:
+    """By somebody with a valid token; it began well."""
+    listen, verb = free_port(), "PUT" if path.startswith("/v1") else "POST"
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, **SHORT), listen, tmp_path),
+        asyncio.timeout(LONG_ENOUGH),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listen)
+        head = f"{verb} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer alice\r\n"
+        writer.write(f"{head}content-length: 1000000\r\n\r\n".encode() + bytes(1000))
+        status = (await reader.readline()).split()[1]
+        assert status in (b"408", b"504")
+        writer.close()
 
 
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,11 +23,14 @@ EXT_AUTHZ = "envoy.filters.http.ext_authz"
 _VERIFIED = "verified"  # where jwt_authn leaves the claims of a token that it verified
 _JUDGE_SECONDS = 7.0  # of auth; longer than it may wait for the keys of an issuer
 
+_LIMIT = "envoy.filters.http.local_ratelimit"
+
 OPEN = {
     EXT_AUTHZ: {
         "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
         "disabled": True,
-    }
+    },
+    _LIMIT: {"@type": f"{ANY}envoy.config.route.v3.FilterConfig", "disabled": True},
 }
 """The configuration of a route that asks for no token. Such a route must lead to no method that demands one."""
 
@@ -60,7 +63,7 @@ _ADDRESSES = 10_000  # the longest unseen are forgotten
 # Tokens that jwt_authn did not verify, by client address: so many, and no more, are asked about.
 _UNVERIFIED = {"key": "issuer", "value": "unverified"}
 _RATE: Json = {
-    "name": "envoy.filters.http.local_ratelimit",
+    "name": _LIMIT,
     "typed_config": {
         "@type": f"{ANY}envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
         "stat_prefix": "unverified",
@@ -130,7 +133,7 @@ def _ext_authz(jwt: bool) -> Json:
 
 # How Envoy itself calls what it has answered so: without a token, too often, or because a service has too much to do.
 _TURNED_AWAY = (
-    "response.code_details in ['lua_response', 'request_rate_limited'] || "
+    "response.code_details in ['lua_response', 'local_rate_limited'] || "
     "response.code_details.contains('overflow')"
 )
 
