@@ -348,6 +348,8 @@ async def test_upload_with_an_encoded_name(profile: Profile, tmp_path: Path) -> 
         (b'name="file"; filename=" a; filename=b "', " a; filename=b "),
         (b'name="file"; filename="first"; filename="second"', "first"),
         (b'name="file"; filename="first"; filename*=UTF-8\'\'second', "first"),
+        (b"name=file; filename=\"=?utf-8?B?w6k=?=\"; filename*=utf-8''%C3%A9", "é"),
+        (b'name="file"; filename="=?first?="', "=?first?="),
         (b"name=file; filename*=ISO-8859-1'de'%e9.txt", "é.txt"),
         (b"name=file; filename*=UTF-8''%e2%82%ac%20rates", "€ rates"),
         (b'name="file"; filename="=?utf-8?q?=C3=A9?="', "=?utf-8?q?=C3=A9?="),

@@ -2,7 +2,8 @@ r"""The header `Content-Disposition` of a part of a form (RFC 7578, section 4.2)
 
 Clients put names into it in many ways. Browsers write UTF-8 and `%22` for a quotation mark, curl `\"`; the latter is
 undone here and the former is not, as Starlette and so FirecREST have it. Any other backslash is part of the name.
-`filename*` (RFC 8187) is against the rules in forms, and is read all the same when it is all there is.
+`filename*` (RFC 8187) is against the rules in forms, and is read all the same when it is all there is, or stands beside
+a name in the code of RFC 2047, as .NET has it where a name is not ASCII.
 """
 
 import re
@@ -27,15 +28,15 @@ def file_name(header: bytes, field: str) -> str | None:
     parameters = _parameters(header)
     if parameters.get(b"name") != field.encode():
         return None
-    plain = parameters.get(b"filename")
-    if plain is not None:
+    plain, extended = parameters.get(b"filename"), parameters.get(b"filename*")
+    if plain is not None and not (extended and plain.startswith(b"=?")):
         return _text(plain, "utf-8", field) or None
-    if b"filename*" not in parameters:
-        return None
-    extended = _EXTENDED.fullmatch(parameters[b"filename*"])
     if extended is None:
+        return None
+    found = _EXTENDED.fullmatch(extended)
+    if found is None:
         raise _wrong(field, "must be written as in RFC 8187: UTF-8''name")
-    return _text(unquote_to_bytes(extended[2]), extended[1].decode(), field) or None
+    return _text(unquote_to_bytes(found[2]), found[1].decode(), field) or None
 
 
 def _parameters(header: bytes) -> Mapping[bytes, bytes]:
