@@ -47,6 +47,13 @@ def test_a_good_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             r"site.yaml:3: systems.0 \(Daint\).name: lower-case letters",
         ),
         (GOOD.replace("/home/", "home"), r"must be absolute"),
+        (GOOD + "  auth_cache: soon\n", r"services.auth_cache: must be a number"),
+        (GOOD + "  reflection: maybe\n", r"services.reflection: must be true or false"),
+        (GOOD + "gateway: {max_body: 8MB}\n", r"gateway.max_body: must be a whole number"),
+        (GOOD + "gateway: {keep_alive: -1}\n", r"gateway.keep_alive: must be greater than 0"),
+        (GOOD + "gateway: {listen: 8000}\n", r"gateway.listen: must be a text; put it in quotes"),
+        (GOOD + "gateway: []\n", r"gateway: must be a section with keys of its own"),
+        (GOOD + "auth: {issuers: x}\n", r"auth.issuers: must be a list"),
         (GOOD + "\nstorige: {}\n", r"storige: unknown key"),
         (GOOD + "\n  auth_cache: 3600\n", r"site.yaml:\d+: services.auth_cache"),
         (

@@ -36,7 +36,8 @@ def check(path: Path) -> Checked:
     except ConfigError as error:
         return Checked(str(error).splitlines(), [])
     places = Places(text, str(path))
-    told = [(one.fatal, f"{places.of(one.key)}: {one.text}") for one in _findings(site, path)]
+    found = sorted(_findings(site, path), key=lambda one: places.line(one.key))
+    told = [(one.fatal, f"{places.of(one.key)}: {one.text}") for one in found]
     errors, notes = ([line for fatal, line in told if fatal is which] for which in (True, False))
     return Checked(errors, notes)
 

@@ -20,13 +20,25 @@ class Places:
 
     def of(self, location: Key) -> str:
         """As `source:line: key`; a system's number has its name beside it, as in `systems.1 (daint).ssh`."""
-        line, node, spelt = 1, self._tree, []
-        for number, part in enumerate(location):
+        spelt = [str(part) for part in location]
+        nodes = [node for _, node in self._way(location)]
+        if len(nodes) > 1 and location[0] == "systems" and (name := _name(nodes[1])):
+            spelt[1] += f" ({name})"
+        return f"{self._source}:{self.line(location)}: {'.'.join(spelt)}"
+
+    def line(self, location: Key) -> int:
+        """That of the deepest part of the key which the text has, counted from 1."""
+        return [1, *(line for line, _ in self._way(location))][-1]
+
+    def _way(self, location: Key) -> Iterator[tuple[int, yaml.Node]]:
+        """The line and what stands there, for each part of the key that the text has."""
+        node = self._tree
+        for part in location:
             found = _child(node, part)
-            line, node = found if found else (line, None)
-            name = _name(node) if number == 1 and location[0] == "systems" else None
-            spelt.append(f"{part} ({name})" if name else str(part))
-        return f"{self._source}:{line}: {'.'.join(spelt)}"
+            if found is None:
+                return
+            yield found
+            node = found[1]
 
 
 def read_yaml(text: str, source: str) -> Any:
@@ -64,7 +76,8 @@ def _repeated(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
 def explain(error: ValidationError, text: str, source: str, model: type[BaseModel]) -> str:
     """What is wrong with the YAML `text` of a file that `model` describes: a line for each fault."""
     places = Places(text, source)
-    return "\n".join(f"{places.of(key)}: {why}" for key, why in faults(error, model))
+    found = sorted(faults(error, model), key=lambda fault: places.line(fault[0]))
+    return "\n".join(f"{places.of(key)}: {why}" for key, why in found)
 
 
 def faults(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key, str]]:
@@ -74,16 +87,35 @@ def faults(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key
         yield key, _unknown(model, key) if item["type"] == "extra_forbidden" else _said(item)
 
 
+_PLAIN = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be a text; put it in quotes",
+    "model_type": "must be a section with keys of its own",
+    "dict_type": "must be a section with keys of its own",
+    "mapping_type": "must be a section with keys of its own",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+}
+"""What pydantic's types of errors mean to somebody who writes YAML."""
+
+
 def _said(item: ErrorDetails) -> str:
     match item["type"]:
         case "literal_error":
             expected = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
             return f"one of {expected}"
-        case "model_type" | "dict_type" | "mapping_type":
-            return "must be a section with keys of its own"
-        case "tuple_type" | "list_type":
-            return "must be a list"
-    return item["msg"].removeprefix("Value error, ")
+        case "too_short":
+            return f"must have at least {item['ctx']['min_length']} in it"
+        case kind if kind in _PLAIN:
+            return _PLAIN[kind]
+    told = item["msg"].removeprefix("Value error, ")
+    return told.replace("Input should be", "must be").replace("String should", "must")
 
 
 def closest(word: str, known: Iterable[str]) -> str:
