@@ -3,6 +3,7 @@
 The messages are FirecREST's, word for word: its profile shows them as they are.
 """
 
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from passerelle.runtime.errors import (
 )
 
 _MAX_TOKEN = 64 << 10  # characters; metadata may be twice that
+_DATES = ("exp", "nbf", "iat")
 _LAST_SECOND = 253402300799  # of the year 9999, where google.protobuf.Timestamp ends
 # A POSIX portable account name (IEEE 1003.1 §3.426) that starts like a name; `$` ends those of machines.
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
@@ -120,6 +122,8 @@ def _read(token: str) -> _Said:
         raise _invalid("length", len(token), _MAX_TOKEN)
     try:
         whole = jwt.decode_complete(token, options={"verify_signature": False})
+        # JSON can escape half a surrogate pair (RFC 8259 §8.2), which is no text to anybody who is told of the claims.
+        json.dumps(whole["payload"], ensure_ascii=False).encode()
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
         raise _invalid("form", type(error).__name__, "a signed JWT") from None
     return _Said(whole["header"], whole["payload"])
@@ -141,6 +145,9 @@ def _verified(token: str, issuer: Issuer, key: Key, said: _Said) -> Mapping[str,
         raise _expired(said.claims) from None
     except (jwt.InvalidTokenError, ValueError, TypeError) as error:
         raise _why(error, issuer, said) from None
+    for name in _DATES:
+        if type(claims.get(name, 0)) not in (int, float):  # RFC 7519 §2; the library takes "1" and True, too
+            raise _invalid(name, claims[name], "a number of seconds")
     left = int(claims["exp"]) - time.time()
     if left <= 0:  # the leeway is for the issuer's clock running ahead only
         raise _expired(claims)
