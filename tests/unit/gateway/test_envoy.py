@@ -143,6 +143,15 @@ def test_the_access_log_can_be_turned_off() -> None:
     assert names == ["envoy.access_loggers.http_grpc"]
 
 
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [("[]", "localhost"), ('["*.a.org"]', "localhost"), ('["*.a.org", "b.org"]', "b.org")],
+)
+def test_who_names_no_host_over_http_1_0_means_the_gateways_own(names: str, named: str) -> None:
+    config = rendered(f"{SITE}  host_names: {names}\n")
+    assert manager(config)["http_protocol_options"]["default_host_for_http_10"] == named
+
+
 def test_what_asks_for_no_token_leads_to_no_method_that_does() -> None:
     """Such a route is Envoy's own answer, and never transcoded; or a method for anyone."""
     open_paths = {"/grpc.health.v1.Health/Check"} | {

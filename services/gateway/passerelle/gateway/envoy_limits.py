@@ -37,7 +37,9 @@ def of_connections(gateway: GatewaySection, longest: float) -> Json:
         # For what, `envoy.lua` says. It need not name a host.
         "http_protocol_options": {
             "accept_http_10": True,
-            "default_host_for_http_10": next(iter(gateway.host_names), "localhost"),
+            "default_host_for_http_10": next(
+                (name for name in gateway.host_names if "*" not in name), "localhost"
+            ),
         },
         "http2_protocol_options": {
             "max_concurrent_streams": 100,
