@@ -159,6 +159,17 @@ READS: Mapping[str, tuple[Read, int]] = {
 async def test_nothing_from_outside_is_told(
     world: World, root: Path, read: Read, tries: int
 ) -> None:
+    await demand_inside(world, root, read, tries)
+
+
+@pytest.mark.parametrize("name", ["view", "head", "tail", "checksum"])
+async def test_nor_is_it_where_no_helper_runs(root: Path, name: str) -> None:
+    async with remote(root, helper=False) as world:
+        await demand_inside(world, root, READS[name][0], TRIES // 5)
+
+
+async def demand_inside(world: World, root: Path, read: Read, tries: int) -> None:
+    """Fail when something that is read while the directory is swapped comes from outside."""
     path = str(root / "dir" / "file")
     assert INSIDE in await read(world, path)
     told = []

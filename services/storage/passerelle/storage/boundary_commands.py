@@ -30,6 +30,11 @@ class BoundaryCommands:
         self._run = run
         self._system = system
         self._roots = roots
+        self._real_roots: Sequence[str] = roots
+
+    def real_roots(self) -> Sequence[str]:
+        """The filesystems by their paths, with and without links, as they were found last; `/` when there are none."""
+        return self._real_roots or ("/",)
 
     async def demand(self, operation: str, arguments: dict[str, Any]) -> None:
         """Raise Outside when a path among the arguments leads out."""
@@ -58,7 +63,7 @@ class BoundaryCommands:
         for some in batches((*self._roots, *(question.directory for question in questions))):
             resolved += await self._resolved(some)
         count = len(self._roots)
-        roots = (*self._roots, *resolved[:count])
+        roots = self._real_roots = (*self._roots, *resolved[:count])
         return [
             question
             for question, directory in zip(questions, resolved[count:], strict=True)

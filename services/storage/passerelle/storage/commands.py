@@ -3,7 +3,6 @@
 Every operation here takes the arguments and gives the result of its namesake in `remote/operations.py`.
 """
 
-import base64
 import errno
 import json
 import os
@@ -34,17 +33,13 @@ from passerelle.storage.found import FIELDS, FORMAT, as_object, entry, named
 from passerelle.storage.part_commands import PartCommands
 from passerelle.storage.pipes import Pipe
 from passerelle.storage.placing_commands import PlacingCommands
+from passerelle.storage.reading_commands import ReadingCommands
 from passerelle.storage.remote.listing import wanted_names
 from passerelle.storage.remote.outcome import raw
-from passerelle.storage.stderr import begins, complaint, failure_of
+from passerelle.storage.stderr import complaint, failure_of
 from passerelle.storage.tree_commands import TreeCommands
 
 _UNHURRIED = 7 * 86400.0  # seconds; whoever asks ends it before
-_ODD = 17  # the status with which our script tells that what is there is no regular file
-_READ = f"""\
-[ ! -e "$1" ] || [ -f "$1" ] || exit {_ODD}
-dd if="$1" bs=64K skip="$2" count="$3" iflag=skip_bytes,count_bytes,fullblock,nonblock status=none | base64
-"""
 _QUOTED = re.compile(r"'(.*)'", re.DOTALL)
 
 
@@ -55,19 +50,20 @@ class PlainCommands:
         self._connection = connection
         self._boundary = BoundaryCommands(self._run, connection.system, roots)
         self._trees = TreeCommands(self._run, self._piped, self._look, self._boundary)
+        self._reading = ReadingCommands(self._run, self._look, self._boundary.real_roots)
         parts = PartCommands(self._run)
         placing = PlacingCommands(self._run, self._look, parts.make)
         self._operations: Mapping[str, Callable[..., Awaitable[bytes]]] = {
             "stat": self._stat,
             "list": self._list,
-            "read": self._read,
-            "hold": self._hold,
-            "excerpt": self._excerpt,
+            "read": self._reading.read,
+            "hold": self._reading.hold,
+            "excerpt": self._reading.excerpt,
             "mkdir": self._make_directory,
             "remove": self._remove,
             "symlink": self._make_symlink,
             "run": self._run_program,
-            "checksum": self._checksum,
+            "checksum": self._reading.checksum,
             "target": self._target,
             "pack_source": self._pack_source,
             "unpack_source": self._unpack_source,
@@ -158,45 +154,6 @@ class PlainCommands:
                 raise FileError("access", os.path.join(path, name).rstrip("/"), errno.ENOENT)
         return found
 
-    async def _read(self, path: str, offset: int, length: int, limit: int | None) -> bytes:
-        if limit is not None and (await self._regular(path)).size > limit:
-            raise FileError("limit", path, errno.EFBIG)
-        output = await self._run("sh", "-c", _READ, "sh", path, str(offset), str(length))
-        if output.status == _ODD:
-            await self._regular(path)
-        if output.stderr:
-            step = "read" if begins(output, "dd: error reading ") else "open"
-            raise _failure(output, step, path)
-        return base64.b64decode(output.stdout)
-
-    async def _hold(self, path: str, columns: Columns) -> bytes:
-        info = replace(await self._regular(path), **named(path))
-        return orjson.dumps({"at": "", "file": as_object(info, columns)})
-
-    async def _regular(self, path: str) -> FileInfo:
-        info = (await self._find(path, True, "-maxdepth", "0"))[""]
-        if info.letter != "-":
-            raise not_regular("read", path, info.mode)
-        return info
-
-    async def _excerpt(
-        self, path: str, unit: str, count: int, from_end: bool, before: bool, limit: int
-    ) -> bytes:
-        await self._regular(path)
-        program = "head" if before else "tail"
-        mark = f"-{count}" if from_end else str(count) if before else f"+{count + 1}"
-        # The second head keeps a huge answer from being carried here only to be refused; base64 keeps its bytes.
-        script = '"$1" "$2" -- "$3" | head -c "$4" | base64'
-        option = f"--{unit}={mark}"
-        output = await self._run("sh", "-c", script, "sh", program, option, path, str(limit + 1))
-        if output.stderr:
-            step = "read" if begins(output, f"{program}: error reading ") else "open"
-            raise _failure(output, step, path)
-        content = base64.b64decode(output.stdout)
-        if len(content) > limit:
-            raise FileError("limit", path, errno.EFBIG)
-        return content
-
     async def _make_directory(self, path: str, parents: bool, columns: Columns) -> bytes:
         output = await self._run("mkdir", *(("-p",) if parents else ()), "--", path)
         if output.status:
@@ -218,14 +175,6 @@ class PlainCommands:
     async def _run_program(self, path: str, argv: Sequence[str], dereference: bool) -> bytes:
         output = await self._run(*argv, path)
         return orjson.dumps([output.status, output.stdout, output.stderr])
-
-    async def _checksum(self, path: str, algorithm: str) -> bytes:
-        size = (await self._regular(path)).size
-        output = await self._run(f"{algorithm}sum", "--", path)
-        if output.status:
-            raise failure_of(output, "open", path)
-        value = output.stdout.removeprefix("\\").partition(" ")[0]  # a backslash marks odd names
-        return orjson.dumps({"entries": 0, "size": size, "total": size, "result": value})
 
     async def _look(self, path: str, dereference: bool = False) -> FileInfo:
         return (await self._find(path, dereference, "-maxdepth", "0"))[""]
@@ -276,7 +225,7 @@ class PlainCommands:
         return json.dumps({"real": real, "parent": parent, "directory": directory}).encode()
 
     async def _unpack_source(self, path: str) -> bytes:
-        await self._regular(path)
+        await self._reading.regular(path)
         return json.dumps({"real": await self._real(path), "cut": False}).encode()
 
     async def _real(self, path: str, step: str = "access") -> str:

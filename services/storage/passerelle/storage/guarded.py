@@ -4,12 +4,15 @@ Linux tells in /proc what a process has open. It is compared with the path that 
 program that finds something else ends with status `MOVED`.
 """
 
+from collections.abc import Sequence
+
 MOVED = 98
 OPENED = "/proc/self/fd/3"
 """What a program under `reading` reads, also when it opens it once more."""
 
 _READING = f"""\
 path=$1; shift
+[ -f "$path" ] || exit {MOVED}
 exec 3<"$path" || exit
 [ "$(readlink {OPENED}; echo .)" = "$path
 ." ] || exit {MOVED}
@@ -22,6 +25,20 @@ cd -P -- "$directory" || exit {MOVED}
 ." ] || exit {MOVED}
 exec "$@"
 """
+_INSIDE = f"""\
+path=$1; shift
+[ ! -e "$path" ] || [ -f "$path" ] || exit {MOVED}
+exec 3<"$path" || exit
+opened=$(readlink {OPENED})
+found=
+while [ "$1" != -- ]; do
+  case $opened in "${{1%/}}"/*) found=yes ;; esac
+  shift
+done
+shift
+[ "$found" ] || exit {MOVED}
+exec "$@"
+"""
 
 
 def reading(path: str, *argv: str) -> tuple[str, ...]:
@@ -32,3 +49,8 @@ def reading(path: str, *argv: str) -> tuple[str, ...]:
 def within(directory: str, *argv: str) -> tuple[str, ...]:
     """`argv` in the directory."""
     return ("sh", "-c", _WITHIN, "sh", directory, *argv)
+
+
+def reading_inside(path: str, roots: Sequence[str], *argv: str) -> tuple[str, ...]:
+    """`argv` with the regular file that `path` leads to open as descriptor 3, if it is in one of the directories."""
+    return ("sh", "-c", _INSIDE, "sh", path, *roots, "--", *argv)
