@@ -145,8 +145,8 @@ def _verified(token: str, issuer: Issuer, key: Key, said: _Said) -> Mapping[str,
         raise _expired(said.claims) from None
     except (jwt.InvalidTokenError, ValueError, TypeError) as error:
         raise _why(error, issuer, said) from None
-    for name in _DATES:
-        if type(claims.get(name, 0)) not in (int, float):  # RFC 7519 §2; the library takes "1" and True, too
+    for name in _DATES:  # RFC 7519 §2; the library takes "1" and True, too
+        if type(claims.get(name, 0)) not in (int, float):
             raise _invalid(name, claims[name], "a number of seconds")
     left = int(claims["exp"]) - time.time()
     if left <= 0:  # the leeway is for the issuer's clock running ahead only
