@@ -52,7 +52,7 @@ def own_cluster(broken: Cluster) -> Cluster:
 @pytest.fixture
 async def slurm(own_cluster: Cluster) -> AsyncIterator[Slurm]:
     with caller.bind(caller.Caller("alice", "")):
-        async with cluster_shell(own_cluster, seconds=5) as shell:
+        async with cluster_shell(own_cluster, seconds=3) as shell:
             yield Slurm(shell, Slurm.Options())
 
 
@@ -108,13 +108,13 @@ async def unavailable(ask: Callable[[], Awaitable[Any]]) -> None:
 
 
 def questions(slurm: Slurm) -> list[Callable[[], Awaitable[Any]]]:
-    """Everything that slurmctld has to answer."""
+    """Everything that slurmctld has to answer; accounting knows nothing of this job."""
     return [
         lambda: slurm.jobs(JobFilter(user="alice")),
-        lambda: slurm.job("1"),
-        lambda: slurm.metadata("1"),
-        lambda: slurm.cancel("1"),
-        lambda: slurm.attach("1", "true"),
+        lambda: slurm.job("99999999"),
+        lambda: slurm.metadata("99999999"),
+        lambda: slurm.cancel("99999999"),
+        lambda: slurm.attach("99999999", "true"),
         lambda: slurm.submit(STAYS),
         slurm.nodes,
         slurm.partitions,
@@ -128,8 +128,7 @@ async def test_a_controller_that_is_down_is_unavailable_and_no_time_out(
     own_cluster: Cluster, slurm: Slurm
 ) -> None:
     await killed(own_cluster, CONTROLLER)
-    for ask in questions(slurm):
-        await unavailable(ask)
+    await asyncio.gather(*(unavailable(ask) for ask in questions(slurm)))
 
 
 async def test_without_slurmctld_accounting_tells_of_what_has_ended(
@@ -144,6 +143,8 @@ async def test_without_slurmctld_accounting_tells_of_what_has_ended(
     await killed(own_cluster, CONTROLLER)
     (job,) = await slurm.job(ends)
     assert (job.status.state, job.status.exit_code) == (State.FAILED, 3)
+    found = await slurm.metadata(ends)
+    assert (found.script, found.standard_output) == (ENDS.script, f"/tmp/slurm-{ends}.out")
     await unavailable(lambda: slurm.job(stays))
 
 
@@ -184,16 +185,21 @@ async def test_a_full_queue_is_to_be_tried_again(own_cluster: Cluster) -> None:
             async with asyncio.timeout(30):
                 while not await answers(slurm):
                     await asyncio.sleep(0.1)
+            before = await listed(slurm)  # which accounting remembers
             first = await slurm.submit(STAYS)
             with pytest.raises(errors.BackendUnavailable, match="Slurm has no such job") as raised:
                 await slurm.submit(STAYS)
             assert raised.value.retry_after
-            assert [job.id for job in await slurm.jobs(JobFilter(name="stays"))] == [first]
+            assert await listed(slurm) == before | {first}
             # it is still tried while there is time
             second = asyncio.create_task(slurm.submit(STAYS))
             await slurm.cancel(first)
             with suppress(errors.BackendUnavailable):  # slurmctld purges the first a little later
                 assert await second != first
+
+
+async def listed(slurm: Slurm) -> set[str]:
+    return {job.id for job in await slurm.jobs(JobFilter(user="alice"))}
 
 
 async def test_where_the_output_of_a_forgotten_job_is(own_cluster: Cluster) -> None:

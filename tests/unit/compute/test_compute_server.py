@@ -49,7 +49,8 @@ def submission(**fields: Any) -> pb.SubmitJobRequest:
 async def test_a_job_is_submitted(daint: Served) -> None:
     request = submission(name="n", environment={"A": "1"}, time_limit=Duration(seconds=61))
     assert (await ask(daint, "SubmitJob", request)).job_id == "77"
-    (command,) = daint.shell.commands
+    assert daint.shell.asked == ["sbatch", "scontrol"]
+    command = daint.shell.commands[-1]
     assert command.argv[4:] == (
         *(
             "--parsable",

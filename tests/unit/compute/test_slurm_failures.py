@@ -229,9 +229,3 @@ def test_a_refusal_names_the_field(words: str, field: str) -> None:
     found = refusals.refused_submission(said(words))
     assert isinstance(found, Refused)
     assert [(one.location, one.name) for one in found.fields] == [("body", f"job.{field}")]
-
-
-def test_without_slurmctld_nothing_is_submitted() -> None:
-    found = refusals.refused_submission(said("Slurmctld(primary) at head is DOWN", 69))
-    assert (type(found), found.detail) == (BackendUnavailable, "Slurmctld(primary) at head is DOWN")
-    assert type(refusals.refused_submission(said("", 69))) is BackendUnavailable

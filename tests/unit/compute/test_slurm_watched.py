@@ -92,3 +92,24 @@ async def test_a_slow_command_of_a_controller_that_answers_is_late() -> None:
     shell.ping.set()
     with pytest.raises(DeadlineExceeded):
         await Watched(shell, 0).run(QUESTION)
+
+
+async def test_slurmctld_is_not_asked_when_it_has_answered_lately() -> None:
+    shell = Slow(DOWN)
+    shell.gate.set()
+    watched = Watched(shell, 60)
+    with pytest.raises(BackendUnavailable):
+        await watched.reach()
+    await watched.run(QUESTION)
+    await watched.reach()
+
+
+async def test_what_was_heard_before_slurmctld_went_down_does_not_count() -> None:
+    shell = Slow(DOWN)
+    shell.gate.set()
+    watched = Watched(shell, 0)
+    await watched.run(QUESTION)
+    shell.gate.clear()
+    for ask in (lambda: watched.run(QUESTION), watched.reach):
+        with pytest.raises(BackendUnavailable):
+            await ask()

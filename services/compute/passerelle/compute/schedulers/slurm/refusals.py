@@ -18,7 +18,6 @@ from passerelle.runtime.errors import (
 _LIMITS = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 _LIMIT = re.compile(r"sbatch: error: (?:QOS|Assoc)(?:Grp|Max|Min)\w*Limit", re.IGNORECASE)
 _OUT_OF_TIME = (124, 137, 143)  # of timeout(1): the program was ended
-_UNREACHED = 69  # of submit.sh
 
 # The field that a reason of slurm_errno.c, or the beginning of a line of sbatch's own, is about. What is not here can
 # only stand in the script.
@@ -41,8 +40,6 @@ def refused_submission(output: Output) -> ApiError:
 
     That includes what a site's own submission filters say.
     """
-    if output.status == _UNREACHED:
-        return failures.controller_down(Output(output.status, output.stderr, ""))
     told = failures.words(output.stderr)
     own = [*failures.own(output.stderr)]
     if any(_LIMIT.fullmatch(line) or failures.reason(line) == _LIMITS for line in own):

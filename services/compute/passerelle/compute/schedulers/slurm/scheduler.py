@@ -3,9 +3,9 @@
 slurmctld is asked before slurmdbd: it knows everything about jobs that wait or run, and answers ten times faster.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pydantic import Field
 
@@ -32,10 +32,10 @@ from passerelle.compute.schedulers.slurm.spellings import (
     whole_job,
 )
 from passerelle.compute.schedulers.slurm.together import both
-from passerelle.compute.schedulers.slurm.watched import Watched, silent
+from passerelle.compute.schedulers.slurm.watched import Watched
 from passerelle.runtime import caller
-from passerelle.runtime.command import Shell
-from passerelle.runtime.errors import BackendUnavailable, DeadlineExceeded, NotFound
+from passerelle.runtime.command import Shell, T
+from passerelle.runtime.errors import BackendUnavailable, NotFound
 from passerelle.runtime.sections import Section
 from passerelle.runtime.ssh import trials
 from passerelle.runtime.trials import LoggedIn, Trial
@@ -75,7 +75,7 @@ class Slurm:
             yield trials.programs(on, _PROGRAMS, ("sinfo", "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
-        # What is attached is left to end by itself; a ping needs no second one.
+        # What is attached is left to end by itself.
         self._shell, self._plain = Watched(shell), shell
         self._accounting = Accounting(shell)
         self._ended = EndedJobs()
@@ -83,6 +83,7 @@ class Slurm:
 
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`."""
+        await self._shell.reach()
         return await submission.submit(self._shell, job)
 
     async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
@@ -104,7 +105,7 @@ class Slurm:
         try:
             queue = await self._queued(job_id)
         except BackendUnavailable as error:
-            return await self._over(job_id, error)
+            return await _instead(error, self._over(job_id))
         if queue and all(_told_in_full(job, job_id) for job in queue):
             return queue
         user = caller.current().username
@@ -120,7 +121,7 @@ class Slurm:
         return found
 
     async def metadata(self, job_id: str) -> JobMetadata:
-        """See `Scheduler.metadata`. Of jobs that slurmctld has forgotten accounting tells."""
+        """See `Scheduler.metadata`. Of jobs that slurmctld does not tell of accounting does."""
         _checked(job_id)
         try:
             streams, script = await both(
@@ -129,6 +130,8 @@ class Slurm:
             )
         except NotFound:
             return await self._accounting.metadata(job_id)
+        except BackendUnavailable as error:
+            return await _instead(error, self._accounting.metadata(job_id))
         return streams.metadata(job_id, script)
 
     async def attach(self, job_id: str, command: str) -> None:
@@ -138,7 +141,7 @@ class Slurm:
         is asked first, so that nothing has to be ended.
         """
         _checked(job_id)
-        await self.ping()
+        await self._shell.reach()
         job, _, component = job_id.partition("+")
         if job_id != whole_job(job_id):
             number = await self._number(job_id)
@@ -173,10 +176,7 @@ class Slurm:
 
     async def ping(self) -> str:
         """See `Scheduler.ping`."""
-        try:
-            return await self._plain.run(commands.ping_command())
-        except DeadlineExceeded:
-            raise silent() from None
+        return await self._shell.ping()
 
     async def _queue(self, jobs: tuple[str, ...], steps: tuple[str, ...]) -> tuple[Job, ...]:
         """What slurmctld knows, with the steps that run."""
@@ -221,15 +221,23 @@ class Slurm:
         """A new list from accounting."""
         return self._histories.put(_key(wanted), await self._accounting.jobs(wanted), awaited)
 
-    async def _over(self, job_id: str, error: BackendUnavailable) -> tuple[Job, ...]:
-        """The jobs of an id without slurmctld: accounting is right about what has ended. Else raises `error`."""
-        if type(error) is not BackendUnavailable:  # its subclasses are about the way there
-            raise error
-        with suppress(BackendUnavailable):
-            found = _of(await self._accounting.job(job_id), job_id)
-            if found and all(job.status.state.ended for job in found):
-                return found
+    async def _over(self, job_id: str) -> tuple[Job, ...]:
+        """The jobs of an id that are over, by accounting, which is right about those; NotFound when one is not."""
+        found = _of(await self._accounting.job(job_id), job_id)
+        if not found or not all(job.status.state.ended for job in found):
+            raise failures.job_not_found()
+        return found
+
+
+async def _instead(error: BackendUnavailable, ask: Coroutine[Any, Any, T]) -> T:
+    """What accounting answers when slurmctld does not; raises `error` when it does not know either."""
+    if type(error) is not BackendUnavailable:  # its subclasses are about the way there
+        ask.close()
         raise error
+    try:
+        return await ask
+    except (BackendUnavailable, NotFound):
+        raise error from None
 
 
 def _checked(job_id: str) -> str:

@@ -1,8 +1,6 @@
 # Run by bash on the login node, as `bash -c SCRIPT sbatch OPTION...`; never with a value of a caller in its text.
 #
-# Asks first whether slurmctld is there: sbatch would take long to say that it is not, and could then have been too late
-# by a moment only. Status 69 is that nobody answered.
-# Then it says from which session it submits, which slurmctld keeps with the job (AllocSID), and when; its input comes only
+# Says first from which session it submits, which slurmctld keeps with the job (AllocSID), and when; its input comes only
 # after that, so that whoever has not heard it knows that nothing was submitted.
 # Reads the variables of the job's environment from stdin, each `NAME=value` ended by a NUL, up to an empty one, and
 # leaves the rest of stdin, the script, to sbatch: neither is ever seen in a process list. They are the job's alone:
@@ -13,8 +11,6 @@
 # LC_ALL is our own doing and no business of the job. Our variables have names that no login exports.
 set -- "$(type -P sbatch)" "$@"
 [ -n "$1" ] || { echo "bash: sbatch: command not found" >&2; exit 127; }
-passerelle_ping=$(unset SLURM_CLUSTERS SLURM_JSON SLURM_YAML; timeout --foreground -k 1 3 scontrol ping 2>/dev/null)
-case $? in 1 | 124 | 137) echo "$passerelle_ping" >&2; exit 69 ;; esac
 passerelle_stat=$(<"/proc/$$/stat")
 passerelle_stat=(${passerelle_stat##*) })
 printf "session %d %(%s)T\n" "${passerelle_stat[3]}" -1

@@ -5,12 +5,15 @@ knows in 0.2 s (measured on 22.05 and 26.05). When slurmctld or munge hangs, pin
 """
 
 import asyncio
+import math
+import time
 
 from passerelle.compute.schedulers.slurm import commands
 from passerelle.runtime.command import Command, Shell, T
 from passerelle.runtime.errors import ApiError, BackendUnavailable, DeadlineExceeded
 
 _PATIENCE = 1.0  # seconds
+_LATELY = 5.0  # seconds
 
 
 class Watched:
@@ -19,6 +22,7 @@ class Watched:
     def __init__(self, shell: Shell, patience: float = _PATIENCE) -> None:
         self._shell = shell
         self._patience = patience
+        self._heard = -math.inf  # when slurmctld last answered somebody, by the monotonic clock
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`. Raises BackendUnavailable, and ends the command, when no controller is up or answers."""
@@ -28,27 +32,46 @@ class Watched:
             await asyncio.wait({asked, looking}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done() and (down := looking.result()):
                 raise down
-            return await asked
+            answer = await asked
         except DeadlineExceeded:
             if looking.done():
                 raise
-            raise silent() from None
+            raise self._silent() from None
         finally:
             for task in (asked, looking):
                 task.cancel()
             await asyncio.gather(asked, looking, return_exceptions=True)
+        self._heard = time.monotonic()
+        return answer
+
+    async def ping(self) -> str:
+        """What the first controller says; BackendUnavailable when none is up or answers."""
+        try:
+            said = await self._shell.run(commands.ping_command())
+        except BackendUnavailable:
+            self._heard = -math.inf
+            raise
+        except DeadlineExceeded:
+            raise self._silent() from None
+        self._heard = time.monotonic()
+        return said
+
+    async def reach(self) -> None:
+        """Ping before what must not be ended, or leaves a doubt when it is, unless slurmctld has answered lately."""
+        if time.monotonic() - self._heard > _LATELY:
+            await self.ping()
 
     async def _down(self) -> BackendUnavailable | None:
         """What the controllers' being down means, once patience is at an end; None when one is up, or nobody knows."""
         await asyncio.sleep(self._patience)
         try:
-            await self._shell.run(commands.ping_command())
+            await self.ping()
         except ApiError as error:
             # its subclasses are about the way there
             return error if type(error) is BackendUnavailable else None
         return None
 
-
-def silent() -> BackendUnavailable:
-    """The error when nobody answers, not even to say that nobody is there."""
-    return BackendUnavailable("Slurm's controller does not answer.")
+    def _silent(self) -> BackendUnavailable:
+        """The error when nobody answers, not even to say that nobody is there."""
+        self._heard = -math.inf
+        return BackendUnavailable("Slurm's controller does not answer.")
