@@ -468,12 +468,14 @@ async def test_files_of_transfers_are_their_users_alone(
     left, work = Leftovers(hidden_part("/x")), AgentWork("", {"secret": "x"})
     async with remote(tmp_path, helper=helper, sftp=sftp) as world:
         sessions = Sessions(world.pool, world.system, StorageSection(remote_helper=helper))
-        files, transfer = PrivateFiles(sessions), str(uuid.uuid4())
+        files, transfer = PrivateFiles(sessions, "lab"), str(uuid.uuid4())
         path = Path(await files.put(str(tmp_path), transfer, AgentWork("", {"secret": "x"}, left)))
         await files.record(str(path), "77")
         assert path.read_text().endswith('\n{"secret": "x"}')
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert await files.unfinished(str(tmp_path), (), 9) == [Unfinished(str(path), "77", left)]
+        found = Unfinished(str(path), "77", "lab", left)
+        assert await files.unfinished(str(tmp_path), (), 9) == [found]
+        assert await PrivateFiles(sessions, "other").unfinished(str(tmp_path), (), 9) == []
         assert await files.unfinished(str(tmp_path), (str(path),), 9) == []
         with pytest.raises(FailedPrecondition, match="cannot work"):
             await files.put(str(tmp_path), transfer, work)

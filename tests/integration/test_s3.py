@@ -23,10 +23,7 @@ from minio.credentials.credentials import Credentials
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from passerelle.runtime.errors import ApiError, BackendUnavailable, InvalidArgument
-from passerelle.storage.config import StorageSection
 from passerelle.storage.files import FileError
-from passerelle.storage.private_files import PrivateFiles
-from passerelle.storage.sessions import Sessions
 from passerelle.storage.staging import DownloadUrl, Inbound, Outbound
 from passerelle.storage.staging.s3 import S3
 from passerelle.storage.staging.s3_urls import Endpoint, Keys, ObjectName
@@ -75,8 +72,7 @@ class Site:
             "part_size": PART,
             **options,
         }
-        private = PrivateFiles(Sessions(self.world.pool, self.world.system, StorageSection()))
-        jobs = TransferJobs(self.world.system, self.jobs, private)
+        jobs = TransferJobs(self.world.system, self.jobs, self.world.private)
         return S3(self.world.system, self.world.files, jobs, S3.Options.model_validate(given))
 
     @property

@@ -113,12 +113,14 @@ async def test_a_file_that_its_user_changed_leads_to_nothing_of_others(site: Sit
     client.make_bucket("alice")
     for key in ("own", f"{transfer}/x", "some/thing/else"):
         client.put_object("alice", key, BytesIO(b"1"), 1)
+    ours = {"store": s3.store, "key": f"{transfer}/x", "upload": "7"}
     for key in ("own", "", f"../bob/{transfer}/x", "some/thing/else", f"{transfer}/../own"):
-        await s3.remove({"key": key, "upload": "7"})
-    await s3.remove({"key": f"{transfer}/x"})
-    await s3.remove({})
+        assert await s3.remove({**ours, "key": key})
+    assert await s3.remove({**ours, "upload": ""})
+    assert not await s3.remove({})
+    assert not await s3.remove({**ours, "store": "another"})
     with caller.bind(Caller("bob", "token")):
-        await s3.remove({"key": f"{transfer}/x", "upload": "7"})
+        assert await s3.remove(ours)
     assert len(site.in_store()) == 3
-    await s3.remove({"key": f"{transfer}/x", "upload": "7"})
+    assert await s3.remove(ours)
     assert len(site.in_store()) == 2

@@ -18,7 +18,7 @@ class PrivateDirectory:
         """Write it for the user only."""
         path = Path(directory, f".transfer-{transfer}")
         path.touch(mode=0o600)
-        path.write_bytes(content(work))
+        path.write_bytes(content(work, "lab"))
         return str(path)
 
     async def record(self, path: str, job_id: str) -> None:

@@ -14,6 +14,9 @@ from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, BackendUnavailable, Unauthenticated
 from passerelle.storage import tidying
+from passerelle.storage.config import StorageSection
+from passerelle.storage.private_files import PrivateFiles
+from passerelle.storage.sessions import Sessions
 from passerelle.storage.staging import Inbound, Outbound, Staged
 from passerelle.storage.tidying import Tidying
 from passerelle.storage.transfer_jobs import AgentWork, Leftovers, hidden_part
@@ -61,11 +64,14 @@ class Store:
         """Nobody asks."""
         raise AssertionError
 
-    async def remove(self, elsewhere: Mapping[str, str]) -> None:
+    async def remove(self, elsewhere: Mapping[str, str]) -> bool:
         """Keep what was asked for."""
         if self.error:
             raise self.error
+        if elsewhere != ELSEWHERE:
+            return False
         self.removed.append(elsewhere)
+        return True
 
 
 @dataclass
@@ -123,7 +129,7 @@ async def test_what_is_left_of_a_job_that_is_over_goes(site: Site) -> None:
     site.scheduler.known = {"1": False, "2": False}
     site.watch()
     await site.gone(file, part, other, directory)
-    assert sorted(site.store.removed, key=len) == [{}, ELSEWHERE]
+    assert site.store.removed == [ELSEWHERE]
 
 
 async def test_jobs_that_are_not_over_are_left_alone_and_asked_about_again(site: Site) -> None:
@@ -188,7 +194,7 @@ async def test_a_transfer_that_has_tidied_up_itself_is_forgotten(site: Site) -> 
     site.scheduler.known["2"] = False
     site.watch()
     await site.gone(other)
-    assert site.store.removed == [{}]
+    assert site.store.removed == []
 
 
 async def test_what_others_or_users_have_put_there_is_not_obeyed(site: Site) -> None:
@@ -208,8 +214,23 @@ async def test_what_others_or_users_have_put_there_is_not_obeyed(site: Site) -> 
     site.watch()
     await site.gone(wrong)
     assert thesis.read_text() == "years of work"
-    assert site.store.removed == [{}]
+    assert site.store.removed == [ELSEWHERE]
     assert all(os.path.lexists(root / name) for name in (*names, ".passerelle-transfer-mine"))
+
+
+async def test_transfers_of_other_systems_and_stores_are_not_ours(site: Site) -> None:
+    others = PrivateFiles(Sessions(site.world.pool, site.world.system, StorageSection()), "other")
+    work = AgentWork("", {}, Leftovers(elsewhere=ELSEWHERE))
+    with as_alice():
+        other = await others.put(str(site.world.root), str(uuid.uuid4()), work)
+        await others.record(other, "1")
+    store = await site.transfer(Leftovers(elsewhere={"key": "in another store"}), "1")
+    ours = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
+    site.scheduler.known = {"1": False}
+    site.watch()
+    await site.gone(ours)
+    await until_idle(site)
+    assert (Path(other).exists(), store.exists()) == (True, True)
 
 
 async def test_a_store_that_is_away_is_asked_again(site: Site) -> None:
@@ -233,13 +254,15 @@ async def test_a_scheduler_that_is_away_is_asked_again(site: Site) -> None:
     await site.gone(file)
 
 
-async def test_an_expired_token_ends_it_until_there_is_a_new_one(site: Site) -> None:
+async def test_a_refused_token_ends_it_until_there_is_a_new_one(site: Site) -> None:
     file = await site.transfer(Leftovers(), "1")
     site.scheduler.known = {"1": False}
-    site.scheduler.error = Unauthenticated("expired")
+    site.scheduler.error = Unauthenticated("revoked")
     site.watch("old")
     await site.scheduler.asked()
-    await until_idle(site)
+    async with asyncio.timeout(SECONDS):
+        while not site.tidying._watches["alice"].asleep:
+            await asyncio.sleep(0.01)
     assert (file.exists(), site.scheduler.tokens) == (True, ["old"])
     site.scheduler.error = None
     site.watch("new")
@@ -250,11 +273,11 @@ async def test_an_expired_token_ends_it_until_there_is_a_new_one(site: Site) -> 
 async def test_any_request_goes_on_with_what_an_expired_token_has_interrupted(site: Site) -> None:
     file = await site.transfer(Leftovers(), "1")
     site.scheduler.known = {"1": None}
-    with caller.bind(Caller("alice", "old", expires=time.time() + tidying._MOMENT + 0.5)):
+    with caller.bind(Caller("alice", "old", expires=time.time() + tidying._TOO_LATE + 0.5)):
         site.tidying.watch()
     await site.scheduler.asked()
     async with asyncio.timeout(SECONDS):
-        while not site.tidying._watches["alice"].expired:
+        while not site.tidying._watches["alice"].asleep:
             await asyncio.sleep(0.01)
     site.scheduler.known = {"1": False}
     with caller.bind(Caller("bob", "another's")):

@@ -263,7 +263,7 @@ async def test_a_working_directory_that_cannot_be_used_is_no_missing_file(world:
         }
     )
     sessions = Sessions(world.pool, where, StorageSection())
-    jobs = TransferJobs(where, world.compute, PrivateFiles(sessions))
+    jobs = TransferJobs(where, world.compute, PrivateFiles(sessions, "lab"))
     with as_alice(), pytest.raises(FailedPrecondition, match="nowhere: No such file"):
         await jobs.submit("IngressFileTransfer", AgentWork("", {}), None)
     assert not world.compute.submitted

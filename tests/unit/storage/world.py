@@ -91,7 +91,7 @@ async def remote(
         async with SshPool({name: system}, keys).sweeping() as pool:
             compute = BashJobs()
             place = place_on(pool, system, settings, compute)
-            private = PrivateFiles(Sessions(pool, system, settings))
+            private = PrivateFiles(Sessions(pool, system, settings), system.name)
             yield World(server, system, place.files, pool, root, place, compute, private)
             await place.staging.close()
 
@@ -101,7 +101,7 @@ def place_on(
 ) -> Place:
     """What the storage service makes of a system that has no staging methods."""
     sessions = Sessions(pool, system, settings)
-    files, private = SystemFiles(sessions), PrivateFiles(sessions)
+    files, private = SystemFiles(sessions), PrivateFiles(sessions, system.name)
     return Place(
         system=system,
         files=files,

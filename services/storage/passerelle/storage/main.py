@@ -84,7 +84,7 @@ def _place(
 ) -> Place:
     """A system with all that is done on it; ConfigError for a staging method that cannot be made."""
     files = SystemFiles(sessions)
-    private = PrivateFiles(sessions)
+    private = PrivateFiles(sessions, system.name)
     jobs = TransferJobs(system, compute, private)
     methods = {
         chosen.type: make(

@@ -1,9 +1,10 @@
 """The file of a transfer in the directory where its job works: readable by the user alone.
 
 It has three lines. The first is the id of the job, filled up with blanks: it is known, and written, only when the job
-has been submitted. The second is what the transfer leaves if its job cannot tidy up (`Leftovers` as JSON). The third
-are the secret parameters of the job's program (JSON). The program removes the file when nothing is left to tidy up. So
-a file whose job is over says that, and what, there is still to do.
+has been submitted. The second is what the transfer leaves if its job cannot tidy up (`Leftovers` as JSON), and its
+system, for several may share the directory. The third are the secret parameters of the job's program (JSON). The
+program removes the file when nothing is left to tidy up. So a file whose job is over says that, and what, there is
+still to do.
 """
 
 import json
@@ -33,21 +34,24 @@ _HEAD = 65536  # bytes in which the first two lines end: the second has one path
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A transfer whose file is still there: its absolute `path`, its job, and what it leaves.
+    """A transfer whose file is still there: its absolute `path`, its job, its system, and what it leaves.
 
-    `job_id` is empty until it has been noted; `leftovers` are None in a file that is not, or not yet, as ours are.
+    `job_id` is empty until it has been noted; `system` is empty, and `leftovers` are none, in a file that is not, or
+    not yet, as ours are.
     """
 
     path: str
     job_id: str
-    leftovers: Leftovers | None
+    system: str
+    leftovers: Leftovers
 
 
 class PrivateFiles:
-    """The private files of one system, as the current caller."""
+    """The private files of the transfers on one `system`, as the current caller."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, system: str) -> None:
         self._sessions = sessions
+        self._system = system
 
     async def put(self, directory: str, transfer: str, work: ShellWork | AgentWork) -> str:
         """Write the file of a transfer, whose id is a UUID; returns its path.
@@ -58,7 +62,9 @@ class PrivateFiles:
         path = posixpath.join(directory, _PREFIX + transfer)
         async with self._sessions.transfer() as session:
             try:
-                await session.do("write", path, _write, session.client, path, content(work))
+                await session.do(
+                    "write", path, _write, session.client, path, content(work, self._system)
+                )
             except FileError as error:
                 await _gone(session, path)
                 told = f"Transfer jobs cannot work in {directory}: {error.words}"
@@ -99,13 +105,14 @@ class PrivateFiles:
                     head = await session.do("read", path, _head, session.client, path)
                     if head is not None:
                         found.append(_unfinished(path, head))
-        return found
+        return [transfer for transfer in found if transfer.system in ("", self._system)]
 
 
-def content(work: ShellWork | AgentWork) -> bytes:
+def content(work: ShellWork | AgentWork, system: str) -> bytes:
     """What the file of a transfer says before its job is known."""
     given = dict(work.parameters) if isinstance(work, AgentWork) else {}
-    leftovers, parameters = json.dumps(asdict(work.leftovers)), json.dumps(given)
+    left = {"system": system, **asdict(work.leftovers)}
+    leftovers, parameters = json.dumps(left), json.dumps(given)
     return b"\n".join((_first_line(""), leftovers.encode(), parameters.encode()))
 
 
@@ -117,18 +124,19 @@ def _unfinished(path: str, head: bytes) -> Unfinished:
     """What a file says; the user may have written anything into it."""
     job_id, _, rest = head.partition(b"\n")
     line, _, _ = rest.partition(b"\n")
-    return Unfinished(path, job_id.decode(errors="replace").strip(), _leftovers(line))
+    system, leftovers = _second_line(line)
+    return Unfinished(path, job_id.decode(errors="replace").strip(), system, leftovers)
 
 
-def _leftovers(line: bytes) -> Leftovers | None:
+def _second_line(line: bytes) -> tuple[str, Leftovers]:
     try:
         found = json.loads(line)
-        part, elsewhere = found["part"], found["elsewhere"]
+        system, part, elsewhere = found["system"], found["part"], dict(found["elsewhere"])
     except (ValueError, TypeError, KeyError):
-        return None
-    texts = isinstance(elsewhere, dict) and all(isinstance(v, str) for v in elsewhere.values())
-    ours = part == "" or (isinstance(part, str) and is_hidden_part(part))
-    return Leftovers(part, elsewhere) if texts and ours else None
+        return "", Leftovers()
+    if not all(isinstance(text, str) for text in (system, part, *elsewhere.values())):
+        return "", Leftovers()
+    return system, Leftovers(part if is_hidden_part(part) else "", elsewhere)
 
 
 async def _write(client: Client, path: str, content: bytes) -> None:

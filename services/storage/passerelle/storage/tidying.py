@@ -19,7 +19,7 @@ from passerelle.runtime.errors import ApiError, FailedPrecondition, Forbidden, U
 from passerelle.storage.files import FileError, Files, Outside
 from passerelle.storage.private_files import Unfinished
 from passerelle.storage.staging import LeavesElsewhere, Staging
-from passerelle.storage.transfer_jobs import Leftovers, work_dir
+from passerelle.storage.transfer_jobs import work_dir
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,11 @@ _DOUBT = 180.0
 _LONGEST_SLEEP = (
     86400.0  # seconds without a token that lives; as long as URLs do, unless a site says otherwise
 )
-_MOMENT = 5.0  # seconds that a look may take
+# Seconds before its end from which on a token may not be accepted any more: `min_token_life` of auth, and some.
+_TOO_LATE = 45.0
 _MOST_TRANSFERS = 1000  # of one user that are watched at once
 _MOST_USERS = 1000
-_IN_VAIN = (Unauthenticated, Forbidden, FailedPrecondition, FileError)
+_IN_VAIN = (Forbidden, FailedPrecondition, FileError)
 
 
 class Compute(Protocol):
@@ -71,16 +72,17 @@ class _Watch:
         self.transfers: dict[str, Unfinished] = {}
         self._asked = asyncio.Event()
         self.stale = True  # there may be more than is known
+        self.refused = False  # the token
         self._unknown_since: dict[str, float] = {}
 
     @property
-    def expired(self) -> bool:
-        """Whether the user's token is over, or will be in a moment."""
-        return self.caller.expires < time.time() + _MOMENT
+    def asleep(self) -> bool:
+        """Whether the user's token is over, or will be soon."""
+        return self.refused or self.caller.expires < time.time() + _TOO_LATE
 
     def wake(self, who: Caller) -> None:
         """Look at once, with this token."""
-        self.caller = who
+        self.caller, self.refused = who, False
         self._asked.set()
 
     async def asked_within(self, seconds: float) -> bool:
@@ -153,7 +155,7 @@ class Tidying:
         """Go on with the current caller's token, where that has expired with which his transfers were looked after."""
         me = caller.current()
         watch = self._watches.get(me.username)
-        if watch is not None and watch.expired:
+        if watch is not None and watch.asleep:
             watch.wake(me)
 
     async def close(self) -> None:
@@ -166,7 +168,7 @@ class Tidying:
         pause = _FIRST_PAUSE
         try:
             while await self._looked(watch):
-                asleep = watch.expired
+                asleep = watch.asleep
                 asked = await watch.asked_within(_LONGEST_SLEEP if asleep else pause)
                 if asleep and not asked:
                     return
@@ -180,7 +182,7 @@ class Tidying:
 
     async def _looked(self, watch: _Watch) -> bool:
         """Do what can be done now; whether there may be more to do."""
-        if not watch.expired:
+        if not watch.asleep:
             with caller.bind(watch.caller):
                 await self._look(watch)
         return watch.stale or bool(watch.transfers)
@@ -193,6 +195,8 @@ class Tidying:
                 await self._end(watch, await self._compute.ends(self._system.name))
         except _IN_VAIN:
             raise
+        except Unauthenticated:
+            watch.refused = True
         except ApiError as error:
             log.info("unfinished transfers cannot be looked after now: %s", error)
 
@@ -228,14 +232,18 @@ class Tidying:
                 watch.forget(transfer.path)
 
     async def _tidy(self, transfer: Unfinished, *, well: bool) -> None:
-        left = transfer.leftovers or Leftovers()
-        if left.part or not well:  # what a good job has brought out is there to be fetched
-            for method in self._elsewhere:
-                await method.remove(left.elsewhere)
+        left = transfer.leftovers
+        brought_out = well and not left.part  # and is there to be fetched
+        if left.elsewhere and not brought_out and not await self._removed(left.elsewhere):
+            return
         if left.part:
             await self._remove(left.part)
         await self._transfers.discard(transfer.path)
         log.info("tidied up after the transfer of job %s", transfer.job_id or "unknown")
+
+    async def _removed(self, elsewhere: Mapping[str, str]) -> bool:
+        """Whether the transfer was one of our methods: where several sites serve a system, it need not be."""
+        return any([await method.remove(elsewhere) for method in self._elsewhere])
 
     async def _remove(self, path: str) -> None:
         try:

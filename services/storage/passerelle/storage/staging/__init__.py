@@ -94,8 +94,8 @@ class Staging(Protocol):
 class LeavesElsewhere(Protocol):
     """A staging method whose transfers leave something that is not on the system, if their job cannot tidy up."""
 
-    async def remove(self, elsewhere: Mapping[str, str]) -> None:
-        """Remove what a transfer of the current caller left, if it was one of this method.
+    async def remove(self, elsewhere: Mapping[str, str]) -> bool:
+        """Remove what a transfer of the current caller left, and tell whether it was one of this method.
 
         `elsewhere` is what the method's `Leftovers` said when the job was submitted, but read from a file that its
         user can write: it must lead to nothing that is not this user's. Raises BackendUnavailable to be asked again.

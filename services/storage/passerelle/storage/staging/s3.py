@@ -118,7 +118,7 @@ class S3:
         stored = await self._begin(outbound.path, await self._readable_size(outbound.path))
         try:
             parameters = await self._store.in_thread(self._egress, stored, outbound.path)
-            work = AgentWork(_EGRESS, parameters, Leftovers(elsewhere=_elsewhere(stored)))
+            work = AgentWork(_EGRESS, parameters, Leftovers(elsewhere=self._elsewhere(stored)))
             job = await self._jobs.submit("OutgressFileTransfer", work, outbound.account)
         except BaseException:
             await self.discard(stored)
@@ -136,15 +136,17 @@ class S3:
         with suppress(*_REFUSALS):  # its lifecycle does the rest
             await asyncio.shield(removing)
 
-    async def remove(self, elsewhere: Mapping[str, str]) -> None:
-        """As `LeavesElsewhere.remove`: an object of our naming, in the caller's own bucket."""
+    async def remove(self, elsewhere: Mapping[str, str]) -> bool:
+        """As `LeavesElsewhere.remove`: an object of our naming, in the caller's own bucket of this store."""
+        if elsewhere.get("store") != self.store:
+            return False
         key, upload = elsewhere.get("key", ""), elsewhere.get("upload", "")
-        if not _KEY.fullmatch(key) or not _UPLOAD.fullmatch(upload):
-            return
-        try:
-            await self._store.discard(ObjectName(self._bucket(), key), upload)
-        except BackendError as error:  # it would refuse again; its lifecycle does the rest
-            log.warning("a transfer's object or upload cannot be removed: %s", error)
+        if _KEY.fullmatch(key) and _UPLOAD.fullmatch(upload):
+            try:
+                await self._store.discard(ObjectName(self._bucket(), key), upload)
+            except BackendError as error:  # it would refuse again; its lifecycle does the rest
+                log.warning("a transfer's object or upload cannot be removed: %s", error)
+        return True
 
     async def _fetch(
         self, stored: S3Object, path: str, target: str, account: str | None
@@ -152,8 +154,12 @@ class S3:
         """As `fetch`, for a path that leads to `target`."""
         part = hidden_part(target)
         parameters = self._ingress(stored, path) | {"part": posixpath.basename(part)}
-        work = AgentWork(_INGRESS, parameters, Leftovers(part, _elsewhere(stored)))
+        work = AgentWork(_INGRESS, parameters, Leftovers(part, self._elsewhere(stored)))
         return await self._jobs.submit("IngressFileTransfer", work, account)
+
+    def _elsewhere(self, stored: S3Object) -> dict[str, str]:
+        """What `remove` needs to find it again."""
+        return {"store": self.store, "key": stored.name.key, "upload": stored.upload}
 
     def _bucket(self) -> str:
         """The name of the current caller's bucket."""
@@ -232,11 +238,6 @@ class S3:
             "ca": self._ca,
             "md5_etags": options.md5_etags,
         }
-
-
-def _elsewhere(stored: S3Object) -> dict[str, str]:
-    """What `S3.remove` needs to find it again."""
-    return {"key": stored.name.key, "upload": stored.upload}
 
 
 def _plain(path: str) -> str:
