@@ -126,7 +126,8 @@ class Local:
         def findings(self, around: Around) -> Iterator[Finding]:
             """See `Section.findings`."""
             host = around.system.ssh.host if around.system else ""
-            if not is_loopback(host) and host not in (socket.gethostname(), socket.getfqdn()):
+            here = socket.gethostname().partition(".")[0]
+            if not is_loopback(host) and host.partition(".")[0] != here:
                 yield note(
                     f"its jobs run on the login node, {host}, as processes; is it one with Slurm?"
                 )
