@@ -212,6 +212,20 @@ async def test_through_a_jump_host(site: Site, tmp_path: Path) -> None:
     assert found["lab: login"].text.count("SHA256:") == 3  # the authority, and two host keys
 
 
+async def test_with_a_key_of_the_users_own(site: Site, cluster: Cluster, tmp_path: Path) -> None:
+    keys = cluster.ca_key.parent
+    user = {
+        "private_key": f"secret_file:{keys / 'alice'}",
+        "public_cert": f"secret_file:{keys / 'alice-cert.pub'}",
+    }
+    site["auth"]["ssh_credentials"] = {"type": "keys", "options": {"users": {"alice": user}}}
+    assert outcomes(await tried(site, tmp_path)) == {"ok": ALL}
+    site["auth"]["ssh_credentials"]["options"]["users"] = {"bob": user}
+    told = (await tried(site, tmp_path))["lab: login"]
+    assert told.failed
+    assert told.text.startswith("No SSH credentials found for user:alice")
+
+
 async def test_without_a_service_account(site: Site, tmp_path: Path) -> None:
     del site["systems"][0]["probing"]
     found = await tried(site, tmp_path)
