@@ -60,7 +60,15 @@ def stand_in(directory: Path, text: str) -> None:
     program.chmod(0o755)
 
 
-@pytest.mark.parametrize("end", [f"echo '{TIMED_OUT}' >&2; exit 1", "exec sleep 60"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        f"echo '{TIMED_OUT}' >&2; exit 1",
+        "echo 'sbatch: error: the site asks for a project, next time' >&2; exit 1",
+        "exec sleep 60",
+        "echo Welcome",  # in place of the id
+    ],
+)
 @pytest.mark.parametrize(
     "more", ["", "#SBATCH --array=0-3\n", "#SBATCH -n1\n#SBATCH hetjob\n#SBATCH -n1\n"]
 )

@@ -61,13 +61,15 @@ def _field(own: list[str]) -> str:
     return next((field for reason, field in _FIELDS.items() if reason in reasons), "script")
 
 
-def not_submitted(error: ApiError) -> ApiError:
-    """The error of a submit that came to nothing: slurmctld was asked."""
-    return error.extended("Slurm has no such job.")
+def unsubmitted(error: ApiError, *, known: bool) -> ApiError:
+    """The error of a submit of which slurmctld shows no job; `known` is that it was able to.
 
-
-def perhaps_submitted(error: ApiError) -> ApiError:
-    """The error of a submit of which nobody knows what became. Trying again may make a second job."""
+    What was refused is known already. Of the rest nobody else has said what became; trying again may make a second job.
+    """
+    if error.http < 500:
+        return error
+    if known:
+        return error.extended("Slurm has no such job.")
     error.retry_after = None
     return error.extended(
         "Whether the job was queued is not known: look for it before you submit it again."

@@ -29,32 +29,30 @@ _WHEN_ENDED = (
 async def submit(shell: Shell, job: JobDescription) -> str:
     """Submit a job, and give its id.
 
-    When nobody says what became of it (the connection was lost, time ran out, slurmctld did not answer sbatch),
-    slurmctld is asked once, on a new connection if need be, for a job from the session that submitted. The errors say
-    whether there may be a job.
+    When sbatch gives no id (the connection was lost, time ran out, slurmctld did not answer it, a site's own sbatch
+    failed afterwards), slurmctld is asked once, on a new connection if need be, for a job from the session that
+    submitted. Where nobody has said that the job is refused, the errors say whether there may be one.
     """
     name = await _name_of(shell, job)
     greetings: list[str] = []
     try:
         return await shell.run(submit_command(job, name, greetings.append))
     except ApiError as error:
-        if error.http < 500 or not greetings:  # refused, or not begun
+        if not greetings:  # nothing had begun
             raise
-        return await _found(shell, greetings[0], error)
+        found = await _found(shell, greetings[0])
+        if found is not None and len(found) == 1:
+            return min(found)
+        raise refusals.unsubmitted(error, known=found == frozenset()) from None
 
 
-async def _found(shell: Shell, greeting: str, error: ApiError) -> str:
-    """The id of the job that was submitted after this greeting; raises `error`, with what is known, without one."""
+async def _found(shell: Shell, greeting: str) -> frozenset[str] | None:
+    """The ids of jobs that were submitted after this greeting; None when nobody knows."""
     try:
         async with asyncio.timeout(_LOOKING):
-            found = await shell.run(submitted_command(greeting))
+            return await shell.run(submitted_command(greeting))
     except (ApiError, TimeoutError):
-        raise refusals.perhaps_submitted(error) from None
-    if not found:
-        raise refusals.not_submitted(error)
-    if len(found) > 1:
-        raise refusals.perhaps_submitted(error)
-    return min(found)
+        return None
 
 
 async def _name_of(shell: Shell, job: JobDescription) -> str:
