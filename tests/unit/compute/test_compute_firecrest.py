@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from firecrest.utilities import sched_state_completed
 
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.runtime.command import Output
@@ -207,6 +208,19 @@ async def test_a_job_in_firecrests_words(daint: Served) -> None:
             }
         ]
     }
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("CONFIGURING", "RUNNING"), ("REQUEUE_FED", "PENDING"), ("COMPLETING", "COMPLETING")],
+)
+async def test_no_job_that_goes_on_has_a_state_that_pyfirecrest_takes_for_its_end(
+    daint: Served, word: str, told: str
+) -> None:
+    daint.shell.answers |= {"squeue": slurm.queue({"State": word}), "steps": NOTHING}
+    answer = await daint.ask("GetJob", job("7"))
+    assert answer.body["jobs"][0]["status"]["state"] == told
+    assert not sched_state_completed(told)  # type: ignore[no-untyped-call]
 
 
 BY_ID = ["GetJob", "GetJobMetadata", "CancelJob", "AttachJob"]

@@ -217,6 +217,11 @@ _NODE_STATES: Mapping[str, str] = {
 }
 
 
+# What sacct, which FirecREST asks first, says for words that squeue alone has. pyfirecrest since 3.6 takes every word
+# with an `F` for the end of a job, because PBS says it so.
+_AS_SACCT: Mapping[str, str] = {"CONFIGURING": "RUNNING", "REQUEUE_FED": "PENDING"}
+
+
 def jobs_reply(jobs: Sequence[Job]) -> JobsReply:
     """Jobs with their tasks."""
     return {"jobs": [_job(job) for job in jobs]}
@@ -258,7 +263,7 @@ def _task(step: Step) -> TaskReply:
 
 def _status(status: Status) -> StatusReply:
     return {
-        "state": status.word,
+        "state": _AS_SACCT.get(status.word, status.word),
         "stateReason": status.reason,
         "exitCode": status.exit_code,
         "interruptSignal": status.signal,
