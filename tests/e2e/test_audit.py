@@ -117,6 +117,16 @@ def _line_to_come(site: Site, reply: httpx.Response) -> dict[str, Any]:
     raise AssertionError("nothing was written")
 
 
+def test_no_token_stands_in_any_log(site: Site) -> None:
+    parts = site.token.encode().split(b".")
+    for odd in (b"Bearer \xe9" + site.token.encode(), b"Bearer " + site.token.encode() + b"\xff"):
+        for path in ("/status/systems", "/v1/systems/local/userinfo", "/filesystem/local/ops/ls"):
+            reply = site.http.get(path, headers={b"authorization": odd})
+            assert reply.status_code == 401
+    for log in site.log.parent.iterdir():
+        assert not [part for part in parts if part in log.read_bytes()], log.name
+
+
 def test_nothing_secret_stands_there(site: Site) -> None:
     written = site.log.read_text()
     assert "no-" not in written

@@ -18,6 +18,11 @@ class _WithRequest(logging.Filter):
         return True
 
 
+def _shows_no_header(record: logging.LogRecord) -> bool:
+    """False for what grpc (1.85) says of a header that is not UTF-8: it shows all of it, which may be a token."""
+    return not str(record.msg).startswith("Invalid encoding on")
+
+
 def configure_logging(service: str, level: str = "INFO", audit_log: Path | None = None) -> None:
     """Send all logs to stderr, one JSON object a line: time, level, service, logger, message, request_id, user.
 
@@ -28,6 +33,7 @@ def configure_logging(service: str, level: str = "INFO", audit_log: Path | None 
     handler.setFormatter(_json("{asctime}{levelname}{name}{message}", service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_shows_no_header)
     audit.log.setLevel(logging.INFO)  # never less, whatever the others say
     if audit_log:
         file = audit.AuditFile(audit_log)
