@@ -99,6 +99,32 @@ async def test_what_start_up_files_print_is_no_output(
             await run(Command(("sh", "-c", "echo odd >&2; exit 3"), str))
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+async def test_start_up_files_that_make_one_stream_of_both(cluster: Cluster, shell: str) -> None:
+    login = login_with(shell)
+    login.start_with("exec 2>&1\necho Welcome\n")
+    async with connected(cluster, login) as pool:
+        run = shell_of(cluster, pool).run
+        assert await run(Command(("printf", "x"), str)) == "x"
+        assert await run(Command(("cat",), str, stdin="in\n" * 9999)) == "in\n" * 9999
+        with pytest.raises(BackendError, match=r"^odd$"):
+            await run(Command(("sh", "-c", "echo odd >&2; exit 3"), str))
+
+
+async def test_input_that_waits_for_a_line(cluster: Cluster) -> None:
+    lines: list[str] = []
+
+    def greeted(line: str) -> bool:
+        lines.append(line)
+        return line.endswith("now")
+
+    script = "printf 'something else\\nfrom elsewhere: now\\nlater\\n'; cat"
+    async with connected(cluster, login_with("bash")) as pool:
+        command = Command(("sh", "-c", script), str, stdin="in", greeted=greeted)
+        assert (await shell_of(cluster, pool).run(command)).endswith("later\nin")
+    assert lines == ["something else", "from elsewhere: now"]
+
+
 @pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
 @pytest.mark.parametrize("shell", READING)
 async def test_files_where_start_up_files_print(cluster: Cluster, shell: str, helper: bool) -> None:

@@ -197,6 +197,15 @@ def test_a_submission_is_never_repeated() -> None:
     assert not commands.attach_command("7", "true").repeatable
 
 
+def test_the_session_that_submits_is_told_from_what_else_is_printed() -> None:
+    sessions: list[submission.Session] = []
+    greeted = submission.submit_command(described(), "n", sessions.append).greeted
+    assert greeted
+    lines = ("Welcome", "session 7", "session a b", "Quota: 99%session 42 1795892777")
+    assert [greeted(line) for line in lines] == [False, False, False, True]
+    assert sessions == [submission.Session("42", 1795892777)]
+
+
 @pytest.mark.parametrize(("seconds", "minutes"), [(1, 1), (60, 1), (61, 2), (3600, 60)])
 def test_a_time_limit_is_in_whole_minutes_rounded_up(seconds: int, minutes: int) -> None:
     assert f"--time={minutes}" in options(described(time_limit=seconds))

@@ -33,8 +33,9 @@ class Command(Generic[T]):
     `parse` turns stdout into the result. `failure` turns the output of a failed run into the error to raise.
     `repeatable` says that running it twice does no harm, so that it may be tried again when the connection is lost.
     `accepts` are the exit statuses that mean success. `unset` are variables of the user's own environment that the
-    program shall not see (`NAME`, or `PREFIX*`), `environment` those that it shall. `greeted` is told the first line
-    that the program prints; only then does its input go to it, so that without a greeting it has had none.
+    program shall not see (`NAME`, or `PREFIX*`), `environment` those that it shall. `greeted` is told the lines that
+    the program prints, up to the one for which it says yes; only then does its input go to it, so that without a
+    greeting it has had none.
     """
 
     argv: tuple[str, ...]
@@ -45,7 +46,7 @@ class Command(Generic[T]):
     accepts: tuple[int, ...] = (0,)
     unset: tuple[str, ...] = STEADY
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    greeted: Callable[[str], None] | None = None
+    greeted: Callable[[str], bool] | None = None
 
     @property
     def request(self) -> Request:

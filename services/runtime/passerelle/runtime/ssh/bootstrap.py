@@ -13,8 +13,9 @@ else from its input as data (`read -r` keeps every byte but NUL), so that no she
     none, frames or all     go; the program's input is empty, comes in frames, or is all that follows
 
 A frame is a line with its size in bytes and as many bytes; a line `0` ends the program's input. `NONCE<` and a line
-break begin the program's output on both streams, `NONCE>STATUS` and a line break end it: what comes before and after is
-of start-up files and of what they left running.
+break begin the program's output, `NONCE>STATUS` and a line break end it: what comes before and after is of start-up
+files and of what they left running. On stderr the marks are `NONCE2<` and `NONCE2>STATUS`; they stand around those of
+stdout, so that they are no output where a start-up file has made one stream of both (`exec 2>&1`).
 
 The program's input ends with its last frame, never because the channel's does: half of a script is not taken for a
 whole one. The channel's input outlives the program's (except with `all`): when it ends before the program does, because
@@ -46,7 +47,7 @@ case $v in ${l#?}) command unset "$v" 2>/dev/null ;; esac; done; IFS=$o ;;
 -*) unset "${l#?}" ;;
 *) break ;;
 esac; done;
-echo "$h<"; echo "$h<" >&2; command -v "$1" >/dev/null 2>&1 || set -- env "$@"; IFS= read -r l <&3 || exit 1;
+echo "${h}2<" >&2; echo "$h<"; command -v "$1" >/dev/null 2>&1 || set -- env "$@"; IFS= read -r l <&3 || exit 1;
 away() { l=$(ps -u $(id -u) -o pid= -o ppid= -o pgid=); r=" $$ "; s=; x=; until [ "$r" = "$s" ]; do s=$r; set -- $l;
 while [ "$3" ]; do case $r in *" $1 "*) ;; *" $2 "*) r="$r$1 " ;; esac; [ $1 = $$ ] && g=$3; shift 3; done; done;
 set -- $l; while [ "$3" ]; do case $r in *" $1 "*) [ $3 = $g ] || x="$x $1" ;; esac; shift 3; done; };
@@ -54,7 +55,7 @@ guard() { while read -r l <&3; do :; done; trap : TERM; away; kill -TERM 0 $x; i
 while [ $i -lt 9 ]; do sleep 0.1; i=$((i + 1)); done; kill -KILL $x; kill -KILL 0; };
 feed() { read -r g l </proc/self/stat; echo $g; while IFS= read -r l <&3; do
 [ "$l" -gt 0 ] || { exec >/dev/null; return; }; dd bs=$l count=1 iflag=fullblock <&3 2>/dev/null || return; done; };
-run() { [ $t ] || (exec "$@" <&4 2>&6 3<&- 4<&- 6>&-); s=$?; kill $g; echo "$h>$s"; echo "$h>$s" >&6; };
+run() { [ $t ] || (exec "$@" <&4 2>&6 3<&- 4<&- 6>&-); s=$?; kill $g; echo "$h>$s"; echo "${h}2>$s" >&6; };
 case $l in
 all) exec "$@" <&3 3<&- 6>&- ;;
 none) exec 2>/dev/null 4</dev/null; guard & g=$! ; trap t=1 TERM; run "$@" ;;

@@ -101,13 +101,13 @@ class Connection:
         *,
         errors: str = "backslashreplace",
         at_once: bool = False,
-        greeted: Callable[[str], None] | None = None,
+        greeted: Callable[[str], bool] | None = None,
     ) -> Output:
         """Run a program to its end, within `limit` seconds counted from its start.
 
         `errors` says what becomes of bytes in the output that are not UTF-8, as for bytes.decode. What need not begin
         `at_once` begins when the login shell has answered, so never after a request that was given up; what has to have
-        `greeted` has its input when it has printed a line.
+        `greeted` has its input when it has printed the line for which that says yes.
 
         Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer, ConnectionFailed when the
         connection is lost, BackendError when the login shell does not run it. When this returns or raises, also when it

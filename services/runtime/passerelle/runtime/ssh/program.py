@@ -33,7 +33,7 @@ class Program:
         self._process = process
         self._system = system
         self._nonce = new_nonce()
-        self._stdout, self._stderr = Marked(self._nonce), Marked(self._nonce)
+        self._stdout, self._stderr = Marked(self._nonce), Marked(f"{self._nonce}2")
         self._first = b""
 
     @property
@@ -45,6 +45,11 @@ class Program:
     def ended(self) -> bool:
         """Whether it has, and all its output has come."""
         return self._stdout.status is not None
+
+    @property
+    def joined(self) -> bool:
+        """Whether what it said on stderr came elsewhere, such as on stdout: start-up files can redirect it."""
+        return not self._stderr.begun
 
     def ask(self, request: Request) -> None:
         """Say what to run; it does not begin before `go`."""
@@ -183,17 +188,17 @@ async def outcome(
     stdin: bytes,
     *,
     at_once: bool,
-    greeted: Callable[[str], None] | None = None,
+    greeted: Callable[[str], bool] | None = None,
 ) -> tuple[int, bytes, bytes]:
     """Run it to its end: exit status, stdout and stderr.
 
     Unless it may begin `at_once`, it begins only when the login shell has answered, while somebody waits for it. With
-    `greeted`, which is told the first line that it prints, its input follows that line.
+    `greeted`, which is told the lines that it prints up to the one for which it says yes, its input follows that line.
     """
     program.ask(request)
     hearing: asyncio.Task[bytes] = asyncio.create_task(program.said())
     feeding: asyncio.Task[None] | None = None
-    stdout = bytearray()
+    stdout, told = bytearray(), 0
     try:
         if not at_once:
             await program.ready()
@@ -202,10 +207,12 @@ async def outcome(
             feeding = asyncio.create_task(program.feed(stdin))
         async for piece in program.printed():
             stdout += piece
-            if greeted is not None and feeding is None and b"\n" in stdout:
-                greeted(stdout.partition(b"\n")[0].decode(errors="replace"))
-                feeding = asyncio.create_task(program.feed(stdin))
-        return await program.status(), bytes(stdout), await hearing
+            while greeted and feeding is None and (end := stdout.find(b"\n", told)) >= 0:
+                if greeted(stdout[told:end].decode(errors="replace")):
+                    feeding = asyncio.create_task(program.feed(stdin))
+                told = end + 1
+        status, words = await program.status(), await hearing
+        return status, bytes(stdout), bytes(stdout) if program.joined else words
     finally:
         await abandoned(hearing, feeding)
 

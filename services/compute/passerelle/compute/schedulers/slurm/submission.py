@@ -1,7 +1,9 @@
 """Submitting a job, and finding out whether there is one where sbatch does not tell."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.resources import files
 
 from passerelle.compute.scheduler import JobDescription
@@ -24,6 +26,16 @@ _WHEN_ENDED = (
     'i=0; while [ -d "/proc/$1" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done; '
     'shift; exec "$@"'
 )
+# At the end of a line: what start-up files left running prints may stand before it.
+_GREETING = re.compile(r"session (\d+) (\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The process session on the login node that submits, by its id, and since when, in seconds of the epoch."""
+
+    id: str
+    since: int
 
 
 async def submit(shell: Shell, job: JobDescription) -> str:
@@ -34,23 +46,23 @@ async def submit(shell: Shell, job: JobDescription) -> str:
     submitted. Where nobody has said that the job is refused, the errors say whether there may be one.
     """
     name = await _name_of(shell, job)
-    greetings: list[str] = []
+    sessions: list[Session] = []
     try:
-        return await shell.run(submit_command(job, name, greetings.append))
+        return await shell.run(submit_command(job, name, sessions.append))
     except ApiError as error:
-        if not greetings:  # nothing had begun
+        if not sessions:  # nothing had begun
             raise
-        found = await _found(shell, greetings[0])
+        found = await _found(shell, sessions[0])
         if found is not None and len(found) == 1:
             return min(found)
         raise refusals.unsubmitted(error, known=found == frozenset()) from None
 
 
-async def _found(shell: Shell, greeting: str) -> frozenset[str] | None:
-    """The ids of jobs that were submitted after this greeting; None when nobody knows."""
+async def _found(shell: Shell, session: Session) -> frozenset[str] | None:
+    """The ids of jobs that were submitted from this session; None when nobody knows."""
     try:
         async with asyncio.timeout(_LOOKING):
-            return await shell.run(submitted_command(greeting))
+            return await shell.run(submitted_command(session))
     except (ApiError, TimeoutError):
         return None
 
@@ -63,12 +75,20 @@ async def _name_of(shell: Shell, job: JobDescription) -> str:
     return job_name(job.name, script, job.script_path)
 
 
-def submit_command(job: JobDescription, name: str, greeted: Callable[[str], None]) -> Command[str]:
+def submit_command(
+    job: JobDescription, name: str, begun: Callable[[Session], None]
+) -> Command[str]:
     """Submits a job and gives its id. Never repeated: the first try may have come through.
 
     `name` is the one the job will have; sbatch tells it to jobs only when it makes their environment itself.
-    `greeted` is told the line by which `submitted_command` finds the job, before anything is submitted.
+    `begun` is told by what `submitted_command` finds the job, before anything is submitted.
     """
+
+    def greeted(line: str) -> bool:
+        if found := _GREETING.search(line):
+            begun(Session(found[1], int(found[2])))
+        return found is not None
+
     told = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
     variables = "".join(f"{name}={value}\0" for name, value in told.items())
     export = (f"--export-file={_VARIABLES}",) if told else ()
@@ -84,15 +104,14 @@ def submit_command(job: JobDescription, name: str, greeted: Callable[[str], None
     )
 
 
-def submitted_command(greeting: str) -> Command[frozenset[str]]:
-    """The ids of the jobs that `submit_command` has brought into the queue after this greeting: one, or none."""
-    _, session, since = greeting.split()
+def submitted_command(session: Session) -> Command[frozenset[str]]:
+    """The ids of the jobs that `submit_command` has brought into the queue from this session: one, or none."""
     mark = new_mark()
     shown = ",".join(f"{field}:{mark}" for field in job_outputs.SUBMITTED_FIELDS)
     squeue = ("squeue", "--me", "--noheader", "--all", "--states=all", f"--Format={shown}")
     return question(
-        ("sh", "-c", _WHEN_ENDED, "squeue", session, *squeue),
-        lambda text: job_outputs.parse_submitted_from(text, mark, session, int(since)),
+        ("sh", "-c", _WHEN_ENDED, "squeue", session.id, *squeue),
+        lambda text: job_outputs.parse_submitted_from(text, mark, session.id, session.since),
         of="squeue",
     )
 
