@@ -214,6 +214,21 @@ def test_the_native_api_names_a_wrong_path(
         refused(reply, 400)
 
 
+def test_uploads_with_names_that_are_not_utf_8_overwrite_nothing(
+    target: Target, http: httpx.Client, directory: str
+) -> None:
+    url = f"/filesystem/{target.system}/ops/upload"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for name, content in ((b"\xe9.txt", b"first"), (b"\xe8.txt", b"second")):
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="' + name + b'"'
+        form = head + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
+        reply = http.post(url, params={"path": directory}, content=form, headers=kind)
+        assert "The file name is not UTF-8" in refused(reply)
+        assert reply.json()["data"]["fields"][0]["name"] == "file"
+    found = http.get(f"/filesystem/{target.system}/ops/ls", params={"path": directory})
+    assert found.json()["output"] == []
+
+
 def test_a_query_cannot_change_the_system(target: Target, http: httpx.Client) -> None:
     path = f"/status/{target.system}/partitions"
     assert http.get(f"{path}?system=nosuch").json() == http.get(path).json()
