@@ -1,5 +1,8 @@
 """What the staging methods answer for targets and sources that cannot be: through Envoy, as the cluster's users."""
 
+import base64
+import hashlib
+import json
 import os
 import shutil
 import stat
@@ -9,6 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import ClientConnection, connect
 
 from tests.cluster import Cluster
 from tests.e2e.staging_site import StagingSite, begun, log_of, put, staging_site
@@ -185,6 +190,45 @@ def test_targets_that_changed_while_the_content_came(
     site.until(lambda: words in log_of(job), lambda: log_of(job))
     site.until_nothing_is_left(job)
     assert [(path.name, path.lstat()) for path in home.iterdir()] == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(_read_only, "Permission denied"), (_protected, "File exists"), (_pipe, "File exists")],
+)
+def test_targets_of_streams_that_changed_while_the_content_came(
+    site: StagingSite, home: Path, change: Callable[[Path], None], words: str
+) -> None:
+    reply = site.upload(f"{home}/x", "streamer")
+    job = begun(reply)
+    site.until(lambda: "Listening on port" in log_of(job), lambda: log_of(job))
+    with _streaming(reply, log_of(job)) as stream:
+        stream.send(json.dumps({"type": "init", "file_size": 3}).encode())
+        stream.send(b"new")
+        change(home)
+        before = [(path.name, path.lstat()) for path in home.iterdir() if path.name == "x"]
+        digest = hashlib.sha256(b"new").hexdigest()
+        stream.send(json.dumps({"type": "eof", "sha256_hash": digest}).encode())
+        with pytest.raises(ConnectionClosedError, match=words):
+            stream.recv(timeout=60)
+    site.until(lambda: words in log_of(job), lambda: log_of(job))
+    site.until(lambda: site.state(job) == "FAILED")
+    if change is _read_only:  # nothing can be removed there: it is kept in mind
+        assert len(site.unfinished(job)) == 1
+        home.chmod(0o755)
+        site.cancel(begun(site.upload(f"{home}/y", "streamer")))
+    site.until(lambda: not site.unfinished(job))
+    assert list(home.glob(".*")) == []
+    assert [(path.name, path.lstat()) for path in home.iterdir() if path.name == "x"] == before
+
+
+def _streaming(reply: httpx.Response, log: str) -> ClientConnection:
+    """The caller's connection to a job that listens."""
+    encoded = reply.json()["transferDirectives"]["coordinates"]
+    secret = json.loads(base64.urlsafe_b64decode(encoded))["secret"]
+    port = log.partition("Listening on port ")[2].partition(".")[0]
+    headers = {"Authorization": f"Bearer {secret}"}
+    return connect(f"ws://127.0.0.1:{port}", additional_headers=headers)
 
 
 def _refused(reply: httpx.Response, status: int) -> None:

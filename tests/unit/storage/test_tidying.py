@@ -149,7 +149,9 @@ async def test_what_a_good_job_has_brought_out_stays(site: Site) -> None:
     site.watch()
     await site.gone(out)
     assert site.store.removed == []
-    arrived = await site.transfer(Leftovers(hidden_part("/x"), ELSEWHERE), "1")
+    arrived = await site.transfer(
+        Leftovers(hidden_part(str(site.world.root / "x")), ELSEWHERE), "1"
+    )
     site.watch()
     await site.gone(arrived)
     assert site.store.removed == [ELSEWHERE]  # whose removal had failed in the job
@@ -197,6 +199,16 @@ async def test_a_transfer_that_has_tidied_up_itself_is_forgotten(site: Site) -> 
     assert site.store.removed == []
 
 
+async def test_what_cannot_be_removed_is_kept_in_mind(site: Site) -> None:
+    outside = await site.transfer(Leftovers(hidden_part("/etc/x")), "1")
+    file = await site.transfer(Leftovers(), "1")
+    site.scheduler.known = {"1": False}
+    site.watch()
+    await site.gone(file)
+    await until_idle(site)
+    assert outside.exists()
+
+
 async def test_what_others_or_users_have_put_there_is_not_obeyed(site: Site) -> None:
     root = site.world.root
     thesis = root / "thesis"
@@ -234,7 +246,7 @@ async def test_transfers_of_other_systems_and_stores_are_not_ours(site: Site) ->
 
 
 async def test_a_store_that_is_away_is_asked_again(site: Site) -> None:
-    file = await site.transfer(Leftovers(hidden_part("/x"), ELSEWHERE), "1")
+    file = await site.transfer(Leftovers(hidden_part(str(site.world.root / "x")), ELSEWHERE), "1")
     site.scheduler.known = {"1": False}
     site.store.error = BackendUnavailable("away")
     site.watch()

@@ -234,20 +234,23 @@ class Tidying:
     async def _tidy(self, transfer: Unfinished, *, well: bool) -> None:
         left = transfer.leftovers
         brought_out = well and not left.part  # and is there to be fetched
-        if left.elsewhere and not brought_out and not await self._removed(left.elsewhere):
+        if left.elsewhere and not brought_out and not await self._removed_elsewhere(left.elsewhere):
             return
-        if left.part:
-            await self._remove(left.part)
+        if left.part and not await self._removed_here(left.part):
+            return
         await self._transfers.discard(transfer.path)
         log.info("tidied up after the transfer of job %s", transfer.job_id or "unknown")
 
-    async def _removed(self, elsewhere: Mapping[str, str]) -> bool:
+    async def _removed_elsewhere(self, elsewhere: Mapping[str, str]) -> bool:
         """Whether the transfer was one of our methods: where several sites serve a system, it need not be."""
         return any([await method.remove(elsewhere) for method in self._elsewhere])
 
-    async def _remove(self, path: str) -> None:
+    async def _removed_here(self, path: str) -> bool:
         try:
             await self._files.remove(path)
         except (FileError, Outside) as error:
-            if not isinstance(error, FileError) or error.errno != errno.ENOENT:
-                log.warning("a transfer's unfinished file cannot be removed: %s", error)
+            if isinstance(error, FileError) and error.errno == errno.ENOENT:
+                return True
+            log.warning("a transfer's unfinished file cannot be removed: %s", error)
+            return False
+        return True

@@ -173,8 +173,11 @@ class TransferJobs:
         return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
 
     async def _record(self, path: str, job_id: str) -> None:
-        with suppress(ApiError):  # the job is queued, and its caller has to hear of it
-            await self._private.record(path, job_id)
+        """Note the job, over a new connection if one is lost; its caller hears of it in any case, for it is queued."""
+        for _ in range(2):
+            with suppress(ApiError):
+                await self._private.record(path, job_id)
+                return
 
     async def _withdraw(self, submitting: "asyncio.Task[SubmittedJob]", path: str) -> None:
         """Leave nothing of a job that nobody hears of."""

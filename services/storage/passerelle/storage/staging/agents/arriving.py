@@ -28,6 +28,12 @@ def absent(given: "dict[str, Any]") -> "Iterator[Target]":
         yield target
 
 
+def leaves_part(given: "dict[str, Any]") -> bool:
+    """Whether what has arrived is still there, by the parameters `path` and `part` (empty when nothing arrives)."""
+    part = os.path.join(os.path.dirname(encoded(given["path"])), given["part"].encode())
+    return bool(given["part"]) and os.path.lexists(part)
+
+
 class ArrivingFile:
     """A new file `name` beside `target`, that `appear` gives the target's name; it is gone when the block ends.
 

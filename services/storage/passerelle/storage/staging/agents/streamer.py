@@ -17,7 +17,7 @@ import stat
 from contextlib import contextmanager
 
 from passerelle.storage.remote.outcome import Failure
-from passerelle.storage.staging.agents.arriving import ArrivingFile, absent
+from passerelle.storage.staging.agents.arriving import ArrivingFile, absent, leaves_part
 from passerelle.storage.staging.agents.job import (
     Stopped,
     boundary,
@@ -80,7 +80,8 @@ def main() -> None:
         failure = "The transfer failed: %s" % (error.strerror or error)
     except Stopped:
         failure = "The job was cancelled."
-    nothing_is_left()
+    if not leaves_part(asked):
+        nothing_is_left()
     if failure:
         fail(failure)
 

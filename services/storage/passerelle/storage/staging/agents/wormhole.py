@@ -16,7 +16,7 @@ import subprocess
 from contextlib import contextmanager
 
 from passerelle.storage.remote.outcome import Failure
-from passerelle.storage.staging.agents.arriving import absent, appear, sync
+from passerelle.storage.staging.agents.arriving import absent, appear, leaves_part, sync
 from passerelle.storage.staging.agents.job import (
     Stopped,
     boundary,
@@ -72,7 +72,8 @@ def main() -> None:
         failure = "The transfer failed: %s" % (error.strerror or error)
     except Stopped:
         failure = "The job was cancelled."
-    nothing_is_left()
+    if not leaves_part(asked):
+        nothing_is_left()
     if failure:
         fail(failure)
 
