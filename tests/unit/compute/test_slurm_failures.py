@@ -85,6 +85,18 @@ def test_a_missing_program(said_by: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        "sbatch: error while loading shared libraries: libslurmfull.so: cannot open shared object file",
+        "/opt/slurm/bin/sbatch: symbol lookup error: libslurmfull.so: undefined symbol: xfree",
+    ],
+)
+def test_a_program_that_cannot_be_loaded_is_not_the_callers_fault(words: str) -> None:
+    found = refusals.refused_submission(Output(127, "", f"{words}\n"))
+    assert (type(found), found.detail) == (BackendError, words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         "sbatch: error: Unable to open file /home/alice/munge/run.sh",
         "sbatch: error: Unable to open file /home/alice/socket timed out.sh",
         "sbatch: error: Unable to open file /home/alice/gone/permission denied.sh",
