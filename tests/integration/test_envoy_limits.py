@@ -157,6 +157,33 @@ async def test_answers_that_nobody_takes_are_given_up(
     raise AssertionError("the connection ended before its streams")
 
 
+async def test_who_has_a_token_may_take_an_answer_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later than the answers of Envoy's own on the same connection, which are given up meanwhile."""
+    monkeypatch.setattr(envoy_limits, "_TAKEN", "1s")
+    listen, own, users = free_port(), 1, 3
+    async with (
+        services() as port,
+        running_envoy(site(listen, port, **(SHORT | {"idle_timeout": 60})), listen, tmp_path),
+        http2.connected(f"127.0.0.1:{listen}", http2.setting(http2.INITIAL_WINDOW_SIZE, 0)) as link,
+        asyncio.timeout(LONG_ENOUGH),
+    ):
+        await link.send(http2.request(own, "GET", "/nope", end=True))
+        path = "/v1/systems/x/userinfo"
+        await link.send(http2.request(users, "GET", path, end=True, authorization="Bearer alice"))
+        seen: set[tuple[int, int]] = set()
+        async for kind, _, stream, _ in link.frames():
+            seen.add((kind, stream))
+            if (kind, stream) == (http2.Kind.RST_STREAM, own):
+                more = (1 << 20).to_bytes(4, "big")
+                await link.send(http2.frame(http2.Kind.WINDOW_UPDATE, 0, users, more))
+            if (kind, stream) == (http2.Kind.DATA, users):
+                break
+        assert (http2.Kind.RST_STREAM, own) in seen
+        assert (http2.Kind.RST_STREAM, users) not in seen
+
+
 async def test_pages_are_given_out_as_often_as_memory_allows(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.url, timeout=LONG_ENOUGH) as http:
         page = "/docs/swagger-ui-bundle.js"

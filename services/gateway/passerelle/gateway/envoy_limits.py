@@ -14,7 +14,7 @@ _ANY = "type.googleapis.com/"
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 2 << 20
 
-_TAKEN = "30s"  # until a client takes something of an answer that is complete
+_TAKEN = "30s"  # until a client takes something of an answer of Envoy's own
 _OTHER_FILES = 256  # of Envoy: logs, pipes, connections to the services
 _ACCOUNTED = 20  # streams that keep 2^20 bytes or more are looked at when memory is scarce
 
@@ -59,7 +59,7 @@ def of_listener(gateway: GatewaySection) -> Json:
             {"name": "envoy.filters.listener.tls_inspector", "typed_config": look}
         ],
         "listener_filters_timeout": f"{gateway.arrival_timeout}s",
-        "per_connection_buffer_high_watermark_timeout": _TAKEN,
+        "per_connection_buffer_high_watermark_timeout": f"{gateway.idle_timeout}s",
     }
 
 

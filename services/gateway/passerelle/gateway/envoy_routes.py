@@ -134,6 +134,8 @@ def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
         "retry_policy": _RETRY,
         "idle_timeout": f"{idle_timeout}s",
     }
+    if not method.anyone:  # who has a token may take longer over what is sent
+        action["flush_timeout"] = action["idle_timeout"]
     return action | (_ENDLESS if method.streams else {"timeout": f"{timeout}s"})
 
 
