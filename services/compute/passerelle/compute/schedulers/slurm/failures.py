@@ -139,7 +139,8 @@ _LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
         (r"\w+: (?:error|fatal): (?:fetch_config: |_establish_config_source: |_fetch_child: ).*", BackendUnavailable),
         (r"\w+: fatal: Could not establish a configuration source", BackendUnavailable),
         (r"\w+: fatal: Unable to process configuration file", BackendError),
-        (r"\S+: (?:error while loading shared libraries|symbol lookup error|relocation error): .*", BackendError),  # ld.so(8)
+        (r"\S+: error while loading shared libraries: .*", BackendError),  # ld.so(8)
+        (r"\S+: (?:symbol lookup|relocation) error: .*", BackendError),
         (r"sbatch: error: Slurm job queue full, sleeping and retrying\.?", BackendUnavailable),
         (r"sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\.?", BackendUnavailable),
         (r"squeue: error: Invalid job id: .*", NotFound),
