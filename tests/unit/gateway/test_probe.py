@@ -36,7 +36,8 @@ class Issuer:
         if form.get("grant_type") != "client_credentials" or not (
             posted or request.headers.get("Authorization") == basic
         ):
-            return web.json_response({"error": "invalid_client"}, status=401)
+            said = {"error": "invalid_client", "error_description": "Wrong secret."}
+            return web.json_response(said, status=401)
         token = self.tokens(self.asked)
         return web.json_response({"access_token": token, "expires_in": self.life})
 
@@ -158,10 +159,19 @@ async def test_a_refused_account_is_said_without_its_secret(
     issuer: Issuer, http: aiohttp.ClientSession
 ) -> None:
     with pytest.raises(
-        AccountRefused, match="refused the service account: invalid_client"
+        AccountRefused, match=r"refused the service account: invalid_client, Wrong secret\.$"
     ) as error:
-        await AccessToken(issuer.account(shown="wrong"), http).get()
-    assert "wrong" not in str(error.value)
+        await AccessToken(issuer.account(shown="hunter2"), http).get()
+    assert "hunter2" not in str(error.value)
+
+
+async def test_a_wrong_secret_of_one_system_is_not_shown_for_another(
+    issuer: Issuer, probe: GrpcProbe, services: Services
+) -> None:
+    services.token = "t2"  # the first one asked for is refused
+    with pytest.raises(AccountRefused):
+        await probe.scheduler(system(issuer.account(shown="hunter2"), "eiger"))
+    assert await probe.scheduler(system(issuer.account())) == "up"
 
 
 @pytest.mark.parametrize("life", ["soon", None, {}])

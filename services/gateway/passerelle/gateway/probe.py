@@ -82,7 +82,9 @@ class AccessToken:
             # RFC 6749, 5.2
             said = [str(answer[key]) for key in ("error", "error_description") if key in answer]
             why = f": {shortened(', '.join(said), _MOST_WORDS)}" if said else ""
-            raise AccountRefused(f"The token endpoint refused the service account{why}.")
+            raise AccountRefused(
+                f"The token endpoint refused the service account{why.removesuffix('.')}."
+            )
         self._token = str(answer["access_token"])
         self._until = time.monotonic() + life - min(_SPARE, life / 2)
 
@@ -121,7 +123,7 @@ class GrpcProbe:
         )
         self._health = tuple(health_pb2_grpc.HealthStub(each) for each in (compute, storage))
         self._http = http
-        self._tokens: dict[tuple[str, str], AccessToken] = {}
+        self._tokens: dict[tuple[str, ...], AccessToken] = {}
 
     async def ready(self, system: System) -> None:
         """Return when both services serve and there is a token, or after 20 s."""
@@ -190,7 +192,9 @@ class GrpcProbe:
         account = system.probing.service_account
         if account is None:
             raise LookupError(f"{system.name} has no service account to check it with")
-        key = (account.token_url, account.client_id)
+        secret = account.client_secret.get_secret_value()
+        # One system's wrong secret must not be shown for the others.
+        key = (account.token_url, account.client_id, secret, account.auth_method)
         if key not in self._tokens:
             self._tokens[key] = AccessToken(account, self._http)
         return self._tokens[key]
