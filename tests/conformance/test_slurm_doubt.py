@@ -25,7 +25,7 @@ FULL = "sbatch: error: Slurm job queue full, sleeping and retrying"
 
 
 class Behind:
-    """A shell in whose login `directory` stands first in PATH."""
+    """A shell in whose login `directory` stands first in PATH, and also is the home."""
 
     def __init__(self, shell: Shell, directory: Path) -> None:
         self._shell = shell
@@ -34,7 +34,8 @@ class Behind:
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`."""
         path = f"PATH={self._directory}:/usr/local/bin:/usr/bin:/bin"
-        return await self._shell.run(replace(command, argv=("env", path, *command.argv)))
+        home = f"HOME={self._directory}"
+        return await self._shell.run(replace(command, argv=("env", path, home, *command.argv)))
 
 
 @pytest.fixture
@@ -102,6 +103,19 @@ read -r _ _ _ _ _ session _ </proc/$$/stat
 read -r _ _ _ login _ </proc/$session/stat
 """
 BREAK = LOGIN + "kill -KILL $login\n"
+
+
+@pytest.mark.parametrize("noise", ["echo Welcome", "printf '\\033]0;title\\a'", "echo session 1"])
+async def test_what_bash_itself_prints_is_no_answer(
+    slurm: Slurm, directory: Path, noise: str
+) -> None:
+    (directory / ".bashrc").write_text(f"{noise}\n")
+    script = "#!/bin/sh\n#SBATCH --begin=now+1hour\n"
+    for end in (f"echo '{TIMED_OUT}' >&2; exit 1", f"{BREAK}exec sleep 60"):
+        stand_in(directory, TAKEN + end)
+        job_id = await slurm.submit(JobDescription("/tmp", script=script))
+        assert (directory / "said").read_text().split()[-1] == job_id
+        await slurm.cancel(job_id)
 
 
 @pytest.mark.parametrize("environment", [{}, {"A": "b" * 100_000}])

@@ -35,7 +35,7 @@ HISTORY_FIELDS = (
     *("Suspended", "TimelimitRaw", "Account", "AllocNodes", "Cluster", "Group", "NodeList"),
     *("Partition", "User", "WorkDir", "Priority"),
 )
-_CLOCKS = 60  # seconds by which the clocks of a login node and of slurmctld may differ
+_CLOCKS = 300  # seconds by which munge lets the clocks of a login node and of slurmctld differ
 
 
 def parse_queue(text: str, mark: str) -> tuple[Job, ...]:
