@@ -110,6 +110,12 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     ("line", "status"),
     [
         ("POST /nope", 404),
+        ("GET /nope", 404),
+        ("DELETE /v1/nope", 404),
+        ("GET /docs", 200),
+        ("GET /openapi.json", 200),
+        ("GET /", 200),
+        ("GET /status/systems/", 307),
         ("POST /v1/nope", 404),
         ("PATCH /v1/systems/x/jobs", 405),
         ("PATCH /filesystem/x/ops/ls", 405),

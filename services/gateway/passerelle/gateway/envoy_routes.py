@@ -51,8 +51,15 @@ _NOT_TRANSCODED = {
     }
 }
 
+_NO_BODY_READ = {
+    f"{_LUA}.bodies": {
+        "@type": f"{ANY}envoy.extensions.filters.http.lua.v3.LuaPerRoute",
+        "disabled": True,
+    }
+}
+
 # Answered by Envoy itself, at once: it waits for no body, whoever sends one.
-_OPEN = envoy_door.OPEN | _NOT_TRANSCODED | _UNLIMITED_BODY
+_OPEN = envoy_door.OPEN | _NOT_TRANSCODED | _UNLIMITED_BODY | _NO_BODY_READ
 
 PROFILE_HEADERS = [
     header("f7t-appversion", VERSION),
