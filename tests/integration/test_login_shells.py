@@ -99,6 +99,18 @@ async def test_what_start_up_files_print_is_no_output(
             await run(Command(("sh", "-c", "echo odd >&2; exit 3"), str))
 
 
+async def test_more_than_a_channel_holds_on_stderr(cluster: Cluster) -> None:
+    login = login_with("bash")
+    login.start_with("head -c 9000000 /dev/zero | tr '\\0' y >&2\n")
+    (login.home / "file").write_text("x")
+    async with connected(cluster, login) as pool:
+        assert await shell_of(cluster, pool).run(Command(("printf", "x"), str)) == "x"
+        sessions = Sessions(pool, system_at(cluster), StorageSection())
+        archive = login.home / "archive"
+        await Tarballs(sessions, 30).compress(Tarball(str(login.home / "file")), str(archive))
+    assert archive.is_file()
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 async def test_start_up_files_that_make_one_stream_of_both(cluster: Cluster, shell: str) -> None:
     login = login_with(shell)

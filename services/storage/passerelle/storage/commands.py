@@ -242,13 +242,11 @@ class PlainCommands:
         self, path: str, argv: Sequence[str], stall: float
     ) -> AsyncGenerator[bytes, None]:
         connection = self._connection
-        async with (
-            connection.piped(Request(argv)) as program,
-            Pipe.of(program, connection.system, stall) as pipe,
-            aclosing(pipe.pieces()) as pieces,
-        ):
-            async for piece in pieces:
-                yield piece
+        async with connection.piped(Request(argv)) as program:
+            pipe = Pipe(program, connection.system, stall)
+            async with aclosing(pipe.pieces()) as pieces:
+                async for piece in pieces:
+                    yield piece
             output = await pipe.ended()
         if output.status:
             raise _failure(output, "open", path)

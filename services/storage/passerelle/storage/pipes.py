@@ -2,39 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import DeadlineExceeded
-from passerelle.runtime.ssh.program import LOST, Program, abandoned
+from passerelle.runtime.ssh.program import LOST, Program
 
 T = TypeVar("T")
 
 PIECE = 1 << 18
 """Bytes that are moved at once."""
-_MOST_WORDS = 32 << 10  # bytes of stderr that are kept; the rest is read and forgotten
 
 
 class Pipe:
-    """A running program. asyncssh's window bounds what is read ahead, its high-water mark what waits to be written."""
+    """A running program on `system`, of which no step may take longer than `stall` seconds.
+
+    asyncssh's window bounds what is read ahead, its high-water mark what waits to be written.
+    """
 
     def __init__(self, program: Program, system: str, stall: float) -> None:
         self._program = program
         self._system = system
         self._stall = stall
-        self._words = asyncio.create_task(program.said(_MOST_WORDS))
         self._printed = program.printed()
-
-    @classmethod
-    @asynccontextmanager
-    async def of(cls, program: Program, system: str, stall: float) -> AsyncIterator["Pipe"]:
-        """The pipe of a program on `system`, for the length of the block; no step may take longer than `stall` s."""
-        pipe = cls(program, system, stall)
-        try:
-            yield pipe
-        finally:
-            await abandoned(pipe._words)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What it prints, in pieces of PIECE bytes and a last one, which may be empty.
@@ -68,7 +58,7 @@ class Pipe:
         """
         while await self._step(self._next(), limit):
             pass  # nobody wanted it
-        words = await self._step(asyncio.shield(self._words), limit)
+        words = await self._step(self._program.said(), limit)
         return Output(await self._program.status(), "", words.decode(errors="replace"))
 
     async def _next(self) -> bytes:

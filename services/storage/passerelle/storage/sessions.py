@@ -185,11 +185,8 @@ class Sessions:
     async def program(self, argv: Sequence[str]) -> AsyncIterator[Pipe]:
         """A program that runs as long as the block does, in the C locale; ConnectionFailed or Overloaded."""
         user = await self._user()
-        async with (
-            user.connection.piped(Request(argv)) as running,
-            Pipe.of(running, self._system.name, user.stall) as pipe,
-        ):
-            yield pipe
+        async with user.connection.piped(Request(argv)) as running:
+            yield Pipe(running, self._system.name, user.stall)
 
     @asynccontextmanager
     async def transfer(self) -> AsyncIterator[Session]:

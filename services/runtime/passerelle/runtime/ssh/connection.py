@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _REFUSED_PAUSE = 0.005  # seconds
 _REFUSED_ATTEMPTS = 40
+_MOST_WORDS = 32 << 10  # bytes
 # asyncssh's code for a channel that was opened, but on which the server starts nothing.
 _NOT_STARTED = 0xFFFFFFFF
 
@@ -134,11 +135,12 @@ class Connection:
     async def piped(self, request: Request) -> AsyncIterator[Program]:
         """A program that runs as long as the block does, on one of the channels that `run` shares.
 
-        Its input comes by `write`. Leaving the block ends it. Raises on the way in Overloaded, ConnectionFailed,
-        BackendError when the login shell does not run it, and DeadlineExceeded when that takes too long.
+        Its input comes by `write`; of its stderr no more than the first part is kept. Leaving the block ends it. Raises
+        on the way in Overloaded, ConnectionFailed, BackendError when the login shell does not run it, and
+        DeadlineExceeded when that takes too long.
         """
         async with self.use(), self._started() as program:
-            program.ask(request)
+            program.ask(request, _MOST_WORDS)
             try:
                 async with asyncio.timeout(self._start_limit):
                     await program.ready()

@@ -35,6 +35,7 @@ class Program:
         self._nonce = new_nonce()
         self._stdout, self._stderr = Marked(self._nonce), Marked(f"{self._nonce}2")
         self._first = b""
+        self._hearing: asyncio.Task[bytes] | None = None
 
     @property
     def begun(self) -> bool:
@@ -51,8 +52,12 @@ class Program:
         """Whether what it said on stderr came elsewhere, such as on stdout: start-up files can redirect it."""
         return not self._stderr.begun
 
-    def ask(self, request: Request) -> None:
-        """Say what to run; it does not begin before `go`."""
+    def ask(self, request: Request, most_words: int = _ALL) -> None:
+        """Say what to run; it does not begin before `go`. So many bytes are kept of what it says on stderr.
+
+        That is read from now on: start-up files that say more than the channel holds would else never end.
+        """
+        self._hearing = asyncio.create_task(self._hear(most_words))
         self._write(request.lines(self._nonce))
 
     def go(self, how: bytes = NONE) -> None:
@@ -96,8 +101,11 @@ class Program:
             if own := self._stdout.take(data):
                 yield own
 
-    async def said(self, most: int = _ALL) -> bytes:
-        """What it says on stderr, to the end; no more than the first `most` bytes of it are kept."""
+    async def said(self) -> bytes:
+        """What it says on stderr, to the end."""
+        return await asyncio.shield(self._hearing) if self._hearing else b""
+
+    async def _hear(self, most: int) -> bytes:
         heard = bytearray()
         while self._stderr.status is None and (data := await self._next(self._process.stderr)):
             heard += self._stderr.take(data)[: most - len(heard)]
@@ -123,6 +131,7 @@ class Program:
 
         What start-up files left running may hold the channel open; it is not waited for.
         """
+        await abandoned(self._hearing)
         if self.ended:
             await self._closed(_LEAVING)
         else:
@@ -158,17 +167,14 @@ class Program:
         if self.begun:
             return
         await self._demand_end()
-        words = self._stdout.left() + await self._heard()
+        await self.said()
+        words = self._stdout.left() + self._stderr.left()
         told = " ".join(words.decode(errors="replace").split())[:_MOST_WORDS]
         log.warning("system %s: the login shell did not run a command: %s", self._system, told)
         raise BackendError(
             f"System {self._system}: the login shell of this account, or a start-up file of it, "
             f"ended before the command could run{': ' + told if told else '.'}"
         )
-
-    async def _heard(self) -> bytes:
-        self._stderr.take(await self._next(self._process.stderr))
-        return self._stderr.left()
 
     async def _next(self, stream: Any) -> bytes:
         try:
@@ -196,7 +202,6 @@ async def outcome(
     `greeted`, which is told the lines that it prints up to the one for which it says yes, its input follows that line.
     """
     program.ask(request)
-    hearing: asyncio.Task[bytes] = asyncio.create_task(program.said())
     feeding: asyncio.Task[None] | None = None
     stdout, told = bytearray(), 0
     try:
@@ -211,10 +216,10 @@ async def outcome(
                 if greeted(stdout[told:end].decode(errors="replace")):
                     feeding = asyncio.create_task(program.feed(stdin))
                 told = end + 1
-        status, words = await program.status(), await hearing
+        status, words = await program.status(), await program.said()
         return status, bytes(stdout), bytes(stdout) if program.joined else words
     finally:
-        await abandoned(hearing, feeding)
+        await abandoned(feeding)
 
 
 async def abandoned(*tasks: "asyncio.Task[Any] | None") -> None:
