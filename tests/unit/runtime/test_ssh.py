@@ -311,6 +311,19 @@ async def test_a_refused_login_names_the_certificate(
     )
 
 
+@pytest.mark.parametrize("refused", ["login", "host key"])
+async def test_what_is_refused_is_not_tried_again(
+    server: Server, keys: Keys, caplog: pytest.LogCaptureFixture, refused: str
+) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+    system = system_for(server, **({"host_keys": [other]} if refused == "host key" else {}))
+    shown = Keys() if refused == "login" else keys
+    async with SshPool({"lab": system}, shown).sweeping() as pool:
+        with pytest.raises(ConnectionFailed):
+            await SystemShell(pool, system, timeout=5).run(echo("x"))
+    assert len(warnings(caplog)) == 1
+
+
 async def test_a_jump_host_that_lets_nobody_through_says_so(
     server: Server, keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,6 +334,7 @@ async def test_a_jump_host_that_lets_nobody_through_says_so(
         async with SshPool({"lab": system}, keys).sweeping() as pool:
             with pytest.raises(ConnectionFailed, match="jump host does not let us through"):
                 await pool.connection("lab")
+    assert f"the jump host 127.0.0.1:{hop.port} refuses" in warnings(caplog)[0]
     assert "AllowTcpForwarding" in warnings(caplog)[0]
 
 

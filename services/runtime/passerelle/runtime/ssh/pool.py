@@ -16,7 +16,7 @@ from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthentica
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
 from passerelle.runtime.ssh.accounts import demand_user
 from passerelle.runtime.ssh.connection import Connection
-from passerelle.runtime.ssh.route import Outcome, connect
+from passerelle.runtime.ssh.route import NotLetIn, Outcome, connect
 
 _EXPIRY_MARGIN = 5.0  # seconds before a credential's end at which its connection takes no new calls
 
@@ -137,6 +137,8 @@ class SystemShell:
         """See `Shell.run`. A repeatable command is run once more when its connection is lost."""
         try:
             return await self._run_once(command)
+        except NotLetIn:
+            raise
         except ConnectionFailed:
             if not command.repeatable:
                 raise

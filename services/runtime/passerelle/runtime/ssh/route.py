@@ -49,6 +49,13 @@ class Outcome(StrEnum):
     FORWARDING_REFUSED = "forwarding_refused"
 
 
+_BARRED = (Outcome.HOST_KEY, Outcome.LOGIN_REFUSED, Outcome.FORWARDING_REFUSED)
+
+
+class NotLetIn(ConnectionFailed):
+    """A key or a login is refused: another attempt at once fails alike, and sshd may count it against us."""
+
+
 _Identity = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 _NOBODY = "passerelle"  # who greets, in the server's log
 
@@ -93,7 +100,8 @@ async def connect(
 ) -> tuple[asyncssh.SSHClientConnection, ...]:
     """The connections to the system: through the jump host, if there is one, which comes first.
 
-    Raises ConnectionFailed or DeadlineExceeded, which name the hop; the log has the cause, once.
+    Raises ConnectionFailed (NotLetIn when asking again is in vain) or DeadlineExceeded, which name the hop; the log has
+    the cause, once.
     """
     identity = _identity(credential, key)
     route: list[asyncssh.SSHClientConnection] = []
@@ -177,7 +185,8 @@ def _explained(system: System, hop: _Hop, credential: SshCredential, error: Exce
     if isinstance(error, TimeoutError):
         told = f"Connecting to system {system.name} took too long: its {hop.name} does not answer."
         return DeadlineExceeded(told)
-    return ConnectionFailed(
+    kind = NotLetIn if outcome in _BARRED else ConnectionFailed
+    return kind(
         f"Unable to establish SSH connection. System {system.name}: {why}.", system=system.name
     )
 
@@ -202,7 +211,8 @@ def _why(
         case asyncssh.ChannelOpenError() if error.code == _FORBIDDEN:
             why = "its jump host does not let us through to the login node"
             needs = "certificates need extensions: [port-forwarding], its sshd AllowTcpForwarding"
-            cause = f"the jump host {system.ssh.proxy_host} refuses forwarding ({told}); {needs}"
+            at = f"{system.ssh.proxy_host}:{system.ssh.proxy_port}"
+            cause = f"the jump host {at} refuses forwarding ({told}); {needs}"
             return Outcome.FORWARDING_REFUSED, why, cause
         case asyncssh.ChannelOpenError():
             return Outcome.UNREACHABLE, f"its {hop.name} cannot be reached from its jump host", told
