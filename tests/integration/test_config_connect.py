@@ -83,12 +83,13 @@ def outcomes(found: dict[str, Result]) -> dict[str, list[str]]:
     """The trials' short names, by what became of them."""
     by: dict[str, list[str]] = {}
     for name, result in found.items():
-        by.setdefault(result.outcome, []).append(name.removeprefix("lab: ").partition(" http")[0])
+        short = name.removeprefix("lab: ").partition(" http")[0].partition(" 127.")[0]
+        by.setdefault(result.outcome, []).append(short)
     return by
 
 
 INSIDE = ["id", "clock", "sessions", "programs", "python3", "SFTP", "scheduler", "filesystem /home"]
-ALL = ["keys of the issuer", "way", "token", "account", "login", *INSIDE]
+ALL = ["keys of the issuer", "development issuer", "way", "token", "account", "login", *INSIDE]
 
 
 async def test_a_site_that_works(site: Site, tmp_path: Path) -> None:
@@ -198,9 +199,11 @@ async def test_an_account_that_runs_no_commands(
 async def test_an_issuer_that_is_away(site: Site, tmp_path: Path) -> None:
     found = await tried(site, tmp_path, issuer=False)
     by = outcomes(found)
-    assert by["FAILED"] == ["keys of the issuer", "token"]
+    assert by["FAILED"] == ["keys of the issuer", "development issuer", "token"]
     assert by["ok"] == ["way"]
-    assert "Cannot connect to host 127.0.0.1" in found["lab: token"].text
+    assert "did not answer (Cannot connect to host 127.0.0.1" in found["lab: token"].text
+    (listens,) = (each for name, each in found.items() if name.startswith("development issuer"))
+    assert listens.text.startswith("nothing listens: Connection refused. Look at: it runs in")
 
 
 async def test_through_a_jump_host(site: Site, tmp_path: Path) -> None:
@@ -229,7 +232,7 @@ async def test_with_a_key_of_the_users_own(site: Site, cluster: Cluster, tmp_pat
 async def test_without_a_service_account(site: Site, tmp_path: Path) -> None:
     del site["systems"][0]["probing"]
     found = await tried(site, tmp_path)
-    assert outcomes(found)["skipped"] == ALL[2:]
+    assert outcomes(found)["skipped"] == ALL[3:]
     assert found["lab: token"].text == "there is no probing.service_account"
 
 

@@ -1,13 +1,18 @@
 """The `development` section of the configuration file. Without it, nothing of this package runs."""
 
+import asyncio
+import os
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from passerelle.runtime.findings import Around
 from passerelle.runtime.host_keys import PublicKey
 from passerelle.runtime.sections import Secret, Section
+from passerelle.runtime.trials import Failed, Trial
 
 
 def _loopback(listen: str) -> str:
@@ -47,6 +52,21 @@ class DevelopmentIssuer(Section):
     clients: tuple[Client, ...] = Field(default=(), description="Its OAuth clients.")
     audience: str = Field(default="passerelle", description="The `aud` of its tokens.")
     token_life: int = Field(default=3600, ge=60, description="Life of a token, s.")
+
+    def trials(self, around: Around) -> Iterator[Trial]:
+        """See `Section.trials`."""
+
+        async def listens() -> str:
+            host, _, port = self.listen.rpartition(":")
+            try:
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            except OSError as error:
+                raise Failed(f"nothing listens: {os.strerror(error.errno or 0)}") from None
+            writer.close()
+            return "listens"
+
+        mend = "it runs in `passerelle up` alone: start that, and try from a second terminal"
+        yield Trial(f"development issuer {self.listen}", listens, mend)
 
 
 class DevelopmentSshd(Section):

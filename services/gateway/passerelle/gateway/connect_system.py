@@ -36,7 +36,7 @@ class OneSystem:
         place = f"{self._system.name}: "
         account = "probing.service_account"
         client = "the client at the identity provider"
-        refused = "TrustedUserCAKeys and the log of that sshd, where the login was refused"
+        refused = "TrustedUserCAKeys, of a jump host AllowTcpForwarding too; the log of the sshd that refused"
         way = Trial("way", self._greeted, "ssh.host, ssh.port, proxy_host, host_keys, firewalls")
         chain = (
             Trial("token", self._got, f"{account}, and {client}"),

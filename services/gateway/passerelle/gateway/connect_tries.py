@@ -43,7 +43,8 @@ class Tries:
             outcome, text = await _outcome(trial)
         if outcome == FAILED:
             told = "; ".join(words.removesuffix(".") for words in (text, *heard))
-            text = f"{told}. Look at: {trial.mend}" if trial.mend else told
+            stop = "" if told.endswith("?") else "."
+            text = f"{told}{stop} Look at: {trial.mend}" if trial.mend else told
         self._tell(Result(name, outcome, text))
         return outcome != FAILED
 
@@ -68,7 +69,7 @@ async def _outcome(trial: Trial) -> tuple[str, str]:
         return FAILED, str(failure)
     except ApiError as error:
         cause = f" ({error.__cause__ or type(error.__cause__).__name__})" if error.__cause__ else ""
-        return FAILED, f"{error.detail}{cause}"
+        return FAILED, f"{error.detail.removesuffix('.')}{cause}"
     except Exception as error:  # of ours or of a plugin: it must not hide what the others find
         return FAILED, f"unexpected {type(error).__name__}: {error}"
 
