@@ -141,7 +141,7 @@ class Slurm:
         is asked first, so that nothing has to be ended.
         """
         _checked(job_id)
-        await self._shell.reach()
+        await self.ping()
         job, _, component = job_id.partition("+")
         if job_id != whole_job(job_id):
             number = await self._number(job_id)

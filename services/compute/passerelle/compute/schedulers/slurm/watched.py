@@ -13,7 +13,7 @@ from passerelle.runtime.command import Command, Shell, T
 from passerelle.runtime.errors import ApiError, BackendUnavailable, DeadlineExceeded
 
 _PATIENCE = 1.0  # seconds
-_LATELY = 5.0  # seconds
+_LATELY = 1.0  # seconds
 
 
 class Watched:
@@ -57,7 +57,7 @@ class Watched:
         return said
 
     async def reach(self) -> None:
-        """Ping before what must not be ended, or leaves a doubt when it is, unless slurmctld has answered lately."""
+        """Ping before what leaves a doubt when it is ended, unless slurmctld has answered lately."""
         if time.monotonic() - self._heard > _LATELY:
             await self.ping()
 
