@@ -67,10 +67,13 @@ async def test_components(slurm: Slurm, directory: Path) -> None:
     listed = {job.id: job for job in await slurm.jobs(JobFilter(user="alice"))}
     assert steps_of(listed[first.id], listed[second.id]) == wanted
 
+    with pytest.raises(FailedPrecondition, match=rf"such as {job_id}\+0\.$"):
+        await slurm.attach(job_id, "true")
     for which in (job_id, first.id, second.id):
         found = await slurm.metadata(which)
         assert (found.job_id, found.script) == (which, HETEROGENEOUS)
         assert found.standard_output == f"{directory}/slurm-{job_id}.out"
+    for which in (first.id, second.id):
         file = directory / f"attached-{which}"
         await slurm.attach(which, f'echo "$SLURM_JOB_ID" >"{file}"')
         assert file.read_text() == f"{job_id}\n"

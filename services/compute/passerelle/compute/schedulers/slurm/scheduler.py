@@ -137,8 +137,8 @@ class Slurm:
     async def attach(self, job_id: str, command: str) -> None:
         """See `Scheduler.attach`. The command's output is dropped; FailedPrecondition when it or the job fails it.
 
-        In a heterogeneous job it runs in the first component. Without slurmctld srun would try until time runs out; it
-        is asked first, so that nothing has to be ended.
+        Of a heterogeneous job one component has to be named. Without slurmctld srun would try until time runs out, so
+        that is asked first.
         """
         _checked(job_id)
         await self.ping()
@@ -148,8 +148,8 @@ class Slurm:
             job = job if component else number
         try:
             await self._plain.run(commands.attach_command(job, command, component))
-        except failures.Heterogeneous:
-            await self._plain.run(commands.attach_command(job, command, "0"))
+        except failures.Heterogeneous as error:
+            raise error.extended(f"Name one of its components, such as {job}+0.") from None
 
     async def cancel(self, job_id: str) -> None:
         """See `Scheduler.cancel`. Cancelling a job that has ended is no error."""
