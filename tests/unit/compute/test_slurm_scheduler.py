@@ -122,6 +122,12 @@ async def test_without_accounting_slurmctld_must_do() -> None:
         await scheduler.job("7")
 
 
+async def test_without_accounting_a_forgotten_job_is_unknown() -> None:
+    shell = ScriptedShell(scontrol=UNKNOWN_JOB, sacct=DISABLED)
+    with pytest.raises(NotFound):
+        await Slurm(shell, Slurm.Options()).metadata("7")
+
+
 async def test_when_accounting_is_down_a_known_job_is_told_of_all_the_same() -> None:
     shell = ScriptedShell(squeue=slurm.queue(ENDED), sacct=NO_DBD)
     scheduler = Slurm(shell, Slurm.Options())

@@ -3,7 +3,7 @@
 import asyncio
 
 from passerelle.compute.scheduler import Account, Job, JobFilter, JobMetadata, ProgramMissing
-from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm import commands, failures
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
 from passerelle.compute.schedulers.slurm.together import both
 from passerelle.runtime.command import Command, Shell, T
@@ -49,9 +49,12 @@ class Accounting:
             return ()
 
     async def metadata(self, job_id: str) -> JobMetadata:
-        """The batch script that it keeps, and the streams; NotFound when it does not know the job."""
+        """The batch script that it keeps, and the streams; NotFound when nothing knows the job."""
         asked = self._ask(commands.archived_script_command(job_id), None)
-        script, found = await both(asked, self._streams(job_id))
+        try:
+            script, found = await both(asked, self._streams(job_id))
+        except Unsupported:  # there is no accounting
+            raise failures.job_not_found() from None
         if found is None:
             found = await self._ask(commands.submit_line_command(job_id, script), None)
         return found.metadata(job_id, script)
