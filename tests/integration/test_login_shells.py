@@ -121,6 +121,9 @@ async def test_start_up_files_that_make_one_stream_of_both(cluster: Cluster, she
         assert await run(Command(("cat",), str, stdin="in\n" * 9999)) == "in\n" * 9999
         with pytest.raises(BackendError, match=r"^odd$"):
             await run(Command(("sh", "-c", "echo odd >&2; exit 3"), str))
+        script = "echo greeting; cat; echo odd >&2; exit 3"
+        with pytest.raises(BackendError, match=r"^odd$"):
+            await run(Command(("sh", "-c", script), str, greeted=lambda line: True))
 
 
 async def test_input_that_waits_for_a_line(cluster: Cluster) -> None:

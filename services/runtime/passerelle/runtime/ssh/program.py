@@ -217,7 +217,7 @@ async def outcome(
                     feeding = asyncio.create_task(program.feed(stdin))
                 told = end + 1
         status, words = await program.status(), await program.said()
-        return status, bytes(stdout), bytes(stdout) if program.joined else words
+        return status, bytes(stdout), bytes(stdout[told:]) if program.joined else words
     finally:
         await abandoned(feeding)
 
