@@ -277,14 +277,19 @@ async def test_connections_are_counted(server: Server, keys: Keys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dates", "valid"),
+    ("dates", "networks", "valid"),
     [
-        ((1_800_000_000, 1_800_000_600), "2027-01-15T08:00:00+00:00 to 2027-01-15T08:10:00+00:00"),
-        ((0, 2**64 - 1), "1970-01-01T00:00:00+00:00 to forever"),
+        ((1_800_000_000, 1_800_000_600), None, "2027-01-15T08:00:00+00:00 to 2027-01-15T08:10:00+00:00"),
+        ((0, 2**64 - 1), None, "1970-01-01T00:00:00+00:00 to forever"),
+        ((0, 2**64 - 1), ["10.9.9.0/24"], "1970-01-01T00:00:00+00:00 to forever, from 10.9.9.0/24 alone"),
     ],
-)
+)  # fmt: skip
 async def test_a_refused_login_names_the_certificate(
-    server: Server, caplog: pytest.LogCaptureFixture, dates: tuple[int, int], valid: str
+    server: Server,
+    caplog: pytest.LogCaptureFixture,
+    dates: tuple[int, int],
+    networks: list[str] | None,
+    valid: str,
 ) -> None:
     authority = asyncssh.generate_private_key("ssh-ed25519")
 
@@ -298,6 +303,7 @@ async def test_a_refused_login_names_the_certificate(
                 serial=42,
                 valid_after=dates[0],
                 valid_before=dates[1],
+                source_address=networks,
             )
             return SshCredential("alice", made.export_certificate().decode(), "", None)
 

@@ -246,7 +246,7 @@ def shown_key(key: asyncssh.SSHKey) -> str:
 
 
 def shown_credential(credential: SshCredential) -> str:
-    """What sshd was shown: the CA is what to compare with its TrustedUserCAKeys, the dates with its clock."""
+    """What sshd was shown, to compare with its TrustedUserCAKeys, its clock, and where it sees us."""
     if not credential.certificate:
         return "a static key"
     found = load_ssh_public_identity(credential.certificate.encode())
@@ -254,10 +254,12 @@ def shown_credential(credential: SshCredential) -> str:
         return "a static key"
     authority = found.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     principals = ", ".join(name.decode(errors="replace") for name in found.valid_principals)
+    networks = found.critical_options.get(b"source-address", b"").decode(errors="replace")
     return (
         f"certificate serial {found.serial}, principal {principals}, "
         f"CA {shown_key(asyncssh.import_public_key(authority))}, "
         f"valid {_moment(found.valid_after)} to {_moment(found.valid_before)}"
+        f"{f', from {networks} alone' if networks else ''}"
     )
 
 
