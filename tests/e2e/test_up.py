@@ -1,5 +1,6 @@
 """`passerelle up` as its users run it: from READY to a clean end, and what it does when processes die."""
 
+import json
 import os
 import shutil
 import signal
@@ -237,6 +238,8 @@ def test_a_killed_process_comes_back_and_no_job_is_lost(own: Own, service: str) 
     assert own.get(f"/filesystem/local/ops/stat?path={own.work}").status_code == 200
     after = own.processes()
     assert after[service] != before[service]
+    lines = map(json.loads, (Path(own.ready["logs"]) / "up.log").read_text().splitlines())
+    assert (service, "WARNING") in [(line["message"].split()[0], line["level"]) for line in lines]
     assert {name: after[name] for name in SERVICES if name != service} == {
         name: before[name] for name in SERVICES if name != service
     }

@@ -60,10 +60,11 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_our_own_lines_are_json(tmp_path: Path) -> None:
     logs = SiteLogs(tmp_path, Logs())
-    logs.note("compute ended")
+    logs.note("compute ended", "WARNING")
     logs.close()
     line = json.loads((tmp_path / "up.log").read_text())
-    assert (line["service"], line["message"]) == ("up", "compute ended")
+    told = (line["service"], line["level"], line["message"])
+    assert told == ("up", "WARNING", "compute ended")
 
 
 async def test_no_audit_line_is_lost_when_its_file_is_moved_away(

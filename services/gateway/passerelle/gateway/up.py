@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Up:
                     **sockets.environment(kept),
                 },
                 log_of=self._log_of,
-                tell=self._tell,
+                tell=partial(self._tell, level="WARNING"),
             )
             stopped = _on_signals(supervisor)
             names = ", ".join(child.name for child in children)
@@ -195,10 +196,10 @@ class Up:
         lines = log.last_lines(_LOG_LINES) if log else []
         return "\n".join(f"  {child.name}: {line}" for line in lines)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, level: str = "INFO") -> None:
         """Tell the person at the terminal what happens, and the log, for those who come later."""
         print(f"passerelle: {text}", file=sys.stderr, flush=True)
-        self._logs.note(text)
+        self._logs.note(text, level)
 
 
 def _on_signals(supervisor: Supervisor) -> asyncio.Event:

@@ -102,10 +102,10 @@ class SiteLogs:
             self._files[name] = LogFile(path, size=settings.max_size, keep=settings.keep)
         return self._files[name]
 
-    def note(self, message: str) -> None:
-        """Write a line of our own, in the form of the services'."""
+    def note(self, message: str, level: str) -> None:
+        """Write a line of our own, in the form of the services'; `level` is that of `logging`, by name."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        line: dict[str, Any] = {"time": stamp, "level": "INFO", "service": OWN, "message": message}
+        line: dict[str, Any] = {"time": stamp, "level": level, "service": OWN, "message": message}
         self._own.write(json.dumps(line).encode() + b"\n")
 
     async def keep_bounded(self, audit_log: Path) -> None:
