@@ -222,7 +222,8 @@ def test_a_file_of_another_account(tmp_path: Path, site: Site, name: str, messag
         ("systems.0.ssh.proxy_host", "me@jump", "ssh.proxy_host: a host's name or address and no more"),
         ("systems.0.probing.service_account.token_url", "idp/token", "token_url: not a URL with a host, such as"),
         ("auth.issuers.0.issuer", "idp.example.org", "auth.issuers.0.issuer: not a URL with a host"),
-        ("gateway.listen", "localhost:8000", "gateway.listen: Envoy listens on addresses, not on names"),
+        ("gateway.listen", "localhost:8000", "gateway.listen: Envoy listens on addresses, not on names: write"),
+        ("gateway.listen", "8000", "gateway.listen: Envoy listens on addresses, not on names: write 127.0.0.1:8000"),
         ("gateway.listen", "127.0.0.1", "gateway.listen: not host:port, such as 127.0.0.1:8000"),
         ("gateway.listen", "::1:8000", "gateway.listen: not host:port, such as 127.0.0.1:8000 or [::1]:8000"),
         ("services.auth", {"address": "127.0.0.1:"}, "services.auth.address: not host:port"),
@@ -301,6 +302,11 @@ def test_known_hosts_are_read(tmp_path: Path, site: Site) -> None:
         f"# ours\n\n@cert-authority *.example.org {HOST_KEY}\n{hashed} {HOST_KEY} comment\nold ssh-dss AAAA\n"
     )
     assert checked(tmp_path, site) == Checked([], [])
+    file.write_text(f"login {HOST_KEY}\n")
+    changed(site, "systems.0.ssh.port", 2222)
+    (note,) = told(tmp_path, checked(tmp_path, site).notes)
+    assert note.endswith("no key under the name [login.example.org]:2222")
+    changed(site, "systems.0.ssh.port", 22)
     file.write_text(f"login {HOST_KEY}\nlogin ssh-ed25519 AAAAbad\n{HOST_KEY}\n")
     assert told(tmp_path, checked(tmp_path, site).notes) == [
         f"systems.0 (daint).ssh.known_hosts: {file}: no key under the name login.example.org"

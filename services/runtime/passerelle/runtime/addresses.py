@@ -67,7 +67,9 @@ def _address(address: str) -> str:
 
 def _listened(address: str) -> str:
     if not is_ip(address.rpartition(":")[0].strip("[]")):
-        raise ValueError("Envoy listens on addresses, not on names: 127.0.0.1, 0.0.0.0 or [::]")
+        raise ValueError(
+            "Envoy listens on addresses, not on names: write 127.0.0.1:8000, 0.0.0.0:443 or [::]:443"
+        )
     return address
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+_SSH = 22  # the port that a known_hosts file does not name
 _ANY = 0
 # What follows the type in a key of that type: the sizes of the parts, bytes.
 _PARTS = {
@@ -66,13 +67,13 @@ def known_hosts_faults(path: Path) -> Iterator[str]:
 
 
 def unknown_hosts(path: Path, hosts: Mapping[str, int]) -> Iterator[str]:
-    """Those of the hosts (with their ports) that a known_hosts file has no key of, by name; raises as above."""
+    """The names, as such a file has them, of the hosts (with their ports) that it has no key of; raises as above."""
     import asyncssh  # not for processes that only read a configuration
 
     known = asyncssh.read_known_hosts(str(path))
     for host, port in hosts.items():
         if not any(known.match(host, "", port)[:2]):
-            yield host
+            yield host if port == _SSH else f"[{host}]:{port}"
 
 
 def _is_key(words: Sequence[str]) -> bool:
