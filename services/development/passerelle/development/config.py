@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from passerelle.runtime.findings import Around
+from passerelle.runtime.findings import Around, Finding, unreadable, wrong
 from passerelle.runtime.host_keys import PublicKey
 from passerelle.runtime.sections import Secret, Section
 from passerelle.runtime.trials import Failed, Trial
@@ -33,6 +33,27 @@ LoopbackAddress = Annotated[str, AfterValidator(_loopback)]
 """host:port where host is a loopback address or `localhost`; anything else is refused."""
 
 
+ISSUER_KEY, HOST_KEY = "ssh-rsa", "ssh-ed25519"
+"""The algorithms of the keys that are made when absent."""
+
+
+def _of_key(path: Path, algorithm: str, key: str) -> Iterator[Finding]:
+    from passerelle.development.keys import (
+        read_key,
+    )  # not for processes that only read a configuration
+    from passerelle.runtime.config import ConfigError
+
+    if not path.exists():
+        return
+    if told := unreadable(path):
+        yield wrong(told, key)
+        return
+    try:
+        read_key(path, algorithm)
+    except ConfigError as error:
+        yield wrong(str(error), key)
+
+
 class Client(Section):
     """An OAuth client of the development issuer; its tokens are for one account."""
 
@@ -52,6 +73,10 @@ class DevelopmentIssuer(Section):
     clients: tuple[Client, ...] = Field(default=(), description="Its OAuth clients.")
     audience: str = Field(default="passerelle", description="The `aud` of its tokens.")
     token_life: int = Field(default=3600, ge=60, description="Life of a token, s.")
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        yield from _of_key(self.key_file, ISSUER_KEY, "key_file")
 
     def trials(self, around: Around) -> Iterator[Trial]:
         """See `Section.trials`."""
@@ -77,6 +102,10 @@ class DevelopmentSshd(Section):
     user_ca: PublicKey = Field(
         description="Public key of the certificate authority whose user certificates it accepts.",
     )
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        yield from _of_key(self.host_key_file, HOST_KEY, "host_key_file")
 
 
 class DevelopmentSection(Section):

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import RSAAlgorithm
 
-from passerelle.development.config import Client, DevelopmentIssuer
+from passerelle.development.config import ISSUER_KEY, Client, DevelopmentIssuer
 from passerelle.development.keys import kept_key
 from passerelle.runtime.sockets import listening
 
@@ -45,7 +45,8 @@ class Issuer:
         self._settings = settings
         self._url = url
         self._clients = {client.id: client for client in settings.clients}
-        pem = kept_key(settings.key_file, "ssh-rsa").export_private_key("pkcs8-pem")
+        key = kept_key(settings.key_file, ISSUER_KEY, "development.issuer.key_file")
+        pem = key.export_private_key("pkcs8-pem")
         self._key = load_pem_private_key(pem, None)
         self._jwk = _public_jwk(self._key)
 

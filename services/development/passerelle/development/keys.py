@@ -9,16 +9,29 @@ import asyncssh
 from passerelle.runtime.config import ConfigError
 
 
-def kept_key(path: Path, algorithm: str) -> asyncssh.SSHKey:
+def kept_key(path: Path, algorithm: str, setting: str) -> asyncssh.SSHKey:
     """The private key in `path`, made there when absent; `algorithm` is an SSH name, such as `ssh-ed25519`.
 
-    Raises ConfigError for a file that others may read, or that holds something else.
+    Raises ConfigError that names `setting`, for what `read_key` refuses and for a place where it cannot be kept.
     """
-    if not path.exists():
-        _write(path, asyncssh.generate_private_key(algorithm))
+    try:
+        if not path.exists():
+            _write(path, asyncssh.generate_private_key(algorithm))
+        return read_key(path, algorithm)
+    except ConfigError as error:
+        raise ConfigError(f"{setting}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{setting}: {error.filename}: {error.strerror}") from None
+
+
+def read_key(path: Path, algorithm: str) -> asyncssh.SSHKey:
+    """The private key in `path`; raises OSError, ConfigError for one that others may read, or for something else."""
     with path.open("rb") as file:
-        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-            raise ConfigError(f"{path}: others may read this private key; chmod 600 it")
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise ConfigError(
+                f"{path}: others may read this private key (mode {mode:04o}): chmod 600 it"
+            )
         try:
             key = asyncssh.import_private_key(file.read())
         except asyncssh.KeyImportError as error:

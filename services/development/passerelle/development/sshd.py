@@ -16,7 +16,7 @@ from typing import Any, cast
 import asyncssh
 from asyncssh.channel import SSHChannel
 
-from passerelle.development.config import DevelopmentSshd
+from passerelle.development.config import HOST_KEY, DevelopmentSshd
 from passerelle.development.keys import kept_key
 from passerelle.development.processes import Account, RunningCommand
 from passerelle.runtime.sockets import listening
@@ -202,7 +202,9 @@ async def serving_ssh(settings: DevelopmentSshd) -> AsyncIterator[int]:
         acceptor = await asyncssh.listen(
             sock=socket,
             server_factory=lambda: Login(sessions, authorized),
-            server_host_keys=[kept_key(settings.host_key_file, "ssh-ed25519")],
+            server_host_keys=[
+                kept_key(settings.host_key_file, HOST_KEY, "development.sshd.host_key_file")
+            ],
             encoding=None,
             allow_pty=False,
             line_editor=False,
