@@ -306,8 +306,8 @@ async def test_the_command(site: Site, tmp_path: Path) -> None:
     assert done.exit_code == 1
     lines = done.stdout.splitlines()
     assert lines[0] == f"{path}: correct"
-    assert lines[2].startswith("FAILED   lab: way: ")
-    assert lines[-1] == "0 ok, 0 note, 3 FAILED, 10 skipped"
+    assert lines[3].startswith("FAILED   lab: way: ")
+    assert lines[-1] == "0 ok, 0 note, 4 FAILED, 10 skipped"
     told = await asyncio.to_thread(runner.invoke, main, [*arguments, "--json"])
     assert told.exit_code == 1
     assert len(json.loads(told.stdout)["connect"]) == len(ALL)
