@@ -44,6 +44,18 @@ async def test_what_is_compressed_can_be_extracted(
     assert sorted(path.name for path in into.iterdir()) == [tree.name]
 
 
+async def test_backslashes_in_a_name_are_backslashes(profile: Profile, tmp_path: Path) -> None:
+    (tmp_path / "a\nb").write_text("another")
+    for name in (r"a\nb", r"two\\x", r"\101", "end\\"):
+        (tmp_path / name).write_text(name)
+        packed = str(tmp_path / "packed.tar")
+        made = await profile.send("Compress", path=str(tmp_path / name), targetPath=packed)
+        assert made.status == 204
+        with tarfile.open(packed) as archive:
+            (member,) = archive
+            assert Path(member.name).name == name
+
+
 @KINDS
 async def test_a_pattern_is_looked_for_in_the_parent_and_keeps_the_compression(
     profile: Profile, tree: Path, tmp_path: Path, kind: str

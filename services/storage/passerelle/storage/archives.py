@@ -136,6 +136,9 @@ class Archives:
             raise cut_off()
 
 
+AS_WRITTEN = ("--no-unquote",)
+r"""tar's option for names that are what they are: it would else take `\n` in one for a line break."""
+
 UNPACKING = ("--no-same-owner", "--no-same-permissions", "--delay-directory-restore")
 """tar's options for archives from anywhere: nobody else's files, no setuid or setgid, modes less the umask."""
 
@@ -220,7 +223,7 @@ def _content_error(error: FileError) -> ApiError:
 def _packing(real: str, directory: bool, packing: Format, selection: Selection) -> tuple[str, ...]:
     parent, name = posixpath.split(real)
     dereference = ("--dereference",) if selection.dereference else ()
-    tar = ("tar", "--create", *packing.options, *dereference, "--file=-")
+    tar = ("tar", "--create", *AS_WRITTEN, *packing.options, *dereference, "--file=-")
     if not (directory and selection.pattern):
         return within(parent, *tar, "--", name or ".")
     renamed = f"--transform=s/^[.]/{_replacement(name)}/S" if name else "--transform=s/^[.].//S"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import DeadlineExceeded, Unsupported
 from passerelle.storage.archives import (
+    AS_WRITTEN,
     UNPACKING,
     cut_off,
     demand_begun,
@@ -198,7 +199,7 @@ def packing(tarball: Tarball, archive: str) -> tuple[str, ...]:
     directory, name = posixpath.split(tarball.source)
     dereference = ("--dereference",) if tarball.dereference else ()
     options = (*COMPRESSIONS[tarball.compression], *dereference, *_PLAIN)
-    tar = ("tar", "--create", *options, "--file", archive)
+    tar = ("tar", "--create", *AS_WRITTEN, *options, "--file", archive)
     if not tarball.pattern:
         return (*tar, "--directory", directory, "--", name or ".")
     listed = (*tar, "--null", "--files-from=-")
