@@ -6,7 +6,7 @@ import re
 import asyncssh
 
 from passerelle.runtime.config import Ssh
-from passerelle.runtime.errors import BackendError, DeadlineExceeded, Forbidden
+from passerelle.runtime.errors import BackendError, BackendUnavailable, DeadlineExceeded, Forbidden
 from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection, NoSftp
 
@@ -43,7 +43,7 @@ async def _uid(connection: Connection, limit: float) -> int:
         # An account that runs no commands may have SFTP all the same: the system's own are such.
         try:
             return await _uid_of_sftp(connection)
-        except NoSftp:
+        except (NoSftp, BackendUnavailable):  # which then is slow for the same reason
             raise error from None
 
 
