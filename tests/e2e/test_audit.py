@@ -107,6 +107,17 @@ def test_who_shows_no_token(site: Site, kind: str, method: str) -> None:
     assert line["method"] in (method, path)
 
 
+def test_what_is_too_large(site: Site) -> None:
+    reply = site.http.post("/v1/systems/local/jobs", json={"script": "#" * (9 << 20)})
+    assert reply.status_code == 413
+    line = _line_to_come(site, reply)
+    assert of(line, "outcome", "reason", "method") == (
+        "OUT_OF_RANGE",
+        "TOO_LARGE",
+        "POST /v1/systems/local/jobs",
+    )
+
+
 def _line_to_come(site: Site, reply: httpx.Response) -> dict[str, Any]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

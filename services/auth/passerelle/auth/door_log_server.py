@@ -6,10 +6,21 @@ from typing import Any
 from passerelle.auth.turned_away import TurnedAway
 from passerelle.edge import access_log_pb2 as pb
 from passerelle.edge import access_log_pb2_grpc as pb_grpc
-from passerelle.runtime.errors import ApiError, Forbidden, Overloaded, Unauthenticated
+from passerelle.runtime.errors import (
+    ApiError,
+    Forbidden,
+    Overloaded,
+    TooLarge,
+    Unauthenticated,
+)
 
 # By the HTTP status, or by the gRPC status that Envoy makes of it: of 429 it makes UNAVAILABLE.
-_ERRORS: Mapping[int, type[ApiError]] = {401: Unauthenticated, 403: Forbidden, 429: Overloaded}
+_ERRORS: Mapping[int, type[ApiError]] = {
+    401: Unauthenticated,
+    403: Forbidden,
+    413: TooLarge,
+    429: Overloaded,
+}
 _GRPC_ERRORS: Mapping[str, type[ApiError]] = {
     "16": Unauthenticated,
     "7": Forbidden,

@@ -131,9 +131,10 @@ def _ext_authz(jwt: bool) -> Json:
     }
 
 
-# How Envoy itself calls what it has answered so: without a token, too often, or because a service has too much to do.
+# How Envoy itself calls what it has answered so: without a token, too often, with too large a body, or because a
+# service has too much to do.
 _TURNED_AWAY = (
-    "response.code_details in ['lua_response', 'local_rate_limited'] || "
+    "response.code_details in ['lua_response', 'local_rate_limited', 'request_payload_too_large'] || "
     "response.code_details.contains('overflow')"
 )
 
