@@ -41,6 +41,8 @@ class StagingSite:
     store: MinioServer
     token: Callable[[str], str]
     """A fresh access token of a user."""
+    earlier: frozenset[str]
+    """What others had in the store when the site began."""
 
     def request(self, verb: str, where: str, user: str, **body: Any) -> httpx.Response:
         """What a request of that user is answered."""
@@ -103,15 +105,8 @@ class StagingSite:
         ).strip()
 
     def in_store(self) -> list[str]:
-        """The objects and unfinished uploads of everybody."""
-        client = self.store.client
-        uploads = (self.store.data / ".minio.sys" / "multipart").glob("*/*")
-        objects = [
-            f"{bucket.name}/{found.object_name}"
-            for bucket in client.list_buckets()
-            for found in client.list_objects(str(bucket.name), recursive=True)
-        ]
-        return objects + [str(path) for path in uploads if path.is_dir()]
+        """The objects and unfinished uploads that have come since the site began, of everybody."""
+        return [name for name in stored(self.store) if name not in self.earlier]
 
     def unfinished(self, *jobs: dict[str, Any]) -> list[Path]:
         """The files of these transfers that are still there."""
@@ -133,6 +128,18 @@ class StagingSite:
             lambda: not self.unfinished(*jobs) and not self.in_store(),
             lambda: (self.unfinished(*jobs), self.in_store()),
         )
+
+
+def stored(store: MinioServer) -> list[str]:
+    """The objects and unfinished uploads in a store."""
+    client = store.client
+    uploads = (store.data / ".minio.sys" / "multipart").glob("*/*")
+    objects = [
+        f"{bucket.name}/{found.object_name}"
+        for bucket in client.list_buckets()
+        for found in client.list_objects(str(bucket.name), recursive=True)
+    ]
+    return objects + [str(path) for path in uploads if path.is_dir()]
 
 
 def begun(reply: httpx.Response) -> dict[str, Any]:
@@ -187,6 +194,7 @@ def staging_site(cluster: Cluster, store: MinioServer) -> Iterator[StagingSite]:
                 cluster,
                 store,
                 _remembered(lambda user: _said(*command, user, **S3_KEY).strip()),
+                frozenset(stored(store)),
             )
 
 
