@@ -1,5 +1,7 @@
 """Configurations of the sites that end-to-end tests start for themselves."""
 
+import os
+import subprocess
 from typing import Any
 
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
@@ -17,3 +19,15 @@ def staging_by(minio: MinioServer) -> list[dict[str, Any]]:
         "part_size": 5 << 20,
     }
     return [{"type": "s3", "options": options}]
+
+
+def said(*argv: object, **environment: str) -> str:
+    """What a command prints, run with these variables besides ours; raises CalledProcessError when it fails."""
+    return subprocess.run(
+        [str(word) for word in argv],
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout

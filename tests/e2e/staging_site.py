@@ -17,13 +17,15 @@ import yaml
 
 from tests.cluster import RECIPE, Cluster
 from tests.compat.original import free_port
-from tests.e2e.sites import S3_KEY, staging_by
+from tests.e2e.sites import S3_KEY, said, staging_by
 from tests.minio import MinioServer
 from tests.stack import PASSERELLE, running_site
 
 SECONDS = 120
 MIB = 1 << 20
 TOKEN_SECONDS = 60
+METHODS = ("s3", "streamer", "wormhole")
+"""The staging methods of the site."""
 SYSTEMS = {
     "cluster": (),
     "held": ("#SBATCH --hold",),
@@ -177,7 +179,7 @@ def log_of(job: dict[str, Any]) -> str:
 @contextmanager
 def staging_site(cluster: Cluster, store: MinioServer) -> Iterator[StagingSite]:
     """The site, inside the block."""
-    site = yaml.safe_load(_said(sys.executable, RECIPE / "configuration.py", cluster.directory))
+    site = yaml.safe_load(said(sys.executable, RECIPE / "configuration.py", cluster.directory))
     port = free_port()
     streamer = {"host": "127.0.0.1", "public_ips": ["127.0.0.1"], "port_range": [port, port + 9]}
     staging = [*staging_by(store), {"type": "streamer", "options": streamer}, {"type": "wormhole"}]
@@ -193,7 +195,7 @@ def staging_site(cluster: Cluster, store: MinioServer) -> Iterator[StagingSite]:
                 ready["ready"],
                 cluster,
                 store,
-                _remembered(lambda user: _said(*command, user, **S3_KEY).strip()),
+                _remembered(lambda user: said(*command, user, **S3_KEY).strip()),
                 frozenset(stored(store)),
             )
 
@@ -214,14 +216,3 @@ def _renamed(system: dict[str, Any], name: str, lines: tuple[str, ...]) -> dict[
     found = copy.deepcopy(system) | {"name": name}
     found["data_operation"]["datatransfer_jobs_directives"] += lines
     return found
-
-
-def _said(*argv: object, **environment: str) -> str:
-    return subprocess.run(
-        [str(word) for word in argv],
-        env=os.environ | environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    ).stdout

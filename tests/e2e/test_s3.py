@@ -1,9 +1,7 @@
 """Large files by pyfirecrest, unchanged, through a real object store and jobs of a real Slurm."""
 
-import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +16,7 @@ from firecrest.FirecrestException import TransferJobFailedException
 from firecrest.v2 import AsyncFirecrest, Firecrest
 
 from tests.cluster import RECIPE, Cluster
+from tests.e2e.sites import said
 from tests.e2e.target import Target
 from tests.e2e.test_pyfirecrest_cli import Cli
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
@@ -33,7 +32,7 @@ SECRET = re.compile(r"X-Amz-|uploadId=|http://", re.IGNORECASE)
 @pytest.fixture(scope="module")
 def target(cluster: Cluster, minio: MinioServer) -> Iterator[Target]:
     """Alice on the real Slurm, which stages with the store; jobs and callers know that by different names."""
-    site = yaml.safe_load(_said(sys.executable, RECIPE / "configuration.py", cluster.directory))
+    site = yaml.safe_load(said(sys.executable, RECIPE / "configuration.py", cluster.directory))
     options = {
         "private_url": minio.url,
         "public_url": minio.url.replace("127.0.0.1", "localhost"),
@@ -53,22 +52,11 @@ def target(cluster: Cluster, minio: MinioServer) -> Iterator[Target]:
                 base_url=ready["ready"],
                 system="cluster",
                 user="alice",
-                token=lambda: _said(*token, **key).strip(),
+                token=lambda: said(*token, **key).strip(),
                 directory="/home/alice",
                 partition="debug",
                 account="proj1sub",
             )
-
-
-def _said(*argv: object, **environment: str) -> str:
-    return subprocess.run(
-        [str(word) for word in argv],
-        env=os.environ | environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    ).stdout
 
 
 @pytest.fixture
@@ -131,8 +119,8 @@ def test_no_secret_is_where_others_look(
     job = up.transfer_data["transferJob"]
     _wait_for(client, target, job, "Waiting till the file")
     slurm = {"SLURM_CONF": str(cluster.slurm_conf)}
-    told = _said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
-    told += _said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
+    told = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
+    told += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
     told += _processes("alice")
     assert f"JobId={job['jobId']}" in told
     assert "s3_ingress" in told

@@ -10,10 +10,8 @@ import httpx
 import pytest
 
 from tests.cluster import Cluster
-from tests.e2e.staging_site import MIB, StagingSite, begun, log_of, put, staging_site
+from tests.e2e.staging_site import METHODS, MIB, StagingSite, begun, log_of, put, staging_site
 from tests.minio import MinioServer
-
-METHODS = ("s3", "streamer", "wormhole")
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,9 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
 
 from tests.cluster import Cluster
-from tests.e2e.staging_site import StagingSite, begun, log_of, put, staging_site
+from tests.e2e.staging_site import METHODS, StagingSite, begun, log_of, put, staging_site
 from tests.minio import MinioServer
 
-METHODS = ("s3", "streamer", "wormhole")
 Make = Callable[[Path], str]
 """Makes something in alice's directory; the path to ask for."""
 

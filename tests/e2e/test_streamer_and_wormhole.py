@@ -5,7 +5,6 @@ import json
 import os
 import random
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from firecrest.FirecrestException import TransferJobFailedException, UnexpectedS
 from firecrest.v2 import AsyncFirecrest, Firecrest
 
 from tests.cluster import RECIPE, Cluster
+from tests.e2e.sites import said
 from tests.e2e.target import Target
 from tests.mailbox import Mailbox
 from tests.stack import PASSERELLE, running_site
@@ -31,7 +31,7 @@ LIMIT = 20 * MIB
 @pytest.fixture(scope="module")
 def target(cluster: Cluster, mailbox: Mailbox) -> Iterator[Target]:
     """Alice on the real Slurm, whose jobs are reached on loopback."""
-    site = yaml.safe_load(_said(sys.executable, RECIPE / "configuration.py", cluster.directory))
+    site = yaml.safe_load(said(sys.executable, RECIPE / "configuration.py", cluster.directory))
     first = _free_ports(5)
     streamer = {"host": "127.0.0.1", "public_ips": ["127.0.0.1"], "port_range": [first, first + 4]}
     wormhole = {"relay_url": mailbox.relay_url, "transit_helper": mailbox.transit_helper}
@@ -48,22 +48,11 @@ def target(cluster: Cluster, mailbox: Mailbox) -> Iterator[Target]:
                 base_url=ready["ready"],
                 system="cluster",
                 user="alice",
-                token=lambda: _said(*token).strip(),
+                token=lambda: said(*token).strip(),
                 directory="/home/alice",
                 partition="debug",
                 account="proj1sub",
             )
-
-
-def _said(*argv: object, **environment: str) -> str:
-    return subprocess.run(
-        [str(word) for word in argv],
-        env=os.environ | environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    ).stdout
 
 
 def _free_ports(count: int) -> int:
@@ -184,9 +173,9 @@ def test_no_secret_is_where_others_look_and_a_cancelled_job_leaves_nothing(
     secret = json.loads(base64.urlsafe_b64decode(directives["coordinates"]))["secret"]
     _wait_for(client, target, job, "Listening on port")
     slurm = {"SLURM_CONF": str(cluster.slurm_conf)}
-    told = _said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
-    told += _said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
-    told += _said("ps", "-u", "alice", "-wwo", "args", "e")
+    told = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
+    told += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
+    told += said("ps", "-u", "alice", "-wwo", "args", "e")
     assert f"JobId={job['jobId']}" in told
     assert secret not in told + _log(client, target, job)
     assert len(_names(client, target, directory)) == 1
@@ -254,7 +243,7 @@ def test_up_and_down_by_wormhole(
         blocking=False,
         transfer_method="wormhole",
     )
-    _said("wormhole", "receive", "--accept-file", "-o", back, down.wormhole_code)
+    said("wormhole", "receive", "--accept-file", "-o", back, down.wormhole_code)
     down.wait_for_transfer_job(timeout=120)
     assert back.read_bytes() == local.read_bytes()
 

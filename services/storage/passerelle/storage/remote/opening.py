@@ -28,8 +28,20 @@ def opened(
     parent: "int | None" = None,
 ) -> int:
     """The place that `path` leads to, or `name` in the directory open as `parent`; raises Failure, Outside."""
+    return _inside(call, path, step, os.O_PATH | flags, name, parent)
+
+
+def _inside(
+    call: Call,
+    path: bytes,
+    step: str,
+    flags: int,
+    name: "bytes | None",
+    parent: "int | None",
+) -> int:
+    """What was opened with these flags; it has been closed again when it is Outside."""
     try:
-        fd = os.open(path if name is None else name, os.O_PATH | flags, dir_fd=parent)
+        fd = os.open(path if name is None else name, flags, dir_fd=parent)
     except OSError as error:
         raise Failure(step, path, error.errno or 0) from None
     try:
@@ -112,16 +124,7 @@ def open_directory(
     parent: "int | None" = None,
 ) -> int:
     """A directory open for reading: `path`, or `name` in the directory open as `parent`."""
-    try:
-        fd = os.open(path if name is None else name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=parent)
-    except OSError as error:
-        raise Failure("open", path, error.errno or 0) from None
-    try:
-        call.boundary.demand_open(fd, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    return _inside(call, path, "open", os.O_RDONLY | os.O_DIRECTORY, name, parent)
 
 
 def entries_of(fd: int, path: bytes) -> "Any":
