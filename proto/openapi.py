@@ -5,8 +5,8 @@ their queries as strings, so what these are comes from the adapters' own models 
 """
 
 import importlib
-import importlib.util
 import json
+import re
 import sys
 from http import HTTPStatus
 from importlib.metadata import version
@@ -288,12 +288,11 @@ def _content(schema: Json, kind: str = "application/json", **more: Any) -> Json:
 
 
 def _adapter(service: ServiceDescriptorProto) -> dict[str, Operation]:
-    """What the profile adapter of `service` says of its methods: the module `firecrest_transfer` of a TransferService,
-    where its process has such a one, else `firecrest`."""
-    module = f"passerelle.{service.options.Extensions[access_pb2.served_by]}.firecrest"
-    own = f"{module}_{service.name.removesuffix('Service').lower()}"
-    found = importlib.import_module(own if importlib.util.find_spec(own) else module)
-    operations: dict[str, Operation] = found.OPENAPI
+    """What the profile's adapter of `service` says of its methods: `compute_service` of a ComputeService."""
+    adapter = re.sub(r"(?<!^)(?=[A-Z])", "_", service.name).lower()
+    served_by = service.options.Extensions[access_pb2.served_by]
+    module = importlib.import_module(f"passerelle.{served_by}.firecrest.{adapter}")
+    operations: dict[str, Operation] = module.OPENAPI
     return operations
 
 

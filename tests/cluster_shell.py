@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import asyncssh
 
 from passerelle.runtime import caller
-from passerelle.runtime.auth_client import SshCredential
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
+from passerelle.runtime.serving.auth_client import SshCredential
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from tests.cluster import Cluster
 

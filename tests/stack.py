@@ -22,7 +22,7 @@ import httpx
 import pytest
 import yaml
 
-from passerelle.gateway import embedded
+from passerelle.cli.up import embedded
 from tests import real
 from tests.cluster import Cluster
 from tests.compat.original import firecrest_configuration, free_port

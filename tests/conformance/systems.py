@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
-from passerelle.runtime.config import Scheduler as SchedulerChoice
+from passerelle.runtime.config.site import Scheduler as SchedulerChoice
 from passerelle.runtime.plugins import make
 from tests.conformance.recordings import ReplayShell, recordings
 from tests.unit.compute.local_shell import LocalShell

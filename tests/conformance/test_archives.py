@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from passerelle.runtime.errors import InvalidArgument, Unsupported
-from passerelle.storage.archives import TAR, Selection
-from passerelle.storage.tarballs import Tarball
+from passerelle.storage.files.archives import TAR, Selection
+from passerelle.storage.files.tarballs import Tarball
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.files import EVERYTHING, Excerpt, FileError, Listing, Outside
-from passerelle.storage.trees import Walk
+from passerelle.storage.files.port import EVERYTHING, Excerpt, FileError, Listing, Outside
+from passerelle.storage.files.trees import Walk
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 HELPER = pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])

@@ -12,8 +12,8 @@ import yaml
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler, State
 from passerelle.runtime import caller
-from passerelle.runtime.config import ConfigError
-from passerelle.runtime.config import Scheduler as SchedulerChoice
+from passerelle.runtime.config.site import ConfigError
+from passerelle.runtime.config.site import Scheduler as SchedulerChoice
 from passerelle.runtime.errors import NotFound, Unsupported
 from passerelle.runtime.plugins import make, names
 from tests.unit.compute.local_shell import LocalShell

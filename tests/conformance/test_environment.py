@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from passerelle.compute.scheduler import JobDescription, Scheduler, State
-from passerelle.compute.schedulers.local import Local
+from passerelle.compute.schedulers.local.scheduler import Local
 from passerelle.compute.schedulers.slurm import Slurm
 from passerelle.runtime import caller
 from passerelle.runtime.plugins import names

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import BackendError, DeadlineExceeded, InvalidArgument, Overloaded
-from passerelle.storage.files import Excerpt, FileError, Listing
-from passerelle.storage.terms import Terms
+from passerelle.storage.files.port import Excerpt, FileError, Listing
+from passerelle.storage.files.write_conditions import Terms
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
 
 COLUMNS = (("n", "name"), ("kind", "letter"), ("100%", "size_text"), ("to", "target"))

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.archives import TAR, Selection
-from passerelle.storage.files import EVERYTHING, Excerpt, Listing
-from passerelle.storage.tarballs import Tarball
-from passerelle.storage.trees import Walk
+from passerelle.storage.files.archives import TAR, Selection
+from passerelle.storage.files.port import EVERYTHING, Excerpt, Listing
+from passerelle.storage.files.tarballs import Tarball
+from passerelle.storage.files.trees import Walk
 from tests.unit.storage.world import World, as_alice, remote
 
 INSIDE, OUTSIDE = b"inside", b"beyond"  # as long, and of the same owner

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from passerelle.storage.archives import TAR, Selection
-from passerelle.storage.checksums import Algorithm
-from passerelle.storage.files import Excerpt, FileError
-from passerelle.storage.tarballs import Tarball
+from passerelle.storage.files.archives import TAR, Selection
+from passerelle.storage.files.checksums import Algorithm
+from passerelle.storage.files.port import Excerpt, FileError
+from passerelle.storage.files.tarballs import Tarball
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
 
 PATIENCE = 15  # seconds; well below the time of a command, which would end what hangs

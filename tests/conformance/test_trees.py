@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.storage.files import FileError, FileInfo, Listing
-from passerelle.storage.trees import Trees, Walk
+from passerelle.storage.files.port import FileError, FileInfo, Listing
+from passerelle.storage.files.trees import Trees, Walk
 from tests import real
 from tests.unit.storage.world import World, as_alice, debris, remote
 

@@ -18,15 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
-from passerelle.storage.content import Changed
-from passerelle.storage.files import FileError
-from passerelle.storage.private_files import PrivateFiles, Unfinished
-from passerelle.storage.sessions import Sessions
-from passerelle.storage.terms import PreconditionFailed, Terms, WriteMode
-from passerelle.storage.transfer_jobs import AgentWork, Leftovers, hidden_part
-from passerelle.storage.uploads import TakenOver, Uploads
-from passerelle.storage.writing import Target
+from passerelle.storage.files.content import Changed
+from passerelle.storage.files.port import FileError
+from passerelle.storage.files.uploads import TakenOver, Uploads
+from passerelle.storage.files.write_conditions import PreconditionFailed, Terms, WriteMode
+from passerelle.storage.files.writing import Target
+from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
+from passerelle.storage.jobs.private_files import PrivateFiles, Unfinished
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
 
 CREATE, APPEND = Terms(WriteMode.CREATE), Terms(WriteMode.APPEND)

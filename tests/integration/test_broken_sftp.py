@@ -15,8 +15,8 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import BackendUnavailable, ConnectionFailed
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.storage.config import StorageSection
+from passerelle.storage.files.write_conditions import Terms
 from passerelle.storage.places import Place
-from passerelle.storage.terms import Terms
 from tests.cluster import Cluster
 from tests.integration.login_shells import (
     READING,

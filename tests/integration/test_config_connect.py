@@ -15,12 +15,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from passerelle.cli.config.check import check
+from passerelle.cli.connect.check import connect
+from passerelle.cli.connect.tries import Result, Tries
+from passerelle.cli.main import main
 from passerelle.development.main import running as development
-from passerelle.gateway.cli import main
-from passerelle.gateway.config_check import check
-from passerelle.gateway.connect_check import connect
-from passerelle.gateway.connect_tries import Result, Tries
-from passerelle.runtime.config import site_model
+from passerelle.runtime.config.site import site_model
 from tests.cluster import Cluster
 from tests.cluster_sshd import another_sshd
 from tests.compat.original import free_port

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from passerelle.auth.main import running
-from passerelle.gateway import envoy_keys
+from passerelle.gateway.envoy import keys as envoy_keys
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.config import site_model
+from passerelle.runtime.config.site import site_model
 from passerelle.v1.access_pb2 import Access
 from tests.integration.envoy_stack import SECRET, free_port, running_envoy, services
 from tests.unit.auth.idp import Idp, SigningKey

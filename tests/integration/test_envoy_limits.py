@@ -14,9 +14,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from bench import floods, http2
-from passerelle.gateway import envoy_limits, envoy_routes
 from passerelle.gateway.config import GatewaySection
-from passerelle.runtime.limits import CallLimits
+from passerelle.gateway.envoy import limits as envoy_limits
+from passerelle.gateway.envoy import routes
+from passerelle.runtime.pipeline.limits import CallLimits
 from passerelle.v1 import compute_pb2, compute_pb2_grpc
 from tests.integration.envoy_stack import (
     TOKEN,
@@ -89,7 +90,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Of somebody who has a valid token; one byte after another makes no difference where it is no stream."""
-    monkeypatch.setattr(envoy_routes, "ARRIVING", 1.0)
+    monkeypatch.setattr(routes, "ARRIVING", 1.0)
     listen = free_port()
     async with (
         services() as port,

@@ -13,11 +13,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from passerelle.firecrest.v2 import status_pb2, status_pb2_grpc
 from passerelle.gateway.main import running
-from passerelle.runtime.config import SiteBase, site_model
+from passerelle.runtime.config.site import SiteBase, site_model
 from passerelle.runtime.errors import BackendError, Unauthenticated
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import map_errors
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.stages import map_errors
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import (
     auth_pb2,
     auth_pb2_grpc,

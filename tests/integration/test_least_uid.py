@@ -8,7 +8,7 @@ import pytest
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import Forbidden
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.pool import SshPool

@@ -14,9 +14,9 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.command import Command
 from passerelle.runtime.errors import ApiError, BackendError, DeadlineExceeded
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
+from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
-from passerelle.storage.sessions import Sessions
-from passerelle.storage.tarballs import Tarball, Tarballs
+from passerelle.storage.files.tarballs import Tarball, Tarballs
 from tests.cluster import Cluster
 from tests.integration.login_shells import (
     READING,

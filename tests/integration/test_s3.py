@@ -23,11 +23,11 @@ from minio.credentials.credentials import Credentials
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from passerelle.runtime.errors import ApiError, BackendUnavailable, InvalidArgument
-from passerelle.storage.files import FileError
-from passerelle.storage.staging import DownloadUrl, Inbound, Outbound
-from passerelle.storage.staging.s3 import S3
-from passerelle.storage.staging.s3_urls import Endpoint, Keys, ObjectName
-from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.files.port import FileError
+from passerelle.storage.jobs.port import TransferJobs
+from passerelle.storage.staging.port import DownloadUrl, Inbound, Outbound
+from passerelle.storage.staging.s3.method import S3
+from passerelle.storage.staging.s3.urls import Endpoint, Keys, ObjectName
 from tests import real
 from tests.integration.staging_jobs import Processes, complete, content_of, parts_of, put_parts
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer

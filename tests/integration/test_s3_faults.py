@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from passerelle.runtime.errors import BackendUnavailable
-from passerelle.storage.staging import Inbound, Outbound
+from passerelle.storage.staging.port import Inbound, Outbound
 from tests.integration.faulty import Exchange, Fault, Faults, in_front_of
 from tests.integration.staging_jobs import complete, content_of, put_parts
 from tests.integration.test_s3 import PART, Site, site

@@ -8,10 +8,10 @@ import pytest
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
-from passerelle.storage import tidying
-from passerelle.storage.staging import Inbound, Outbound
-from passerelle.storage.staging.s3 import S3
-from passerelle.storage.tidying import Tidying
+from passerelle.storage.staging.port import Inbound, Outbound
+from passerelle.storage.staging.s3.method import S3
+from passerelle.storage.transfers import tidying
+from passerelle.storage.transfers.tidying import Tidying
 from tests.integration.staging_jobs import END_SECONDS, complete, content_of, put_parts
 from tests.integration.test_s3 import PART, Site, site
 from tests.unit.storage.world import debris

@@ -24,10 +24,10 @@ from websockets.exceptions import (
 )
 
 from passerelle.runtime.errors import Forbidden, TooLarge
-from passerelle.storage.files import FileError
-from passerelle.storage.staging import Coordinates, Inbound, Outbound, Staged
-from passerelle.storage.staging.streamer import Streamer
-from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.files.port import FileError
+from passerelle.storage.jobs.port import TransferJobs
+from passerelle.storage.staging.port import Coordinates, Inbound, Outbound, Staged
+from passerelle.storage.staging.streamer.method import Streamer
 from tests.unit.storage.background_jobs import BackgroundJobs, PrivateDirectory
 from tests.unit.storage.world import World, as_alice, debris
 

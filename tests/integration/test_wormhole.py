@@ -15,10 +15,10 @@ import pytest
 from pydantic import ValidationError
 
 from passerelle.runtime.errors import Forbidden, InvalidArgument
-from passerelle.storage.files import FileError
-from passerelle.storage.staging import Code, Inbound, Outbound, Staged
-from passerelle.storage.staging.wormhole import Wormhole, new_code
-from passerelle.storage.transfer_jobs import TransferJobs
+from passerelle.storage.files.port import FileError
+from passerelle.storage.jobs.port import TransferJobs
+from passerelle.storage.staging.port import Code, Inbound, Outbound, Staged
+from passerelle.storage.staging.wormhole.method import Wormhole, new_code
 from tests.mailbox import Mailbox
 from tests.unit.storage.background_jobs import BackgroundJobs, PrivateDirectory
 from tests.unit.storage.world import World, as_alice, debris

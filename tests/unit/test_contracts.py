@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from passerelle.firecrest.v2 import compute_pb2 as firecrest_compute_pb2
 from passerelle.firecrest.v2 import filesystem_pb2, status_pb2
 from passerelle.firecrest.v2 import transfer_pb2 as firecrest_transfer_pb2
-from passerelle.runtime.access import demands, system_of
+from passerelle.runtime.pipeline.access import demands, system_of
 from passerelle.v1 import (  # loading them fills the pool that `demands` reads
     access_pb2,
     auth_pb2,

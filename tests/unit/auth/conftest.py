@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from passerelle.auth.main import running
-from passerelle.runtime.config import site_model
-from passerelle.runtime.stages import SERVICE_SECRET
+from passerelle.runtime.config.site import site_model
+from passerelle.runtime.pipeline.stages import SERVICE_SECRET
 from passerelle.v1 import auth_pb2 as pb
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 from tests.unit.auth.idp import Idp

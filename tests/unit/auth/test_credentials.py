@@ -18,7 +18,7 @@ from grpc import StatusCode
 
 from passerelle.development.config import DevelopmentSshd
 from passerelle.development.sshd import serving_ssh
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config.site import ConfigError
 from tests import real
 from tests.unit.auth.conftest import Auth, serving_auth
 from tests.unit.auth.idp import Idp

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
 from passerelle.auth.config import Issuer
-from passerelle.auth.jwks import PublishedKeys, jwk_set, keys_of
-from passerelle.auth.keyset import Key, KeySet, SourceFailed
+from passerelle.auth.tokens.jwks import PublishedKeys, jwk_set, keys_of
+from passerelle.auth.tokens.keyset import Key, KeySet, SourceFailed
 from passerelle.runtime.errors import BackendUnavailable
 from tests.certificates import certificate
 from tests.unit.auth.conftest import Auth, serving_auth

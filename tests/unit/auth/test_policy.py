@@ -4,11 +4,11 @@ import pytest
 
 from passerelle.auth.authorizers.allow import Allow
 from passerelle.auth.config import Issuer
-from passerelle.auth.jwks import keys_of
-from passerelle.auth.keyset import Key, KeySet
 from passerelle.auth.policy import Policy
 from passerelle.auth.principal import Principal
-from passerelle.auth.tokens import Tokens, TrustedIssuer
+from passerelle.auth.tokens.jwks import keys_of
+from passerelle.auth.tokens.keyset import Key, KeySet
+from passerelle.auth.tokens.validation import Tokens, TrustedIssuer
 from passerelle.runtime.errors import Forbidden
 from passerelle.v1.access_pb2 import Access
 from tests.unit.auth.idp import Idp

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.auth.config import Issuer
-from passerelle.auth.refusals import Refusal, RefusalLog
-from passerelle.auth.tokens import Tokens
-from passerelle.runtime.config import ConfigError
+from passerelle.auth.tokens.refusals import Refusal, RefusalLog
+from passerelle.auth.tokens.validation import Tokens
+from passerelle.runtime.config.site import ConfigError
 from passerelle.runtime.errors import Unauthenticated
 from passerelle.v1 import auth_pb2 as pb
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
@@ -462,7 +462,7 @@ async def test_the_log_says_why_and_never_the_token(
     async with serving_auth({"issuer": idp.url, "audience": ["api"]}) as auth:
         token = idp.token(**{"aud": "api"} | changed)
         await auth.refusal(token)
-    told = [record for record in caplog.records if record.name == "passerelle.auth.refusals"]
+    told = [record for record in caplog.records if record.name == "passerelle.auth.tokens.refusals"]
     assert [record.levelname for record in told] == ["WARNING"]
     assert said in told[0].getMessage()
     assert len(told[0].getMessage()) < 600

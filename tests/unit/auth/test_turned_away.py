@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from passerelle.auth.door_log_server import AccessLogService
-from passerelle.auth.turned_away import TurnedAway
+from passerelle.auth.envoy.door_log_service import AccessLogService
+from passerelle.auth.envoy.turned_away import TurnedAway
 from passerelle.edge import access_log_pb2 as pb
-from passerelle.runtime import audit
 from passerelle.runtime.errors import Unauthenticated
+from passerelle.runtime.pipeline import audit
 
 
 class Clock:

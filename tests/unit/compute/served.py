@@ -9,17 +9,17 @@ from typing import Any, cast
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from passerelle.compute.firecrest import ComputeProfile
+from passerelle.compute.firecrest.compute_service import ComputeProfile
+from passerelle.compute.native.compute_service import ComputeService
 from passerelle.compute.queries import Queries
 from passerelle.compute.schedulers.slurm import Slurm
-from passerelle.compute.server import ComputeService
 from passerelle.compute.shared import SharedScheduler
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Unauthenticated
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import REST_SURFACE, authorise, map_errors, observe
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.stages import REST_SURFACE, authorise, map_errors, observe
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 from passerelle.v1.access_pb2 import Access
 from tests.unit.compute.scripted_shell import ScriptedShell

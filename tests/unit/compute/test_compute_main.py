@@ -3,7 +3,7 @@
 import pytest
 
 from passerelle.compute.main import running
-from passerelle.runtime.config import ConfigError, SiteBase, site_model
+from passerelle.runtime.config.site import ConfigError, SiteBase, site_model
 
 
 def site(scheduler: str) -> SiteBase:

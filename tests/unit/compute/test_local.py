@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from passerelle.compute.scheduler import Job, JobDescription, JobFilter, State
-from passerelle.compute.schedulers.local import Local
+from passerelle.compute.schedulers.local.scheduler import Local
 from passerelle.runtime.errors import (
     ApiError,
     BackendError,

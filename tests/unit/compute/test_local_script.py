@@ -2,8 +2,8 @@
 
 import pytest
 
-from passerelle.compute.schedulers.local_program import Refused
-from passerelle.compute.schedulers.local_script import MAX_SCRIPT, check, directives, seconds
+from passerelle.compute.schedulers.local.remote.exchange import Refused
+from passerelle.compute.schedulers.local.remote.script import MAX_SCRIPT, check, directives, seconds
 
 
 @pytest.mark.parametrize(

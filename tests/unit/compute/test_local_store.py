@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from passerelle.compute.schedulers import local_process, local_store
-from passerelle.compute.schedulers.local_program import Refused
-from passerelle.compute.schedulers.local_store import HEARTBEAT, Store
+from passerelle.compute.schedulers.local.remote import process
+from passerelle.compute.schedulers.local.remote import store as local_store
+from passerelle.compute.schedulers.local.remote.exchange import Refused
+from passerelle.compute.schedulers.local.remote.store import HEARTBEAT, Store
 
-SENT = sorted(Path(local_store.__file__).parent.glob("local_*.py"))
+SENT = sorted(Path(local_store.__file__).parent.glob("*.py"))
 
 
 @pytest.fixture
@@ -25,11 +26,11 @@ def store(tmp_path: Path) -> Store:
 def kept(store: Store, age: float = 0, **fields: Any) -> str:
     """A job whose record was touched `age` seconds ago; it runs, in the process of this test."""
     job_id = store.allocate()
-    me = (os.getpid(), local_process.start_time(os.getpid()))
+    me = (os.getpid(), process.start_time(os.getpid()))
     record: dict[str, Any] = {
         "id": job_id,
         "host": os.uname().nodename,
-        "boot": local_process.boot_id(),
+        "boot": process.boot_id(),
     }
     record.update(
         {"runner": me, "start": int(time.time()) - 10**7, "end": None, "word": "RUNNING", **fields}

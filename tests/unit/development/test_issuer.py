@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from passerelle.development.config import Client, DevelopmentIssuer
 from passerelle.development.issuer import serving_issuer
 from passerelle.development.main import running
-from passerelle.runtime.config import ConfigError, site_model
+from passerelle.runtime.config.site import ConfigError, site_model
 
 SECRET = "s3cret & stränge:+%"
 GRANT = {"grant_type": "client_credentials"}

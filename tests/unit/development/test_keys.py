@@ -8,8 +8,8 @@ import pytest
 
 from passerelle.development.config import DevelopmentIssuer
 from passerelle.development.keys import kept_key
-from passerelle.runtime.config import ConfigError, SiteBase
-from passerelle.runtime.findings import Around
+from passerelle.runtime.config.findings import Around
+from passerelle.runtime.config.site import ConfigError, SiteBase
 
 ALGORITHM = "ssh-rsa"
 

@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config.site import ConfigError
 from tests.unit.development.conftest import ME, Door, open_door
 
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])

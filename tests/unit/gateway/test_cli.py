@@ -10,11 +10,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from passerelle.gateway import embedded
-from passerelle.gateway.cli import main
-from passerelle.gateway.config_reference import reference
+from passerelle.cli.config.reference import reference
+from passerelle.cli.config.scopes import scopes
+from passerelle.cli.main import main
+from passerelle.cli.up import embedded
 from passerelle.gateway.contracts import methods
-from passerelle.gateway.scopes import scopes
 
 TOP = Path(__file__).parents[3]
 EXAMPLES = sorted((TOP / "deploy" / "examples").glob("*.yaml"))

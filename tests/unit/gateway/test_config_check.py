@@ -10,7 +10,7 @@ import asyncssh
 import pytest
 import yaml
 
-from passerelle.gateway.config_check import Checked, check
+from passerelle.cli.config.check import Checked, check
 from tests.certificates import certificate
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAvzTexvGmIF6ZYmpt0sZZw9vRPJlfwiDQCbibanRRkN"

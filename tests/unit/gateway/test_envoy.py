@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from passerelle.gateway import envoy
 from passerelle.gateway.contracts import Binding, Method, methods
-from passerelle.runtime.config import ConfigError, SiteBase, site_model
+from passerelle.gateway.envoy import configuration
+from passerelle.runtime.config.site import ConfigError, SiteBase, site_model
 
 SITE = """
 services:
@@ -37,7 +37,7 @@ HERE = Path("/run/passerelle")
 
 
 def rendered(text: str) -> Any:
-    return envoy.render(parsed(text), HERE)
+    return configuration.render(parsed(text), HERE)
 
 
 def manager(config: Any) -> Any:
@@ -69,9 +69,12 @@ def _matches(match: Any, path: str) -> bool:
 
 def test_envoy_takes_it(tmp_path: Path) -> None:
     file = tmp_path / "envoy.json"
-    envoy.write(parsed(SITE), file)
+    configuration.write(parsed(SITE), file)
     told = subprocess.run(
-        [*envoy.command(file), "--mode", "validate"], capture_output=True, text=True, check=False
+        [*configuration.command(file), "--mode", "validate"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert told.returncode == 0, told.stderr
 
@@ -139,7 +142,7 @@ def test_the_admin_interface_is_for_loopback_only(address: str) -> None:
 
 def test_the_access_log_can_be_turned_off() -> None:
     site = parsed(SITE + "  access_log: false\n")
-    names = [log["name"] for log in manager(envoy.render(site, HERE))["access_log"]]
+    names = [log["name"] for log in manager(configuration.render(site, HERE))["access_log"]]
     assert names == ["envoy.access_loggers.http_grpc"]
 
 
@@ -184,7 +187,7 @@ auth:
 
 
 def test_envoy_verifies_with_the_keys_that_auth_has(tmp_path: Path) -> None:
-    config = envoy.render(parsed(ISSUERS), tmp_path)
+    config = configuration.render(parsed(ISSUERS), tmp_path)
     filters = {one["name"]: one["typed_config"] for one in manager(config)["http_filters"]}
     first, second = filters["envoy.filters.http.jwt_authn"]["providers"].values()
     assert (first["issuer"], first["audiences"]) == ("https://id.example.org", ["passerelle"])
@@ -198,6 +201,9 @@ def test_envoy_verifies_with_the_keys_that_auth_has(tmp_path: Path) -> None:
     file = tmp_path / "envoy.json"
     file.write_text(json.dumps(config))
     told = subprocess.run(
-        [*envoy.command(file), "--mode", "validate"], capture_output=True, text=True, check=False
+        [*configuration.command(file), "--mode", "validate"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert told.returncode == 0, told.stderr

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from passerelle.gateway.health import SystemChecks
-from passerelle.gateway.systems import Directory, Health, Service
-from passerelle.runtime.config import System
+from passerelle.gateway.directory.health import SystemChecks
+from passerelle.gateway.directory.systems import Directory, Health, Service
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import (
     ApiError,
     BackendError,

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from passerelle.gateway.cli import main
-from passerelle.gateway.import_firecrest import imported
-from passerelle.runtime.config import ConfigError
+from passerelle.cli.import_firecrest.site import imported
+from passerelle.cli.main import main
+from passerelle.runtime.config.site import ConfigError
 
 FULL = Path(__file__).parent / "firecrest" / "full.yaml"
 

@@ -13,8 +13,6 @@ from passerelle.gateway.contracts import Method, methods
 DOCUMENT: Any = json.loads(files("passerelle.v1").joinpath("openapi.json").read_bytes())
 BOUND = [(method, binding) for method in methods() for binding in method.bindings]
 PROFILE = sorted({m.service for m in methods() if m.is_firecrest})
-ADAPTERS = {"passerelle.firecrest.v2.TransferService": "firecrest_transfer"}
-"""The module of a profile's service that is not `firecrest`."""
 
 
 def operation(path: str, verb: str) -> Any:
@@ -48,7 +46,8 @@ def test_every_method_is_in_it_with_its_words(method: Method, binding: Any) -> N
 @pytest.mark.parametrize("service", PROFILE)
 def test_every_adapter_describes_every_method_it_has(service: str) -> None:
     own = [method for method in methods() if method.service == service]
-    module = f"passerelle.{own[0].served_by}.{ADAPTERS.get(service, 'firecrest')}"
+    adapter = service.rpartition(".")[2].replace("Service", "_service").lower()
+    module = f"passerelle.{own[0].served_by}.firecrest.{adapter}"
     assert set(importlib.import_module(module).OPENAPI) == {method.name for method in own}
 
 

@@ -10,12 +10,12 @@ import jwt
 import pytest
 from aiohttp import web
 
-from passerelle.gateway.probe import AccessToken, AccountRefused, GrpcProbe, NoToken
-from passerelle.runtime.config import ServiceAccount, System
+from passerelle.gateway.directory.probe import AccessToken, AccountRefused, GrpcProbe, NoToken
+from passerelle.runtime.config.site import ServiceAccount, System
 from passerelle.runtime.errors import ConnectionFailed, NotFound, Unauthenticated
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import map_errors
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.stages import map_errors
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
 
 

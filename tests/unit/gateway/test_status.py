@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from passerelle.firecrest.v2 import status_pb2
-from passerelle.gateway.firecrest import StatusService
-from passerelle.gateway.server import SystemsService
-from passerelle.gateway.systems import Directory, Health, Service
-from passerelle.runtime.config import SiteBase
+from passerelle.gateway.directory.systems import Directory, Health, Service
+from passerelle.gateway.firecrest.status_service import StatusService
+from passerelle.gateway.native.systems_service import SystemsService
+from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.errors import NotFound
 from passerelle.v1 import systems_pb2
 

@@ -6,7 +6,7 @@ import pytest
 
 from passerelle.gateway.config import Tls
 from passerelle.gateway.tls_files import require_pair
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config.site import ConfigError
 from tests.certificates import certificate
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.gateway import up_logs
+from passerelle.cli.up import logs as up_logs
+from passerelle.cli.up.logs import LogFile, SiteLogs, rotate
 from passerelle.gateway.config import Logs
-from passerelle.gateway.up_logs import LogFile, SiteLogs, rotate
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config.site import ConfigError
 
 
 def test_a_flood_is_bounded_and_no_line_is_cut(tmp_path: Path) -> None:

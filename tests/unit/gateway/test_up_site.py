@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from passerelle.gateway.up_lines import lines_to_copy
-from passerelle.gateway.up_ready import public_url
-from passerelle.gateway.up_site import (
+from passerelle.cli.up.ready import public_url
+from passerelle.cli.up.shell_lines import lines_to_copy
+from passerelle.cli.up.site_file import (
     completed,
     free_ports,
     read,
     require_free_ports,
     run_directory,
 )
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config.site import ConfigError
 
 
 def addresses(data: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from passerelle.gateway.up_standby import Standby
+from passerelle.cli.up.standby import Standby
 from tests.compat.original import free_port
 
 

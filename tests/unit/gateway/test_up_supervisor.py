@@ -10,14 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.gateway.supervisor import (
-    EXIT_CONFIG,
-    BadConfiguration,
-    CannotRun,
-    Child,
-    Supervisor,
-)
-from passerelle.gateway.up_logs import LogFile
+from passerelle.cli.up.logs import LogFile
+from passerelle.cli.up.supervisor import EXIT_CONFIG, BadConfiguration, CannotRun, Child, Supervisor
 
 STAYS = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {STAYS}"

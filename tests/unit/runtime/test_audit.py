@@ -14,13 +14,19 @@ from google.protobuf.empty_pb2 import Empty
 
 from passerelle.firecrest.v2 import filesystem_pb2 as f7t
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as f7t_grpc
-from passerelle.runtime import audit
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.observe import configure_logging
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import REST_SURFACE, SERVICE_SECRET, authorise, map_errors, observe
+from passerelle.runtime.pipeline import audit
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.observe import configure_logging
+from passerelle.runtime.pipeline.stages import (
+    REST_SURFACE,
+    SERVICE_SECRET,
+    authorise,
+    map_errors,
+    observe,
+)
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import (
     auth_pb2,
     auth_pb2_grpc,

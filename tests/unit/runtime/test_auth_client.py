@@ -10,12 +10,12 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from passerelle.runtime import caller
-from passerelle.runtime.auth_client import AuthClient
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import BackendUnavailable, Unauthenticated
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import authorise, map_errors
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.stages import authorise, map_errors
+from passerelle.runtime.serving.auth_client import AuthClient
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import auth_pb2 as pb
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 from passerelle.v1.access_pb2 import Access

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.runtime.config import ConfigError, ServiceAccount, load, section, site_model
-from passerelle.runtime.sections import Section
+from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.site import ConfigError, ServiceAccount, load, section, site_model
 
 GOOD = """
 systems:

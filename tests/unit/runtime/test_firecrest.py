@@ -8,7 +8,7 @@ from pydantic import Field
 
 from passerelle.firecrest.v2 import filesystem_pb2
 from passerelle.runtime import firecrest
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.firecrest import SOURCE_PATH, Model, checked_path, read_body, read_query
 

@@ -11,10 +11,10 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.grace import Grace
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import REST_SURFACE, authorise, map_errors, observe
+from passerelle.runtime.pipeline.grace import Grace
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.stages import REST_SURFACE, authorise, map_errors, observe
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import storage_pb2, storage_pb2_grpc
 from passerelle.v1.access_pb2 import Access
 

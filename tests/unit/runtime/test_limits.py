@@ -6,7 +6,7 @@ import pytest
 
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Overloaded, RateLimited
-from passerelle.runtime.limits import CallLimits
+from passerelle.runtime.pipeline.limits import CallLimits
 
 
 class Clock:

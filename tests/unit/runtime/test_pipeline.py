@@ -20,9 +20,15 @@ from passerelle.firecrest.v2 import status_pb2_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.serve import serving
-from passerelle.runtime.stages import REST_SURFACE, SERVICE_SECRET, authorise, map_errors, observe
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.stages import (
+    REST_SURFACE,
+    SERVICE_SECRET,
+    authorise,
+    map_errors,
+    observe,
+)
+from passerelle.runtime.serving.server import serving
 from passerelle.v1 import (
     auth_pb2,
     auth_pb2_grpc,

@@ -12,10 +12,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from passerelle.runtime import caller
-from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.command import Command
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import (
     BackendError,
     ConnectionFailed,
@@ -23,6 +22,7 @@ from passerelle.runtime.errors import (
     Overloaded,
     Unauthenticated,
 )
+from passerelle.runtime.serving.auth_client import SshCredential
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from tests.sshd import Keys, Server, serving_ssh
 

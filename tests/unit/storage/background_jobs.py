@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from passerelle.storage.private_files import content
-from passerelle.storage.transfer_jobs import AgentWork, BatchJob, ShellWork
+from passerelle.storage.jobs.port import AgentWork, BatchJob, ShellWork
+from passerelle.storage.jobs.private_files import content
 
 
 class PrivateDirectory:

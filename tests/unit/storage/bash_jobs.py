@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.transfer_jobs import BatchJob
+from passerelle.storage.jobs.port import BatchJob
 
 
 @dataclass

@@ -3,17 +3,20 @@
 import ast
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
-_PACKAGE = "passerelle.storage.staging.agents"
-# What is shipped with every one of them (shipping.agent).
-_SHARED = tuple(f"passerelle.storage.remote.{name}" for name in ("outcome", "boundary", "targets"))
+_PACKAGE = "passerelle.storage.staging"
+# What is shipped with every one of them (staging/programs.py).
+_SHARED = tuple(
+    f"passerelle.storage.remote.{name}" for name in ("outcome", "boundary", "changing.targets")
+)
 _OLDEST = (3, 6)
+_TOP = Path(str(files(_PACKAGE)))
 SOURCES = {
-    source.name: source.read_text()
-    for source in files(_PACKAGE).iterdir()
-    if source.name.endswith(".py")
+    source.relative_to(_TOP).as_posix(): source.read_text()
+    for source in sorted(_TOP.glob("**/remote/*.py"))
 }
 
 

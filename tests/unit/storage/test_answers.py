@@ -2,7 +2,7 @@
 
 import pytest
 
-from passerelle.storage.answers import Answers, Spoiled
+from passerelle.storage.access.answers import Answers, Spoiled
 from passerelle.storage.remote.frames import ANSWER, END, LAST, MARK, MORE
 
 FIRST = (7, MORE, b"one")

@@ -22,9 +22,9 @@ from passerelle.runtime.errors import (
     InvalidArgument,
     Unsupported,
 )
-from passerelle.storage.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
-from passerelle.storage.files import FileError
-from passerelle.storage.remote.packing import leads_out
+from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
+from passerelle.storage.files.port import FileError
+from passerelle.storage.remote.changing.packing import leads_out
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 FORMATS = pytest.mark.parametrize("packing", [TAR, TAR_GZ, TAR_ZST], ids=lambda p: p.suffix)

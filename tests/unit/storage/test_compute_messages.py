@@ -9,15 +9,15 @@ import pytest
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.config import site_model
+from passerelle.runtime.config.site import site_model
 from passerelle.runtime.errors import (
     ApiError,
     BackendUnavailable,
     DeadlineExceeded,
     InvalidArgument,
 )
-from passerelle.storage.compute_messages import ComputeJobs, compute_jobs
-from passerelle.storage.transfer_jobs import BatchJob
+from passerelle.storage.jobs.compute_client import ComputeJobs, compute_jobs
+from passerelle.storage.jobs.port import BatchJob
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 

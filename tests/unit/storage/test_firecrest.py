@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
-from passerelle.storage.firecrest import OPENAPI
+from passerelle.storage.firecrest.filesystem_service import OPENAPI
 from tests.unit.storage.profile import FORM, GETS, Profile, form
 from tests.unit.storage.world import debris
 

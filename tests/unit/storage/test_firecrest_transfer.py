@@ -17,8 +17,9 @@ from passerelle.firecrest.v2 import transfer_pb2 as pb
 from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
 from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
 from passerelle.runtime.errors import BackendError
-from passerelle.storage.firecrest_transfer import OPENAPI
-from passerelle.storage.staging import (
+from passerelle.storage.firecrest.transfer_service import OPENAPI
+from passerelle.storage.jobs.port import ShellWork
+from passerelle.storage.staging.port import (
     Code,
     Directives,
     DownloadUrl,
@@ -28,8 +29,7 @@ from passerelle.storage.staging import (
     Staged,
     Staging,
 )
-from passerelle.storage.staging.streamer import Streamer
-from passerelle.storage.transfer_jobs import ShellWork
+from passerelle.storage.staging.streamer.method import Streamer
 from passerelle.v1 import transfers_pb2 as native_pb
 from passerelle.v1 import transfers_pb2_grpc as native_grpc
 from tests.unit.storage.profile import REST, Profile, Reply, _reply

@@ -11,9 +11,9 @@ import pytest
 
 from passerelle.runtime.errors import BackendError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import Connection
-from passerelle.storage.files import Listing
-from passerelle.storage.helper import NoHelper, RemoteHelper
-from passerelle.storage.trees import Walk
+from passerelle.storage.access.helper import NoHelper, RemoteHelper
+from passerelle.storage.files.port import Listing
+from passerelle.storage.files.trees import Walk
 from tests.unit.storage.world import World, as_alice, remote
 
 STAT = {"path": "/", "dereference": False, "columns": [("kind", "letter")]}

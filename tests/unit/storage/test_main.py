@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from passerelle.runtime.config import ConfigError, site_model
+from passerelle.runtime.config.site import ConfigError, site_model
 from passerelle.storage.main import running
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc

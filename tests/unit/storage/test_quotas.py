@@ -2,7 +2,7 @@
 
 import pytest
 
-from passerelle.storage.quotas import Room, user_room
+from passerelle.storage.files.quotas import Room, user_room
 
 HEAD = """\
 Disk quotas for user alice (uid 1001):

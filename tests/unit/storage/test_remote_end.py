@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from passerelle.storage.helper import SOURCE
+from passerelle.storage.access.helper import SOURCE
 from passerelle.storage.remote.frames import GREETING, REQUEST
 
 

@@ -10,9 +10,9 @@ from minio.credentials.credentials import Credentials
 from minio.helpers import check_bucket_name
 from pydantic import ValidationError
 
-from passerelle.storage.staging.agents.s3_http import composite, md5, said
-from passerelle.storage.staging.s3 import S3
-from passerelle.storage.staging.s3_urls import Endpoint, Keys, ObjectName, bucket_name, checked_url
+from passerelle.storage.staging.s3.method import S3
+from passerelle.storage.staging.s3.remote.http import composite, md5, said
+from passerelle.storage.staging.s3.urls import Endpoint, Keys, ObjectName, bucket_name, checked_url
 
 KEYS = Keys(Credentials("key", "secret"), "us-east-1")
 OBJECT = ObjectName("alice", "1/a b.txt")

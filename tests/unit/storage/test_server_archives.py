@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
-from passerelle.storage.archive_server import attachment
+from passerelle.storage.native.archive_service import attachment
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 from tests.unit.storage.world import METADATA

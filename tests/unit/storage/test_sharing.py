@@ -7,7 +7,7 @@ import pytest
 
 from passerelle.runtime.errors import Overloaded
 from passerelle.runtime.turns import Turns
-from passerelle.storage.shared_calls import SharedCalls
+from passerelle.storage.access.shared_calls import SharedCalls
 
 
 class Calls:

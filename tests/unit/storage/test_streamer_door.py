@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from passerelle.storage.staging.agents.streamer_door import NobodyCame, NoPort, guest, listening
+from passerelle.storage.staging.streamer.remote.door import NobodyCame, NoPort, guest, listening
 
 # The key and its answer are RFC 6455's own example (section 1.3).
 HANDSHAKE = {

@@ -13,13 +13,13 @@ import pytest
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, BackendUnavailable, Unauthenticated
-from passerelle.storage import tidying
+from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
-from passerelle.storage.private_files import PrivateFiles
-from passerelle.storage.sessions import Sessions
-from passerelle.storage.staging import Inbound, Outbound, Staged
-from passerelle.storage.tidying import Tidying
-from passerelle.storage.transfer_jobs import AgentWork, Leftovers, hidden_part
+from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
+from passerelle.storage.jobs.private_files import PrivateFiles
+from passerelle.storage.staging.port import Inbound, Outbound, Staged
+from passerelle.storage.transfers import tidying
+from passerelle.storage.transfers.tidying import Tidying
 from tests.unit.storage.world import World, as_alice
 
 SECONDS = 20

@@ -1,25 +1,21 @@
 """Transfer jobs: what is submitted, and that secrets are nowhere in it."""
 
-import ast
 import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import (
     BackendUnavailable,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
 )
-from passerelle.storage import shipping
+from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
-from passerelle.storage.private_files import PrivateFiles
-from passerelle.storage.sessions import Sessions
-from passerelle.storage.staging import agents
-from passerelle.storage.transfer_jobs import (
+from passerelle.storage.jobs.port import (
     AgentWork,
     BatchJob,
     Leftovers,
@@ -28,13 +24,15 @@ from passerelle.storage.transfer_jobs import (
     TransferJobs,
     hidden_part,
 )
+from passerelle.storage.jobs.private_files import PrivateFiles
+from passerelle.storage.staging.programs import job_program
 from tests.unit.storage.bash_jobs import BashJobs
 from tests.unit.storage.world import World, as_alice
 
 SECRET = "hush-7f3a"
 AGENT = """\
 import json, os, sys
-from passerelle.storage.staging.agents.job import nothing_is_left, parameters, say
+from passerelle.storage.staging.remote.job import nothing_is_left, parameters, say
 path = sys.argv[1]
 mode = oct(os.stat(path).st_mode & 0o7777) if os.path.exists(path) else ""
 found = parameters()
@@ -138,8 +136,8 @@ async def test_a_site_that_names_no_working_directory_is_told() -> None:
         await submitted(system())
 
 
-async def agent(world: World, secret: str = SECRET) -> SubmittedJob:
-    shared = shipping.agent()
+async def agent_job(world: World, secret: str = SECRET) -> SubmittedJob:
+    shared = job_program()
     return await world.place.jobs.submit(
         "IngressFileTransfer", AgentWork(shared + AGENT, {"secret": secret}), None
     )
@@ -149,7 +147,7 @@ async def test_an_agent_finds_its_parameters_in_a_file_that_it_removes_at_its_en
     world: World,
 ) -> None:
     with as_alice():
-        job = await agent(world)
+        job = await agent_job(world)
     assert world.compute.statuses == [0], Path(job.error_log).read_text()
     said = Path(job.output_log).read_text().splitlines()[-1]
     assert json.loads(said[said.index("{") :]) == {
@@ -170,13 +168,13 @@ async def test_an_agent_finds_its_parameters_in_a_file_that_it_removes_at_its_en
 @pytest.mark.parametrize("secret", ["it's", "a\nb", "é" * 100_000])
 async def test_parameters_are_any_json(world: World, secret: str) -> None:
     with as_alice():
-        job = await agent(world, secret)
+        job = await agent_job(world, secret)
     assert f'"parameters": {len(secret)}' in Path(job.output_log).read_text()
 
 
 async def test_an_agent_that_is_started_again_says_that_it_cannot_go_on(world: World) -> None:
     with as_alice():
-        job = await agent(world)
+        job = await agent_job(world)
     again = await asyncio.create_subprocess_exec(
         "bash", "-c", world.compute.submitted[0].script, stderr=asyncio.subprocess.PIPE
     )
@@ -192,15 +190,15 @@ async def test_a_submission_that_fails_leaves_no_secret(
 ) -> None:
     world.compute.refusal = refusal
     with as_alice(), pytest.raises(type(refusal)):
-        await agent(world)
+        await agent_job(world)
     assert len(world.compute.submitted) == 1  # asked once only
     assert not list(world.root.iterdir())
 
 
 async def test_an_agent_that_is_killed_leaves_what_there_is_to_tidy_up(world: World) -> None:
-    killed = shipping.agent() + (
+    killed = job_program() + (
         "import os, signal\n"
-        "from passerelle.storage.staging.agents.job import parameters\n"
+        "from passerelle.storage.staging.remote.job import parameters\n"
         "parameters()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -267,11 +265,3 @@ async def test_a_working_directory_that_cannot_be_used_is_no_missing_file(world:
     with as_alice(), pytest.raises(FailedPrecondition, match="nowhere: No such file"):
         await jobs.submit("IngressFileTransfer", AgentWork("", {}), None)
     assert not world.compute.submitted
-
-
-AGENTS = sorted(Path(agents.__file__).parent.glob("*.py"))
-
-
-@pytest.mark.parametrize("path", AGENTS, ids=lambda path: path.name)
-def test_agents_are_python_3_6(path: Path) -> None:
-    ast.parse(path.read_text(), feature_version=(3, 6))

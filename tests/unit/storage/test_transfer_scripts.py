@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from passerelle.storage import transfer_scripts as scripts
-from passerelle.storage.tarballs import Tarball
-from passerelle.storage.transfer_jobs import ShellWork
+from passerelle.storage.files.tarballs import Tarball
+from passerelle.storage.jobs import scripts
+from passerelle.storage.jobs.port import ShellWork
 
 NAMES = st.text(
     st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
-from passerelle.runtime.stages import REST_SURFACE
-from passerelle.storage.conditions import among, tags
+from passerelle.runtime.pipeline.stages import REST_SURFACE
+from passerelle.storage.files.etags import among, tags
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 from passerelle.v1 import uploads_pb2, uploads_pb2_grpc

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 
-from passerelle.storage.staging.agents.streamer_door import guest, listening
-from passerelle.storage.staging.agents.websocket import (
+from passerelle.storage.staging.streamer.remote.door import guest, listening
+from passerelle.storage.staging.streamer.remote.websocket import (
     BINARY,
     TEXT,
     Closed,

@@ -12,36 +12,36 @@ from passerelle.firecrest.v2 import filesystem_pb2_grpc as profile_grpc
 from passerelle.firecrest.v2 import transfer_pb2_grpc as profile_transfers_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.config import System
-from passerelle.runtime.interceptors import Pipeline
-from passerelle.runtime.serve import serving
+from passerelle.runtime.config.site import System
+from passerelle.runtime.pipeline.interceptors import Pipeline
+from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
+from passerelle.runtime.serving.server import serving
 from passerelle.runtime.ssh.pool import SshPool
-from passerelle.runtime.stages import Authority, authorise, map_errors, observe
-from passerelle.storage.archives import Archives
-from passerelle.storage.attributes import Attributes
-from passerelle.storage.checksums import Checksums
-from passerelle.storage.compute_messages import ComputeJobs
+from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
-from passerelle.storage.direct_transfers import Direct
-from passerelle.storage.files import Files
-from passerelle.storage.firecrest import FilesystemService
-from passerelle.storage.firecrest_transfer import TransferProfile
+from passerelle.storage.files.archives import Archives
+from passerelle.storage.files.attributes import Attributes
+from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.port import Files
+from passerelle.storage.files.system_files import SystemFiles
+from passerelle.storage.files.tarballs import Tarballs
+from passerelle.storage.files.trees import Trees
+from passerelle.storage.files.uploads import Uploads
+from passerelle.storage.firecrest.filesystem_service import FilesystemService
+from passerelle.storage.firecrest.transfer_service import TransferProfile
+from passerelle.storage.jobs.compute_client import ComputeJobs
+from passerelle.storage.jobs.port import TransferJobs
+from passerelle.storage.jobs.private_files import PrivateFiles
+from passerelle.storage.native.storage_service import StorageService
+from passerelle.storage.native.transfer_service import TransferService
+from passerelle.storage.native.upload_service import UploadService
 from passerelle.storage.places import Place
-from passerelle.storage.private_files import PrivateFiles
-from passerelle.storage.server import StorageService
-from passerelle.storage.sessions import Sessions
-from passerelle.storage.staged_transfers import StagedTransfers
-from passerelle.storage.staging import Staging
-from passerelle.storage.store_transfers import ByStore
-from passerelle.storage.system_files import SystemFiles
-from passerelle.storage.tarballs import Tarballs
-from passerelle.storage.tidying import Tidying
-from passerelle.storage.transfer_jobs import TransferJobs
-from passerelle.storage.transfer_server import TransferService
-from passerelle.storage.transfers import Road
-from passerelle.storage.trees import Trees
-from passerelle.storage.upload_server import UploadService
-from passerelle.storage.uploads import Uploads
+from passerelle.storage.staging.port import Staging
+from passerelle.storage.transfers.by_store import ByStore
+from passerelle.storage.transfers.copies import Road
+from passerelle.storage.transfers.direct import Direct
+from passerelle.storage.transfers.staged import StagedTransfers
+from passerelle.storage.transfers.tidying import Tidying
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
 from passerelle.v1 import uploads_pb2_grpc as uploads_grpc

@@ -7,10 +7,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from passerelle.runtime.addresses import Url, is_plain_http
-from passerelle.runtime.findings import Around, Finding, note, unreadable, wrong
-from passerelle.runtime.sections import Plugin, Section
-from passerelle.runtime.trials import Failed, Trial
+from passerelle.runtime.config.addresses import Url, is_plain_http
+from passerelle.runtime.config.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.config.sections import Plugin, Section
+from passerelle.runtime.config.trials import Failed, Trial
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -134,8 +134,8 @@ class Issuer(Section):
         async def keys() -> str:
             import aiohttp
 
-            from passerelle.auth.jwks import PublishedKeys
-            from passerelle.auth.keyset import SourceFailed
+            from passerelle.auth.tokens.jwks import PublishedKeys
+            from passerelle.auth.tokens.keyset import SourceFailed
 
             async with aiohttp.ClientSession() as http:
                 try:

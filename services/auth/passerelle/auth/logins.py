@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Collection
 
-from passerelle.auth.credentials import Credential, Credentials
-from passerelle.auth.tokens import Tokens
-from passerelle.runtime import audit
+from passerelle.auth.credentials.port import Credential, Credentials
+from passerelle.auth.tokens.validation import Tokens
 from passerelle.runtime.errors import FailedPrecondition, NotFound
+from passerelle.runtime.pipeline import audit
 
 log = logging.getLogger(__name__)
 

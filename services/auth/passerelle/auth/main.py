@@ -7,24 +7,24 @@ import aiohttp
 import grpc
 
 from passerelle.auth.config import AuthSection, Issuer
-from passerelle.auth.credentials import Credentials
-from passerelle.auth.door_log_server import AccessLogService
-from passerelle.auth.door_server import AuthorizationService
-from passerelle.auth.jwks import PublishedKeys
-from passerelle.auth.keys_server import KeysService
-from passerelle.auth.keyset import KeySet
+from passerelle.auth.credentials.port import Credentials
+from passerelle.auth.envoy.door_log_service import AccessLogService
+from passerelle.auth.envoy.door_service import AuthorizationService
+from passerelle.auth.envoy.keys_service import KeysService
+from passerelle.auth.envoy.turned_away import TurnedAway
 from passerelle.auth.logins import Logins
+from passerelle.auth.native.auth_service import AccessService, AuthService
 from passerelle.auth.policy import Policy
-from passerelle.auth.server import AccessService, AuthService
-from passerelle.auth.tokens import Tokens, TrustedIssuer
-from passerelle.auth.turned_away import TurnedAway
+from passerelle.auth.tokens.jwks import PublishedKeys
+from passerelle.auth.tokens.keyset import KeySet
+from passerelle.auth.tokens.validation import Tokens, TrustedIssuer
 from passerelle.edge import access_log_pb2_grpc as edge_log_grpc
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
 from passerelle.edge import keys_pb2_grpc as keys_grpc
 from passerelle.runtime.bucket import Buckets
-from passerelle.runtime.config import SiteBase, section
+from passerelle.runtime.config.site import SiteBase, section
 from passerelle.runtime.plugins import make
-from passerelle.runtime.service import running_service
+from passerelle.runtime.serving.service import running_service
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 
 _SERVICES = ("passerelle.v1.AuthService", "passerelle.v1.AccessService")

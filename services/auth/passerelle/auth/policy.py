@@ -1,8 +1,8 @@
 """Whether the bearer of a token may do what an RPC demands. The auth service authorises its own calls with it, too."""
 
-from passerelle.auth.authorizers import Authorizer
+from passerelle.auth.authorizers.port import Authorizer
 from passerelle.auth.principal import Principal
-from passerelle.auth.tokens import Tokens
+from passerelle.auth.tokens.validation import Tokens
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden
 from passerelle.v1.access_pb2 import Access

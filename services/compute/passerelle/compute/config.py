@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from passerelle.runtime.sections import Section
+from passerelle.runtime.config.sections import Section
 
 
 class ComputeSection(Section):

@@ -6,17 +6,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 
 from passerelle.compute.config import ComputeSection
-from passerelle.compute.firecrest import ComputeProfile
+from passerelle.compute.firecrest.compute_service import ComputeProfile
+from passerelle.compute.native.compute_service import ComputeService
 from passerelle.compute.queries import Queries
 from passerelle.compute.scheduler import Scheduler
-from passerelle.compute.server import ComputeService
 from passerelle.compute.shared import SharedScheduler
 from passerelle.firecrest.v2 import compute_pb2 as profile_pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
-from passerelle.runtime.auth_client import auth_client
-from passerelle.runtime.config import SiteBase, System, section
+from passerelle.runtime.config.site import SiteBase, System, section
 from passerelle.runtime.plugins import make
-from passerelle.runtime.service import running_service
+from passerelle.runtime.serving.auth_client import auth_client
+from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from passerelle.runtime.findings import Around, Finding, unreadable, wrong
-from passerelle.runtime.host_keys import PublicKey
-from passerelle.runtime.sections import Secret, Section
-from passerelle.runtime.trials import Failed, Trial
+from passerelle.runtime.config.findings import Around, Finding, unreadable, wrong
+from passerelle.runtime.config.host_keys import PublicKey
+from passerelle.runtime.config.sections import Secret, Section
+from passerelle.runtime.config.trials import Failed, Trial
 
 
 def _loopback(listen: str) -> str:
@@ -41,7 +41,7 @@ def _of_key(path: Path, algorithm: str, key: str) -> Iterator[Finding]:
     from passerelle.development.keys import (
         read_key,
     )  # not for processes that only read a configuration
-    from passerelle.runtime.config import ConfigError
+    from passerelle.runtime.config.site import ConfigError
 
     if not path.exists():
         return

@@ -23,7 +23,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from passerelle.development.config import ISSUER_KEY, Client, DevelopmentIssuer
 from passerelle.development.keys import kept_key
-from passerelle.runtime.sockets import listening
+from passerelle.runtime.serving.sockets import listening
 
 _MAX_REQUEST = 16 << 10  # bytes
 _NOT_STORED = {"Cache-Control": "no-store"}

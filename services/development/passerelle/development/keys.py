@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncssh
 
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config.site import ConfigError
 
 
 def kept_key(path: Path, algorithm: str, setting: str) -> asyncssh.SSHKey:

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from passerelle.development.config import DevelopmentSection
 from passerelle.development.issuer import serving_issuer
-from passerelle.runtime.config import ConfigError, SiteBase, section
+from passerelle.runtime.config.site import ConfigError, SiteBase, section
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from asyncssh.channel import SSHChannel
 from passerelle.development.config import HOST_KEY, DevelopmentSshd
 from passerelle.development.keys import kept_key
 from passerelle.development.processes import Account, RunningCommand
-from passerelle.runtime.sockets import listening
+from passerelle.runtime.serving.sockets import listening
 
 _NOT_STARTED = 126  # the shell's exit status for what cannot be executed
 _SFTP_VERSION = 3

@@ -6,9 +6,9 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from passerelle.runtime.addresses import ListenAddress, clashing, is_loopback
-from passerelle.runtime.findings import Around, Finding, note, wrong
-from passerelle.runtime.sections import Section
+from passerelle.runtime.config.addresses import ListenAddress, clashing, is_loopback
+from passerelle.runtime.config.findings import Around, Finding, note, wrong
+from passerelle.runtime.config.sections import Section
 
 
 class Tls(Section):

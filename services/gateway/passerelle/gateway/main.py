@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 import grpc
 
 from passerelle.firecrest.v2 import status_pb2, status_pb2_grpc
-from passerelle.gateway.firecrest import StatusService
-from passerelle.gateway.health import SystemChecks
-from passerelle.gateway.probe import grpc_probe
-from passerelle.gateway.server import SystemsService
-from passerelle.gateway.systems import Directory
-from passerelle.runtime.auth_client import auth_client
-from passerelle.runtime.config import SiteBase
-from passerelle.runtime.service import running_service
+from passerelle.gateway.directory.health import SystemChecks
+from passerelle.gateway.directory.probe import grpc_probe
+from passerelle.gateway.directory.systems import Directory
+from passerelle.gateway.firecrest.status_service import StatusService
+from passerelle.gateway.native.systems_service import SystemsService
+from passerelle.runtime.config.site import SiteBase
+from passerelle.runtime.serving.auth_client import auth_client
+from passerelle.runtime.serving.service import running_service
 from passerelle.v1 import systems_pb2, systems_pb2_grpc
 
 _SERVICES = (

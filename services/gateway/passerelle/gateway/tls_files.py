@@ -8,8 +8,8 @@ from pathlib import Path
 from cryptography import x509
 
 from passerelle.gateway.config import Tls
-from passerelle.runtime.config import ConfigError
-from passerelle.runtime.findings import Finding, exposed, note, unreadable, wrong
+from passerelle.runtime.config.findings import Finding, exposed, note, unreadable, wrong
+from passerelle.runtime.config.site import ConfigError
 
 _SOON = timedelta(days=21)  # before its end a certificate is to be renewed; some live for 47 days
 

@@ -20,7 +20,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Valid
 from pydantic.alias_generators import to_camel
 
 from passerelle.runtime import errors
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
 
 PACKAGE = "passerelle.firecrest.v2"
 VERSION = "2.6.0"

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from passerelle.runtime.config import ConfigError
-from passerelle.runtime.config_faults import closest, faults
-from passerelle.runtime.sections import Plugin
+from passerelle.runtime.config.faults import closest, faults
+from passerelle.runtime.config.sections import Plugin
+from passerelle.runtime.config.site import ConfigError
 
 
 def names(group: str) -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from passerelle.runtime.sections import Section
-from passerelle.runtime.trials import Doubt, LoggedIn, Trial
+from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.trials import Doubt, LoggedIn, Trial
 
 
 class StorageSection(Section):

@@ -9,34 +9,34 @@ from passerelle.firecrest.v2.filesystem_pb2_grpc import add_FilesystemServiceSer
 from passerelle.firecrest.v2.transfer_pb2_grpc import (
     add_TransferServiceServicer_to_server as add_profile_transfers,
 )
-from passerelle.runtime.auth_client import auth_client
-from passerelle.runtime.config import SiteBase, System, section
+from passerelle.runtime.config.site import SiteBase, System, section
 from passerelle.runtime.plugins import make
-from passerelle.runtime.service import running_service
+from passerelle.runtime.serving.auth_client import auth_client
+from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool
-from passerelle.storage.archives import Archives
-from passerelle.storage.attributes import Attributes
-from passerelle.storage.checksums import Checksums
-from passerelle.storage.compute_messages import ComputeJobs, compute_jobs
+from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
-from passerelle.storage.direct_transfers import Direct
-from passerelle.storage.firecrest import FilesystemService
-from passerelle.storage.firecrest_transfer import TransferProfile
+from passerelle.storage.files.archives import Archives
+from passerelle.storage.files.attributes import Attributes
+from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.system_files import SystemFiles
+from passerelle.storage.files.tarballs import Tarballs
+from passerelle.storage.files.trees import Trees
+from passerelle.storage.files.uploads import Uploads
+from passerelle.storage.firecrest.filesystem_service import FilesystemService
+from passerelle.storage.firecrest.transfer_service import TransferProfile
+from passerelle.storage.jobs.compute_client import ComputeJobs, compute_jobs
+from passerelle.storage.jobs.port import TransferJobs
+from passerelle.storage.jobs.private_files import PrivateFiles
+from passerelle.storage.native.storage_service import StorageService
+from passerelle.storage.native.transfer_service import TransferService
+from passerelle.storage.native.upload_service import UploadService
 from passerelle.storage.places import Place
-from passerelle.storage.private_files import PrivateFiles
-from passerelle.storage.server import StorageService
-from passerelle.storage.sessions import Sessions
-from passerelle.storage.staged_transfers import StagedTransfers
-from passerelle.storage.store_transfers import ByStore
-from passerelle.storage.system_files import SystemFiles
-from passerelle.storage.tarballs import Tarballs
-from passerelle.storage.tidying import Tidying
-from passerelle.storage.transfer_jobs import TransferJobs
-from passerelle.storage.transfer_server import TransferService
-from passerelle.storage.transfers import Road
-from passerelle.storage.trees import Trees
-from passerelle.storage.upload_server import UploadService
-from passerelle.storage.uploads import Uploads
+from passerelle.storage.transfers.by_store import ByStore
+from passerelle.storage.transfers.copies import Road
+from passerelle.storage.transfers.direct import Direct
+from passerelle.storage.transfers.staged import StagedTransfers
+from passerelle.storage.transfers.tidying import Tidying
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from passerelle.v1.transfers_pb2_grpc import add_TransferServiceServicer_to_server
 from passerelle.v1.uploads_pb2_grpc import add_UploadServiceServicer_to_server

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from passerelle.runtime import firecrest
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import Field, InvalidArgument, NotFound
-from passerelle.storage.archives import Archives
-from passerelle.storage.attributes import Attributes
-from passerelle.storage.checksums import Checksums
-from passerelle.storage.files import FileError, Files, Outside
-from passerelle.storage.staged_transfers import StagedTransfers
-from passerelle.storage.tarballs import Tarballs
-from passerelle.storage.transfer_jobs import TransferJobs
-from passerelle.storage.trees import Trees
-from passerelle.storage.uploads import Uploads
+from passerelle.storage.files.archives import Archives
+from passerelle.storage.files.attributes import Attributes
+from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.port import FileError, Files, Outside
+from passerelle.storage.files.tarballs import Tarballs
+from passerelle.storage.files.trees import Trees
+from passerelle.storage.files.uploads import Uploads
+from passerelle.storage.jobs.port import TransferJobs
+from passerelle.storage.transfers.staged import StagedTransfers
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Whoever has a valid token may do everything; the systems' own permissions decide the rest."""
 
 from passerelle.auth.principal import Principal
-from passerelle.runtime.sections import Section
+from passerelle.runtime.config.sections import Section
 
 
 class Allow:

@@ -16,12 +16,12 @@ import asyncssh
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from pydantic import Field, field_validator
 
-from passerelle.auth.credentials import Credential
+from passerelle.auth.credentials.port import Credential
 from passerelle.auth.principal import Principal
 from passerelle.runtime import errors
-from passerelle.runtime.config import ConfigError
-from passerelle.runtime.findings import Around, Finding, foreign, note, unreadable, wrong
-from passerelle.runtime.sections import Secret, Section
+from passerelle.runtime.config.findings import Around, Finding, foreign, note, unreadable, wrong
+from passerelle.runtime.config.sections import Secret, Section
+from passerelle.runtime.config.site import ConfigError
 
 _MAX_PUBLIC_KEY = 16 << 10  # characters
 _MIN_RSA_BITS = 2048

@@ -7,13 +7,13 @@ import asyncssh
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 from pydantic import Field
 
-from passerelle.auth.credentials import Credential
 from passerelle.auth.credentials.ca import imported
+from passerelle.auth.credentials.port import Credential
 from passerelle.auth.principal import Principal
-from passerelle.runtime.config import ConfigError
+from passerelle.runtime.config.findings import Around, Finding, wrong
+from passerelle.runtime.config.sections import Secret, Section
+from passerelle.runtime.config.site import ConfigError
 from passerelle.runtime.errors import Forbidden
-from passerelle.runtime.findings import Around, Finding, wrong
-from passerelle.runtime.sections import Secret, Section
 
 _FOREVER = 2**64 - 1  # OpenSSH's valid_before of a certificate without an end
 

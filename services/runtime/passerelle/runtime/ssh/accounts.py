@@ -5,7 +5,7 @@ import re
 
 import asyncssh
 
-from passerelle.runtime.config import Ssh
+from passerelle.runtime.config.site import Ssh
 from passerelle.runtime.errors import BackendError, BackendUnavailable, DeadlineExceeded, Forbidden
 from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection, NoSftp

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.config import Ssh
+from passerelle.runtime.config.site import Ssh
 from passerelle.runtime.errors import (
     BackendError,
     BackendUnavailable,

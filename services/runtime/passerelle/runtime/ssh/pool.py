@@ -9,11 +9,11 @@ from typing import Protocol
 import asyncssh
 
 from passerelle.runtime import caller
-from passerelle.runtime.auth_client import SshCredential
 from passerelle.runtime.command import Command, T
-from passerelle.runtime.config import System
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
+from passerelle.runtime.serving.auth_client import SshCredential
 from passerelle.runtime.ssh.accounts import demand_user
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.route import NotLetIn, Outcome, connect

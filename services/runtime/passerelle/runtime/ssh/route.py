@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
-from passerelle.runtime.auth_client import SshCredential
-from passerelle.runtime.config import Ssh, System
+from passerelle.runtime.config.site import Ssh, System
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.metrics import SSH_CONNECTS
+from passerelle.runtime.serving.auth_client import SshCredential
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 
 from passerelle.runtime.command import Output
+from passerelle.runtime.config.trials import Doubt, Failed, LoggedIn, Trial
 from passerelle.runtime.errors import Overloaded
 from passerelle.runtime.ssh.accounts import demand_user
 from passerelle.runtime.ssh.bootstrap import Request
-from passerelle.runtime.trials import Doubt, Failed, LoggedIn, Trial
 
 _LONG_LIVED = 2  # sessions beside commands: SFTP, and the remote helper
 _MOST_SKEW = 10.0  # seconds

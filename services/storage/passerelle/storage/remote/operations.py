@@ -1,18 +1,23 @@
 """What can be asked for: adding an operation to the helper is adding a line here."""
 
-from passerelle.storage.remote.attributes import make_symlink, run_program
-from passerelle.storage.remote.changes import make_directory
-from passerelle.storage.remote.checksums import checksum_file
-from passerelle.storage.remote.content import excerpt, hold_file, read_file
-from passerelle.storage.remote.listing import list_files
-from passerelle.storage.remote.packing import pack_source, settle, unpack_source, unpack_target
-from passerelle.storage.remote.parts import cut_part, drop_part, make_part, write_part
-from passerelle.storage.remote.placing import begin_part, place_part, write_target
-from passerelle.storage.remote.removal import remove
+from passerelle.storage.remote.changing.changes import make_directory
+from passerelle.storage.remote.changing.packing import (
+    pack_source,
+    settle,
+    unpack_source,
+    unpack_target,
+)
+from passerelle.storage.remote.changing.parts import cut_part, drop_part, make_part, write_part
+from passerelle.storage.remote.changing.placing import begin_part, place_part, write_target
+from passerelle.storage.remote.changing.removal import remove
+from passerelle.storage.remote.changing.trees import copy, move
+from passerelle.storage.remote.reading.attributes import make_symlink, run_program
+from passerelle.storage.remote.reading.checksums import checksum_file
+from passerelle.storage.remote.reading.content import excerpt, hold_file, read_file
+from passerelle.storage.remote.reading.listing import list_files
+from passerelle.storage.remote.reading.usage import measure, quota
+from passerelle.storage.remote.reading.walking import walk
 from passerelle.storage.remote.rows import stat_file, stat_files
-from passerelle.storage.remote.trees import copy, move
-from passerelle.storage.remote.usage import measure, quota
-from passerelle.storage.remote.walking import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import errno
 import stat
 
 from passerelle.runtime.errors import Forbidden
-from passerelle.storage.files import FileError, Files, not_regular
+from passerelle.storage.files.port import FileError, Files, not_regular
 
 
 async def demand_absent(files: Files, path: str) -> None:

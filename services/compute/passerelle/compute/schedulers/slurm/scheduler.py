@@ -35,10 +35,10 @@ from passerelle.compute.schedulers.slurm.together import both
 from passerelle.compute.schedulers.slurm.watched import Watched
 from passerelle.runtime import caller
 from passerelle.runtime.command import Shell, T
+from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.trials import LoggedIn, Trial
 from passerelle.runtime.errors import BackendUnavailable, NotFound
-from passerelle.runtime.sections import Section
 from passerelle.runtime.ssh import trials
-from passerelle.runtime.trials import LoggedIn, Trial
 
 _PROGRAMS = (
     *(

@@ -1,0 +1,1 @@
+"""What Envoy asks of auth, and tells it."""

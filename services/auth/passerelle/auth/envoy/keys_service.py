@@ -1,0 +1,29 @@
+"""The issuers' keys for Envoy, which verifies most tokens itself: read here and nowhere else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import orjson
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.auth.tokens.jwks import jwk_set
+from passerelle.auth.tokens.keyset import KeySet
+from passerelle.edge import keys_pb2 as pb
+from passerelle.edge import keys_pb2_grpc as pb_grpc
+
+
+class KeysService(pb_grpc.KeysServicer):
+    """The keys of each configured issuer, in their order. They are public."""
+
+    def __init__(self, issuers: Sequence[KeySet]) -> None:
+        self._issuers = issuers
+
+    async def GetKeys(self, request: pb.GetKeysRequest, context: Any) -> HttpBody:
+        """The JWK set of one."""
+        if request.issuer >= len(self._issuers):
+            await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such issuer.")
+        keys = self._issuers[request.issuer].known
+        if not keys:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Its keys are not known.")
+        return HttpBody(content_type="application/json", data=orjson.dumps(jwk_set(keys)))

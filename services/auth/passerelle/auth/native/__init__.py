@@ -1,0 +1,1 @@
+"""The internal API of auth, `passerelle.v1.AuthService`."""

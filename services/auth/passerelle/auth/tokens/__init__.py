@@ -1,0 +1,1 @@
+"""Access tokens: issuers, their keys, and what makes a token valid."""

@@ -1,0 +1,218 @@
+"""Validates access tokens: JWTs signed by one of the configured issuers (RFC 7519, RFC 8725).
+
+The messages are FirecREST's, word for word: its profile shows them as they are.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from passerelle.auth.config import Issuer
+from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.accounts import barred
+from passerelle.auth.tokens.keyset import Key, KeySet
+from passerelle.auth.tokens.refusals import Refusal, RefusalLog
+from passerelle.auth.tokens.token_type import demand_access_token, demand_client
+from passerelle.runtime.errors import (
+    BackendUnavailable,
+    Forbidden,
+    InvalidArgument,
+    Unauthenticated,
+)
+
+_MAX_TOKEN = 64 << 10  # characters; metadata may be twice that
+_DATES = ("exp", "nbf", "iat")
+_LAST_SECOND = 253402300799  # of the year 9999, where google.protobuf.Timestamp ends
+# A POSIX portable account name (IEEE 1003.1 §3.426) that starts like a name; `$` ends those of machines.
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedIssuer:
+    """An issuer's settings, with its keys."""
+
+    settings: Issuer
+    keys: KeySet
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a token says before anything is verified; good for finding its key and for the log, for nothing else."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+    @property
+    def algorithm(self) -> str:
+        return str(self.header.get("alg"))
+
+
+class Tokens:
+    """Finds out who an access token stands for."""
+
+    def __init__(self, issuers: Sequence[TrustedIssuer]) -> None:
+        self._issuers = issuers
+        self._log = RefusalLog()
+
+    async def principal(self, token: str) -> Principal:
+        """Who the token stands for. Why one is refused stands in the log.
+
+        Raises Unauthenticated for a token that is not valid, InvalidArgument for one without username claim, Forbidden
+        for one whose username is no account that it may stand for, BackendUnavailable when its issuer's keys cannot be
+        had.
+        """
+        try:
+            return await self._accepted(token)
+        except Refusal as refusal:
+            self._log.tell(refusal)
+            raise refusal.error from None
+
+    async def _accepted(self, token: str) -> Principal:
+        said = _read(token)
+        issuer, key = await self._signer(said)
+        claims = _verified(token, issuer, key, said)
+        demand_access_token(said.header, claims)
+        demand_client(claims, issuer)
+        return Principal(
+            username=_username(claims, issuer),
+            issuer=str(claims.get("iss", "")),
+            subject=str(claims.get("sub", "")),
+            scopes=_scopes(claims),
+            expires=min(int(claims["exp"]), _LAST_SECOND),
+            client_id=str(claims.get("azp") or claims.get("client_id") or ""),
+        )
+
+    async def _signer(self, said: _Said) -> tuple[Issuer, Key]:
+        away: BackendUnavailable | None = None
+        candidates = self._candidates(said)
+        kid = said.header.get("kid")
+        for issuer in candidates:
+            try:
+                key = await issuer.keys.find(kid, said.algorithm)
+            except BackendUnavailable as error:
+                away = error
+                continue
+            if key is not None:
+                return issuer.settings, key
+        unknown = Unauthenticated("Token's public key not found.")
+        names = [issuer.keys.name for issuer in candidates]
+        raise away or Refusal(unknown, "kid", kid, f"a key for {said.algorithm} of {names}")
+
+    def _candidates(self, said: _Said) -> list[TrustedIssuer]:
+        """The issuers the token may be from: the one it names, or else those that are accepted unnamed."""
+        seen = said.claims.get("iss")
+        named = [issuer for issuer in self._issuers if issuer.settings.issuer is not None]
+        issuers = [issuer for issuer in named if issuer.settings.issuer == seen]
+        issuers = issuers or [issuer for issuer in self._issuers if issuer.settings.any_issuer]
+        if not issuers:
+            raise _invalid("iss", seen, [issuer.settings.issuer for issuer in named])
+        able = [issuer for issuer in issuers if said.algorithm in issuer.settings.algorithms]
+        if not able:
+            raise _invalid("alg", said.algorithm, [i.settings.algorithms for i in issuers])
+        return able
+
+
+def _read(token: str) -> _Said:
+    if len(token) > _MAX_TOKEN:
+        raise _invalid("length", len(token), _MAX_TOKEN)
+    try:
+        whole = jwt.decode_complete(token, options={"verify_signature": False})
+        # JSON can escape half a surrogate pair (RFC 8259 §8.2), which is no text to anybody who is told of the claims.
+        json.dumps(whole["payload"], ensure_ascii=False).encode()
+    except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
+        raise _invalid("form", type(error).__name__, "a signed JWT") from None
+    return _Said(whole["header"], whole["payload"])
+
+
+def _verified(token: str, issuer: Issuer, key: Key, said: _Said) -> Mapping[str, Any]:
+    """The claims of a token whose signature and dates are right. Its algorithm is one that `key` may verify."""
+    try:
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            key.public,
+            algorithms=[said.algorithm],
+            audience=issuer.audience or None,
+            issuer=issuer.issuer,
+            leeway=issuer.clock_skew,
+            options={"require": ["exp"], "verify_aud": not issuer.any_audience},
+        )
+    except jwt.ExpiredSignatureError:
+        raise _expired(said.claims) from None
+    except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+        raise _why(error, issuer, said) from None
+    for name in _DATES:  # RFC 7519 §2; the library takes "1" and True, too
+        if type(claims.get(name, 0)) not in (int, float):
+            raise _invalid(name, claims[name], "a number of seconds")
+    left = int(claims["exp"]) - time.time()
+    if left <= 0:  # the leeway is for the issuer's clock running ahead only
+        raise _expired(claims)
+    if left < issuer.min_token_life:
+        limit = issuer.min_token_life
+        answer = f"Access token expires too soon (less than {limit}s remaining)."
+        raise Refusal(
+            Unauthenticated(answer), "exp", f"in {left:.0f} s", f"{limit} s (`min_token_life`)"
+        )
+    return claims
+
+
+def _why(error: Exception, issuer: Issuer, said: _Said) -> Refusal:
+    """What the JWT library found wrong, in terms of the token and of the configuration."""
+    match error:
+        case jwt.InvalidAudienceError() | jwt.MissingRequiredClaimError(claim="aud"):
+            return _invalid("aud", said.claims.get("aud"), issuer.audience)
+        case jwt.InvalidIssuerError():
+            return _invalid("iss", said.claims.get("iss"), issuer.issuer)
+        case jwt.ImmatureSignatureError():
+            claim = "nbf" if _ahead(said, "nbf") > issuer.clock_skew else "iat"
+            seen = f"{_ahead(said, claim):.0f} s in the future"
+            return _invalid(claim, seen, f"at most {issuer.clock_skew} s: compare the clocks")
+        case jwt.MissingRequiredClaimError():
+            return _invalid("exp", None, "a date")
+        case jwt.InvalidSignatureError():
+            return _invalid("signature", "wrong", f"one by the key {said.header.get('kid')!r}")
+    return _invalid("form", str(error), "a JWT as in RFC 7519")
+
+
+def _ahead(said: _Said, claim: str) -> float:
+    """How many seconds a date of the token lies in the future."""
+    try:
+        return float(said.claims[claim]) - time.time()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
+def _username(claims: Mapping[str, Any], issuer: Issuer) -> str:
+    claim = issuer.username_claim
+    name = claims.get(claim)
+    if name is None or name == "":
+        missing = InvalidArgument(f"Authentication token '{claim}' claim is missing")
+        raise Refusal(missing, "username", None, f"a claim {claim!r} (`username_claim`)")
+    if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
+        unfit = Forbidden(f"The access token's '{claim}' claim is not a valid account name.")
+        raise Refusal(unfit, "username", name, "a POSIX account name")
+    if allowed := barred(name, issuer):
+        answer = Forbidden(f"The account {name} may not be used.")
+        raise Refusal(answer, "username", name, allowed)
+    return name
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    """From `scope` (RFC 9068) or `scp` (Microsoft Entra), each a list or words in one text."""
+    found = claims.get("scope", claims.get("scp", ""))
+    words = found.split() if isinstance(found, str) else found
+    return frozenset(str(word) for word in words) if isinstance(words, list) else frozenset()
+
+
+def _invalid(claim: str, seen: Any, expected: Any) -> Refusal:
+    return Refusal(Unauthenticated("Access token is invalid."), claim, seen, expected)
+
+
+def _expired(claims: Mapping[str, Any]) -> Refusal:
+    return Refusal(
+        Unauthenticated("Access token expired"), "exp", claims.get("exp"), "a later date"
+    )

@@ -1,0 +1,1 @@
+"""`passerelle config check`, `config reference` and `config scopes`."""

@@ -1,0 +1,1 @@
+"""`passerelle config check --connect`: a site tried from outside to inside."""

@@ -1,0 +1,1 @@
+"""`passerelle config import-firecrest`: a FirecREST v2 configuration becomes ours."""

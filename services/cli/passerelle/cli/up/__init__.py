@@ -1,0 +1,1 @@
+"""`passerelle up` and `passerelle serve`: the processes of a site on one machine."""

@@ -1,0 +1,104 @@
+"""`passerelle serve`: one process of a site, in the foreground."""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NoReturn
+
+from passerelle.cli.up import report as up_report
+from passerelle.cli.up.command import ENVOY, PARENT
+from passerelle.gateway.config import GatewaySection
+from passerelle.runtime.config.site import ConfigError, SiteBase, load, section
+from passerelle.runtime.serving import sockets
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def serve(service: str, config: Path) -> None:
+    """Run `service` until SIGTERM or SIGINT; with `envoy`, become Envoy.
+
+    Raises ConfigError for a bad file, an unknown service, and whatever keeps a service from starting with that file.
+    """
+    _live_no_longer_than_the_parent()
+    _have_as_many_files_as_allowed()
+    try:
+        _serve(service, config)
+    except ConfigError as error:
+        up_report.report(str(error))
+        raise
+
+
+def _serve(service: str, config: Path) -> None:
+    site = load(config)
+    if service == ENVOY:
+        _become_envoy(site, config)
+    import uvloop
+
+    from passerelle.runtime.pipeline.observe import configure_logging
+
+    try:
+        configure_logging(service, audit_log=site.services.audit_log)
+    except OSError as error:
+        raise ConfigError(f"services.audit_log: {error.filename}: {error.strerror}") from None
+    uvloop.run(_run(service, site))
+
+
+async def _run(service: str, site: SiteBase) -> None:
+    from passerelle.runtime import plugins
+    from passerelle.runtime.serving.server import until_stopped
+
+    async with AsyncExitStack() as stack:
+        try:
+            running = plugins.load("passerelle.services", service)
+            await stack.enter_async_context(running(site))
+        except LookupError as error:
+            if isinstance(error, KeyError | IndexError):
+                raise  # a fault of ours, no message for an operator
+            raise ConfigError(str(error)) from error
+        up_report.report(up_report.READY)
+        await until_stopped()
+
+
+def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
+    from passerelle.gateway import tls_files
+    from passerelle.gateway.envoy import configuration
+
+    settings = section(site, GatewaySection)
+    supervised = PARENT in os.environ
+    # While Envoy is away, `up` itself holds its port, with SO_REUSEPORT.
+    sockets.require_free("gateway.listen", settings.listen, shared=supervised)
+    if settings.admin:
+        sockets.require_free("gateway.admin", settings.admin)
+    if settings.tls:
+        tls_files.require_pair(settings.tls)
+    # Started by `up`, the site file lies in a private directory; anywhere else we make one for what is rendered.
+    directory = config.parent if supervised else Path(mkdtemp(prefix="passerelle-envoy-"))
+    rendered = directory / "envoy.json"
+    try:
+        configuration.write(site, rendered)
+    except LookupError as error:
+        raise ConfigError(str(error)) from None
+    command = configuration.command(rendered)
+    up_report.leave()
+    os.execv(command[0], command)  # noqa: S606  # argv, no shell
+
+
+def _have_as_many_files_as_allowed() -> None:
+    """Up to the hard limit. The soft one is 1024 for the sake of programs that use select(2); connections are files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _live_no_longer_than_the_parent() -> None:
+    """When `passerelle up` started us: get SIGTERM as soon as it ends, however it ends."""
+    parent = os.environ.get(PARENT)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it ended before we asked
+        sys.exit(0)

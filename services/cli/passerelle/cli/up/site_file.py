@@ -1,0 +1,124 @@
+"""What `passerelle up` adds to a configuration file so that every process finds everything in it."""
+
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from passerelle.runtime.config.addresses import clashing
+from passerelle.runtime.config.site import ConfigError, site_model
+from passerelle.runtime.serving import sockets
+
+SERVICES = ("auth", "compute", "storage", "gateway")
+"""The services that every site has, each with an address under `services`."""
+
+# Below the ports that the kernel gives to outgoing connections, which might take one while its service restarts.
+_PORTS = (20000, 32000)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The configuration file as plain data, after all of it was checked; ConfigError tells what is wrong with it."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    site_model().parse(text, str(path))
+    return yaml.safe_load(text) or {}
+
+
+def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any]:
+    """The site with nothing left open: every service has an address, there is a service secret.
+
+    Addresses that `data` does not give are free ports of the loopback interface. `port` replaces the gateway's.
+    """
+    gateway = dict(data.get("gateway") or {})
+    host, _, own_port = str(gateway.get("listen", "127.0.0.1:8000")).rpartition(":")
+    gateway["listen"] = f"{host}:{port or own_port}"
+    services = dict(data.get("services") or {})
+    named = str(data)
+    ports = (port for port in free_ports(gateway["listen"]) if str(port) not in named)
+    for name in SERVICES:
+        given = services.get(name) or {}
+        address = given.get("address") or given.get("listen") or f"127.0.0.1:{next(ports)}"
+        services[name] = {**given, "address": address}
+    services.setdefault("secret", secrets.token_urlsafe(32))
+    return {**data, "gateway": gateway, "services": services}
+
+
+def free_ports(seed: str) -> Iterator[int]:
+    """Ports that are free on 127.0.0.1, none twice; in the same order for the same seed.
+
+    So a site that starts again has its old ports if nobody took them, and tokens of its development issuer stay good.
+    """
+    order = random.Random(seed)  # noqa: S311  # not a secret
+    seen: set[int] = set()
+    while True:
+        port = order.randrange(*_PORTS)
+        if port not in seen and is_free(port):
+            yield port
+        seen.add(port)
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on that port of 127.0.0.1."""
+    try:
+        sockets.require_free("", f"127.0.0.1:{port}")
+    except ConfigError:
+        return False
+    return True
+
+
+def require_free_ports(data: dict[str, Any], port_from: str) -> None:
+    """Raise ConfigError, naming the key, unless everything that the completed site listens on can be had.
+
+    `port_from` is where the public port was chosen: the key `gateway.listen`, or PASSERELLE_PORT.
+    """
+    taken: dict[str, str] = {}
+    for key, address in _listened(site_model().model_validate(data)):
+        if other := clashing(address, taken):
+            raise ConfigError(f"{key}: {address} is taken by {other}")
+        try:
+            sockets.require_free(key, address)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{_way_out(key, address, port_from)}") from None
+        taken[key] = address
+
+
+def _listened(site: Any) -> Iterator[tuple[str, str]]:
+    """The key and host:port of everything that the processes of a site listen on."""
+    yield "gateway.listen", site.gateway.listen
+    if site.gateway.admin:
+        yield "gateway.admin", site.gateway.admin
+    yield from site.services.bound()
+    for name in ("issuer", "sshd"):
+        if server := getattr(site.development, name):
+            yield f"development.{name}.listen", server.listen
+
+
+def _way_out(key: str, address: str, port_from: str) -> str:
+    if key != "gateway.listen":
+        return ""
+    if port_from == key:
+        return f"; stop what listens there, or change {key}"
+    return f"; stop what listens there, or choose another: {port_from}=8001"
+
+
+@contextmanager
+def run_directory(data: dict[str, Any]) -> Iterator[Path]:
+    """A private directory with the completed site in `site.yaml`, for the children to read; removed at the end."""
+    with TemporaryDirectory(prefix="passerelle-") as name:
+        directory = Path(name)
+        write_private(directory / "site.yaml", yaml.safe_dump(data, sort_keys=False))
+        yield directory
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody else may read."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)

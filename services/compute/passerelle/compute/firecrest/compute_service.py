@@ -1,0 +1,156 @@
+"""FirecREST v2's `/compute` and the part of `/status` that schedulers answer: other names for the same operations.
+
+The shapes are those of the FirecREST v2 contract; docs/firecrest-profile.md tells where we differ on purpose. As there,
+the system is looked up before anything else of a request is checked.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.compute import limits
+from passerelle.compute.firecrest.bodies import (
+    AttachBody,
+    JobPath,
+    JobsQuery,
+    PartitionsQuery,
+    SubmitBody,
+)
+from passerelle.compute.firecrest.replies import (
+    JobsMetadataReply,
+    JobsReply,
+    NodesReply,
+    PartitionsReply,
+    ReservationsReply,
+    SubmittedReply,
+    UserReply,
+    jobs_reply,
+    metadata_reply,
+    nodes_reply,
+    partition_reply,
+    reservation_reply,
+    user_reply,
+)
+from passerelle.compute.scheduler import Scheduler
+from passerelle.compute.systems import Schedulers, scheduler_of
+from passerelle.firecrest.v2 import compute_pb2 as pb
+from passerelle.firecrest.v2 import compute_pb2_grpc as pb_grpc
+from passerelle.runtime.firecrest import Operation, json_reply, read_body, read_query, validate
+from passerelle.runtime.pipeline import audit
+
+OPENAPI: Mapping[str, Operation] = {
+    "SubmitJob": Operation(body=SubmitBody, replies={201: SubmittedReply}),
+    "GetJobs": Operation(query=JobsQuery, replies={200: JobsReply}),
+    "GetJob": Operation(replies={200: JobsReply}),
+    "GetJobMetadata": Operation(replies={200: JobsMetadataReply}),
+    "AttachJob": Operation(body=AttachBody, replies={204: None}),
+    "CancelJob": Operation(replies={204: None}),
+    "GetNodes": Operation(replies={200: NodesReply}),
+    "GetReservations": Operation(replies={200: ReservationsReply}),
+    "GetPartitions": Operation(query=PartitionsQuery, replies={200: PartitionsReply}),
+    "GetUserInfo": Operation(replies={200: UserReply}),
+}
+
+
+class _Rendered:
+    """Replies of lists, made once for each: a list that callers share is the same object for all of them.
+
+    Making the JSON of a hundred jobs takes longer than all else that a shared answer costs.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[object, HttpBody]] = deque(maxlen=32)
+
+    def reply(self, found: object, value: Callable[[], Any]) -> HttpBody:
+        for known, reply in self._kept:
+            if known is found:
+                return reply
+        reply = json_reply(value())
+        self._kept.append((found, reply))
+        return reply
+
+
+class ComputeProfile(pb_grpc.ComputeServiceServicer):
+    """The profile's ComputeService."""
+
+    def __init__(self, schedulers: Schedulers) -> None:
+        self._schedulers = schedulers
+        self._jobs = _Rendered()
+        self._nodes = _Rendered()
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> HttpBody:
+        """Submit a job: 201."""
+        scheduler = scheduler_of(self._schedulers, request.system)
+        body = read_body(SubmitBody, request.body)
+        job_id = await scheduler.submit(body.job.described())
+        audit.note(job_id=job_id)
+        reply: SubmittedReply = {"jobId": job_id}
+        await _answer(context, 201)
+        return json_reply(reply)
+
+    async def GetJobs(self, request: pb.GetJobsRequest, context: Any) -> HttpBody:
+        """List jobs."""
+        scheduler = scheduler_of(self._schedulers, request.system)
+        jobs = await scheduler.jobs(read_query(JobsQuery, request).wanted())
+        return self._jobs.reply(jobs, lambda: jobs_reply(jobs))
+
+    async def GetJob(self, request: pb.JobRequest, context: Any) -> HttpBody:
+        """Return one job, with all tasks of an array."""
+        scheduler, job_id = self._job(request)
+        return json_reply(jobs_reply(await scheduler.job(job_id)))
+
+    async def GetJobMetadata(self, request: pb.JobRequest, context: Any) -> HttpBody:
+        """Return a job's script and standard streams."""
+        scheduler, job_id = self._job(request)
+        reply: JobsMetadataReply = {"jobs": [metadata_reply(await scheduler.metadata(job_id))]}
+        return json_reply(reply)
+
+    async def AttachJob(self, request: pb.AttachJobRequest, context: Any) -> HttpBody:
+        """Run a command in a running job: 204."""
+        scheduler, job_id = self._job(request)
+        command = read_body(AttachBody, request.body).command
+        limits.check_command(command)
+        await scheduler.attach(job_id, command)
+        return await _answer(context, 204)
+
+    async def CancelJob(self, request: pb.JobRequest, context: Any) -> HttpBody:
+        """Cancel a job: 204."""
+        scheduler, job_id = self._job(request)
+        await scheduler.cancel(job_id)
+        return await _answer(context, 204)
+
+    async def GetNodes(self, request: pb.SystemRequest, context: Any) -> HttpBody:
+        """List the compute nodes."""
+        nodes = await scheduler_of(self._schedulers, request.system).nodes()
+        return self._nodes.reply(nodes, lambda: nodes_reply(nodes))
+
+    async def GetReservations(self, request: pb.SystemRequest, context: Any) -> HttpBody:
+        """List the reservations."""
+        found = await scheduler_of(self._schedulers, request.system).reservations()
+        reply: ReservationsReply = {"reservations": [reservation_reply(item) for item in found]}
+        return json_reply(reply)
+
+    async def GetPartitions(self, request: pb.GetPartitionsRequest, context: Any) -> HttpBody:
+        """List the partitions."""
+        scheduler = scheduler_of(self._schedulers, request.system)
+        hidden = read_query(PartitionsQuery, request).show_hidden
+        shown = [item for item in await scheduler.partitions() if hidden or not item.hidden]
+        reply: PartitionsReply = {"partitions": [partition_reply(item) for item in shown]}
+        return json_reply(reply)
+
+    async def GetUserInfo(self, request: pb.SystemRequest, context: Any) -> HttpBody:
+        """Return the caller's user, groups and accounts."""
+        user = await scheduler_of(self._schedulers, request.system).user_info()
+        return json_reply(user_reply(user))
+
+    def _job(self, request: pb.JobRequest | pb.AttachJobRequest) -> tuple[Scheduler, str]:
+        scheduler = scheduler_of(self._schedulers, request.system)
+        return scheduler, validate(JobPath, {"job_id": request.job_id}, "path").job_id
+
+
+async def _answer(context: Any, status: int) -> HttpBody:
+    """Set the HTTP status of a success that is not 200; last of all, because an error could no longer change it."""
+    await context.send_initial_metadata((("x-http-code", str(status)),))
+    return HttpBody()

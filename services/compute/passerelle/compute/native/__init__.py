@@ -1,0 +1,1 @@
+"""The native API of compute, `passerelle.v1.ComputeService`."""

@@ -1,0 +1,158 @@
+"""The native API's ComputeService: converts, calls the scheduler, converts."""
+
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
+
+from passerelle.compute import limits
+from passerelle.compute.native.messages import (
+    job_message,
+    metadata_message,
+    node_message,
+    partition_message,
+    reservation_message,
+    user_message,
+)
+from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
+from passerelle.compute.systems import Schedulers, scheduler_of
+from passerelle.runtime import caller
+from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.runtime.pipeline import audit
+from passerelle.v1 import compute_pb2 as pb
+from passerelle.v1 import compute_pb2_grpc as pb_grpc
+
+_DAY = 24 * 3600
+_MAX_WINDOW = 30 * _DAY
+
+
+class ComputeService(pb_grpc.ComputeServiceServicer):
+    """Jobs, nodes and queues of the systems. Errors are those of the Scheduler port; the interceptors send them."""
+
+    def __init__(self, schedulers: Schedulers) -> None:
+        self._schedulers = schedulers
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
+        """Submit a batch job."""
+        scheduler = self._of(request)
+        job_id = await scheduler.submit(_description(request.job))
+        audit.note(job_id=job_id)
+        return pb.SubmitJobResponse(job_id=job_id)
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
+        """List jobs."""
+        scheduler = self._of(request)
+        jobs = await scheduler.jobs(_filter(request))
+        return pb.ListJobsResponse(jobs=[job_message(job) for job in jobs])
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
+        """Return one job, with all tasks of an array."""
+        jobs = await self._of(request).job(request.job_id)
+        return pb.GetJobResponse(jobs=[job_message(job) for job in jobs])
+
+    async def GetJobMetadata(
+        self, request: pb.GetJobMetadataRequest, context: Any
+    ) -> pb.JobMetadata:
+        """Return a job's script and standard streams."""
+        return metadata_message(await self._of(request).metadata(request.job_id))
+
+    async def AttachJob(self, request: pb.AttachJobRequest, context: Any) -> Empty:
+        """Run a command in a running job."""
+        scheduler = self._of(request)
+        limits.check_command(request.command)
+        await scheduler.attach(request.job_id, request.command)
+        return Empty()
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> Empty:
+        """Cancel a job."""
+        await self._of(request).cancel(request.job_id)
+        return Empty()
+
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
+        """List the compute nodes."""
+        nodes = await self._of(request).nodes()
+        return pb.ListNodesResponse(nodes=[node_message(node) for node in nodes])
+
+    async def ListPartitions(
+        self, request: pb.ListPartitionsRequest, context: Any
+    ) -> pb.ListPartitionsResponse:
+        """List the partitions."""
+        found = await self._of(request).partitions()
+        shown = [partition for partition in found if request.show_hidden or not partition.hidden]
+        return pb.ListPartitionsResponse(partitions=[partition_message(p) for p in shown])
+
+    async def ListReservations(
+        self, request: pb.ListReservationsRequest, context: Any
+    ) -> pb.ListReservationsResponse:
+        """List the reservations."""
+        found = await self._of(request).reservations()
+        return pb.ListReservationsResponse(reservations=[reservation_message(r) for r in found])
+
+    async def GetUserInfo(self, request: pb.GetUserInfoRequest, context: Any) -> pb.UserInfo:
+        """Return who the caller is on the system."""
+        return user_message(await self._of(request).user_info())
+
+    async def PingScheduler(
+        self, request: pb.PingSchedulerRequest, context: Any
+    ) -> pb.PingSchedulerResponse:
+        """Ask the scheduler whether it is there."""
+        return pb.PingSchedulerResponse(message=await self._of(request).ping())
+
+    def _of(self, request: Any) -> Scheduler:
+        return scheduler_of(self._schedulers, request.system)
+
+
+def _description(job: pb.JobDescription) -> JobDescription:
+    """The job to submit; InvalidArgument names the fields that are wrong."""
+    limited = job.HasField("time_limit")
+    found = JobDescription(
+        working_directory=job.working_directory,
+        name=job.name or None,
+        account=job.account or None,
+        reservation=job.reservation or None,
+        partition=job.partition or None,
+        constraints=job.constraints or None,
+        standard_input=job.standard_input or None,
+        standard_output=job.standard_output or None,
+        standard_error=job.standard_error or None,
+        environment=dict(job.environment),
+        time_limit=_seconds(job.time_limit) if limited else None,
+        script=job.script if job.HasField("script") else None,
+        script_path=job.script_path if job.HasField("script_path") else None,
+    )
+    wrong = [*limits.violations(found)]
+    for name in ("working_directory", "script_path"):
+        if (getattr(found, name) or "/")[0] != "/":
+            wrong.append((name, "must be an absolute path"))
+    _refuse([Field("body", f"job.{name}", message) for name, message in wrong])
+    return found
+
+
+def _filter(request: pb.ListJobsRequest) -> JobFilter:
+    window = _seconds(request.window) if request.HasField("window") else _DAY
+    texts = (("account", limits.MAX_WORD), ("job_name", limits.MAX_NAME))
+    wrong = [
+        (name, message)
+        for name, longest in texts
+        for message in limits.wrong_word(getattr(request, name), longest)
+    ]
+    if not 0 < window <= _MAX_WINDOW:
+        wrong.append(("window", f"must be more than 0 and at most {_MAX_WINDOW} s"))
+    _refuse([Field("query", name, message) for name, message in wrong])
+    return JobFilter(
+        user=None if request.all_users else caller.current().username,
+        account=request.account or None,
+        name=request.job_name or None,
+        window=window,
+    )
+
+
+def _seconds(duration: Duration) -> int:
+    """Whole seconds, rounded up."""
+    return duration.seconds + (1 if duration.nanos > 0 else 0)
+
+
+def _refuse(fields: list[Field]) -> None:
+    if fields:
+        told = "; ".join(f"{field.name}: {field.message}" for field in fields)
+        raise InvalidArgument(told, tuple(fields))

@@ -1,0 +1,1 @@
+"""The `local` scheduler: batch jobs as detached processes, for a machine that has no batch system."""

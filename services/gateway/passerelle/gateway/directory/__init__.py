@@ -1,0 +1,1 @@
+"""The directory of systems and their health."""

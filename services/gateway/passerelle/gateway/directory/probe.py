@@ -1,0 +1,232 @@
+"""Health checks as any client would make them: over gRPC, with a token of the service account."""
+
+import asyncio
+import logging
+import secrets
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import grpc
+import jwt
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from passerelle.runtime.config.site import ServiceAccount, SiteBase, System
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendUnavailable,
+    Unauthenticated,
+    from_rpc,
+    shortened,
+)
+from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_SPARE = 60.0  # seconds before its end at which a token is no longer used
+_UNSAID = (
+    60.0  # seconds that a token lives whose issuer does not tell; RFC 6749, 5.1 leaves it open
+)
+
+_MOST_WORDS = 200  # characters of what the token endpoint says
+_PATIENCE = 20.0  # seconds to wait for what starts beside us, before checks are made all the same
+_PAUSE = 0.5  # seconds between two looks at it
+
+T = TypeVar("T")
+Metadata = tuple[tuple[str, str], ...]
+
+
+class NoToken(BackendUnavailable):
+    """The token endpoint does not answer, or not as RFC 6749 says."""
+
+    reason = "NO_TOKEN"
+
+
+class AccountRefused(Unauthenticated):
+    """The token endpoint does not know the account, or its secret."""
+
+
+class AccessToken:
+    """A service account's access token, by client credentials (RFC 6749, 4.4), kept until near its end."""
+
+    def __init__(self, account: ServiceAccount, http: aiohttp.ClientSession) -> None:
+        self._account = account
+        self._http = http
+        self._token = ""
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def get(self) -> str:
+        """The token; raises NoToken when its issuer does not answer, AccountRefused when it gives none."""
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                await self._renew()
+            return self._token
+
+    def forget(self) -> None:
+        """Ask for a new one next time: this one was refused."""
+        self._until = 0.0
+
+    async def _renew(self) -> None:
+        try:
+            answer = await self._asked()
+            life = float(str(answer.get("expires_in", _UNSAID)))
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise NoToken("The token endpoint of the service account did not answer.") from error
+        if "access_token" not in answer:
+            # RFC 6749, 5.2
+            said = [str(answer[key]) for key in ("error", "error_description") if key in answer]
+            why = f": {shortened(', '.join(said), _MOST_WORDS)}" if said else ""
+            raise AccountRefused(
+                f"The token endpoint refused the service account{why.removesuffix('.')}."
+            )
+        self._token = str(answer["access_token"])
+        self._until = time.monotonic() + life - min(_SPARE, life / 2)
+
+    async def _asked(self) -> dict[str, object]:
+        account, secret = self._account, self._account.client_secret.get_secret_value()
+        form, headers = {"grant_type": "client_credentials"}, {}
+        if account.auth_method == "client_secret_post":
+            form |= {"client_id": account.client_id, "client_secret": secret}
+        else:  # RFC 6749, 2.3.1: both are form-encoded first
+            pair = f"{quote(account.client_id, safe='')}:{quote(secret, safe='')}"
+            headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        asked = self._http.post(
+            account.token_url, data=form, headers=headers, allow_redirects=False
+        )
+        async with asked as reply:
+            if 300 <= reply.status < 400:  # the secret goes nowhere but where the site says
+                raise ValueError(f"it redirects to {reply.headers.get('location')}")
+            answer = await reply.json(content_type=None)
+            return answer if isinstance(answer, dict) else {}
+
+
+class GrpcProbe:
+    """Asks the compute and storage services about the systems."""
+
+    def __init__(
+        self,
+        compute: grpc.aio.Channel,
+        storage: grpc.aio.Channel,
+        http: aiohttp.ClientSession,
+    ) -> None:
+        self._compute: compute_pb2_grpc.ComputeServiceAsyncStub = (
+            compute_pb2_grpc.ComputeServiceStub(compute)
+        )
+        self._storage: storage_pb2_grpc.StorageServiceAsyncStub = (
+            storage_pb2_grpc.StorageServiceStub(storage)
+        )
+        self._health = tuple(health_pb2_grpc.HealthStub(each) for each in (compute, storage))
+        self._http = http
+        self._tokens: dict[tuple[str, ...], AccessToken] = {}
+
+    async def ready(self, system: System) -> None:
+        """Return when both services serve and there is a token, or after 20 s."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                for health in self._health:
+                    await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+                await self._first_token(self._token_of(system))
+        except (TimeoutError, grpc.aio.AioRpcError):
+            log.warning("health checks of system %s begin, though not all is ready", system.name)
+
+    async def token(self, system: System) -> str:
+        """The access token that the checks of a system use; raises as `AccessToken.get`."""
+        return await self._token_of(system).get()
+
+    async def scheduler(self, system: System) -> str | None:
+        """The scheduler's own words about itself."""
+        request = compute_pb2.PingSchedulerRequest(system=system.name)
+        reply = await self._ask(
+            system,
+            "compute",
+            lambda sent, limit: self._compute.PingScheduler(request, metadata=sent, timeout=limit),
+        )
+        return reply.message or None
+
+    async def filesystem(self, system: System, path: str) -> str | None:
+        """What the account lacks on the system, if anything."""
+        request = storage_pb2.PingFilesystemRequest(system=system.name, path=path)
+        reply = await self._ask(
+            system,
+            "storage",
+            lambda sent, limit: self._storage.PingFilesystem(request, metadata=sent, timeout=limit),
+        )
+        return reply.message or None
+
+    async def _ask(
+        self, system: System, service: str, call: Callable[[Metadata, float], Awaitable[T]]
+    ) -> T:
+        token = self._token_of(system)
+        shown = await token.get()
+        sent = (
+            ("authorization", f"Bearer {shown}"),
+            ("x-request-id", f"health-{system.name}-{secrets.token_hex(4)}"),
+        )
+        try:
+            return await call(sent, system.probing.timeout)
+        except grpc.aio.AioRpcError as failure:
+            error = from_rpc(failure, service)
+        if isinstance(error, Unauthenticated):
+            token.forget()
+        raise as_the_accounts(error, shown)
+
+    async def _first_token(self, token: AccessToken) -> None:
+        """Return when there is one, or will be none."""
+        while True:
+            try:
+                await token.get()
+            except NoToken:
+                await asyncio.sleep(_PAUSE)
+            except AccountRefused:
+                return
+            else:
+                return
+
+    def _token_of(self, system: System) -> AccessToken:
+        account = system.probing.service_account
+        if account is None:
+            raise LookupError(f"{system.name} has no service account to check it with")
+        secret = account.client_secret.get_secret_value()
+        # One system's wrong secret must not be shown for the others.
+        key = (account.token_url, account.client_id, secret, account.auth_method)
+        if key not in self._tokens:
+            self._tokens[key] = AccessToken(account, self._http)
+        return self._tokens[key]
+
+
+def as_the_accounts(error: ApiError, token: str) -> ApiError:
+    """The same error; where it is about the token, it says whose that is, and what stands in it."""
+    if isinstance(error, Unauthenticated) or "scope" in error.metadata:
+        refused = f"the service account's token is refused: {error.detail}"
+        return type(error)(f"{refused} ({said_by(token)})")
+    return error
+
+
+def said_by(token: str) -> str:
+    """What a token says of itself, to compare with what `auth` accepts."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError:
+        return "it is no JWT"
+    return ", ".join(
+        f"{name} {claims.get(claim)!r}"
+        for name, claim in (("audience", "aud"), ("issuer", "iss"), ("scope", "scope"))
+    )
+
+
+@asynccontextmanager
+async def grpc_probe(site: SiteBase) -> AsyncIterator[GrpcProbe]:
+    """A GrpcProbe for the site's compute and storage services, closed on leaving."""
+    services = site.services
+    async with (
+        grpc.aio.insecure_channel(services.address("compute")) as compute,
+        grpc.aio.insecure_channel(services.address("storage")) as storage,
+        aiohttp.ClientSession(timeout=_TIMEOUT) as http,
+    ):
+        yield GrpcProbe(compute, storage, http)

@@ -1,0 +1,64 @@
+"""The directory of systems: what the configuration says of them, and how they fare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from passerelle.runtime.config.site import System
+from passerelle.runtime.errors import NotFound
+
+
+class Service(StrEnum):
+    """What a health check is about."""
+
+    SCHEDULER = "scheduler"
+    SSH = "ssh"
+    FILESYSTEM = "filesystem"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How one service of a system fares.
+
+    `path` is the filesystem's, for FILESYSTEM. `message` is what the last check said or why it failed, `checked` when
+    it began, `latency` how long it took, in s.
+    """
+
+    service: Service
+    path: str | None
+    healthy: bool
+    message: str | None
+    checked: datetime
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A system with its newest health; `last_check` is when the last round of checks ended, None before the first."""
+
+    system: System
+    health: tuple[Health, ...] = ()
+    last_check: datetime | None = None
+
+
+class Directory:
+    """All systems, in the order of the configuration. Answers from memory, always at once."""
+
+    def __init__(self, systems: Sequence[System]) -> None:
+        self._listed = {system.name: Listed(system) for system in systems}
+
+    def all(self) -> tuple[Listed, ...]:
+        """Every system."""
+        return tuple(self._listed.values())
+
+    def one(self, name: str) -> Listed:
+        """The system of that name; raises NotFound."""
+        if name not in self._listed:
+            raise NotFound("System not found", system=name)
+        return self._listed[name]
+
+    def record(self, name: str, health: Sequence[Health]) -> None:
+        """Remember the results of one round of checks of a system."""
+        system = self._listed[name].system
+        self._listed[name] = Listed(system, tuple(health), datetime.now(UTC))

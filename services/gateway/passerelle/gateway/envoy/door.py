@@ -1,0 +1,184 @@
+"""Who may pass Envoy: nobody without a valid token holds more of us than his own headers.
+
+`jwt_authn` verifies tokens with the issuers' published keys (`envoy_keys.py`), in Envoy itself. What it does not verify
+is judged by `auth` from the headers alone (`ext_authz`): tokens whose key it does not know yet, that are expired or
+forged. So what Envoy knows may be old or incomplete, and is then slower, never wrong; and the services verify every
+token themselves.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from passerelle.gateway.envoy import keys
+from passerelle.runtime.config.site import SiteBase
+
+Json = dict[str, Any]
+
+ANY = "type.googleapis.com/"
+JWT = "envoy.filters.http.jwt_authn"
+JUDGE = "door"
+"""The cluster of `auth` as it is asked here: so many questions do not count as requests of users to it."""
+EXT_AUTHZ = "envoy.filters.http.ext_authz"
+
+_VERIFIED = "verified"  # where jwt_authn leaves the claims of a token that it verified
+_JUDGE_SECONDS = 7.0  # of auth; longer than it may wait for the keys of an issuer
+
+_LIMIT = "envoy.filters.http.local_ratelimit"
+
+OPEN = {
+    EXT_AUTHZ: {
+        "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        "disabled": True,
+    },
+    _LIMIT: {"@type": f"{ANY}envoy.config.route.v3.FilterConfig", "disabled": True},
+}
+"""The configuration of a route that asks for no token. Such a route must lead to no method that demands one."""
+
+
+def filters(site: SiteBase) -> list[Json]:
+    """The HTTP filters that ask for a token, in their order."""
+    issuers = _issuers(site)
+    judge = _ext_authz(bool(issuers))
+    return [_jwt_authn(issuers), _RATE, judge] if issuers else [judge]
+
+
+def _jwt_authn(issuers: Sequence[Any]) -> Json:
+    providers = {f"issuer-{n}": _provider(issuer, n) for n, issuer in enumerate(issuers)}
+    requirements: list[Json] = [{"provider_name": name} for name in providers]
+    either = {"requires_any": {"requirements": [*requirements, {"allow_missing_or_failed": {}}]}}
+    return {
+        "name": JWT,
+        "typed_config": {
+            "@type": f"{ANY}envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": providers,
+            "rules": [{"match": {"prefix": "/"}, "requires": either}],
+        },
+    }
+
+
+_PER_TENTH = 5  # of a second: in small steps, so that auth has room for others between them
+_BURST = 100
+_ADDRESSES = 10_000  # the longest unseen are forgotten
+
+# Tokens that jwt_authn did not verify, by client address: so many, and no more, are asked about.
+_UNVERIFIED = {"key": "issuer", "value": "unverified"}
+_RATE: Json = {
+    "name": _LIMIT,
+    "typed_config": {
+        "@type": f"{ANY}envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        "stat_prefix": "unverified",
+        "filter_enabled": {"default_value": {"numerator": 100}},
+        "filter_enforced": {"default_value": {"numerator": 100}},
+        "token_bucket": {"max_tokens": 4_000_000_000, "fill_interval": "1s"},
+        "max_dynamic_descriptors": _ADDRESSES,
+        "rate_limits": [
+            {
+                "actions": [
+                    {
+                        "metadata": {
+                            "descriptor_key": "issuer",
+                            "metadata_key": {
+                                "key": JWT,
+                                "path": [{"key": _VERIFIED}, {"key": "iss"}],
+                            },
+                            "default_value": "unverified",
+                        }
+                    },
+                    {"remote_address": {}},
+                ]
+            }
+        ],
+        "descriptors": [
+            {
+                "entries": [_UNVERIFIED, {"key": "remote_address"}],
+                "token_bucket": {
+                    "max_tokens": _BURST,
+                    "tokens_per_fill": _PER_TENTH,
+                    "fill_interval": "0.1s",
+                },
+            }
+        ],
+    },
+}
+
+
+def _ext_authz(jwt: bool) -> Json:
+    verified = {
+        "filter": JWT,
+        "path": [{"key": _VERIFIED}],
+        "value": {"present_match": True},
+        "invert": True,
+    }
+    return {
+        "name": EXT_AUTHZ,
+        "typed_config": {
+            "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "grpc_service": {
+                "envoy_grpc": {"cluster_name": JUDGE},
+                "timeout": f"{_JUDGE_SECONDS}s",
+                # For the time that a restart takes; asking changes nothing.
+                "retry_policy": {
+                    "retry_on": "connect-failure,refused-stream",
+                    "num_retries": 9,
+                    "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
+                },
+            },
+            "failure_mode_allow": False,
+            "status_on_error": {"code": "ServiceUnavailable"},
+            **({"filter_enabled_metadata": verified} if jwt else {}),
+        },
+    }
+
+
+# How Envoy itself calls what it has answered so: without a token, too often, with too large a body, or because a
+# service has too much to do.
+_TURNED_AWAY = (
+    "response.code_details in ['lua_response', 'local_rate_limited', 'request_payload_too_large'] || "
+    "response.code_details.contains('overflow')"
+)
+
+TOLD: Json = {
+    "name": "envoy.access_loggers.http_grpc",
+    "filter": {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {
+                "@type": f"{ANY}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": _TURNED_AWAY,
+            },
+        }
+    },
+    "typed_config": {
+        "@type": f"{ANY}envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        "common_config": {
+            "log_name": "turned away",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": JUDGE}},
+        },
+        "additional_response_headers_to_log": ["grpc-status"],
+    },
+}
+"""The access log that tells `auth` of requests that were turned away without asking it, for the audit log."""
+
+
+def _issuers(site: SiteBase) -> Sequence[Any]:
+    auth: Any = getattr(site, "auth", None)
+    return auth.issuers if auth else ()
+
+
+def _provider(issuer: Any, number: int) -> Json:
+    provider: Json = {
+        **keys.source(number),
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "forward": True,
+        "clock_skew_seconds": max(1, issuer.clock_skew),  # 0 would mean Envoy's 60
+        "payload_in_metadata": _VERIFIED,
+        "require_expiration": True,
+        "jwt_cache_config": {"jwt_cache_size": 500},
+    }
+    if issuer.issuer:
+        provider["issuer"] = issuer.issuer
+    if issuer.audience:
+        provider["audiences"] = list(issuer.audience)
+    return provider

@@ -1,0 +1,162 @@
+"""The errors that Envoy itself makes, in the shape of the surface that was called.
+
+Envoy picks the first mapper whose filter matches (`local_reply_config` of its HTTP connection manager). There are
+three shapes: AIP-193 JSON for the native surface, FirecREST's five keys for everything else that speaks JSON, and plain
+text for gRPC, where Envoy itself makes `grpc-status` of the HTTP status and puts the text into `grpc-message`.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from passerelle.runtime import errors, firecrest
+from passerelle.runtime.pipeline.stages import NATIVE_PATHS, REST_SURFACE
+
+Json = dict[str, Any]
+
+# Envoy's response flags, as its manual of the access log lists them: too many requests to a service, and every way in
+# which a service cannot be reached or breaks off. A 503 with none of them is Envoy's own overload manager speaking.
+_OVERFLOW = ("UO",)
+_JUDGED = ("UAEX",)
+_UPSTREAM = ("UH", "UF", "UC", "UR", "LR", "URX", "NC", "UPE")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """One thing that can go wrong before a service answers, and the error of ours that says so.
+
+    `flags` are Envoy's response flags; with none, the status alone decides. `error.detail` may hold Envoy's format
+    operators.
+    """
+
+    status: int
+    error: errors.ApiError
+    http: int | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> int:
+        """The status that the client sees."""
+        return self.http or self.status
+
+
+class _MethodNotAllowed(errors.Unsupported):
+    reason = "METHOD_NOT_ALLOWED"
+    http = 405
+
+
+_SAID = "%LOCAL_REPLY_BODY%"
+_SERVICE = "The %UPSTREAM_CLUSTER% service"
+
+_CAUSES = (
+    _Cause(503, errors.BackendUnavailable("The auth service is not available."), flags=_JUDGED),
+    _Cause(400, errors.InvalidArgument(f"The request cannot be read. {_SAID}")),
+    _Cause(401, errors.Unauthenticated.without_token()),
+    _Cause(403, errors.Forbidden("This gateway offers no upgrade to another protocol.")),
+    _Cause(404, errors.NotFound("Not Found")),
+    _Cause(405, _MethodNotAllowed("Method Not Allowed")),
+    _Cause(408, errors.DeadlineExceeded("The request did not arrive in time.")),
+    _Cause(413, errors.TooLarge("The request body is too large.")),
+    _Cause(415, errors.InvalidArgument("gRPC methods take application/grpc.")),
+    _Cause(421, errors.InvalidArgument("This gateway is not called by that name.")),
+    _Cause(426, errors.InvalidArgument("HTTP/1.1 or HTTP/2 is required.")),
+    _Cause(429, errors.Overloaded("Too many requests with no valid access token.")),
+    _Cause(431, errors.InvalidArgument("The request headers, or the URL, are too large.")),
+    _Cause(500, errors.ApiError("Internal error.")),
+    _Cause(501, errors.Unsupported("Of transfer codings, only chunked is read.")),
+    # Too long a body to be sent again to a service that is away, and a service that speaks no HTTP/2: it is away.
+    _Cause(502, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
+    _Cause(507, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
+    _Cause(503, errors.Overloaded(f"{_SERVICE} is busy."), http=429, flags=_OVERFLOW),
+    _Cause(503, errors.BackendUnavailable(f"{_SERVICE} is not available."), flags=_UPSTREAM),
+    _Cause(503, errors.BackendUnavailable("The gateway is overloaded.")),
+    _Cause(504, errors.DeadlineExceeded(f"{_SERVICE} did not answer in time.")),
+)
+
+
+def local_replies(profile_headers: list[Json]) -> Json:
+    """Envoy's `local_reply_config`. `profile_headers` go onto every reply of the FirecREST profile."""
+    away, *others = _CAUSES
+    mappers = [
+        *_mappers(away, profile_headers),
+        _AS_JUDGED,
+        *(mapper for cause in others for mapper in _mappers(cause, profile_headers)),
+    ]
+    return {"mappers": mappers}
+
+
+def _mappers(cause: _Cause, profile_headers: list[Json]) -> Iterator[Json]:
+    matches = [_status_is(cause.status), *([_flagged(cause.flags)] if cause.flags else [])]
+    detail = cause.error.detail
+    grpc = _mapper(cause, [*matches, *_GRPC], {"text_format_source": {"inline_string": detail}})
+    yield {**grpc, "headers_to_add": [*grpc["headers_to_add"], *_grpc_details(cause.error)]}
+    yield _mapper(
+        cause, [*matches, _path_matches(NATIVE_PATHS)], {"json_format": _native_body(cause)}
+    )
+    profile = _mapper(cause, matches, {"json_format": firecrest.body_of(cause.error, None)})
+    yield {**profile, "headers_to_add": [*profile["headers_to_add"], *profile_headers]}
+
+
+def _mapper(cause: _Cause, matches: list[Json], body: Json) -> Json:
+    return {
+        "filter": matches[0] if len(matches) == 1 else {"and_filter": {"filters": matches}},
+        "status_code": cause.answered,
+        "body_format_override": body,
+        "headers_to_add": [header(name, value) for name, value in cause.error.headers.items()],
+    }
+
+
+# The answer that auth gave, as it is; see door_server.py there.
+_AS_JUDGED = {
+    "filter": {"response_flag_filter": {"flags": list(_JUDGED)}},
+    "body_format_override": {"text_format_source": {"inline_string": _SAID}},
+}
+
+
+def _grpc_details(error: errors.ApiError) -> Iterator[Json]:
+    """The reason, for gRPC clients; a message that Envoy completes cannot be among the details."""
+    if "%" not in error.detail:
+        details = b64encode(error.proto().SerializeToString()).decode().rstrip("=")
+        yield header("grpc-status-details-bin", details)
+        yield header("grpc-message", error.detail)
+
+
+def _native_body(cause: _Cause) -> Json:
+    body = cause.error.json()
+    body["error"]["code"] = cause.answered
+    return body
+
+
+def header(name: str, value: str) -> Json:
+    """A `HeaderValueOption` that sets a header, whether or not it is there."""
+    return {
+        "header": {"key": name, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def _status_is(status: int) -> Json:
+    # Envoy lets an operator override the number at run time under this key; we set none.
+    value = {"default_value": status, "runtime_key": "passerelle.local_reply"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _flagged(flags: tuple[str, ...]) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _path_matches(regex: str) -> Json:
+    matcher = {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
+    return {"header_filter": {"header": matcher}}
+
+
+# A transcoded request looks like gRPC too, once it is past the transcoder; the Lua filter has marked it.
+_GRPC = (
+    {
+        "header_filter": {
+            "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+        }
+    },
+    {"header_filter": {"header": {"name": REST_SURFACE, "present_match": False}}},
+)

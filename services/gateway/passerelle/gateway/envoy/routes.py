@@ -1,0 +1,317 @@
+"""Envoy's routes, made from the contracts: there is no list of methods to keep by hand.
+
+A REST request is matched twice: first by verb and path (which decides about the token, body limits, redirects and,
+when no method of ours takes it, about 405 or 404), then, once the transcoder has found its method, by the gRPC
+method's path.
+
+A route demands a token unless it says otherwise. Those that do not are public methods, or answered by Envoy itself:
+what these match is never transcoded (`_OPEN`), so that no method can be reached through them.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from passerelle.gateway.contracts import Binding, Method
+from passerelle.gateway.envoy import door, limits
+from passerelle.gateway.envoy.replies import header
+from passerelle.runtime.firecrest import VERSION
+
+Json = dict[str, Any]
+
+ANY = "type.googleapis.com/"
+_BUFFER = "envoy.filters.http.buffer"
+_TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+_LUA = "envoy.filters.http.lua"
+_MUTATION = "envoy.filters.http.header_mutation"
+
+_UNLIMITED_BODY = {
+    _BUFFER: {
+        "@type": f"{ANY}envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+        "disabled": True,
+    }
+}
+
+
+def _limited(size: int) -> Json:
+    kind = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
+    return {_BUFFER: {"@type": f"{ANY}{kind}", "buffer": {"max_request_bytes": size}}}
+
+
+_LARGE = {"SubmitJob"}  # methods whose body holds a script: `max_body` counts
+_MODEST_BODY = _limited(512 << 10)
+_SMALL_BODY = _limited(4096)
+_NOT_TRANSCODED = {
+    _TRANSCODER: {
+        "@type": f"{ANY}envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        "proto_descriptor_bin": "",
+        "services": [],
+    }
+}
+
+_NO_BODY_READ = {
+    f"{_LUA}.bodies": {
+        "@type": f"{ANY}envoy.extensions.filters.http.lua.v3.LuaPerRoute",
+        "disabled": True,
+    }
+}
+
+# Answered by Envoy itself, at once: it waits for no body, whoever sends one.
+_OPEN = door.OPEN | _NOT_TRANSCODED | _UNLIMITED_BODY | _NO_BODY_READ
+
+PROFILE_HEADERS = [
+    header("f7t-appversion", VERSION),
+    header("f7t-timestamp", "%START_TIME(%s.%6f)%"),
+]
+"""What FirecREST puts on every reply: its version, and the time as seconds since the epoch with fractions."""
+
+_PROFILE_REPLY = {
+    _MUTATION: {
+        "@type": f"{ANY}envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
+        "mutations": {"response_mutations": [{"append": option} for option in PROFILE_HEADERS]},
+    }
+}
+
+ARRIVING = 30.0
+"""Seconds that the body of a call without streams may take."""
+
+# From the first header to the last byte of the answer. (A route that has it has no `timeout` besides.)
+_ANYONES_TIME = {"max_stream_duration": {"max_stream_duration": "15s"}}
+
+_ENDLESS = {"timeout": "0s", "max_stream_duration": {"max_stream_duration": "0s"}}
+
+# Nothing was sent yet when the connection fails or the stream is refused, so trying again repeats no work. A service
+# that is being restarted is back within the sum of these pauses (4 s on average: each is drawn at random).
+_RETRY = {
+    "retry_on": "connect-failure,refused-stream",
+    "num_retries": 9,
+    "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
+}
+
+# Bytes. A longer body is not sent again; without a limit, all of every upload would be kept.
+_KEPT_FOR_RETRY = 64 << 10
+
+
+def routes(
+    methods: Sequence[Method], pages: Iterable[Json], *, timeout: float, idle_timeout: float
+) -> list[Json]:
+    """Every route, first match first.
+
+    `timeout` bounds a unary call, `idle_timeout` the pauses of a stream, both in s.
+    """
+    public = [method for method in methods if method.public]
+    return [
+        *pages,
+        *(_to_method(method, timeout, idle_timeout) for method in public),
+        _wrong_media_type(),
+        _health(),
+        *(_redirect(template) for template in _profile_templates(public)),
+        *_rest_paths(public, idle_timeout),
+        _not_found("/v1/", _OPEN),
+        _not_found("/", _OPEN | _PROFILE_REPLY),
+    ]
+
+
+def _not_found(prefix: str, config: Json) -> Json:
+    return {
+        "match": {"prefix": prefix},
+        "direct_response": {"status": 404},
+        "typed_per_filter_config": config,
+    }
+
+
+def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
+    config: Json = _PROFILE_REPLY if method.is_firecrest else {}
+    # Nobody is asked for a token here, so nothing of it is passed on before all of it is there.
+    config = config | (door.OPEN | _SMALL_BODY if method.anyone else _UNLIMITED_BODY)
+    return {
+        "match": {"path": method.path, "headers": [_GRPC_CONTENT]},
+        "route": _action(method, timeout, idle_timeout) | (_ANYONES_TIME if method.anyone else {}),
+        "request_body_buffer_limit": _KEPT_FOR_RETRY,
+        "typed_per_filter_config": config,
+        "metadata": _metadata(method),
+    }
+
+
+def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
+    action: Json = {
+        "cluster": method.cluster,
+        "retry_policy": _RETRY,
+        "idle_timeout": f"{idle_timeout}s",
+    }
+    if not method.anyone:  # who has a token may take longer over what is sent
+        action["flush_timeout"] = action["idle_timeout"]
+    return action | (_ENDLESS if method.streams else {"timeout": f"{timeout}s"})
+
+
+def _metadata(method: Method, binding: Binding | None = None) -> Json:
+    """What `envoy.lua` reads. `all_in_body`: that the request's body holds every field which its path does not."""
+    surface = "firecrest" if method.is_firecrest else "native"
+    all_in_body = binding is not None and binding.body == "*"
+    read = {"surface": surface, "token": not method.anyone, "all_in_body": all_in_body}
+    return {"filter_metadata": {_LUA: read}}
+
+
+# application/grpc, application/grpc+proto, application/grpc-web, …
+_GRPC_CONTENT = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+
+_NO_GRPC_CONTENT = {**_GRPC_CONTENT, "invert_match": True, "treat_missing_header_as_empty": True}
+
+
+def _wrong_media_type() -> Json:
+    """A gRPC path called with something that is not gRPC: a service would not know what to do with it."""
+    return {
+        "match": {
+            "prefix": "/passerelle.",
+            "headers": [_NO_GRPC_CONTENT],
+        },
+        "direct_response": {"status": 415},
+        "typed_per_filter_config": _OPEN,
+    }
+
+
+def _health() -> Json:
+    """The standard gRPC health service, answered by the gateway's own process."""
+    return {
+        "match": {"path": "/grpc.health.v1.Health/Check", "headers": [_GRPC_CONTENT]},
+        "route": {"cluster": "gateway", **_ANYONES_TIME},
+        "typed_per_filter_config": door.OPEN | _SMALL_BODY,
+    }
+
+
+def _profile_templates(methods: Sequence[Method]) -> list[Binding]:
+    return _unique(b for method in methods if method.is_firecrest for b in method.bindings)
+
+
+def _unique(bindings: Iterable[Binding]) -> list[Binding]:
+    return list({binding.regex: binding for binding in bindings}.values())
+
+
+def _redirect(binding: Binding) -> Json:
+    """307 to the path with the trailing slash that FirecREST wants, or without the one that it does not want."""
+    if binding.template.endswith("/"):
+        wrong, pattern, right = binding.regex.removesuffix("/"), "^(.*[^/])$", r"\1/"
+    else:
+        wrong, pattern, right = f"{binding.regex}/", "^(.*)/$", r"\1"
+    return {
+        "match": {"safe_regex": {"regex": wrong}},
+        "redirect": {
+            "response_code": "TEMPORARY_REDIRECT",
+            "regex_rewrite": {"pattern": {"regex": pattern}, "substitution": right},
+        },
+        "typed_per_filter_config": _OPEN | _PROFILE_REPLY,
+    }
+
+
+def _rest_paths(methods: Sequence[Method], idle_timeout: float) -> Iterator[Json]:
+    """For every REST path, a route for each verb that a method takes, and 405 with `Allow` for all others."""
+    taken = sorted(
+        ((binding, method) for method in methods for binding in method.bindings),
+        key=lambda pair: _most_specific_first(pair[0]),
+    )
+    for regex, group in groupby(taken, key=lambda pair: pair[0].regex):
+        pairs = list(group)
+        yield from (_rest_path(binding, method, idle_timeout) for binding, method in pairs)
+        yield _not_allowed(regex, sorted({b.verb for b, _ in pairs}), [m for _, m in pairs])
+
+
+def _rest_path(binding: Binding, method: Method, idle_timeout: float) -> Json:
+    """What holds for a REST request until the transcoder has made it the call that `_to_method` routes."""
+    config = (_PROFILE_REPLY if method.is_firecrest else {}) | _body_limit(method)
+    return {
+        "match": {
+            "safe_regex": {"regex": f"{binding.regex.removesuffix('/')}/?"},
+            "headers": [
+                {"name": ":method", "string_match": {"exact": binding.verb}},
+                _NO_GRPC_CONTENT,
+            ],
+        },
+        # The path is no gRPC method's: should it come to this, a service does not know it.
+        "route": {"cluster": method.cluster, **_arriving(method, idle_timeout)},
+        "typed_per_filter_config": config | (door.OPEN if method.anyone else {}),
+        "metadata": _metadata(method, binding),
+    }
+
+
+def _arriving(method: Method, idle_timeout: float) -> Json:
+    """How long a body may take. Once it is there, the route of the method counts."""
+    if method.client_streaming:
+        return _ENDLESS | {"idle_timeout": f"{idle_timeout}s"}
+    return {"max_stream_duration": {"max_stream_duration": f"{ARRIVING}s"}}
+
+
+def _body_limit(method: Method) -> Json:
+    if method.client_streaming:
+        return _UNLIMITED_BODY
+    if method.anyone:
+        return _SMALL_BODY
+    return {} if method.name in _LARGE else _MODEST_BODY
+
+
+def _most_specific_first(binding: Binding) -> tuple[int, str]:
+    return -len(binding.regex.replace("[^/]+", "")), binding.regex
+
+
+def _not_allowed(regex: str, verbs: list[str], methods: list[Method]) -> Json:
+    profile = any(method.is_firecrest for method in methods)
+    return {
+        "match": {"safe_regex": {"regex": regex}},
+        "direct_response": {"status": 405},
+        "response_headers_to_add": [header("allow", ", ".join(verbs))],
+        "typed_per_filter_config": _OPEN | (_PROFILE_REPLY if profile else {}),
+    }
+
+
+_READING = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_BROWSER = {"name": "accept", "string_match": {"contains": "text/html"}}
+
+
+def page(path: str, file: Path, content_type: str) -> list[Json]:
+    """Routes that serve a file from memory at exactly `path`, so often that what clients do not take stays bounded."""
+    body, size = {"filename": str(file)}, file.stat().st_size
+    return [_page(path, body, content_type, size), *_only_read(path)]
+
+
+def front(documentation: str, openapi: str) -> list[Json]:
+    """Routes of `/`, which leads to the documentation: browsers by a redirect, programs by JSON with both paths."""
+    leading = {
+        "match": {"path": "/", "headers": [_READING, _BROWSER]},
+        "redirect": {
+            "response_code": "FOUND",
+            "path_redirect": documentation,
+            "strip_query": True,
+        },
+        "typed_per_filter_config": _OPEN,
+    }
+    told = json.dumps({"documentation": documentation, "openapi": openapi})
+    answer = _page("/", {"inline_string": told}, "application/json", len(told))
+    return [leading, answer, *_only_read("/")]
+
+
+def _page(path: str, body: Json, content_type: str, size: int) -> Json:
+    return {
+        "match": {"path": path, "headers": [_READING]},
+        "direct_response": {"status": 200, "body": body},
+        "response_headers_to_add": [
+            header("content-type", content_type),
+            header("x-content-type-options", "nosniff"),
+            header("content-security-policy", _POLICY),
+            header("cache-control", "no-cache"),
+        ],
+        "typed_per_filter_config": _OPEN | limits.of_page(size),
+    }
+
+
+def _only_read(path: str) -> Iterator[Json]:
+    yield {
+        "match": {"path": path},
+        "direct_response": {"status": 405},
+        "response_headers_to_add": [header("allow", "GET, HEAD")],
+        "typed_per_filter_config": _OPEN,
+    }
+
+
+# The page's own files only; Swagger UI sets styles on elements and draws its icons as data: URLs.
+_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"

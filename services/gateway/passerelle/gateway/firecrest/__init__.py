@@ -1,0 +1,1 @@
+"""FirecREST v2's `/status/systems` and `/status/liveness/`."""

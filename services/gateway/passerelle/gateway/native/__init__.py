@@ -1,0 +1,1 @@
+"""The native API of the gateway, `passerelle.v1.SystemsService`."""

@@ -1,0 +1,60 @@
+"""The native `SystemsService`."""
+
+from typing import Any
+
+from passerelle.gateway.directory.systems import Directory, Health, Listed, Service
+from passerelle.runtime.config.site import Filesystem
+from passerelle.v1 import systems_pb2 as pb
+from passerelle.v1 import systems_pb2_grpc as pb_grpc
+
+_SERVICES = {
+    Service.SSH: pb.Health.SSH,
+    Service.SCHEDULER: pb.Health.SCHEDULER,
+    Service.FILESYSTEM: pb.Health.FILESYSTEM,
+}
+
+
+class SystemsService(pb_grpc.SystemsServiceServicer):
+    """Answers from the directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    async def ListSystems(self, request: pb.ListSystemsRequest, context: Any) -> Any:
+        """All systems."""
+        return pb.ListSystemsResponse(systems=map(_system, self._directory.all()))
+
+    async def GetSystem(self, request: pb.GetSystemRequest, context: Any) -> Any:
+        """One system."""
+        return _system(self._directory.one(request.system))
+
+
+def _system(listed: Listed) -> pb.System:
+    system = listed.system
+    return pb.System(
+        name=system.name,
+        scheduler=system.scheduler.type,
+        scheduler_version=system.scheduler.version,
+        filesystems=map(_filesystem, system.filesystems),
+        health=map(_health, listed.health),
+    )
+
+
+def _filesystem(filesystem: Filesystem) -> pb.Filesystem:
+    return pb.Filesystem(
+        path=filesystem.path,
+        data_type=filesystem.data_type,
+        default_work_dir=filesystem.default_work_dir,
+    )
+
+
+def _health(health: Health) -> pb.Health:
+    found = pb.Health(
+        service=_SERVICES[health.service],
+        path=health.path or "",
+        healthy=health.healthy,
+        message=health.message or "",
+    )
+    found.check_time.FromDatetime(health.checked)
+    found.latency.FromNanoseconds(round(health.latency * 1e9))
+    return found

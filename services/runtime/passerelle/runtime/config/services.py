@@ -1,0 +1,165 @@
+"""The `services` section of the configuration file: where the services are, and what they have in common."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from passerelle.runtime.config.addresses import Address, clashing, is_loopback
+from passerelle.runtime.config.findings import Around, Finding, account, wrong
+from passerelle.runtime.config.sections import Secret, Section
+
+_MIN_SECRET = 32  # characters of the services' secret
+
+
+class Endpoint(Section):
+    """Where one service is."""
+
+    address: Address | None = Field(
+        default=None,
+        description="host:port where the other services and Envoy reach it; "
+        "`passerelle up` finds a free port when it is unset.",
+    )
+    listen: Address | None = Field(
+        default=None, description="host:port to bind, when it differs from `address`."
+    )
+    metrics: Address | None = Field(
+        default=None, description="host:port for Prometheus metrics over HTTP; none when unset."
+    )
+
+    @property
+    def bind(self) -> str:
+        """host:port to listen on; empty when none is configured."""
+        return self.listen or self.address or ""
+
+    def bound(self, key: str) -> Iterator[tuple[str, str]]:
+        """The key, below `key`, and host:port of everything that the service listens on."""
+        if self.bind:
+            yield f"{key}.{'listen' if self.listen else 'address'}", self.bind
+        if self.metrics:
+            yield f"{key}.metrics", self.metrics
+
+
+class Services(Section):
+    """Where the services are, and the secret they show each other. `passerelle up` fills in what is missing."""
+
+    auth: Endpoint | None = None
+    compute: Endpoint | None = None
+    storage: Endpoint | None = None
+    gateway: Endpoint | None = None
+    secret: Secret | None = Field(
+        default=None,
+        description="Shared by all services of this deployment; at least 32 characters, "
+        "as `openssl rand -base64 32` makes them.",
+    )
+    insecure_plain_text: bool = Field(
+        default=False,
+        description="DANGEROUS: let services listen off loopback. What they tell each other, tokens and keys, is not "
+        "encrypted: for a network that only they are on.",
+    )
+    insecure_metrics: bool = Field(
+        default=False,
+        description="Let metrics be read off loopback, by everybody who reaches their ports.",
+    )
+    reflection: bool = Field(
+        default=False,
+        description="Let everybody who reaches a service's own port read which methods it has (gRPC reflection), for "
+        "tools such as grpcurl.",
+    )
+    audit_log: Path | None = Field(
+        default=None,
+        description="The file to which the audit log is appended, by all services of this host; "
+        "when unset, its lines stand among the other logs.",
+    )
+    request_timeout: float = Field(
+        default=60, gt=0, description="Longest time for one call that is no stream, s."
+    )
+    open_calls_per_user: int | None = Field(
+        default=1000,
+        ge=1,
+        description="Calls of one user that one process of a service serves at once; more are answered 429. Less than "
+        "`gateway.max_requests`, so that nobody has all of those.",
+    )
+    calls_per_user: float | None = Field(
+        default=2000,
+        gt=0,
+        description="Calls of one user (`sub`) that it begins a second, ten times as many at once; more are answered "
+        "429.",
+    )
+    calls_per_client: float | None = Field(
+        default=None, gt=0, description="The same for one OAuth client (`azp`), of all its users."
+    )
+    auth_cache: float = Field(
+        default=5,
+        ge=0,
+        le=60,
+        description="How long a service trusts auth's answer about a token, s.",
+    )
+    upload_grace: float = Field(
+        default=5,
+        ge=0,
+        le=3600,
+        description="How long content goes on arriving after its caller's token has expired, s; then the upload ends "
+        "with 401. What needs longer is uploaded in pieces, each with a token that is valid then.",
+    )
+    answer_grace: float = Field(
+        default=43200,
+        ge=0,
+        le=604800,
+        description="How long a stream of answers to one request (a download, a copy, a transfer) goes on after its "
+        "caller's token has expired, s.",
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _strong(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < _MIN_SECRET:
+            raise ValueError(
+                f"at least {_MIN_SECRET} characters, as `openssl rand -base64 32` makes them"
+            )
+        return secret
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        for name in ("auth", "compute", "storage", "gateway"):
+            found: Endpoint | None = getattr(self, name)
+            if found is None:
+                continue
+            if found.bind and not is_loopback(found.bind) and not self.insecure_plain_text:
+                raise ValueError(
+                    f"{name} listens on {found.bind}: off loopback it needs `insecure_plain_text: true`"
+                )
+            if found.metrics and not is_loopback(found.metrics) and not self.insecure_metrics:
+                raise ValueError(
+                    f"{name}'s metrics are on {found.metrics}: off loopback they need `insecure_metrics: true`"
+                )
+        return self
+
+    def bound(self) -> Iterator[tuple[str, str]]:
+        """The key and host:port of everything that the services listen on."""
+        for name in ("auth", "compute", "storage", "gateway"):
+            endpoint: Endpoint | None = getattr(self, name)
+            if endpoint is not None:
+                yield from endpoint.bound(f"services.{name}")
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.audit_log and not os.access(self.audit_log.parent, os.W_OK | os.X_OK):
+            told = (
+                f"{self.audit_log.parent} is no directory that {account(os.geteuid())} may write to"
+            )
+            yield wrong(told, "audit_log")
+        taken: dict[str, str] = {}
+        for key, address in self.bound():
+            if other := clashing(address, taken):
+                yield wrong(f"{address} is taken by {other}", *key.split(".")[1:])
+            taken[key] = address
+
+    def address(self, name: str) -> str:
+        """host:port where the service `name` is reached; LookupError when it is not configured."""
+        endpoint: Endpoint | None = getattr(self, name)
+        if endpoint is None or endpoint.address is None:
+            raise LookupError(f"services.{name}.address must be configured")
+        return endpoint.address

@@ -1,0 +1,1 @@
+"""What happens around every RPC: logs, errors, authentication, authorisation, limits, the audit log."""

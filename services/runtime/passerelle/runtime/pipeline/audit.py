@@ -1,0 +1,155 @@
+"""The audit log: one line for each call that changes something or is refused, never sampled.
+
+Which calls change something stands in the contract (`Access.effect`). What they are about is read from the request's
+fields, by their names; handlers add with `note` what only they find out.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, partial
+from io import TextIOWrapper
+from logging.handlers import WatchedFileHandler
+from typing import Any
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from passerelle.runtime.errors import shortened
+from passerelle.runtime.firecrest import json_of
+from passerelle.runtime.pipeline.interceptors import Rpc
+from passerelle.v1.access_pb2 import Access
+
+log = logging.getLogger("passerelle.audit")
+
+CLIENT_ADDRESS = "x-passerelle-client"
+"""Set by Envoy on every request to the address of who called; clients cannot set it."""
+
+_REFUSED = {
+    grpc.StatusCode.UNAUTHENTICATED.name,
+    grpc.StatusCode.PERMISSION_DENIED.name,
+    grpc.StatusCode.RESOURCE_EXHAUSTED.name,
+}
+_MAX_VALUE = 512  # characters
+# Bytes; a line is shorter and so written at once, whoever else writes to the file.
+_BUFFER = 64 << 10
+
+_FIELDS = ("system", "job_id", "upload_id", "path", "target_system", "target")
+"""The request fields that say what a call is about. A path in bytes, as `raw_path`, stands for the one in text."""
+
+_IN_BODIES = {
+    "path": ("sourcePath", "source_path", "path"),
+    "target": ("targetPath", "target_path", "linkPath", "link_path"),
+}
+"""The same in bodies of the FirecREST profile, in the order in which their spellings count."""
+
+_about: ContextVar[dict[str, str]] = ContextVar("about")
+
+
+@contextmanager
+def noting(about: dict[str, str]) -> Iterator[None]:
+    """Inside the block, `note` adds to `about`."""
+    reset = _about.set(about)
+    try:
+        yield
+    finally:
+        _about.reset(reset)
+
+
+def note(**about: str) -> None:
+    """Add to the audit line of the call being served what its request does not name: the id of a job it submits."""
+    if (noted := _about.get(None)) is not None:
+        noted.update(about)
+
+
+def about(request: Message) -> dict[str, str]:
+    """What a request names, as far as it is set: system, job, upload, paths."""
+    found = {}
+    for name, field in _named(request.DESCRIPTOR):
+        if value := getattr(request, field):
+            found[name] = _text(value)
+    body = getattr(request, "body", None)
+    return found | (_about_body(body) if isinstance(body, HttpBody) else {})
+
+
+@cache
+def _named(kind: Descriptor) -> tuple[tuple[str, str], ...]:
+    """The fields of `_FIELDS` that a kind of request has, each with the name it is shown by."""
+    pairs = [pair for name in _FIELDS for pair in ((name, name), (name, f"raw_{name}"))]
+    return tuple(pair for pair in pairs if pair[1] in kind.fields_by_name)
+
+
+def _text(value: str | bytes) -> str:
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    return shortened(text, _MAX_VALUE)
+
+
+def _about_body(body: HttpBody) -> dict[str, str]:
+    try:
+        said = json_of(body)
+    except json.JSONDecodeError:  # which the handler says
+        return {}
+    if not isinstance(said, dict):
+        return {}
+    chosen = {
+        name: next((said[spelt] for spelt in spellings if spelt in said), None)
+        for name, spellings in _IN_BODIES.items()
+    }
+    return {name: _text(value) for name, value in chosen.items() if isinstance(value, str)}
+
+
+def write(rpc: Rpc, outcome: str) -> None:
+    """Write the line of a call that has ended, if it is one to be written; `outcome` names the gRPC status."""
+    refused = outcome in _REFUSED and not rpc.trusted
+    if rpc.demand.effect != Access.CHANGES and not refused:
+        return
+    who = rpc.caller
+    said = {
+        "request_id": rpc.metadata.get("x-request-id"),
+        "address": rpc.metadata.get(CLIENT_ADDRESS) or rpc.context.peer(),
+        "issuer": who and who.issuer,
+        "subject": who and who.subject,
+        "client_id": who and who.client_id,
+        "user": who and who.username,
+        "method": rpc.method,
+        **rpc.about,
+        "outcome": outcome,
+        "reason": rpc.error and rpc.error.reason,
+    }
+    _append(said)
+
+
+def write_turned_away(
+    *, method: str, request_id: str, address: str, outcome: str, reason: str
+) -> None:
+    """Write the line of a request that goes no further than Envoy; `method` is its verb and path, or the gRPC path."""
+    said = {
+        "request_id": request_id,
+        "address": address,
+        "method": method,
+        "outcome": outcome,
+        "reason": reason,
+    }
+    _append(said)
+
+
+def write_left_out(*, address: str, count: int) -> None:
+    """Write that of the requests from `address` which went no further than Envoy, `count` have no line of their own."""
+    _append({"address": address, "left_out": str(count)})
+
+
+def _append(said: Mapping[str, Any]) -> None:
+    log.info("call", extra={name: _text(value) for name, value in said.items() if value})
+
+
+class AuditFile(WatchedFileHandler):
+    """Appends lines to a file that several processes may share; opens it again when it was moved away."""
+
+    def _open(self) -> TextIOWrapper:
+        private: Any = partial(os.open, mode=0o600)
+        return open(self.baseFilename, "a", _BUFFER, encoding="utf-8", opener=private)

@@ -1,0 +1,185 @@
+"""The stages around every RPC, outermost first: observe, map errors, authenticate and authorise."""
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import grpc
+
+from passerelle.runtime import caller, firecrest
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
+from passerelle.runtime.metrics import RPC_SECONDS, RPCS, RPCS_OPEN
+from passerelle.runtime.pipeline import audit
+from passerelle.runtime.pipeline.access import broken_off, other_demands, system_of
+from passerelle.runtime.pipeline.grace import Grace, ending_at
+from passerelle.runtime.pipeline.interceptors import Proceed, Rpc, Stage
+from passerelle.runtime.pipeline.limits import CallLimits
+from passerelle.v1.access_pb2 import Access
+
+log = logging.getLogger(__name__)
+
+SERVICE_SECRET = "x-passerelle-service"  # noqa: S105  # the name of a metadata key, no secret
+REST_SURFACE = "x-passerelle-rest"
+"""Set by Envoy on requests that it transcodes, so that errors carry their JSON body; clients cannot set it."""
+NATIVE_PATHS = r"/(v1([/?].*)?|passerelle\.v1\..*)"
+"""A pattern of the native surface's paths: as called, and as the transcoder rewrites them to the gRPC method."""
+_GRACE = Grace()
+_NO_LIMITS = CallLimits()
+
+
+class Authority(Protocol):
+    """Decides who a token stands for, and whether that principal may do what an RPC demands."""
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        """The caller; raises Unauthenticated or Forbidden."""
+        ...
+
+
+async def observe(rpc: Rpc, proceed: Proceed) -> Any:
+    """Bind the request id, count, time, log, and write the audit log."""
+    start = time.perf_counter()
+    code = "OK"
+    with (
+        caller.bind_request(rpc.metadata.get("x-request-id", "")),
+        audit.noting(rpc.about),
+        RPCS_OPEN.labels(rpc.method).track_inprogress(),
+    ):
+        try:
+            return await proceed()
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except BaseException:
+            code = _code_name(rpc.context)
+            raise
+        finally:
+            if rpc.error:
+                code = rpc.error.code.name
+            _record(rpc, code, time.perf_counter() - start)
+            audit.write(rpc, code)
+
+
+def _record(rpc: Rpc, code: str, seconds: float) -> None:
+    RPCS.labels(rpc.method, code).inc()
+    RPC_SECONDS.labels(rpc.method).observe(seconds)
+    # What goes well without a caller is our own services' asking, or a load balancer's.
+    level = logging.DEBUG if code == "OK" and rpc.caller is None else logging.INFO
+    if log.isEnabledFor(level):
+        extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4), "user": rpc.user}
+        extra |= {name: rpc.about.get(name) for name in ("system", "job_id")}
+        known = {name: value for name, value in extra.items() if value is not None}
+        log.log(level, "answered", extra=known)
+
+
+def _code_name(context: Any) -> str:
+    code = context.code()
+    return code.name if isinstance(code, grpc.StatusCode) else grpc.StatusCode(code).name
+
+
+async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
+    """The only place where an exception becomes a wire status."""
+    try:
+        return await proceed()
+    except ApiError as error:
+        await _abort(rpc, error)
+    except grpc.aio.AbortError:
+        raise
+    except NotImplementedError:  # what the generated servicers raise for a method that nobody wrote
+        await _abort(rpc, Unsupported(f"{rpc.method} is not implemented."))
+    except Exception:
+        log.exception("unhandled error in %s", rpc.method)
+        await _abort(rpc, ApiError("Internal error."))
+
+
+async def _abort(rpc: Rpc, error: ApiError) -> None:
+    rpc.error = error
+    status = error.status()
+    rest = rpc.metadata.get(REST_SURFACE)
+    if rest and rpc.begun:  # the HTTP status is sent already
+        await rpc.context.write(broken_off(rpc.method, error))
+        return
+    trailers: list[tuple[str, Any]] = list(() if rest else status.trailing_metadata or ())
+    if rest:
+        trailers += _rest_trailers(rpc, error)
+    trailers += error.headers.items()
+    await rpc.context.abort(status.code, status.details, tuple(trailers))
+
+
+def _rest_trailers(rpc: Rpc, error: ApiError) -> list[tuple[str, str]]:
+    """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
+    status, body = rest_answer(error, is_firecrest=rpc.is_firecrest, user=rpc.user)
+    trailers = [("x-http-code", str(status)), ("x-error-body", body)]
+    if rpc.is_firecrest and rpc.user:
+        trailers.append(("f7t-authusername", rpc.user))
+    return trailers
+
+
+def rest_answer(error: ApiError, *, is_firecrest: bool, user: str | None) -> tuple[int, str]:
+    """The HTTP status and JSON body of an error on its surface; `user` is None before authentication."""
+    if is_firecrest:
+        return firecrest.status_of(error), _ascii(firecrest.body_of(error, user))
+    return error.http, _ascii(error.json())
+
+
+def _ascii(body: dict[str, Any]) -> str:
+    """JSON that may stand in a header: everything beyond ASCII escaped, which orjson does not do."""
+    return json.dumps(body, separators=(",", ":"))
+
+
+def authorise(
+    authority: Authority,
+    service_secret: str,
+    grace: Grace = _GRACE,
+    limits: CallLimits = _NO_LIMITS,
+) -> Stage:
+    """The stage that demands what the RPC's `access` option says, and binds the caller.
+
+    Who has no valid token, lacks the scope, or has too many calls, is turned away by the metadata alone: before a
+    message is read. A stream that outlives its token by more than `grace` ends with Unauthenticated.
+    """
+
+    async def stage(rpc: Rpc, proceed: Proceed) -> Any:
+        match rpc.demand.audience:
+            case Access.PUBLIC:
+                return await proceed()
+            case Access.INTERNAL:
+                _demand_secret(rpc, service_secret)
+                rpc.trusted = True
+                return await proceed()
+        token = bearer(rpc.metadata)
+        headers_alone = Access(audience=Access.USER, scope=rpc.demand.scope)
+        found = await authority.caller(token, demand=headers_alone, system="")
+        rpc.caller = found
+        with limits.one_call(found), caller.bind(found):
+            request = await rpc.requests.first()
+            rpc.about |= audit.about(request)
+            await authority.caller(token, demand=rpc.demand, system=system_of(request))
+            for demand, other in other_demands(rpc.demand, request):
+                await authority.caller(token, demand=demand, system=other)
+            del request  # the first piece of an upload that waits is kept once, by who needs it
+            if not rpc.streams:  # it has a bound of its own
+                return await proceed()
+            rpc.requests.until = found.expires + grace.sending
+            async with ending_at(found.expires + grace.answered):
+                return await proceed()
+
+    return stage
+
+
+def _demand_secret(rpc: Rpc, service_secret: str) -> None:
+    shown = rpc.metadata.get(SERVICE_SECRET, "")
+    if not service_secret or not hmac.compare_digest(shown.encode(), service_secret.encode()):
+        raise Forbidden("This method is for Passerelle's own services.")
+
+
+def bearer(metadata: Mapping[str, str]) -> str:
+    """The access token that a request shows (RFC 6750 §2.1); raises Unauthenticated without one."""
+    scheme, _, token = metadata.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated.without_token()
+    return token.strip()

@@ -1,0 +1,1 @@
+"""Processes that serve: one gRPC server, its sockets, and its channels to other services."""

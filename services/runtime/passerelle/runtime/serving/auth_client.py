@@ -1,0 +1,161 @@
+"""The other services' way to the auth service: who is this, may it do that, and how to log in as it.
+
+Answers about tokens are cached for the configured few seconds, never beyond the token's life, and identical questions
+in flight are asked once.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+
+from passerelle.runtime import caller
+from passerelle.runtime.caller import Caller
+from passerelle.runtime.config.site import SiteBase
+from passerelle.runtime.errors import ApiError, from_rpc
+from passerelle.runtime.pipeline.stages import SERVICE_SECRET
+from passerelle.runtime.serving.channels import RECONNECT
+from passerelle.v1 import auth_pb2 as pb
+from passerelle.v1 import auth_pb2_grpc as pb_grpc
+from passerelle.v1.access_pb2 import Access
+
+_TIMEOUT = 10.0  # seconds; an IdP that must be asked for new keys is slower than a cached answer
+_MAX_ENTRIES = 10_000
+# Asking auth changes nothing, so a call that finds it away is made again, for some 5 s: a restart takes 2 to 4.
+_OPTIONS = (
+    *RECONNECT,
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {
+                        "name": [{}],
+                        "retryPolicy": {
+                            "maxAttempts": 5,
+                            "initialBackoff": "0.5s",
+                            "maxBackoff": "2s",
+                            "backoffMultiplier": 2,
+                            "retryableStatusCodes": ["UNAVAILABLE"],
+                        },
+                    }
+                ]
+            }
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SshCredential:
+    """A way to log in: the private half that we made, or `private_key` when the site gives out static keys.
+
+    `expires` is in seconds since the epoch; None for a credential without an end.
+    """
+
+    username: str
+    certificate: str
+    private_key: str = field(repr=False)
+    expires: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    outcome: Caller | ApiError
+    until: float
+
+
+class AuthClient:
+    """Asks the auth service on behalf of one service."""
+
+    def __init__(self, channel: grpc.aio.Channel, secret: str, *, cache_seconds: float) -> None:
+        self._stub: pb_grpc.AccessServiceAsyncStub = pb_grpc.AccessServiceStub(channel)
+        self._metadata = ((SERVICE_SECRET, secret),)
+        self._cache_seconds = cache_seconds
+        self._answers: OrderedDict[tuple[str, str, str, str], _Answer] = OrderedDict()
+        self._asking: dict[tuple[str, str, str, str], asyncio.Task[_Answer]] = {}
+
+    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+        """Who the token stands for; raises Unauthenticated, Forbidden, or BackendUnavailable without auth."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        key = (digest, demand.scope, demand.relation, system)
+        answer = self._answers.get(key)
+        if answer is None or answer.until <= time.time():
+            answer = await self._asked_once(key, token)
+        if isinstance(answer.outcome, ApiError):
+            raise answer.outcome
+        return answer.outcome
+
+    async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
+        """A way for the current caller to log in to `system`; `public_key` is in OpenSSH's one-line format."""
+        request = pb.IssueSshCredentialRequest(
+            token=caller.current().token, system=system, public_key=public_key
+        )
+        try:
+            reply = await self._stub.IssueSshCredential(
+                request, metadata=self._sent(), timeout=_TIMEOUT
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, "auth") from None
+        expires = reply.expire_time.ToNanoseconds() / 1e9 if reply.HasField("expire_time") else None
+        return SshCredential(reply.username, reply.certificate, reply.private_key, expires)
+
+    async def _asked_once(self, key: tuple[str, str, str, str], token: str) -> _Answer:
+        task = self._asking.get(key)
+        if task is None:
+            task = asyncio.create_task(self._ask(key, token))
+            self._asking[key] = task
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        # Shielded: one caller that goes away must not take the answer from the others.
+        return await asyncio.shield(task)
+
+    async def _ask(self, key: tuple[str, str, str, str], token: str) -> _Answer:
+        _, scope, relation, system = key
+        request = pb.AuthorizeRequest(token=token, scope=scope, relation=relation, system=system)
+        try:
+            principal = await self._stub.Authorize(request, metadata=self._sent(), timeout=_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            return _Answer(from_rpc(error, "auth"), 0)
+        found = _caller(principal, token)
+        until = min(time.time() + self._cache_seconds, found.expires)
+        return self._remember(key, _Answer(found, until))
+
+    def _remember(self, key: tuple[str, str, str, str], answer: _Answer) -> _Answer:
+        self._answers[key] = answer
+        self._answers.move_to_end(key)
+        while len(self._answers) > _MAX_ENTRIES:
+            self._answers.popitem(last=False)
+        return answer
+
+    def _sent(self) -> tuple[tuple[str, str], ...]:
+        return (*self._metadata, ("x-request-id", caller.request_id()))
+
+
+def _caller(principal: pb.Principal, token: str) -> Caller:
+    return Caller(
+        principal.username,
+        token,
+        issuer=principal.issuer,
+        subject=principal.subject,
+        client_id=principal.client_id,
+        expires=principal.expire_time.ToNanoseconds() / 1e9,
+    )
+
+
+@asynccontextmanager
+async def auth_client(site: SiteBase) -> AsyncIterator[AuthClient]:
+    """An AuthClient for the site's auth service, closed on leaving."""
+    services = site.services
+    if services.secret is None:
+        raise LookupError("services.secret must be configured")
+    address = services.address("auth")
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        yield AuthClient(
+            channel, services.secret.get_secret_value(), cache_seconds=services.auth_cache
+        )

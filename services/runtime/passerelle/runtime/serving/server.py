@@ -1,0 +1,84 @@
+"""Starting and stopping one gRPC server: health, graceful drain, and reflection where a site wants it."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from passerelle.runtime.pipeline.interceptors import Pipeline
+
+log = logging.getLogger(__name__)
+
+Register = Callable[[grpc.aio.Server], None]
+
+DRAIN_SECONDS = 10.0
+"""How long a stopping server lets calls in flight end."""
+
+# 64 MiB: the largest reply Envoy's transcoder takes (see envoy.py); requests are bounded there and by streaming.
+_OPTIONS = (
+    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_metadata_size", 128 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 600_000),
+    # Streams keep gRPC's first window of 64 KiB: grown by its probes, hundreds of uploads in line held half a gigabyte.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not a way to scale
+)
+
+
+class _Checks(health.aio.HealthServicer):  # type: ignore[misc,name-defined]
+    """gRPC health without `Watch`: anybody who reaches the port could hold as many of its streams as he likes."""
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        """Not offered; by the protocol's word, clients then take the service for healthy."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Ask with Check.")
+
+
+@asynccontextmanager
+async def serving(
+    register: Register,
+    services: Sequence[str],
+    interceptors: Sequence[Pipeline] = (),
+    address: str = "127.0.0.1:0",
+    drain: float = DRAIN_SECONDS,
+    *,
+    reflect: bool = False,
+) -> AsyncIterator[int]:
+    """Serve inside the block; yields the port that was bound.
+
+    `services` are the full names for health and, with `reflect`, for reflection. On leaving, health turns NOT_SERVING,
+    and calls in flight have `drain` seconds to end.
+    """
+    server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+    register(server)
+    checks = _Checks()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    if reflect:
+        named = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(named, server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    for name in ("", *services):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving", extra={"address": address, "port": port})
+    try:
+        yield port
+    finally:
+        await checks.enter_graceful_shutdown()
+        await server.stop(grace=drain)
+
+
+async def until_stopped() -> None:
+    """Return when the process is asked to end by SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()

@@ -1,0 +1,1 @@
+"""How operations reach one system as the current caller."""

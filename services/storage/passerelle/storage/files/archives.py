@@ -1,0 +1,268 @@
+"""Archives as streams: packed and unpacked by GNU tar on the system while they travel, without a job or a copy.
+
+What a whole archive is, tar decides: unless it ends well, the stream that it made is an error, and what it has unpacked
+is removed.
+"""
+
+import asyncio
+import json
+import posixpath
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import (
+    ApiError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    InvalidArgument,
+    Overloaded,
+    Unsupported,
+)
+from passerelle.storage.access.guarded import MOVED, within
+from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.tool_errors import failure_of
+from passerelle.storage.files.content import Changed
+from passerelle.storage.files.port import FileError
+from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
+from passerelle.storage.remote.changing.packing import END_MARK
+
+_UNMADE = 97  # the exit status when the directory to unpack in could not be made
+_CLEANING = 600.0  # seconds for removing a tree
+
+# Files whose names match; everything after the pattern is tar's argv.
+_FOUND = """\
+set -o pipefail
+find "$1" . ! -type d -name "$2" -print0 | "${@:3}"
+"""
+
+# What was unpacked goes when tar fails, also when nobody is there any more to ask for it.
+_UNPACKED = f"""\
+part=$1; shift
+mkdir -- "$part" || exit {_UNMADE}
+"$@" && exit
+status=$?; chmod -R u+rwX -- "$part"; rm -rf -- "$part"; exit "$status"
+"""
+_DISCARDED = 'chmod -R u+rwX -- "$1" && rm -rf -- "$1"'
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How an archive is packed: ending of file names, media type, tar's options, and the program they need."""
+
+    suffix: str
+    media_type: str
+    options: tuple[str, ...]
+    program: str
+
+
+TAR = Format(".tar", "application/x-tar", (), "tar")
+TAR_GZ = Format(".tar.gz", "application/gzip", ("--gzip",), "gzip")
+# `--zstd` itself is newer than the tar of RHEL 8.
+TAR_ZST = Format(".tar.zst", "application/zstd", ("--use-compress-program=zstd",), "zstd")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a path is packed: what links lead to; only files whose names match a shell pattern, if there is one."""
+
+    dereference: bool = False
+    pattern: str = ""
+
+
+class Archives:
+    """The archives of one system, as the current caller.
+
+    Every method raises FileError for what the system refuses, Unsupported where a program is missing, and
+    ConnectionFailed, Overloaded or DeadlineExceeded for the way there. Cancelling a call ends tar.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def packed(
+        self, path: str, packing: Format, selection: Selection
+    ) -> AsyncGenerator[bytes, None]:
+        """A file or a directory as an archive, its entries under its own name, piece by piece.
+
+        What tar could not pack as it was, a file that changed meanwhile included, is an error: before the first piece
+        when the archive is small, else before the last one.
+        """
+        asked = self._sessions.call("pack_source", path=path, dereference=selection.dereference)
+        source = json.loads(await asked)
+        argv = _packing(source["real"], source["directory"], packing, selection)
+        async with self._sessions.program(argv) as tar, aclosing(tar.pieces()) as pieces:
+            held = await anext(pieces)
+            async for piece in pieces:
+                yield held
+                held = piece
+            output = await tar.ended()
+            if output.status:
+                raise _packing_failure(output, packing, path)
+            yield held
+
+    async def unpack(
+        self, path: str, packing: Format, content: AsyncIterator[bytes], *, overwrite: bool
+    ) -> int:
+        """Unpack an archive into the directory `path`, which is made when it is not there; how many entries it had.
+
+        They appear there only when all of it has been unpacked. Files that are there already are replaced when
+        `overwrite` says so; FileError (EEXIST) if not. InvalidArgument for what is no archive, or leads out of the
+        directory.
+        """
+        target = json.loads(await self._sessions.call("unpack_target", path=path))
+        part = hidden_part(target["real"], within=target["there"])
+        try:
+            await self._unpack(path, part, packing, content)
+            return await settled(self._sessions, target["real"], part, overwrite=overwrite)
+        finally:
+            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
+
+    async def _unpack(
+        self, path: str, part: str, packing: Format, content: AsyncIterator[bytes]
+    ) -> None:
+        arrived = _Arrived(content)
+        tar = ("tar", "--extract", *packing.options, *UNPACKING, "--directory", part, "--file=-")
+        async with self._sessions.program(unpacked_whole(part, *tar)) as program:
+            await program.feed(arrived.pieces())
+            output = await program.ended()
+        if not arrived.size:
+            raise InvalidArgument("The body is empty: it must be an archive.")
+        if output.status:
+            raise _unpack_failure(output, packing, path)
+        if packing is TAR and not arrived.complete:
+            raise cut_off()
+
+
+AS_WRITTEN = ("--no-unquote",)
+r"""tar's option for names that are what they are: it would else take `\n` in one for a line break."""
+
+UNPACKING = ("--no-same-owner", "--no-same-permissions", "--delay-directory-restore")
+"""tar's options for archives from anywhere: nobody else's files, no setuid or setgid, modes less the umask."""
+
+
+class _Arrived:
+    """Content that passes by: its size so far, and whether it ends as a tar archive does."""
+
+    def __init__(self, content: AsyncIterator[bytes]) -> None:
+        self.size = 0
+        self._content = content
+        self._last = b""
+
+    @property
+    def complete(self) -> bool:
+        return self._last == bytes(END_MARK)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        async for piece in self._content:
+            self.size += len(piece)
+            self._last = (self._last + piece[-END_MARK:])[-END_MARK:]
+            yield piece
+
+
+def unpacked_whole(part: str, *argv: str) -> tuple[str, ...]:
+    """`argv`, which unpacks into the new directory `part`, of which nothing is left when it fails."""
+    return ("sh", "-c", _UNPACKED, "sh", part, *argv)
+
+
+def cut_off() -> InvalidArgument:
+    """The error for a plain archive without its end."""
+    return InvalidArgument(
+        "The archive is cut off, or something else stands behind it: it does not end with tar's end mark."
+    )
+
+
+def hidden_part(real: str, *, within: bool) -> str:
+    """A new name for the tree that shall become the directory `real`, on its filesystem: in it, or else beside it."""
+    directory = real if within else posixpath.dirname(real)
+    return posixpath.join(directory, f".{secrets.token_hex(16)}.passerelle-part")
+
+
+async def settled(
+    sessions: Sessions, real: str, part: str, *, overwrite: bool, any_links: bool = False
+) -> int:
+    """Put the unpacked tree `part` where it belongs; how many entries it has. See `remote.packing.settle`.
+
+    Raises InvalidArgument for what the archive should not hold, FileError for what the system refuses.
+    """
+    entries = 0
+    settling = sessions.progress(
+        "settle", path=real, part=part, overwrite=overwrite, any_links=any_links
+    )
+    async with aclosing(settling) as progress:
+        try:
+            async for so_far in progress:
+                entries = so_far.entries
+        except FileError as error:
+            raise _content_error(error) from None
+    return entries
+
+
+async def discarded(sessions: Sessions, part: str) -> None:
+    """Remove what is left of `part`, over a new connection if need be; a system that cannot be reached keeps it."""
+    for _ in range(2):  # the connection may be what was lost
+        with suppress(ConnectionFailed, DeadlineExceeded, Overloaded):
+            async with sessions.program(("sh", "-c", _DISCARDED, "sh", part)) as program:
+                await program.ended(_CLEANING)
+                return
+
+
+def _content_error(error: FileError) -> ApiError:
+    """What is wrong with the archive, when that is why its tree was not put in its place."""
+    wrong = {
+        "link": "is a link that leads out of the directory",
+        "device": "is a device",
+    }
+    if error.step not in wrong:
+        return error
+    return InvalidArgument(f"The archive is refused: {error.path} {wrong[error.step]}.")
+
+
+def _packing(real: str, directory: bool, packing: Format, selection: Selection) -> tuple[str, ...]:
+    parent, name = posixpath.split(real)
+    dereference = ("--dereference",) if selection.dereference else ()
+    tar = ("tar", "--create", *AS_WRITTEN, *packing.options, *dereference, "--file=-")
+    if not (directory and selection.pattern):
+        return within(parent, *tar, "--", name or ".")
+    renamed = f"--transform=s/^[.]/{_replacement(name)}/S" if name else "--transform=s/^[.].//S"
+    listed = (*tar, renamed, "--no-recursion", "--null", "--files-from=-")
+    follow = "-L" if selection.dereference else "-P"
+    return within(real, "bash", "-c", _FOUND, "bash", follow, selection.pattern, *listed)
+
+
+def _replacement(name: str) -> str:
+    """A name as tar's option --transform, which is like sed's command `s`, puts it in unchanged."""
+    return name.replace("\\", r"\\").replace("&", r"\&").replace("\n", r"\n")
+
+
+def demand_begun(output: Output, path: str) -> None:
+    """Raise when tar never ran: FileError when there was no room to unpack in; Changed when `path` was found to lead
+    elsewhere than when it was checked (`guarded`)."""
+    if output.status == MOVED:
+        raise Changed(path)
+    if output.status == _UNMADE:
+        raise failure_of(output, "mkdir", path)
+
+
+def _packing_failure(output: Output, packing: Format, path: str) -> ApiError:
+    demand_begun(output, path)
+    return _worded(packing_fault(output, packing.program), output.stderr.strip(), packing)
+
+
+def _unpack_failure(output: Output, packing: Format, path: str) -> ApiError:
+    demand_begun(output, path)
+    kind = unpacking_fault(output, packing.program, apart=True)
+    words = output.stderr.strip()
+    wrong = f"The archive cannot be unpacked: {words}" if kind is InvalidArgument else words
+    return _worded(kind, wrong, packing)
+
+
+def _worded(kind: type[ApiError], words: str, packing: Format) -> ApiError:
+    if kind is Unsupported:
+        others = ", ".join(
+            known.suffix[1:] for known in (TAR_GZ, TAR_ZST, TAR) if known is not packing
+        )
+        words = f"The system has no program {packing.program}: ask for another format ({others})."
+    return kind(words or "tar was ended on the system.")

@@ -1,0 +1,178 @@
+"""Content of any size on its way into a part, in constant memory: pipelined SFTP writes whose bytes are counted."""
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import asyncssh
+
+from passerelle.runtime.errors import ApiError, DeadlineExceeded
+from passerelle.storage.files.content import BLOCK, Session, abandon, closed, open_file
+from passerelle.storage.files.port import FileError
+
+T = TypeVar("T")
+
+_SAFE_BLOCK = 32_768  # what every SFTP server must take
+# Less than the 2 MiB that OpenSSH lets one channel send unasked: more would trickle, a packet for each of its replies.
+_WINDOW = 7
+_HASHED_AT_ONCE = 1 << 20  # bytes
+
+Window = deque[tuple[asyncio.Task[int], int]]
+"""Writes on their way, and where each ends."""
+
+
+class Arrival:
+    """Content that arrives in the part `part` of the file `path`, through one SFTP session.
+
+    `end` is where the next byte belongs: everything before it is known to have been written.
+    """
+
+    def __init__(self, session: Session, path: str, part: bytes, offset: int = 0) -> None:
+        self.end = offset
+        self._session = session
+        self._path = path
+        self._part = part
+        self._digest = _Digest()
+
+    @property
+    def sha256(self) -> str:
+        """That of what has arrived in this call, in lower-case hexadecimal."""
+        return self._digest.sha256.hexdigest()
+
+    async def new(self, chunks: AsyncIterator[bytes]) -> None:
+        """Make the part, which only the user can read, and write all chunks to it."""
+        attributes = asyncssh.SFTPAttrs(permissions=0o600)
+        await self._into("xb", attributes, chunks)
+
+    async def go_on(self, chunks: AsyncIterator[bytes]) -> None:
+        """Write all chunks to the part from `end` on; what lay behind it is given up."""
+        await self._into("r+b", asyncssh.SFTPAttrs(), chunks)
+
+    async def _into(
+        self, flags: str, attributes: asyncssh.SFTPAttrs, chunks: AsyncIterator[bytes]
+    ) -> None:
+        # block_size=0: every write is one request, so that the window is ours
+        opening = partial(self._session.client.open, self._part, flags, attributes, block_size=0)
+        file = await open_file(self._session, self._do("open", opening))
+        try:
+            if flags != "xb":
+                await self._do("write", file.truncate, self.end)
+            await self._fill(file, chunks)
+        finally:
+            await closed(self._session, file)
+
+    async def _fill(self, file: Any, chunks: AsyncIterator[bytes]) -> None:
+        window: Window = deque()
+        try:
+            async with asyncio.timeout(self._session.stall) as patience:
+                await self._written(file, self._noticed(chunks, patience), window)
+        except TimeoutError:
+            raise DeadlineExceeded("No more content arrived in time.") from None
+        finally:
+            await asyncio.shield(asyncio.create_task(self._settled(file, window)))
+
+    async def _written(self, file: Any, chunks: AsyncIterator[bytes], window: "Window") -> None:
+        block = BLOCK if self._session.client.limits.max_write_len >= BLOCK else _SAFE_BLOCK
+        start = self.end
+        async for data in _recut(chunks, block):
+            if len(window) == _WINDOW:
+                await self._oldest(window)
+            task = asyncio.create_task(self._do("write", file.write, data, start))
+            start += len(data)
+            window.append((task, start))
+            await self._digest.take(data)
+        await self._digest.finish()
+
+    async def _noticed(
+        self, chunks: AsyncIterator[bytes], patience: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
+        """The sender's chunks; with each it gets new patience, and one that sends nothing for too long is given up."""
+        loop = asyncio.get_running_loop()
+        async for chunk in chunks:
+            patience.reschedule(loop.time() + self._session.stall)
+            yield chunk
+
+    async def _settled(self, file: Any, window: "Window") -> None:
+        """Wait for what is on its way, also when no more comes; where a write failed, cut off what came after it."""
+        try:
+            while window:
+                await self._oldest(window)
+        except ApiError:
+            await asyncio.gather(*(task for task, _ in window), return_exceptions=True)
+            with suppress(ApiError):
+                await self._session.do("write", self._path, file.truncate, self.end)
+            raise
+        finally:
+            await abandon([task for task, _ in window])
+
+    async def _oldest(self, window: "Window") -> None:
+        await window[0][0]
+        self.end = window.popleft()[1]
+
+    async def _do(self, step: str, request: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """As Session.do, naming the path that the caller knows, and telling a full disk from other failures."""
+        try:
+            return await self._session.do(step, self._path, request, *arguments)
+        except FileError as error:
+            if error.errno == errno.EIO and await self._full():
+                raise FileError(step, self._path, errno.ENOSPC) from None
+            raise
+
+    async def _full(self) -> bool:
+        with suppress(ApiError):
+            statvfs = self._session.client.statvfs
+            directory = os.path.dirname(self._part)
+            return not (await self._session.do("access", self._path, statvfs, directory)).bavail
+        return False
+
+
+class _Digest:
+    """SHA-256 computed beside the event loop, some blocks at once: each hand-over costs as much as 64 KiB."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self._blocks: list[bytes] = []
+        self._size = 0
+        self._last: asyncio.Future[None] | None = None
+
+    async def take(self, data: bytes) -> None:
+        """One more block."""
+        self._blocks.append(data)
+        self._size += len(data)
+        if self._size >= _HASHED_AT_ONCE:
+            await self._go_on()
+
+    async def finish(self) -> None:
+        """Wait until all blocks are in."""
+        await self._go_on()
+        if self._last is not None:
+            await self._last
+
+    async def _go_on(self) -> None:
+        if self._last is not None:
+            await self._last
+        blocks, self._blocks, self._size = self._blocks, [], 0
+        self._last = asyncio.get_running_loop().run_in_executor(None, self._update, blocks)
+
+    def _update(self, blocks: list[bytes]) -> None:
+        for block in blocks:
+            self.sha256.update(block)
+
+
+async def _recut(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of `size`."""
+    buffer = bytearray()
+    async for chunk in chunks:
+        buffer += chunk
+        while len(buffer) >= size:
+            piece = bytes(memoryview(buffer)[:size])
+            del buffer[:size]
+            yield piece
+    if buffer:
+        yield bytes(buffer)

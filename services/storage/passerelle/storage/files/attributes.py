@@ -1,0 +1,92 @@
+"""What files are beside their content: links, modes, owners, and what they hold in the eyes of file(1).
+
+chmod(1), chown(1) and file(1) themselves are run on the system, so that they accept what its users know.
+"""
+
+import errno
+import re
+
+import orjson
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import ApiError, Field, InvalidArgument, Unsupported
+from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.tool_errors import begins, complaint, failure_of
+from passerelle.storage.files.port import FileError
+
+_NOT_THERE = 127  # what env(1) ends with when there is no such program
+_OCTAL = r"0*[0-7]{1,4}"
+_CLAUSE = r"([ugoa]*([-+=]([rwxXst]*|[ugo]))+|[-+=]0*[0-7]{1,4})"
+_MODE = re.compile(rf"{_OCTAL}|{_CLAUSE}(,{_CLAUSE})*", re.ASCII)
+_UNKNOWN = re.compile(r"chown: (invalid (?:user|group|spec): .*)")
+
+
+class InvalidAttribute(InvalidArgument):
+    """What chmod(1) or chown(1) does not take, in its words."""
+
+
+class Attributes:
+    """The attributes of one system's files, as the current caller.
+
+    Every method raises FileError for what the system refuses, Unsupported where the program it takes is missing, and
+    ConnectionFailed, Overloaded or DeadlineExceeded for the way there. Modes and owners are those of what a final link
+    points to.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def make_symlink(self, path: str, target: str) -> None:
+        """Make a link at `path` that says `target`."""
+        await self._sessions.change("symlink", path=path, target=target)
+
+    async def change_mode(self, path: str, mode: str) -> None:
+        """Change permission bits as chmod(1) does (`644`, `u+x,go-w`); InvalidAttribute names the field `mode`."""
+        if not _MODE.fullmatch(mode):
+            wrong = "must be octal digits or changes as for chmod(1)"
+            raise InvalidAttribute(f"invalid mode: '{mode}'", (Field("body", "mode", wrong),))
+        await self._change(path, "chmod", mode)
+
+    async def change_owner(self, path: str, user: str, group: str) -> None:
+        """Give a file to a user and a group: names or numbers, empty to leave them as they are.
+
+        InvalidAttribute for what nobody on the system is called.
+        """
+        for kind, name in (("user", user), ("group", group)):
+            if ":" in name or "\0" in name:
+                raise InvalidAttribute(f"invalid {kind}: '{name}'")
+        # `user:` would change the group too, to that user's own.
+        await self._change(path, "chown", f"{user}:{group}" if group or not user else user)
+
+    async def kind(self, path: str) -> str:
+        """What a file holds, in file(1)'s words; they tell, too, when there is none or it cannot be read."""
+        # UTF-8, so that names keep their characters in what is said of links.
+        argv = ("env", "LC_ALL=C.UTF-8", "file", "-b", "--")
+        said = await self._sessions.call("run", path=path, argv=argv, dereference=False)
+        output = _output("file", said)
+        if output.status:
+            raise failure_of(output, "open", path)
+        return output.stdout.strip()
+
+    async def _change(self, path: str, program: str, how: str) -> None:
+        argv = ("env", "LC_ALL=C", program, "--", how)
+        said = await self._sessions.change("run", path=path, argv=argv, dereference=True)
+        output = _output(program, said)
+        if output.status:
+            raise _failure(program, path, output)
+
+
+def _failure(program: str, path: str, output: Output) -> ApiError:
+    if unknown := _UNKNOWN.match(complaint(output)):
+        return InvalidAttribute(unknown[1])
+    if begins(output, "chmod: cannot operate on dangling symlink "):
+        return FileError("access", path, errno.ENOENT)
+    step = "access" if begins(output, f"{program}: cannot access ") else program
+    return failure_of(output, step, path)
+
+
+def _output(program: str, result: bytes) -> Output:
+    output = Output(*orjson.loads(result))
+    if output.status == _NOT_THERE:
+        raise Unsupported(f"The system has no program {program}.")
+    return output

@@ -1,0 +1,91 @@
+"""What a failed tar(1) means: by its exit status, and by its own words at their place.
+
+tar tells of a file in one line, `tar: NAME: what it tried: why`. Colons and line breaks in names are escaped there (GNU
+tar quotes them, whatever they are), and `why` is a system call's error in the C locale. What else is in such a line,
+and every other line, may be anybody's: it is passed on, and decides nothing.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import (
+    ApiError,
+    BackendError,
+    FailedPrecondition,
+    InvalidArgument,
+    Unsupported,
+)
+from passerelle.storage.files.port import NoSpace, meaning
+
+_PARTLY = 1  # tar's exit status when a file changed while it was read, and find's when it could not see everything
+_NOT_FOUND = 127  # that of a shell which tar has let run a program that is not there
+_SIGNALLED = 128  # exit statuses above it are of what a signal ended
+_TEXT = r"(?:[^:\\]|\\.)*"
+_TOLD = re.compile(rf"tar(?: \(child\))?: {_TEXT}: (?P<tried>Cannot {_TEXT}): (?P<why>[^:]+)")
+# What cannot be made because of what the archive says; all else that is tried depends on the directory, too.
+_UNMAKEABLE = re.compile(r"Cannot (?:mknod|mkfifo|hard link to .*)")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of several reasons the first of these decides; after the first two it is the order in which FirecREST looks.
+_ORDER = (
+    *_FULL,
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
+_NUMBERS: Mapping[str, int] = {os.strerror(number): number for number in _ORDER}
+
+
+def packing_fault(output: Output, program: str) -> type[ApiError]:
+    """What it means that packing failed; `program` compresses."""
+    if _missing(output, program):
+        return Unsupported
+    if output.status > _SIGNALLED:
+        return BackendError
+    reasons = _reasons(output)
+    if reasons:
+        return meaning(reasons[0])
+    return FailedPrecondition if output.status == _PARTLY else BackendError
+
+
+def unpacking_fault(output: Output, program: str, *, apart: bool) -> type[ApiError]:
+    """What it means that unpacking failed; `program` decompresses.
+
+    In a directory made for it (`apart`) the archive is to blame for all but a full disk; else the directory may be.
+    """
+    if _missing(output, program):
+        return Unsupported
+    if output.status > _SIGNALLED:
+        return BackendError
+    reasons = _reasons(output)
+    if reasons and (reasons[0] in _FULL or not apart):
+        return NoSpace if reasons[0] in _FULL else meaning(reasons[0])
+    return InvalidArgument
+
+
+def _missing(output: Output, program: str) -> bool:
+    told = {
+        f"tar (child): {program}: Cannot exec: {os.strerror(errno.ENOENT)}",
+        f"tar (grandchild): {program}: Cannot exec: {os.strerror(errno.ENOENT)}",
+        f"tar: Child returned status {_NOT_FOUND}",
+    }
+    return not told.isdisjoint(output.stderr.split("\n"))
+
+
+def _reasons(output: Output) -> Sequence[int]:
+    """Why tar could not do what it tried, as errnos, the deciding one first."""
+    told = [_TOLD.fullmatch(line) for line in output.stderr.split("\n")]
+    found = {
+        _NUMBERS.get(match["why"])
+        for match in told
+        if match and not _UNMAKEABLE.fullmatch(match["tried"])
+    }
+    return [number for number in _ORDER if number in found]

@@ -1,0 +1,217 @@
+"""Archives that lie on the system: made and unpacked there by GNU tar, within the time of a command.
+
+tar is run as FirecREST runs it, so that what it says of trouble is what FirecREST's clients know. But what it is told
+to read and where it is told to write is looked at before, and what it makes appears when it is whole.
+"""
+
+import asyncio
+import errno
+import json
+import posixpath
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import DeadlineExceeded, Unsupported
+from passerelle.storage.access.guarded import OPENED, reading, within
+from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.files.archives import (
+    AS_WRITTEN,
+    UNPACKING,
+    cut_off,
+    demand_begun,
+    discarded,
+    hidden_part,
+    settled,
+    unpacked_whole,
+)
+from passerelle.storage.files.port import FileError
+from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
+from passerelle.storage.firecrest.gnu_wording import told
+
+T = TypeVar("T")
+
+COMPRESSIONS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "gzip": ("--gzip",),
+    "bzip2": ("--bzip2",),
+    "xz": ("--xz",),
+}
+"""tar's options by FirecREST's names, which are those of the programs that tar runs, too."""
+
+_PLAIN = ("--force-local",)  # a colon in an archive's name makes it no other machine's
+
+# The archive "$1" becomes "$2" when the rest, which makes it, ends well.
+_PACKED = """\
+part=$1; target=$2; shift 2
+"$@" && mv -fT -- "$part" "$target" && exit
+status=$?; rm -f -- "$part"; exit "$status"
+"""
+_FOUND = """\
+set -o pipefail
+cd -- "$1" && find . -type f -regex "$2" -print0 | "${@:3}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tarball:
+    """What to pack: `source`, or every file in and below its *parent* whose path, as find(1) sees it from there,
+    matches the regular expression `pattern` (of Emacs, as find has them). `compression` is one of COMPRESSIONS."""
+
+    source: str
+    compression: str = "gzip"
+    dereference: bool = False
+    pattern: str | None = None
+
+
+class Tarballs:
+    """The archives on one system, as the current caller. `limit` is the time for one, in seconds.
+
+    What is wrong with a path raises the error that it is, in tar's words where tar can tell it; what tar does not do,
+    the one that `tar_words` finds; what takes too long, DeadlineExceeded, and tar has ended then. Nothing is left.
+    """
+
+    def __init__(self, sessions: Sessions, limit: float) -> None:
+        self._sessions = sessions
+        self._limit = limit
+
+    async def compress(self, tarball: Tarball, target: str) -> None:
+        """Pack into the archive `target`, replacing a file that is there already."""
+        await self._in_time(self._compress(tarball, target))
+
+    async def extract(self, source: str, target: str, compression: str) -> None:
+        """Unpack the archive `source` into the directory `target`, replacing files that are there already."""
+        await self._in_time(self._extract(source, target, compression))
+
+    async def _compress(self, tarball: Tarball, target: str) -> None:
+        parent, name = posixpath.split(tarball.source)
+        path = parent if tarball.pattern else tarball.source
+        follow = tarball.dereference and not tarball.pattern  # which finds no links
+        try:
+            source = await self._found("pack_source", path=path, dereference=follow)
+        except FileError as error:  # but tar takes a link that leads nowhere
+            await self._tried(error, packing(tarball, "/dev/null"))
+            source = await self._found("pack_source", path=parent, dereference=False)
+            source["parent"] = source["real"]
+        directory = source["real" if tarball.pattern else "parent"]
+        here = replace(tarball, source=f"./{name}")
+        try:
+            real = (await self._found("target", path=target))["real"]
+        except FileError as error:
+            # a file in a directory that may not be written to can be filled all the same
+            await self._tried(error, within(directory, *packing(here, target)))
+            return
+        part = hidden_part(real, within=False)
+        packer = ("sh", "-c", _PACKED, "sh", part, real, *within(directory, *packing(here, part)))
+        try:
+            output = await self._run(packer, {posixpath.basename(part): posixpath.basename(target)})
+            demand_begun(output, tarball.source)
+            if output.status:
+                raise told(packing_fault(output, tarball.compression), output)
+        except BaseException:
+            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
+            raise
+
+    async def _extract(self, source: str, target: str, compression: str) -> None:
+        try:
+            archive = await self._found("unpack_source", path=source)
+        except FileError as error:
+            with suppress(FileError):  # a target that is Outside comes first
+                await self._directory(target)
+            await self._tried(error, listing(source, compression))
+            raise
+        directory = await self._directory(target)
+        if directory is None:
+            direct = reading(archive["real"], *unpacking(OPENED, target, compression))
+            await self._unpack(source, direct, compression)
+            return
+        part = hidden_part(directory, within=True)
+        apart = reading(archive["real"], *unpacking(OPENED, part, compression))
+        try:
+            await self._unpack(source, unpacked_whole(part, *apart), compression, part)
+            if archive["cut"] and compression == "none":
+                raise cut_off()
+            await settled(self._sessions, directory, part, overwrite=True, any_links=True)
+        finally:
+            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
+
+    async def _directory(self, target: str) -> str | None:
+        """The directory to unpack into, without links; None for one that tar can only be told to write to itself."""
+        try:
+            found = await self._found("unpack_target", path=target)
+        except Unsupported:  # where there are only plain commands
+            with suppress(FileError):  # but it must not be Outside
+                await self._sessions.call("stat", path=target, dereference=True, columns=())
+            return None
+        except FileError as error:
+            if error.errno == errno.EACCES:  # what is in it may be writable
+                return None
+            raise
+        if not found["there"]:
+            raise FileError("open", target, errno.ENOENT)
+        return str(found["real"])
+
+    async def _unpack(
+        self, source: str, argv: tuple[str, ...], compression: str, part: str = ""
+    ) -> None:
+        hidden = {OPENED: source, **({f"/{posixpath.basename(part)}": ""} if part else {})}
+        output = await self._run(argv, hidden)
+        demand_begun(output, source)
+        if output.status:
+            raise told(unpacking_fault(output, compression, apart=bool(part)), output)
+
+    async def _tried(self, error: FileError, argv: tuple[str, ...]) -> None:
+        """Let tar find out what has been found wrong, and raise it in its words, unless tar can do it all the same."""
+        if error.errno == errno.EINVAL:  # it is no file: opening it might wait for ever
+            raise error
+        output = await self._run(argv)
+        if output.status:
+            raise told(error.meaning, output)
+
+    async def _found(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(await self._sessions.call(operation, **arguments))
+        return found
+
+    async def _run(
+        self, argv: tuple[str, ...], hidden: Mapping[str, str] = MappingProxyType({})
+    ) -> Output:
+        """Run to the end. Its words have the paths that were given for those `hidden`, which quoting leaves alone."""
+        async with self._sessions.program(argv) as program:
+            output = await program.ended(self._limit)
+        said = output.stderr
+        for path, given in hidden.items():
+            said = said.replace(path, given)
+        return replace(output, stderr=said)
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._limit):
+                return await work
+        except TimeoutError:
+            raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
+
+
+def packing(tarball: Tarball, archive: str) -> tuple[str, ...]:
+    """The command that makes the archive."""
+    directory, name = posixpath.split(tarball.source)
+    dereference = ("--dereference",) if tarball.dereference else ()
+    options = (*COMPRESSIONS[tarball.compression], *dereference, *_PLAIN)
+    tar = ("tar", "--create", *AS_WRITTEN, *options, "--file", archive)
+    if not tarball.pattern:
+        return (*tar, "--directory", directory, "--", name or ".")
+    listed = (*tar, "--null", "--files-from=-")
+    return ("bash", "-c", _FOUND, "bash", directory, tarball.pattern, *listed)
+
+
+def unpacking(archive: str, directory: str, compression: str) -> tuple[str, ...]:
+    """The command that unpacks the archive into a directory."""
+    options = (*COMPRESSIONS[compression], *UNPACKING, *_PLAIN)
+    return ("tar", "--extract", *options, "--file", archive, "--directory", directory)
+
+
+def listing(archive: str, compression: str) -> tuple[str, ...]:
+    """The command that lists what is in the archive."""
+    return ("tar", "--list", *COMPRESSIONS[compression], *_PLAIN, "--file", archive)

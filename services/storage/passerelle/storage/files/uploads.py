@@ -1,0 +1,170 @@
+"""Uploads that survive broken lines, a restart of this service, and change of hands.
+
+There is no state but the system's: what has arrived of an upload is a hidden file beside its target, whose name follows
+from the target's and the upload's id, and which only its user can read.
+"""
+
+import asyncio
+import errno
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
+
+import grpc
+
+from passerelle.runtime import caller
+from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
+from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.config import StorageSection
+from passerelle.storage.files.arrivals import Arrival
+from passerelle.storage.files.port import FileError, Written
+from passerelle.storage.files.write_conditions import Terms
+from passerelle.storage.files.writing import Target, Writing, new_token
+from passerelle.storage.remote.outcome import raw
+
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_DAY = 86_400  # seconds
+
+
+class TakenOver(ApiError):
+    """Another call works on the same upload now; what this one wrote is kept."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "UPLOAD_TAKEN_OVER"
+    http = 409
+
+
+@dataclass(eq=False)
+class _Work:
+    """What is being done with one part: by the holder of `alone`, for the task that came last."""
+
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    latest: "asyncio.Task[Any] | None" = None
+
+
+class Uploads:
+    """The uploads to one system, as the current caller.
+
+    Every method raises FileError for what the system refuses, ConnectionFailed, Overloaded or DeadlineExceeded for the
+    way there, InvalidArgument for an `upload_id` that cannot be, and NotFound for one that is not.
+    """
+
+    def __init__(self, sessions: Sessions, settings: StorageSection) -> None:
+        self._sessions = sessions
+        self._writing = Writing(sessions)
+        self._stale = settings.abandoned_after * _DAY
+        self._working: WeakValueDictionary[tuple[str, str], _Work] = WeakValueDictionary()
+
+    async def create(self, path: str, upload_id: str = "") -> str:
+        """Begin an upload to the absolute `path`, and sweep what the user abandoned in its directory; the new id.
+
+        A copy between systems gives an id of its own, by which it finds the upload again; FileError (EEXIST) when that
+        one has begun already.
+        """
+        target, upload_id = await self._writing.target(path), upload_id or new_token()
+        part = target.part(upload_id)
+        await self._sessions.change("begin", path=target.real, part=part, stale=self._stale)
+        return upload_id
+
+    async def part(self, path: str, upload_id: str) -> str:
+        """The absolute path of the file in which it arrives, for those who write to it on the system itself."""
+        return (await self._part(path, upload_id))[1]
+
+    async def received(self, path: str, upload_id: str) -> int:
+        """How many bytes have arrived: the offset to go on from."""
+        _, part = await self._part(path, upload_id)
+        return await self._size(part)
+
+    async def write(
+        self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
+    ) -> int:
+        """Write `chunks` from `offset` on, in constant memory; how many bytes there are now.
+
+        `offset` must not be beyond what has arrived (InvalidArgument); what lies behind it is given up. When `chunks`
+        fails or the call is cancelled, what came before is kept. Of two writers at once the later one goes on, and the
+        earlier gets TakenOver.
+        """
+        target, part = await self._part(path, upload_id)
+        async with self._alone(part):
+            return await self._write(target, part, offset, chunks)
+
+    async def complete(self, path: str, upload_id: str, size: int, terms: Terms) -> Written:
+        """Put an upload of `size` bytes in its place, whole or not at all; what was written, and its version.
+
+        Raises InvalidArgument when size or checksum are others, PreconditionFailed or FileError (EEXIST) when the
+        target is not what `terms` say; the upload stays, to go on with or to abort. The checksum in the result is that
+        in `terms`.
+        """
+        target, part = await self._part(path, upload_id)
+        async with self._alone(part):
+            try:
+                version = await self._writing.place(target, part, size, terms)
+            except FileError as error:
+                raise _unknown(error) if error.step == "part" else error from None
+        return Written(size, terms.sha256, version)
+
+    async def abort(self, path: str, upload_id: str) -> None:
+        """Remove what has arrived."""
+        _, part = await self._part(path, upload_id)
+        async with self._alone(part):
+            await self._size(part)
+            await self._sessions.change("remove", path=part)
+
+    async def _part(self, path: str, upload_id: str) -> tuple[Target, str]:
+        if not _ID.fullmatch(upload_id):  # it becomes a piece of a file's name
+            wrong = "must be the id that CreateUpload returned"
+            raise InvalidArgument(f"upload_id {wrong}", (Field("path", "upload_id", wrong),))
+        target = await self._writing.target(path)
+        return target, target.part(upload_id)
+
+    async def _size(self, part: str) -> int:
+        try:
+            answer = await self._sessions.call(
+                "stat", path=part, dereference=False, columns=[("size", "size")]
+            )
+        except FileError as error:
+            raise _unknown(error) from None
+        return int(json.loads(answer)["size"])
+
+    async def _write(
+        self, target: Target, part: str, offset: int, chunks: AsyncIterator[bytes]
+    ) -> int:
+        received = await self._size(part)
+        if not 0 <= offset <= received:
+            wrong = f"must be between 0 and {received}, which is how much has arrived"
+            raise InvalidArgument(f"offset {wrong}", (Field("query", "offset", wrong),))
+        async with self._sessions.transfer() as session:
+            arrival = Arrival(session, target.path, raw(part), offset)
+            await arrival.go_on(chunks)
+            return arrival.end
+
+    @asynccontextmanager
+    async def _alone(self, part: str) -> AsyncIterator[None]:
+        """Run the block when whatever this service was still doing with that part has been ended."""
+        key = (caller.current().username, part)
+        work = self._working.get(key) or _Work()
+        self._working[key] = work
+        me = asyncio.current_task()
+        before, work.latest = work.latest, me
+        if before is not None:
+            before.cancel()
+        try:
+            async with work.alone:
+                yield
+        except asyncio.CancelledError:
+            if work.latest is me or me is None:
+                raise
+            me.uncancel()
+            raise TakenOver("Another call goes on with this upload.") from None
+        finally:
+            if work.latest is me:
+                work.latest = None
+
+
+def _unknown(error: FileError) -> ApiError:
+    """What a part that is not there means."""
+    return NotFound("There is no such upload.") if error.errno == errno.ENOENT else error

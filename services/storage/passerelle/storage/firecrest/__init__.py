@@ -1,0 +1,1 @@
+"""FirecREST v2's `/filesystem`: `ops` and `transfer`."""

@@ -1,0 +1,297 @@
+"""FirecREST v2 `/filesystem/{system}/ops`: our files in FirecREST's names, statuses and wording.
+
+The rules are those of its contract and recorded replies; what differs on purpose is told in docs/firecrest-profile.md.
+"""
+
+import posixpath
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeVar
+
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.firecrest.v2 import filesystem_pb2 as pb
+from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.runtime.firecrest import (
+    Operation,
+    checked_path,
+    json_reply,
+    read_body,
+    read_query,
+)
+from passerelle.runtime.pipeline import audit
+from passerelle.storage.files.port import Columns, Excerpt, Listing
+from passerelle.storage.files.tarballs import Tarball
+from passerelle.storage.firecrest.form import FormFile
+from passerelle.storage.firecrest.gnu_wording import failure, told_by
+from passerelle.storage.firecrest.ops_bodies import (
+    ChangeModeBody,
+    ChangeOwnerBody,
+    CompressBody,
+    ExtractBody,
+    HeadQuery,
+    ListQuery,
+    MakeDirectoryBody,
+    MakeSymlinkBody,
+    PathBody,
+    StatQuery,
+    TailQuery,
+    ViewQuery,
+    given_path,
+)
+from passerelle.storage.firecrest.ops_replies import (
+    ChangedFileReply,
+    ChecksumFields,
+    ChecksumReply,
+    ContentFields,
+    ContentReply,
+    FileTypeReply,
+    ListReply,
+    StatFields,
+    StatReply,
+    ViewReply,
+)
+from passerelle.storage.native.content_messages import pieces
+from passerelle.storage.places import Place, Places, place_of
+
+_COLUMNS: Columns = (
+    ("name", "name"),
+    ("type", "letter"),
+    ("linkTarget", "target"),
+    ("user", "user"),
+    ("group", "group"),
+    ("permissions", "permissions"),
+    ("lastModified", "local_time"),
+    ("size", "size_text"),
+)
+_NUMERIC: Mapping[str, str] = {"user": "uid_text", "group": "gid_text"}
+_NUMERIC_COLUMNS: Columns = tuple((key, _NUMERIC.get(field, field)) for key, field in _COLUMNS)
+
+B = TypeVar("B", bound=PathBody)
+
+OPENAPI: Mapping[str, Operation] = {
+    "List": Operation(query=ListQuery, replies={200: ListReply}),
+    "Stat": Operation(query=StatQuery, replies={200: StatReply}),
+    "Head": Operation(query=HeadQuery, replies={200: ContentReply}),
+    "Tail": Operation(query=TailQuery, replies={200: ContentReply}),
+    "View": Operation(query=ViewQuery, replies={200: ViewReply}),
+    "MakeDirectory": Operation(body=MakeDirectoryBody, replies={201: ChangedFileReply}),
+    "Remove": Operation(replies={204: None}),
+    "Download": Operation(replies={200: bytes}),
+    "Upload": Operation(replies={204: None}),
+    "Checksum": Operation(replies={200: ChecksumReply}),
+    "FileType": Operation(replies={200: FileTypeReply}),
+    "Compress": Operation(body=CompressBody, replies={204: None}),
+    "Extract": Operation(body=ExtractBody, replies={204: None}),
+    "ChangeMode": Operation(body=ChangeModeBody, replies={200: ChangedFileReply}),
+    "ChangeOwner": Operation(body=ChangeOwnerBody, replies={200: ChangedFileReply}),
+    "MakeSymlink": Operation(body=MakeSymlinkBody, replies={201: ChangedFileReply}),
+}
+
+
+class FilesystemService(pb_grpc.FilesystemServiceServicer):
+    """The profile's file operations."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def List(self, request: pb.ListRequest, context: Any) -> HttpBody:
+        """`ls`: the helper's JSON goes out as it came."""
+        place, path = self._target(request, keep_slash=True)
+        query = read_query(ListQuery, request)
+        listing = Listing(query.show_hidden, query.recursive, query.dereference)
+        columns = _NUMERIC_COLUMNS if query.numeric_uid else _COLUMNS
+        with told_by("ls", path):
+            return _output(await place.files.table(path, listing, columns))
+
+    async def Stat(self, request: pb.StatRequest, context: Any) -> HttpBody:
+        """`stat`."""
+        place, path = self._target(request, keep_slash=True)
+        query = read_query(StatQuery, request)
+        with told_by("stat", path):
+            info = await place.files.stat(path, dereference=query.dereference)
+        fields = StatFields(
+            mode=info.mode,
+            ino=info.inode,
+            dev=info.device,
+            nlink=info.links,
+            uid=info.uid,
+            gid=info.gid,
+            size=info.size,
+            atime=info.atime_ns // 10**9,
+            ctime=info.ctime_ns // 10**9,
+            mtime=info.mtime_ns // 10**9,
+        )
+        return json_reply(StatReply(output=fields))
+
+    async def Head(self, request: pb.HeadRequest, context: Any) -> HttpBody:
+        """`head`."""
+        place, path = self._target(request)
+        query = read_query(HeadQuery, request)
+        unit, number = query.amount()
+        if number < 0 and query.skip_trailing:
+            raise failure("head", f"invalid number of {unit}: '-{number}'", InvalidArgument)
+        from_end = number < 0 or (query.skip_trailing and query.given())
+        excerpt = Excerpt(unit, abs(number), from_end=from_end, before=True)
+        end = query.position(-1 if query.skip_trailing else 1)
+        return await _excerpted(place, path, "head", excerpt, start=0, end=end)
+
+    async def Tail(self, request: pb.TailRequest, context: Any) -> HttpBody:
+        """`tail`; with `skipHeading` from that line or byte on, counted from 1."""
+        place, path = self._target(request)
+        query = read_query(TailQuery, request)
+        unit, number = query.amount()
+        if number < 0 and query.skip_heading:
+            raise failure("tail", f"invalid number of {unit}: '+{number}'", InvalidArgument)
+        from_start = query.skip_heading and query.given()
+        count = number - 1 if from_start else abs(number)
+        excerpt = Excerpt(unit, count, from_end=not from_start, before=False)
+        start = query.position(1 if query.skip_heading else -1)
+        return await _excerpted(place, path, "tail", excerpt, start=start, end=-1)
+
+    async def View(self, request: pb.ViewRequest, context: Any) -> HttpBody:
+        """`dd`, as FirecREST calls it: blocks of `size` bytes are read from the one that holds byte `offset` on, two of
+        them, and of their *characters* `size` are taken, from `offset` less the block's begin on."""
+        place, path = self._target(request)
+        size, offset = read_query(ViewQuery, request).checked(_limit(place))
+        skipped = offset % size
+        with told_by("dd", path):
+            content = await place.files.read(path, offset - skipped, 2 * size)
+        text = content.decode(errors="replace")[skipped : skipped + size]
+        return json_reply(ViewReply(output=text))
+
+    async def MakeDirectory(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`mkdir`."""
+        place, path, body = self._read(MakeDirectoryBody, request)
+        with told_by("mkdir", path):
+            made = await place.files.make_directory(path, _COLUMNS, parents=body.parent)
+        await _answered(context, 201)
+        return _output(made)
+
+    async def Remove(self, request: pb.PathRequest, context: Any) -> HttpBody:
+        """`rm -r`."""
+        place, path = self._target(request)
+        with told_by("rm", path):
+            await place.files.remove(path)
+        await _answered(context, 204)
+        return HttpBody()
+
+    async def Download(self, request: pb.PathRequest, context: Any) -> HttpBody:
+        """A small file's bytes."""
+        place, path = self._target(request)
+        limit = _limit(place)
+        with told_by("base64", path, too_large="File to download is too large."):
+            content = await place.files.read(path, 0, limit, limit)
+        return HttpBody(content_type="application/octet-stream", data=content)
+
+    async def Upload(self, requests: AsyncIterator[pb.UploadRequest], context: Any) -> HttpBody:
+        """A small file, from a form into a directory."""
+        first = await anext(requests)
+        place, directory = self._target(first)
+        content = pieces(first.content.data, requests)
+        form = FormFile(first.content.content_type, content, _limit(place))
+        del first
+        path = posixpath.join(directory, await form.name())
+        audit.note(path=path)
+        with told_by("bash", path):
+            await place.files.write(path, form.content())
+        await _answered(context, 204)
+        return HttpBody()
+
+    async def Checksum(self, request: pb.PathRequest, context: Any) -> HttpBody:
+        """`sha256sum`."""
+        place, path = self._target(request)
+        with told_by("sha256sum", path):
+            checksum = await place.checksums.sha256(path)
+        fields = ChecksumFields(algorithm="SHA256", checksum=checksum)
+        return json_reply(ChecksumReply(output=fields))
+
+    async def FileType(self, request: pb.PathRequest, context: Any) -> HttpBody:
+        """`file`, for which a file that is not there is something to tell, too."""
+        place, path = self._target(request)
+        with told_by("file", path):
+            return json_reply(FileTypeReply(output=await place.attributes.kind(path)))
+
+    async def ChangeMode(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`chmod`; a link is shown itself, though what it points to is changed."""
+        place, path, body = self._read(ChangeModeBody, request)
+        with told_by("chmod", path):
+            await place.attributes.change_mode(path, body.mode)
+            return _output(await place.files.row(path, _COLUMNS))
+
+    async def ChangeOwner(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`chown`; a link is shown itself, though what it points to is changed."""
+        place, path, body = self._read(ChangeOwnerBody, request)
+        with told_by("chown", path):
+            await place.attributes.change_owner(path, body.owner or "", body.group or "")
+            return _output(await place.files.row(path, _COLUMNS))
+
+    async def MakeSymlink(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`ln -s`; the link, too, has to be inside the filesystems."""
+        place, target, body = self._read(MakeSymlinkBody, request)
+        path = checked_path(place.system, body.link_path)
+        with told_by("ln", path):
+            await place.attributes.make_symlink(path, target)
+            made = await place.files.row(path, _COLUMNS)
+        await _answered(context, 201)
+        return _output(made)
+
+    async def Compress(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`tar -c`."""
+        place, path, body = self._read(CompressBody, request)
+        target = checked_path(place.system, body.target_path)
+        tarball = Tarball(path, body.compression, body.dereference, body.match_pattern)
+        with told_by("tar", path):
+            await place.tarballs.compress(tarball, target)
+        await _answered(context, 204)
+        return HttpBody()
+
+    async def Extract(self, request: pb.BodyRequest, context: Any) -> HttpBody:
+        """`tar -x`."""
+        place, path, body = self._read(ExtractBody, request)
+        target = checked_path(place.system, body.target_path)
+        with told_by("tar", path):
+            await place.tarballs.extract(path, target, body.compression)
+        await _answered(context, 204)
+        return HttpBody()
+
+    def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[Place, str, B]:
+        """Where a body points, and what it says; checked in FirecREST's order."""
+        place = place_of(self._places, request.system)
+        path = checked_path(place.system, given_path(request.body))
+        return place, path, read_body(model, request.body)
+
+    def _target(self, request: Any, *, keep_slash: bool = False) -> tuple[Place, str]:
+        """Where the request points. A slash at the end, which follows a link to a directory, is kept when it counts."""
+        place = place_of(self._places, request.system)
+        given = request.path if request.HasField("path") else None
+        path = checked_path(place.system, given)
+        slash = "/" if keep_slash and given and given.endswith("/") and path != "/" else ""
+        return place, path + slash
+
+
+def _limit(place: Place) -> int:
+    return place.system.data_operation.max_ops_file_size
+
+
+def _output(json: bytes) -> HttpBody:
+    return HttpBody(content_type="application/json", data=b'{"output":%b}' % json)
+
+
+async def _answered(context: Any, status: int) -> None:
+    """Tell Envoy the HTTP status; only to be called when nothing can fail any more."""
+    await context.send_initial_metadata((("x-http-code", str(status)),))
+
+
+async def _excerpted(
+    place: Place, path: str, program: str, excerpt: Excerpt, *, start: int, end: int
+) -> HttpBody:
+    with told_by(program, path):
+        content = await place.files.excerpt(path, excerpt, _limit(place))
+    fields = ContentFields(
+        content=content.decode(errors="replace"),
+        contentType=excerpt.unit,
+        startPosition=start,
+        endPosition=end,
+    )
+    return json_reply(ContentReply(output=fields))

@@ -1,0 +1,85 @@
+"""What GNU tools print when the system refuses: FirecREST's clients read it (`cannot statx`, `File exists`, …).
+
+One table, from FirecREST's recorded messages (coreutils 9.1, C locale); the exit statuses are those tools' too.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import (
+    ApiError,
+    InvalidArgument,
+    TooLarge,
+)
+from passerelle.storage.files.attributes import InvalidAttribute
+from passerelle.storage.files.port import FileError, Outside
+
+# By program and failed step; a step that is not listed is worded as the program's first one.
+_PHRASES: Mapping[str, Mapping[str, str]] = {
+    "ls": {"access": "cannot access '{}'", "open": "cannot open directory '{}'"},
+    "stat": {"access": "cannot statx '{}'"},
+    "head": {"open": "cannot open '{}' for reading", "read": "error reading '{}'"},
+    "tail": {"open": "cannot open '{}' for reading", "read": "error reading '{}'"},
+    "dd": {"open": "failed to open '{}'", "read": "error reading '{}'"},
+    "base64": {"open": "{}", "read": "read error"},
+    "bash": {"open": "line 1: {}"},
+    "mkdir": {"mkdir": "cannot create directory '{}'"},
+    "rm": {"unlink": "cannot remove '{}'"},
+    "sha256sum": {"open": "{}", "read": "{}"},
+    "file": {"open": "cannot open '{}'"},
+    "chmod": {"access": "cannot access '{}'", "chmod": "changing permissions of '{}'"},
+    "chown": {"access": "cannot access '{}'", "chown": "changing ownership of '{}'"},
+    "tar": {"open": "{}: Cannot open", "access": "{}: Cannot stat", "read": "{}: Cannot read"},
+    "ln": {"symlink": "failed to create symbolic link '{}'"},
+}
+
+
+@contextmanager
+def told_by(
+    program: str, path: str, *, too_large: str = "Command output exceeded buffer limit."
+) -> Iterator[None]:
+    """Raise a failure of the block as FirecREST words it: what `program` would have printed, called for `path`."""
+    try:
+        yield
+    except Outside as error:
+        raise InvalidArgument(
+            f"The provided path ({error.path}) does not match any of the defined filesystem paths "
+            f"for the requested system ({error.system})."
+        ) from None
+    except FileError as error:
+        if error.step == "limit":
+            raise TooLarge(too_large) from None
+        raise _told(program, path, error) from None
+    except InvalidAttribute as error:
+        raise InvalidAttribute(_message(program, error.detail), error.fields) from None
+
+
+def _told(program: str, path: str, error: FileError) -> ApiError:
+    phrases = _PHRASES[program]
+    phrase = phrases.get(error.step, next(iter(phrases.values()))).format(error.path)
+    return failure(
+        program, f"{phrase}: {error.words}", error.meaning, _status(program, path, error)
+    )
+
+
+def _status(program: str, path: str, error: FileError) -> int:
+    """ls exits with 2 for trouble with what it was called for, with 1 for trouble with what it found there."""
+    whole = program == "ls" and error.path.rstrip("/") == path.rstrip("/")
+    return 2 if whole or program == "tar" else 1
+
+
+def failure(program: str, said: str, kind: type[ApiError], status: int = 1) -> ApiError:
+    """A program's failure in FirecREST's words."""
+    return kind(_message(program, said, status))
+
+
+def _message(program: str, said: str, status: int = 1) -> str:
+    return f"Remote process failed with exit status:{status} and error message:{program}: {said}"
+
+
+def told(kind: type[ApiError], output: Output) -> ApiError:
+    """A failed program's failure in FirecREST's words: all that it said."""
+    said = output.stderr.strip()
+    words = f" and error message:{said}" if said else ""
+    return kind(f"Remote process failed with exit status:{output.status}{words}")

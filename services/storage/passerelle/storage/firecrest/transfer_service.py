@@ -1,0 +1,217 @@
+"""FirecREST v2 `/filesystem/{system}/transfer`: file operations of any length, each a job on the system.
+
+The rules are those of its contract and recorded replies; what differs on purpose is told in docs/firecrest-profile.md.
+"""
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.firecrest.v2 import transfer_pb2 as pb
+from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
+from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.runtime.firecrest import (
+    Operation,
+    checked_path,
+    json_reply,
+    read_body,
+    read_query,
+)
+from passerelle.storage.files.tarballs import Tarball
+from passerelle.storage.firecrest.clients import for_old_client, is_old, takes_any, with_directives
+from passerelle.storage.firecrest.gnu_wording import told_by
+from passerelle.storage.firecrest.ops_bodies import given_path
+from passerelle.storage.firecrest.transfer_bodies import (
+    CompressJobBody,
+    CopyJobBody,
+    DirectivesReply,
+    DownloadBody,
+    ExtractJobBody,
+    JobBody,
+    LogsReply,
+    RemoveQuery,
+    StagedReply,
+    TargetJobBody,
+    TransferJobReply,
+    TransferReply,
+    UploadBody,
+)
+from passerelle.storage.jobs import scripts
+from passerelle.storage.jobs.port import ShellWork, SubmittedJob
+from passerelle.storage.places import Place, Places, demand_inside, place_of
+from passerelle.storage.staging.port import (
+    Code,
+    Coordinates,
+    Directives,
+    DownloadUrl,
+    Inbound,
+    Outbound,
+    PartUrls,
+    Staged,
+)
+from passerelle.storage.staging.targets import demand_no_pipe
+
+OPENAPI: Mapping[str, Operation] = {
+    "Move": Operation(body=TargetJobBody, replies={201: TransferReply}),
+    "Copy": Operation(body=CopyJobBody, replies={201: TransferReply}),
+    "Remove": Operation(query=RemoveQuery, replies={200: TransferReply}),
+    "Compress": Operation(body=CompressJobBody, replies={201: TransferReply}),
+    "Extract": Operation(body=ExtractJobBody, replies={201: TransferReply}),
+    "Upload": Operation(body=UploadBody, replies={201: StagedReply}),
+    "Download": Operation(body=DownloadBody, replies={201: StagedReply}),
+}
+
+B = TypeVar("B", bound=JobBody)
+
+
+class TransferProfile(pb_grpc.TransferServiceServicer):
+    """The profile's transfers."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def Move(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`mv` by a job."""
+        place, source, body = self._read(TargetJobBody, request)
+        work = scripts.move(source, await _target(place, source, body))
+        return await _submitted(context, place, "MoveFiles", work, body)
+
+    async def Copy(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`cp` by a job."""
+        place, source, body = self._read(CopyJobBody, request)
+        target = await _target(place, source, body, follow=body.dereference)
+        work = scripts.copy(source, target, dereference=body.dereference)
+        return await _submitted(context, place, "CopyFiles", work, body)
+
+    async def Remove(self, request: pb.RemoveByJobRequest, context: Any) -> HttpBody:
+        """`rm -R` by a job: 200."""
+        place = place_of(self._places, request.system)
+        path = checked_path(place.system, request.path if request.HasField("path") else None)
+        account = read_query(RemoveQuery, request).account
+        await demand_inside(place, path, follow=False)
+        job = await place.jobs.submit("DeleteFiles", scripts.remove(path), account)
+        return json_reply(TransferReply(transferJob=_job_reply(job)))
+
+    async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`tar -c` by a job."""
+        place, source, body = self._read(CompressJobBody, request)
+        if body.match_pattern:  # it is looked for beside the source, too
+            checked_path(place.system, posixpath.dirname(source))
+        target = await _target(place, source, body, follow=body.dereference)
+        tarball = Tarball(source, body.compression, body.dereference, body.match_pattern)
+        work = scripts.compress(tarball, target)
+        reply = await _submitted(context, place, "CompressFiles", work, body)
+        place.staging.look_after()
+        return reply
+
+    async def Extract(self, request: BodyRequest, context: Any) -> HttpBody:
+        """`tar -x` by a job."""
+        place, source, body = self._read(ExtractJobBody, request)
+        target = await _target(place, source, body, follow=True)
+        with told_by("tar", source):
+            await demand_no_pipe(place.files, source)
+        work = scripts.extract(source, target, body.compression)
+        return await _submitted(context, place, "CompressFiles", work, body)
+
+    async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
+        """Let a file come."""
+        place, path, body = self._read(UploadBody, with_directives(request))
+        asked = body.transfer_directives
+        inbound = Inbound(
+            path,
+            size=getattr(asked, "file_size", None),
+            account=body.account,
+            code=getattr(asked, "wormhole_code", None),
+        )
+        with told_by("stat", path):
+            method = _method(place, asked.transfer_method, request)
+            staged = await place.staging.upload(method, inbound)
+        return await _staged(context, staged, request)
+
+    async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
+        """Let a file leave."""
+        place, path, body = self._read(DownloadBody, with_directives(request))
+        with told_by("stat", path):
+            method = _method(place, body.transfer_directives.transfer_method, request)
+            staged = await place.staging.download(method, Outbound(path, body.account))
+        return await _staged(context, staged, request)
+
+    def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
+        """The place, the path there, and the body: looked at in FirecREST's order."""
+        place = place_of(self._places, request.system)
+        path = checked_path(place.system, given_path(request.body))
+        return place, path, read_body(model, request.body)
+
+
+def _method(place: Place, asked: str, request: BodyRequest) -> str:
+    """The name of the staging method: that which was asked for, or another that the client understands as well."""
+    there = place.staging.methods
+    if not there:
+        limit = place.system.data_operation.max_ops_file_size
+        raise InvalidArgument(
+            "Requested transfer method is not available. Available on this system: none. "
+            f"Files of up to {limit} bytes go by ops/upload and ops/download, of any size by "
+            f"/v1/systems/{place.system.name}/files:content."
+        )
+    streams = asked == "s3" and "s3" not in there and "streamer" in there
+    return "streamer" if streams and takes_any(request) else asked
+
+
+async def _target(place: Place, source: str, body: TargetJobBody, *, follow: bool = False) -> str:
+    """The target's path; the links on the way to it, and to the source, are looked at. `follow` is about a link that
+    the source itself is."""
+    target = checked_path(place.system, body.target_path)
+    await demand_inside(place, source, follow=follow)
+    await demand_inside(place, target, follow=True, field="targetPath")
+    return target
+
+
+async def _submitted(
+    context: Any, place: Place, name: str, work: ShellWork, body: JobBody
+) -> HttpBody:
+    job = await place.jobs.submit(name, work, body.account)
+    return await _created(context, TransferReply(transferJob=_job_reply(job)))
+
+
+async def _staged(context: Any, staged: Staged, request: BodyRequest) -> HttpBody:
+    reply = StagedReply(
+        transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
+    )
+    return await _created(context, for_old_client(reply) if is_old(request) else reply)
+
+
+async def _created(context: Any, reply: Mapping[str, Any]) -> HttpBody:
+    """Answer 201; only to be called when nothing can fail any more."""
+    await context.send_initial_metadata((("x-http-code", "201"),))
+    return json_reply(reply)
+
+
+def _job_reply(job: SubmittedJob) -> TransferJobReply:
+    return TransferJobReply(
+        jobId=job.job_id,
+        system=job.system,
+        workingDirectory=job.working_directory,
+        logs=LogsReply(outputLog=job.output_log, errorLog=job.error_log),
+    )
+
+
+def _directives(directives: Directives) -> DirectivesReply:
+    match directives:
+        case PartUrls(parts, complete, part_size):
+            return DirectivesReply(
+                transferMethod="s3",
+                partsUploadUrls=list(parts),
+                completeUploadUrl=complete,
+                maxPartSize=part_size,
+            )
+        case DownloadUrl(url):
+            return DirectivesReply(transferMethod="s3", downloadUrl=url)
+        case Coordinates(encoded):
+            return DirectivesReply(transferMethod="streamer", coordinates=encoded)
+        case Code(str(code)):
+            return DirectivesReply(transferMethod="wormhole", wormholeCode=code)
+        case Code():
+            return DirectivesReply(transferMethod="wormhole")

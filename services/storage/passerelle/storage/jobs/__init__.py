@@ -1,0 +1,1 @@
+"""Jobs that move data on a system."""

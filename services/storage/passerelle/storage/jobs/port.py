@@ -1,0 +1,252 @@
+"""Jobs that move data on a system, submitted through the compute service like anyone else's."""
+
+import asyncio
+import posixpath
+import re
+import secrets
+import shlex
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from passerelle.runtime import caller
+from passerelle.runtime.config.site import System
+from passerelle.runtime.errors import ApiError, FailedPrecondition, Field, InvalidArgument
+from passerelle.runtime.pipeline import audit
+
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}", re.ASCII)
+_PART = re.compile(r"\.[0-9a-f]{32}\.passerelle-part")
+_NO_WORK_DIR = "System {} has no filesystem marked `default_work_dir`, where transfer jobs work."
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJob:
+    """A transfer job that the scheduler accepted; all paths are absolute, on its system."""
+
+    job_id: str
+    system: str
+    working_directory: str
+    output_log: str
+    error_log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What a transfer leaves if its job is ended before it can tidy up.
+
+    `part` is the hidden file or directory in which content arrives on the system, made by `hidden_part`; empty for a
+    transfer that brings none. `elsewhere` is what the staging method needs to find the rest, for instance the key of
+    an object: no secrets, and nothing that may be trusted when it is read again.
+    """
+
+    part: str = ""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShellWork:
+    """Work done by commands of the system: `script` is bash, whose only inputs are words made by `word`.
+
+    Where it may leave something, the script removes the file `$transfer` when it has not: see `AgentWork`.
+    """
+
+    script: str
+    leftovers: Leftovers = Leftovers()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWork:
+    """Work done by a Python program that is sent along: `source` is made by `shipping.program`.
+
+    `parameters` are JSON that nobody else may see. They reach the program in a file that only the user can read, whose
+    path is the program's only argument. The program removes it when nothing is left of the transfer but its result:
+    until then the file tells what there is to tidy up, see `private_files`.
+    """
+
+    source: str
+    parameters: Mapping[str, Any] = field(repr=False)
+    leftovers: Leftovers = Leftovers()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """What is handed to the scheduler: a script and where its streams go, all paths absolute; stdin is empty."""
+
+    name: str
+    script: str
+    working_directory: str
+    standard_output: str
+    standard_error: str
+
+
+class Submitter(Protocol):
+    """The compute service, as the current caller."""
+
+    async def submit(self, system: str, job: BatchJob) -> str:
+        """Submit the job, once; returns its id. Raises what compute answers."""
+        ...
+
+    async def default_account(self, system: str) -> str | None:
+        """The account that the scheduler charges the caller's jobs to; None where it has none. Raises as `submit`."""
+        ...
+
+    async def cancel(self, system: str, job_id: str) -> None:
+        """End a job. Raises as `submit`."""
+        ...
+
+
+class Private(Protocol):
+    """Files that only the current caller can read."""
+
+    async def put(self, directory: str, transfer: str, work: ShellWork | AgentWork) -> str:
+        """Write the file of a new transfer; returns its absolute path. Raises FailedPrecondition when the directory
+        cannot be used, ConnectionFailed or DeadlineExceeded."""
+        ...
+
+    async def record(self, path: str, job_id: str) -> None:
+        """Note the transfer's job in its file, if that is still there. Raises ApiError."""
+        ...
+
+    async def discard(self, path: str) -> None:
+        """Remove it, if it is still there."""
+        ...
+
+
+class TransferJobs:
+    """The transfer jobs of one system."""
+
+    def __init__(self, system: System, compute: Submitter, private: Private) -> None:
+        self._system = system
+        self._compute = compute
+        self._private = private
+
+    async def submit(
+        self, name: str, work: ShellWork | AgentWork, account: str | None
+    ) -> SubmittedJob:
+        """Submit a job of that name; `account` is what the site's directives may want to know.
+
+        Raises InvalidArgument for a missing or malformed account, FailedPrecondition when the working directory cannot
+        be used, and what the compute service answers. It is submitted at most once, and leaves no file behind when it
+        raises; nor does such a job stay in the queue when its caller has gone before it could be told of it.
+        """
+        directives = await self._directives(account or None)
+        head = "".join(("#!/bin/bash\n", directives, _GREETING % _spaced(name)))
+        directory, number = work_dir(self._system), str(uuid.uuid4())
+        if isinstance(work, ShellWork) and work.leftovers == Leftovers():
+            return await self._submit(self._job(name, head + work.script, directory, number))
+        path = await self._private.put(directory, number, work)
+        head += f"transfer={word(path)}\n"
+        job = self._job(name, head + _commands(work, f"END-{number}"), directory, number)
+        submitting = asyncio.create_task(self._submit(job))
+        try:
+            submitted = await asyncio.shield(submitting)
+            await self._record(path, submitted.job_id)
+        except BaseException:
+            await asyncio.shield(asyncio.create_task(self._withdraw(submitting, path)))
+            raise
+        return submitted
+
+    def _job(self, name: str, script: str, directory: str, number: str) -> BatchJob:
+        # Clients of FirecREST v2 know the logs by these names.
+        output = posixpath.join(directory, f".f7t_file_handling_job_{number}.log")
+        error = posixpath.join(directory, f".f7t_file_handling_job_error_{number}.log")
+        return BatchJob(name, script, directory, output, error)
+
+    async def _submit(self, job: BatchJob) -> SubmittedJob:
+        job_id = await self._compute.submit(self._system.name, job)
+        audit.note(job_id=job_id)
+        return SubmittedJob(
+            job_id,
+            self._system.name,
+            job.working_directory,
+            job.standard_output,
+            job.standard_error,
+        )
+
+    async def _directives(self, account: str | None) -> str:
+        """The site's lines for the scheduler, with the account in them: the caller's default one if none is given."""
+        lines = self._system.data_operation.datatransfer_jobs_directives
+        if any("{account}" in line for line in lines):
+            account = account or await self._compute.default_account(self._system.name)
+            _check_account(account)
+        return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
+
+    async def _record(self, path: str, job_id: str) -> None:
+        """Note the job, over a new connection if one is lost; its caller hears of it in any case, for it is queued."""
+        for _ in range(2):
+            with suppress(ApiError):
+                await self._private.record(path, job_id)
+                return
+
+    async def _withdraw(self, submitting: "asyncio.Task[SubmittedJob]", path: str) -> None:
+        """Leave nothing of a job that nobody hears of."""
+        with suppress(ApiError):  # it was not submitted, or ends by itself: its parameters are gone
+            submitted = await submitting
+            await self._compute.cancel(self._system.name, submitted.job_id)
+        with suppress(ApiError):  # what stays is tidied up later
+            await self._private.discard(path)
+
+
+def hidden_part(target: str) -> str:
+    """A new name for what arrives and becomes `target` (absolute, without a link at its end): hidden, and beside it."""
+    return posixpath.join(posixpath.dirname(target), f".{secrets.token_hex(16)}.passerelle-part")
+
+
+def is_hidden_part(path: str) -> bool:
+    """Whether `hidden_part` can have made that path: whatever it is, nobody keeps anything there."""
+    return path.startswith("/") and _PART.fullmatch(posixpath.basename(path)) is not None
+
+
+def word(text: str) -> str:
+    """`text` as one word of a bash script: quoted, and without line breaks that sbatch takes for those of DOS."""
+    return shlex.quote(text).replace("\r", "'$'\\r''")
+
+
+# The first line in the log.
+_GREETING = 'echo "$(date -u)" "%s Job (id:${SLURM_JOB_ID:-${PBS_JOBID:-unknown}})"\n'
+
+
+def _spaced(name: str) -> str:
+    """`Move Files` for the job name MoveFiles."""
+    return re.sub(r"\B(?=[A-Z])", " ", name)
+
+
+# Only what bash has built in: where there is no Python, there may be nothing else either. The first two lines of the
+# file stay, so that the transfer is tidied up after; the secrets behind them do not.
+_AGENT = """\
+if ! python=$(command -v python3 || command -v /usr/libexec/platform-python); then
+    echo "Transfer failed: this node has no Python 3: neither python3 in PATH nor /usr/libexec/platform-python" >&2
+    mapfile -n 2 left <"$transfer" && printf %s "${{left[@]}}" >"$transfer"
+    exit 1
+fi
+exec "$python" -I -S -B - "$transfer" <<'{end}'
+{source}
+{end}
+"""
+
+
+def _commands(work: ShellWork | AgentWork, end: str) -> str:
+    """What does the work, in bash; `end` is a line that no program has."""
+    if isinstance(work, ShellWork):
+        return work.script
+    return _AGENT.format(source=work.source, end=end)
+
+
+def _check_account(account: str | None) -> None:
+    if account is None:
+        raise InvalidArgument("Account parameter is required on this system.")
+    if not _ACCOUNT.fullmatch(account):
+        wrong = "must be the name of an account: letters, digits and any of _ . @ + -"
+        raise InvalidArgument(f"account {wrong}", (Field("body", "account", wrong),))
+
+
+def work_dir(system: System) -> str:
+    """Where the jobs of the current caller work; FailedPrecondition when the site does not say."""
+    pattern = system.data_operation.work_dir
+    root = next((found.path for found in system.filesystems if found.default_work_dir), None)
+    if root is None and "{filesystem}" in pattern:
+        raise FailedPrecondition(_NO_WORK_DIR.format(system.name), system=system.name)
+    directory = pattern.replace("{filesystem}", root or "")
+    return posixpath.normpath(directory.replace("{user}", caller.current().username))

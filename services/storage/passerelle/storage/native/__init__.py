@@ -1,0 +1,1 @@
+"""The native API of storage: files, archives, uploads, transfers."""

@@ -1,0 +1,59 @@
+"""The native `ReadArchive` and `WriteArchive`: converts, calls, converts."""
+
+import posixpath
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
+from passerelle.storage.files.port import shown
+from passerelle.storage.native.content_messages import pieces
+from passerelle.storage.native.file_messages import target
+from passerelle.storage.places import Places
+from passerelle.v1 import storage_pb2 as pb
+
+_FORMATS: Mapping[int, Format] = {pb.TAR: TAR, pb.TAR_GZ: TAR_GZ, pb.TAR_ZST: TAR_ZST}
+_UNSAFE = re.compile(r"[^A-Za-z0-9 !#$&+,.^_`{}~()@=\[\]-]")
+
+
+async def read_archive(
+    places: Places, request: pb.ReadArchiveRequest, context: Any
+) -> AsyncIterator[HttpBody]:
+    """A directory as an archive."""
+    place, path = target(places, request)
+    packing = _FORMATS.get(request.format, TAR_GZ)
+    selection = Selection(request.dereference, request.pattern)
+    async with aclosing(place.archives.packed(path, packing, selection)) as packed:
+        first = await anext(packed)
+        # Only now: after initial metadata no error reaches a REST caller.
+        name = (posixpath.basename(path) or "root") + packing.suffix
+        await context.send_initial_metadata((("content-disposition", attachment(name)),))
+        yield HttpBody(content_type=packing.media_type, data=first)
+        async for piece in packed:
+            yield HttpBody(content_type=packing.media_type, data=piece)
+
+
+async def write_archive(
+    places: Places, requests: AsyncIterator[pb.WriteArchiveRequest]
+) -> pb.WriteArchiveResponse:
+    """A directory from an archive."""
+    first = await anext(requests)
+    place, path = target(places, first)
+    packing = _FORMATS.get(first.format, TAR_GZ)
+    overwrite, content = first.overwrite, pieces(first.content.data, requests)
+    del first
+    entries = await place.archives.unpack(path, packing, content, overwrite=overwrite)
+    return pb.WriteArchiveResponse(path=shown(path), entries=entries)
+
+
+def attachment(name: str) -> str:
+    """`Content-Disposition` for a file to be saved under a name (RFC 6266; RFC 8187 where the name is not plain)."""
+    plain = _UNSAFE.sub("_", name)
+    if plain == name:
+        return f'attachment; filename="{name}"'
+    exact = quote(shown(name), safe="")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"

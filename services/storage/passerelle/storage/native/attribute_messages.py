@@ -1,0 +1,48 @@
+"""What requests for links and checksums mean, and a checksum's progress as messages."""
+
+import posixpath
+from collections.abc import Mapping
+
+from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.storage.files.checksums import Algorithm
+from passerelle.storage.files.port import Progress
+from passerelle.storage.native.file_messages import progress_message, text_in
+from passerelle.storage.places import Place, checked_path
+from passerelle.v1 import storage_pb2 as pb
+
+_ALGORITHMS: Mapping[int, Algorithm] = {
+    pb.ChecksumFileRequest.ALGORITHM_UNSPECIFIED: Algorithm.SHA256,
+    pb.ChecksumFileRequest.SHA256: Algorithm.SHA256,
+    pb.ChecksumFileRequest.MD5: Algorithm.MD5,
+    pb.ChecksumFileRequest.CRC32C: Algorithm.CRC32C,
+    pb.ChecksumFileRequest.XXH3: Algorithm.XXH3,
+}
+
+
+def link_target(place: Place, path: str, request: pb.MakeSymlinkRequest) -> str:
+    """What a link at `path` shall say, as it was given; InvalidArgument when that is outside of the filesystems."""
+    target = text_in(request, "target")
+    if not target:
+        wrong = "must not be empty"
+        raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
+    checked_path(place.system, posixpath.join(posixpath.dirname(path), target), "target")
+    return target
+
+
+def algorithm_of(request: pb.ChecksumFileRequest) -> Algorithm:
+    """How to compute the checksum; InvalidArgument for a number that this version does not know."""
+    found = _ALGORITHMS.get(request.algorithm)
+    if found is None:
+        wrong = "is none of SHA256, MD5, CRC32C, XXH3"
+        raise InvalidArgument(f"algorithm {wrong}", (Field("query", "algorithm", wrong),))
+    return found
+
+
+def checksum_message(progress: Progress, algorithm: Algorithm) -> pb.FileProgress:
+    """How far it is, or the checksum."""
+    message = progress_message(progress.entries, progress.size, progress.total)
+    message.finished = progress.finished
+    if progress.finished:
+        message.checksum.algorithm = pb.ChecksumFileRequest.Algorithm.Value(algorithm.name)
+        message.checksum.value = progress.result
+    return message

@@ -1,0 +1,147 @@
+"""File content as messages: what ReadFile, WriteFile and uploads take from requests and their headers, and answer."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+
+from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.runtime.pipeline.stages import REST_SURFACE
+from passerelle.storage.files.etags import among, tags
+from passerelle.storage.files.port import OpenFile, Written, shown
+from passerelle.storage.files.write_conditions import PreconditionFailed, Terms, WriteMode
+from passerelle.storage.native.ranges import Span, span_of
+from passerelle.v1 import storage_pb2 as pb
+
+_MODES: Mapping[int, WriteMode] = {
+    pb.WRITE_MODE_UNSPECIFIED: WriteMode.OVERWRITE,
+    pb.OVERWRITE: WriteMode.OVERWRITE,
+    pb.CREATE: WriteMode.CREATE,
+    pb.APPEND: WriteMode.APPEND,
+}
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
+_BINARY = "application/octet-stream"
+_HEAD = "x-passerelle-head"  # set by Envoy, as REST_SURFACE is
+
+
+def terms_of(request: Any, context: Any) -> Terms:
+    """On what terms a WriteFileRequest or CompleteUploadRequest wants to write, its headers included.
+
+    InvalidArgument for a mode or checksum that cannot be, for more than one ETag, and for a contradiction.
+    """
+    if request.mode not in _MODES:
+        raise _wrong("mode", "is not known")
+    if request.sha256 and (
+        len(request.sha256) != 64 or not _HEXADECIMAL.issuperset(request.sha256)
+    ):
+        raise _wrong("sha256", "must be 64 hexadecimal digits")
+    headers = _headers(context)
+    mode = _MODES[request.mode]
+    if unwanted := headers.get("if-none-match"):
+        if unwanted.strip() != "*" or mode is WriteMode.APPEND:
+            raise _wrong("If-None-Match", "must be *, and not with the mode APPEND", "header")
+        mode = WriteMode.CREATE
+    if_match = request.if_match or _only_tag(headers.get("if-match"))
+    return Terms(mode, if_match, request.sha256.lower())
+
+
+def _only_tag(header: str | None) -> str:
+    if header is None:
+        return ""
+    found = tags(header, weak=False)
+    if len(found) != 1:
+        raise _wrong("If-Match", "must be one ETag in quotes, or *", "header")
+    return found[0]
+
+
+async def pieces(first: bytes, others: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """The content in a stream of requests, of which `first` is that of the first one.
+
+    Who makes it forgets that request: hundreds of uploads may wait for their turn with it.
+    """
+    held = [first]
+    del first
+    yield held.pop()
+    async for request in others:
+        yield request.content.data
+
+
+def written_message(path: str, written: Written) -> pb.WriteFileResponse:
+    """That a file was written."""
+    return pb.WriteFileResponse(
+        path=shown(path), size=written.size, sha256=written.sha256, etag=written.version
+    )
+
+
+class Reading:
+    """What a ReadFileRequest and its headers ask for of an open file."""
+
+    def __init__(self, request: pb.ReadFileRequest, context: Any, file: OpenFile) -> None:
+        """Raises InvalidArgument, RangeNotSatisfiable or PreconditionFailed."""
+        self._headers = _headers(context)
+        self._file = file
+        self._demand_version(request)
+        self.span = self._span(request)
+
+    def _demand_version(self, request: pb.ReadFileRequest) -> None:
+        header = self._headers.get("if-match")
+        wanted = (request.if_match,) if request.if_match else header and tags(header, weak=False)
+        if wanted is not None and not among(self._file.version, wanted):
+            raise PreconditionFailed(
+                f"Not the version that was asked for: the file's ETag is {self._file.version}."
+            )
+
+    def _span(self, request: pb.ReadFileRequest) -> Span:
+        for name in ("offset", "length"):
+            if getattr(request, name) < 0:
+                raise _wrong(name, "must not be negative")
+        size = self._file.size
+        if request.offset or request.length:
+            offset = min(request.offset, size)
+            return Span(offset, min(request.length or size, size - offset))
+        asked = self._headers.get("range", "")
+        if asked and self._is_current(self._headers.get("if-range")):
+            return span_of(asked, size) or Span(0, size)
+        return Span(0, size)
+
+    def _is_current(self, header: str | None) -> bool:
+        """Whether the version that an `If-Range` header names is the one there is; a date names none of ours."""
+        return header is None or among(self._file.version, tags(header, weak=False))
+
+    @property
+    def wants_content(self) -> bool:
+        """Whether there is more to send than headers: not for who asked for those, or has this version."""
+        return not self._unchanged and _HEAD not in self._headers
+
+    @property
+    def _unchanged(self) -> bool:
+        header = self._headers.get("if-none-match", "")
+        return REST_SURFACE in self._headers and among(self._file.version, tags(header, weak=True))
+
+    @property
+    def reply_headers(self) -> tuple[tuple[str, str], ...]:
+        """For REST callers; Envoy drops the length of streams unless its Lua filter restores it."""
+        headers = [("accept-ranges", "bytes"), ("etag", f'"{self._file.version}"')]
+        if self._unchanged:
+            return (*headers, ("x-http-code", "304"))
+        headers.append(("x-content-length", str(self.span.length)))
+        if self.span.partial:
+            last = self.span.offset + self.span.length - 1
+            headers += [
+                ("x-http-code", "206"),
+                ("content-range", f"bytes {self.span.offset}-{last}/{self._file.size}"),
+            ]
+        return tuple(headers)
+
+
+def content_message(data: bytes) -> HttpBody:
+    """A piece of a file."""
+    return HttpBody(content_type=_BINARY, data=data)
+
+
+def _headers(context: Any) -> dict[str, str]:
+    return {key: str(value) for key, value in context.invocation_metadata() or ()}
+
+
+def _wrong(name: str, why: str, location: str = "query") -> InvalidArgument:
+    return InvalidArgument(f"{name} {why}", (Field(location, name, why),))

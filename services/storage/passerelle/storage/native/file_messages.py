@@ -1,0 +1,81 @@
+"""What the storage service's adapters share: files and progress as messages, and where a request points."""
+
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.storage.files.port import FileInfo
+from passerelle.storage.places import Place, Places, checked_path, place_of
+from passerelle.v1 import storage_pb2 as pb
+
+TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
+    stat.S_IFREG: pb.File.REGULAR,
+    stat.S_IFDIR: pb.File.DIRECTORY,
+    stat.S_IFLNK: pb.File.SYMLINK,
+    stat.S_IFIFO: pb.File.FIFO,
+    stat.S_IFSOCK: pb.File.SOCKET,
+    stat.S_IFCHR: pb.File.CHARACTER_DEVICE,
+    stat.S_IFBLK: pb.File.BLOCK_DEVICE,
+}
+"""What entries are, by the type bits of stat(2)'s `st_mode`."""
+
+
+def target(places: Places, request: Any) -> tuple[Place, str]:
+    """The place that a request names in `system`, and the path on it that `path` or `raw_path` gives.
+
+    A byte that is not UTF-8 is a lone surrogate in the path (PEP 383). NotFound for an unknown system; InvalidArgument
+    for a path that is relative or outside of the system's filesystems as it is spelt.
+    """
+    place = place_of(places, request.system)
+    return place, path_in(place, request, "path")
+
+
+def path_in(place: Place, request: Any, name: str) -> str:
+    """The path on `place` in the request's field `name` (`path`, `target`) or its `raw_` one; errors as `target`."""
+    return checked_path(place.system, text_in(request, name), name)
+
+
+def text_in(request: Any, name: str) -> str:
+    """What the field `name` or its `raw_` one says; InvalidArgument when both say something."""
+    raw: bytes = getattr(request, f"raw_{name}")
+    given: str = getattr(request, name)
+    if raw and given:
+        wrong = f"must not be given besides {name}"
+        raise InvalidArgument(f"raw_{name} {wrong}", (Field("query", f"raw_{name}", wrong),))
+    return raw.decode("utf-8", "surrogateescape") if raw else given
+
+
+def file_message(info: FileInfo) -> pb.File:
+    """What is known about a file."""
+    return pb.File(
+        name=info.name,
+        raw_name=info.raw_name or b"",
+        type=TYPES.get(stat.S_IFMT(info.mode), pb.File.TYPE_UNSPECIFIED),
+        link_target=info.target or "",
+        size=info.size,
+        mode=info.mode,
+        uid=info.uid,
+        gid=info.gid,
+        user=info.user,
+        group=info.group,
+        modify_time=_timestamp(info.mtime_ns),
+        access_time=_timestamp(info.atime_ns),
+        change_time=_timestamp(info.ctime_ns),
+        inode=info.inode,
+        device=info.device,
+        links=info.links,
+        etag=info.version,
+    )
+
+
+def progress_message(entries: int = 0, size: int = 0, total: int = 0) -> pb.FileProgress:
+    """How far a long operation is: entries and bytes done, and bytes to do in all (0 when not known)."""
+    return pb.FileProgress(entries_done=entries, bytes_done=size, bytes_total=total)
+
+
+def _timestamp(nanoseconds: int) -> Timestamp:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return Timestamp(seconds=seconds, nanos=rest)

@@ -1,0 +1,214 @@
+"""The native `passerelle.v1.StorageService`: converts, calls, converts."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.empty_pb2 import Empty
+
+from passerelle.storage.files.port import EVERYTHING
+from passerelle.storage.native.archive_service import read_archive, write_archive
+from passerelle.storage.native.attribute_messages import algorithm_of, checksum_message, link_target
+from passerelle.storage.native.content_messages import (
+    Reading,
+    content_message,
+    pieces,
+    terms_of,
+    written_message,
+)
+from passerelle.storage.native.file_messages import file_message, path_in, target
+from passerelle.storage.native.tree_messages import (
+    answers_message,
+    batch_message,
+    file_progress,
+    listing_of,
+    page_message,
+    paths_of,
+    quota_message,
+    usage_progress,
+    walk_of,
+)
+from passerelle.storage.places import Place, Places, place_of
+from passerelle.v1 import storage_pb2 as pb
+from passerelle.v1 import storage_pb2_grpc as pb_grpc
+
+
+class StorageService(pb_grpc.StorageServiceServicer):
+    """Files over gRPC, and over REST under /v1."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def StatFile(self, request: pb.StatFileRequest, context: Any) -> pb.File:
+        """One file."""
+        place, path = self._target(request)
+        return file_message(await place.files.stat(path, dereference=request.dereference))
+
+    async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
+        """A directory."""
+        place, path = self._target(request)
+        return page_message(request, await place.files.list(path, listing_of(request)))
+
+    async def StatFiles(self, request: pb.StatFilesRequest, context: Any) -> pb.StatFilesResponse:
+        """Many files."""
+        place = place_of(self._places, request.system)
+        given = paths_of(place, request)
+        sound = [path for path in given if isinstance(path, str)]
+        found = iter(await place.trees.stat(sound, dereference=request.dereference))
+        answers = [next(found) if isinstance(path, str) else path for path in given]
+        return answers_message(request, answers)
+
+    async def PingFilesystem(
+        self, request: pb.PingFilesystemRequest, context: Any
+    ) -> pb.PingFilesystemResponse:
+        """Whether a directory can be looked at, and what the account lacks."""
+        place, path = self._target(request)
+        await place.files.stat(path, dereference=True)
+        return pb.PingFilesystemResponse(message="; ".join(await place.files.notes()))
+
+    async def WalkFiles(
+        self, request: pb.WalkFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileBatch]:
+        """A tree."""
+        place, path = self._target(request)
+        async with aclosing(place.trees.walk(path, walk_of(request))) as batches:
+            async for batch in batches:
+                yield batch_message(batch)
+        yield pb.FileBatch(finished=True)
+
+    async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
+        """A file's bytes, or a range of them."""
+        place, path = self._target(request)
+        async with place.files.opened(path) as file:
+            reading = Reading(request, context, file)
+            if not reading.wants_content:
+                await context.send_initial_metadata(reading.reply_headers)
+                yield content_message(b"")  # for its type
+                return
+            span = reading.span
+            async with aclosing(file.chunks(span.offset, span.length)) as chunks:  # type: ignore[type-var]
+                first = await anext(chunks, b"")
+                # Only now: after initial metadata no error reaches a REST caller.
+                await context.send_initial_metadata(reading.reply_headers)
+                yield content_message(first)
+                async for chunk in chunks:
+                    yield content_message(chunk)
+
+    async def WriteFile(
+        self, requests: AsyncIterator[pb.WriteFileRequest], context: Any
+    ) -> pb.WriteFileResponse:
+        """A new file, or new content for an old one."""
+        first = await anext(requests)
+        place, path = self._target(first)
+        terms = terms_of(first, context)
+        content = pieces(first.content.data, requests)
+        del first
+        return written_message(path, await place.files.write(path, content, terms))
+
+    async def MakeDirectory(self, request: pb.MakeDirectoryRequest, context: Any) -> pb.File:
+        """A new directory."""
+        place, path = self._target(request)
+        await place.files.make_directory(path, EVERYTHING, parents=request.parents)
+        return file_message(await place.files.stat(path, dereference=True))
+
+    async def MakeSymlink(self, request: pb.MakeSymlinkRequest, context: Any) -> pb.File:
+        """A new link."""
+        place, path = self._target(request)
+        await place.attributes.make_symlink(path, link_target(place, path, request))
+        return file_message(await place.files.stat(path))
+
+    async def ChangeMode(self, request: pb.ChangeModeRequest, context: Any) -> pb.File:
+        """Other permission bits."""
+        place, path = self._target(request)
+        await place.attributes.change_mode(path, request.mode)
+        return file_message(await place.files.stat(path, dereference=True))
+
+    async def ChangeOwner(self, request: pb.ChangeOwnerRequest, context: Any) -> pb.File:
+        """Another owner, another group."""
+        place, path = self._target(request)
+        await place.attributes.change_owner(path, request.user, request.group)
+        return file_message(await place.files.stat(path, dereference=True))
+
+    async def GetFileType(self, request: pb.GetFileTypeRequest, context: Any) -> pb.FileType:
+        """What a file holds."""
+        place, path = self._target(request)
+        await place.files.stat(path)  # file(1) does not take a missing file for a failure
+        return pb.FileType(description=await place.attributes.kind(path))
+
+    async def ChecksumFile(
+        self, request: pb.ChecksumFileRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """A file's checksum."""
+        place, path = self._target(request)
+        algorithm = algorithm_of(request)
+        async with aclosing(place.checksums.compute(path, algorithm)) as steps:
+            async for progress in steps:
+                yield checksum_message(progress, algorithm)
+
+    def ReadArchive(self, request: pb.ReadArchiveRequest, context: Any) -> AsyncIterator[HttpBody]:
+        """A directory as an archive."""
+        return read_archive(self._places, request, context)
+
+    async def WriteArchive(
+        self, requests: AsyncIterator[pb.WriteArchiveRequest], context: Any
+    ) -> pb.WriteArchiveResponse:
+        """A directory from an archive."""
+        return await write_archive(self._places, requests)
+
+    async def CopyFiles(
+        self, request: pb.CopyFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """Once more."""
+        place, path = self._target(request)
+        steps = place.trees.copy(
+            path,
+            path_in(place, request, "target"),
+            overwrite=request.overwrite,
+            dereference=request.dereference,
+        )
+        async with aclosing(steps):
+            async for progress in steps:
+                yield file_progress(progress)
+
+    async def MoveFiles(
+        self, request: pb.MoveFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """Elsewhere."""
+        place, path = self._target(request)
+        aim = path_in(place, request, "target")
+        async with aclosing(place.trees.move(path, aim, overwrite=request.overwrite)) as steps:
+            async for progress in steps:
+                yield file_progress(progress)
+
+    async def RemoveFiles(
+        self, request: pb.RemoveFilesRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """Away with all of it."""
+        place, path = self._target(request)
+        async with aclosing(place.trees.remove(path)) as steps:
+            async for progress in steps:
+                yield file_progress(progress)
+
+    async def MeasureUsage(
+        self, request: pb.MeasureUsageRequest, context: Any
+    ) -> AsyncIterator[pb.FileProgress]:
+        """What a tree takes."""
+        place, path = self._target(request)
+        async with aclosing(place.trees.measure(path)) as steps:
+            async for progress in steps:
+                yield usage_progress(progress)
+
+    async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.Quota:
+        """How much room there is."""
+        place, path = self._target(request)
+        return quota_message(*await place.trees.quota(path))
+
+    async def RemoveFile(self, request: pb.RemoveFileRequest, context: Any) -> Empty:
+        """Away with it."""
+        place, path = self._target(request)
+        await place.files.remove(path)
+        return Empty()
+
+    def _target(self, request: Any) -> tuple[Place, str]:
+        return target(self._places, request)

@@ -1,0 +1,160 @@
+"""Pages, trees and quotas as messages."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+from passerelle.runtime.errors import ApiError, Field, InvalidArgument
+from passerelle.storage.files.port import FileInfo, Listing, Progress, shown
+from passerelle.storage.files.quotas import Room
+from passerelle.storage.files.trees import Walk
+from passerelle.storage.native.file_messages import TYPES, file_message, progress_message
+from passerelle.storage.places import Place, checked_path
+from passerelle.v1 import storage_pb2 as pb
+from passerelle.v1.streams_pb2 import StreamError
+
+_MOST_PATHS = 1000
+_MOST_ENTRIES = 10_000
+_LONGEST_PATTERN = 255  # characters; no name is longer
+
+
+def listing_of(request: pb.ListFilesRequest) -> Listing:
+    """What to list: one entry more than a page has, so that it shows whether there is another one."""
+    _demand(0 <= request.page_size <= _MOST_ENTRIES, "page_size", f"must be 0 to {_MOST_ENTRIES}")
+    return Listing(
+        hidden=request.show_hidden,
+        recursive=request.recursive,
+        dereference=request.dereference,
+        pattern=_pattern(request),
+        after=_name_in(request.page_token),
+        count=_page_size(request) + 1,
+    )
+
+
+def _page_size(request: pb.ListFilesRequest) -> int:
+    return (
+        request.page_size or _MOST_ENTRIES
+    )  # beyond it a reply would hold up the others: WalkFiles streams
+
+
+def page_message(request: pb.ListFilesRequest, found: Sequence[FileInfo]) -> pb.ListFilesResponse:
+    """The page, and the way to the next one."""
+    size = _page_size(request)
+    page = pb.ListFilesResponse(files=[file_message(info) for info in found[:size]])
+    if len(found) > size:
+        page.next_page_token = _token_for(found[size - 1])
+    return page
+
+
+def _token_for(info: FileInfo) -> str:
+    """A page's last name: nothing has to be kept here for the next one."""
+    name = info.raw_name or info.name.encode()
+    return base64.urlsafe_b64encode(name).decode()
+
+
+def _name_in(token: str) -> str:
+    try:
+        name = base64.b64decode(token, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        name = b"\0"
+    _demand(b"\0" not in name, "page_token", "is none that was given out")
+    return name.decode("utf-8", "surrogateescape")
+
+
+def walk_of(request: pb.WalkFilesRequest) -> Walk:
+    """What to walk through."""
+    _demand(request.max_depth >= 0, "max_depth", "must not be negative")
+    kinds = {number: kind for kind, number in TYPES.items()}
+    wrong = "must be types that a file can be of"
+    _demand(all(number in kinds for number in request.types), "types", wrong)
+    return Walk(
+        hidden=request.show_hidden,
+        dereference=request.dereference,
+        pattern=_pattern(request),
+        max_depth=request.max_depth,
+        types=tuple(kinds[number] for number in request.types),
+    )
+
+
+def batch_message(found: Sequence[FileInfo]) -> pb.FileBatch:
+    """Some entries."""
+    return pb.FileBatch(files=[file_message(info) for info in found])
+
+
+def paths_of(place: Place, request: pb.StatFilesRequest) -> Sequence[str | ApiError]:
+    """The paths asked about, or what is wrong with them."""
+    given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
+    _demand(len(given) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
+    return [_checked(place, path) for path in given]
+
+
+def _checked(place: Place, path: str) -> str | ApiError:
+    try:
+        return checked_path(place.system, path)
+    except InvalidArgument as error:
+        return error
+
+
+def answers_message(
+    request: pb.StatFilesRequest, answers: Sequence[FileInfo | ApiError]
+) -> pb.StatFilesResponse:
+    """One answer for each path asked about."""
+    given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
+    pairs = zip(given, answers, strict=True)
+    return pb.StatFilesResponse(answers=[_answer(shown(path), answer) for path, answer in pairs])
+
+
+def _answer(path: str, answer: FileInfo | ApiError) -> pb.FileOrError:
+    if isinstance(answer, FileInfo):
+        return pb.FileOrError(path=path, file=file_message(answer))
+    told = StreamError(code=answer.http, reason=answer.reason, message=answer.detail)
+    return pb.FileOrError(path=path, error=told)
+
+
+def file_progress(progress: Progress) -> pb.FileProgress:
+    """How far copying, moving or removing is, and at its end the file that came of it, if any."""
+    message = _step(progress)
+    if progress.result:
+        message.file.CopyFrom(file_message(FileInfo(**progress.result)))
+    return message
+
+
+def usage_progress(progress: Progress) -> pb.FileProgress:
+    """How far measuring is, and at its end what the tree takes."""
+    message = _step(progress)
+    if progress.result:
+        message.usage.CopyFrom(pb.Usage(**progress.result))
+    return message
+
+
+def _step(progress: Progress) -> pb.FileProgress:
+    message = progress_message(progress.entries, progress.size, progress.total)
+    message.finished = progress.finished
+    return message
+
+
+def quota_message(filesystem: Room, user: Room | None) -> pb.Quota:
+    """How much room there is."""
+    return pb.Quota(filesystem=_room(filesystem), user=None if user is None else _room(user))
+
+
+def _room(room: Room) -> pb.Quota.Room:
+    return pb.Quota.Room(
+        used=room.used,
+        limit=room.limit,
+        soft_limit=room.soft_limit,
+        files_used=room.files_used,
+        files_limit=room.files_limit,
+    )
+
+
+def _pattern(request: Any) -> str:
+    wrong = f"must have at most {_LONGEST_PATTERN} characters"
+    _demand(len(request.pattern) <= _LONGEST_PATTERN, "pattern", wrong)
+    return str(request.pattern)
+
+
+def _demand(right: bool, field: str, wrong: str) -> None:
+    if not right:
+        raise InvalidArgument(f"{field} {wrong}", (Field("query", field, wrong),))

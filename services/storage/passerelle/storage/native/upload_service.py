@@ -1,0 +1,66 @@
+"""The native `passerelle.v1.UploadService`: converts, calls, converts."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.runtime.pipeline import audit
+from passerelle.storage.files.port import shown
+from passerelle.storage.native.content_messages import pieces, terms_of, written_message
+from passerelle.storage.native.file_messages import target
+from passerelle.storage.places import Places
+from passerelle.v1 import storage_pb2
+from passerelle.v1 import uploads_pb2 as pb
+from passerelle.v1 import uploads_pb2_grpc as pb_grpc
+
+
+class UploadService(pb_grpc.UploadServiceServicer):
+    """Resumable uploads over gRPC, and over REST under /v1."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def CreateUpload(self, request: pb.CreateUploadRequest, context: Any) -> pb.Upload:
+        """A new upload."""
+        place, path = target(self._places, request)
+        upload_id = await place.uploads.create(path)
+        audit.note(upload_id=upload_id)
+        return pb.Upload(upload_id=upload_id, path=shown(path))
+
+    async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.Upload:
+        """How far it is."""
+        place, path = target(self._places, request)
+        received = await place.uploads.received(path, request.upload_id)
+        return pb.Upload(upload_id=request.upload_id, path=shown(path), received=received)
+
+    async def WriteUpload(
+        self, requests: AsyncIterator[pb.WriteUploadRequest], context: Any
+    ) -> pb.Upload:
+        """More of it."""
+        first = await anext(requests)
+        place, path = target(self._places, first)
+        upload_id, offset = first.upload_id, first.offset
+        content = pieces(first.content.data, requests)
+        del first
+        received = await place.uploads.write(path, upload_id, offset, content)
+        return pb.Upload(upload_id=upload_id, path=shown(path), received=received)
+
+    async def CompleteUpload(
+        self, request: pb.CompleteUploadRequest, context: Any
+    ) -> storage_pb2.WriteFileResponse:
+        """All of it, in its place."""
+        place, path = target(self._places, request)
+        if request.size < 0:
+            wrong = "must not be negative"
+            raise InvalidArgument(f"size {wrong}", (Field("body", "size", wrong),))
+        terms = terms_of(request, context)
+        written = await place.uploads.complete(path, request.upload_id, request.size, terms)
+        return written_message(path, written)
+
+    async def AbortUpload(self, request: pb.AbortUploadRequest, context: Any) -> Empty:
+        """None of it."""
+        place, path = target(self._places, request)
+        await place.uploads.abort(path, request.upload_id)
+        return Empty()

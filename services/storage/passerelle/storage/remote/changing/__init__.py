@@ -1,0 +1,1 @@
+"""The helper's operations that change files."""

@@ -1,0 +1,153 @@
+"""Trees of any size, in constant memory."""
+
+import errno
+import os
+import stat
+import time
+from contextlib import suppress
+
+from passerelle.storage.remote.boundary import Outside
+from passerelle.storage.remote.opening import entries_of, look, looked_at, open_directory
+from passerelle.storage.remote.outcome import INTERVAL, Call, Failure, raw
+from passerelle.storage.remote.reading.listing import DOT, PIECE, matcher
+from passerelle.storage.remote.rows import row_maker, row_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def walk(
+    call: Call,
+    path: bytes,
+    columns: "Sequence[tuple[str, str]]",
+    hidden: bool,
+    dereference: bool,
+    pattern: str,
+    max_depth: int,
+    types: "Sequence[int]",
+) -> "Iterator[bytes]":
+    """JSON arrays of what is in a tree, directories before what is in them, in the order in which the system has it.
+
+    An array comes at least once a second, be it empty. Directories that cannot be read are passed by; the first such
+    failure is raised at the end. Links that lead nowhere, or out of the filesystems, are told as links. `types` are
+    those of stat(2); all when empty.
+    """
+    top = look(call, path, dereference)
+    if not stat.S_ISDIR(top.st_mode):
+        yield b"[" + row_of(call, path, dereference, columns) + b"]"
+        return
+    matches, row = matcher(raw(pattern)), row_maker(columns)
+    rows: list[str] = []
+    size, sent = 0, time.monotonic()
+    steps = Steps(call, hidden, dereference, max_depth)
+    for name, st, target in steps.through(path, top):
+        if matches(name) and (not types or stat.S_IFMT(st.st_mode) in types):
+            rows.append(row(name, st, target))
+            size += len(rows[-1])
+        if size > PIECE or time.monotonic() - sent > INTERVAL:
+            yield ("[" + ",".join(rows) + "]").encode()
+            rows, size, sent = [], 0, time.monotonic()
+    yield ("[" + ",".join(rows) + "]").encode()
+    if steps.failure:
+        raise steps.failure
+
+
+class Level:
+    """A directory on the way, open: its path, what stands before the names in it, its device and inode."""
+
+    def __init__(self, fd: int, path: bytes, prefix: bytes, identity: "tuple[int, int]") -> None:
+        self.entries = entries_of(fd, path)
+        self.fd = fd
+        self.path = path
+        self.prefix = prefix
+        self.identity = identity
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.entries.close()
+        os.close(self.fd)
+
+
+class Steps:
+    """A way through a tree that holds open one directory for each level."""
+
+    def __init__(self, call: Call, hidden: bool, dereference: bool, max_depth: int) -> None:
+        self.failure: Failure | None = None
+        self._call = call
+        self._hidden = hidden
+        self._dereference = dereference
+        self._max_depth = max_depth
+
+    def through(
+        self, path: bytes, top: os.stat_result
+    ) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
+        """Names relative to `path`, what is known, and where links point."""
+        levels: list[Level] = []
+        try:
+            self._enter(levels, path, b"", top)
+            while levels:
+                level = levels[-1]
+                name = self._next(level)
+                if name is None:
+                    levels.pop().close()
+                    continue
+                found = self._look(level, name)
+                if found is None or (name[0] == DOT and not self._hidden):
+                    continue
+                st, target = found
+                yield level.prefix + name, st, target
+                if stat.S_ISDIR(st.st_mode) and not 0 < self._max_depth <= len(levels):
+                    whole = os.path.join(level.path, name)
+                    self._enter(levels, whole, level.prefix + name + b"/", st, name, level.fd)
+        finally:
+            for level in levels:
+                level.close()
+
+    def _enter(
+        self,
+        levels: "list[Level]",
+        directory: bytes,
+        prefix: bytes,
+        st: os.stat_result,
+        name: "bytes | None" = None,
+        parent: "int | None" = None,
+    ) -> None:
+        identity = (st.st_dev, st.st_ino)
+        if identity in (level.identity for level in levels):
+            return  # a link that leads back up
+        try:
+            fd = open_directory(self._call, directory, name, parent)
+        except Outside:
+            if parent is None:
+                raise
+        except Failure as failure:
+            self._note(failure)
+        else:
+            levels.append(Level(fd, directory, prefix, identity))
+
+    def _next(self, level: "Level") -> "bytes | None":
+        self._call.check()
+        try:
+            entry = next(level.entries, None)
+        except OSError as error:
+            self._note(Failure("open", level.path, error.errno or 0))
+            return None
+        return entry.name if entry else None
+
+    def _look(self, level: "Level", name: bytes) -> "tuple[os.stat_result, bytes | None] | None":
+        """What is there; None when that cannot be told, or it was removed since the directory was read."""
+        try:
+            st = os.lstat(name, dir_fd=level.fd)
+            target = os.readlink(name, dir_fd=level.fd) if stat.S_ISLNK(st.st_mode) else None
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                self._note(Failure("access", os.path.join(level.path, name), error.errno or 0))
+            return None
+        if self._dereference and target is not None:
+            with suppress(Failure):  # one that leads nowhere, or out
+                return looked_at(self._call, os.path.join(level.path, name), True, name, level.fd)
+        return st, target
+
+    def _note(self, failure: Failure) -> None:
+        self.failure = self.failure or failure

@@ -1,0 +1,1 @@
+"""Staging through an S3 object store."""

@@ -1,0 +1,217 @@
+"""The object store as the service uses it: makes buckets, begins uploads and gives them up.
+
+Data never passes here. `minio` is synchronous: its calls run in a bounded number of threads.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TypeVar
+from xml.etree.ElementTree import ParseError
+
+import urllib3
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.error import MinioException, S3Error
+from minio.lifecycleconfig import (
+    AbortIncompleteMultipartUpload,
+    Expiration,
+    LifecycleConfig,
+    Rule,
+)
+
+from passerelle.runtime.config.trials import Failed
+from passerelle.runtime.errors import BackendError, BackendUnavailable, Overloaded
+from passerelle.storage.staging.s3.urls import Endpoint, Keys, ObjectName
+
+T = TypeVar("T")
+
+MARK = "x-amz-meta-passerelle-transfer"
+"""The header of an object that says which transfer it belongs to."""
+
+_RULE = "passerelle"  # the id of our lifecycle rule
+_THREADS = 8
+_WAITING = 256
+_TIMEOUT = urllib3.Timeout(connect=3, read=15)
+_RETRIES = urllib3.Retry(total=2, backoff_factor=0.2)
+_UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]+)</Code>")
+_OURS_ALREADY = (
+    "BucketAlreadyOwnedByYou",
+    "OperationAborted",
+)  # the latter: it is being made right now
+_PASSING = ("InternalError", "ServiceUnavailable", "SlowDown")
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """After how many days a bucket's objects, and its unfinished uploads, go away."""
+
+    objects: int
+    uploads: int
+
+
+class ObjectStore:
+    """One object store; everything in its buckets goes away after its `life`."""
+
+    def __init__(self, endpoint: Endpoint, keys: Keys, life: Life, ca: str | None) -> None:
+        context = ssl.create_default_context(cadata=ca)
+        self._http = urllib3.PoolManager(
+            timeout=_TIMEOUT, retries=_RETRIES, maxsize=_THREADS, ssl_context=context
+        )
+        self._minio = Minio(
+            endpoint.host,
+            keys.access.access_key,
+            keys.access.secret_key,
+            secure=endpoint.secure,
+            region=keys.region,
+            http_client=self._http,
+        )
+        self._endpoint = endpoint
+        self._life = life
+        self._ready: set[str] = set()
+        self._threads = ThreadPoolExecutor(_THREADS, "s3")
+        self._room = _THREADS + _WAITING
+
+    async def begin(self, name: ObjectName, mark: str) -> str:
+        """Begin the multipart upload of an object, in a bucket that is made when missing; returns the upload's id.
+
+        The object will have `mark` in its metadata, so that no other is taken for it.
+
+        Raises BackendUnavailable when the store cannot be reached, BackendError for what it refuses.
+        """
+        return await self.in_thread(self._begin, name, mark)
+
+    async def greet(self) -> str:
+        """What the store says to a signed question that changes nothing; raises Failed with its reason."""
+        return await self.in_thread(self._greet)
+
+    def _greet(self) -> str:
+        try:
+            buckets = self._minio.list_buckets()
+        except S3Error as error:
+            if error.code == "AccessDenied":
+                return "takes the key, which may not list buckets"
+            raise Failed(f"it answers {error.code}: {error.message}") from None
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise Failed(
+                f"it cannot be reached: {getattr(error, 'reason', None) or error}"
+            ) from None
+        return f"takes the key, and shows {len(buckets)} buckets"
+
+    async def discard(self, name: ObjectName, upload: str) -> None:
+        """Remove an upload and its object, if they are there; raises as `begin`, and Overloaded."""
+        await self.in_thread(self._discard, name, upload)
+
+    def _discard(self, name: ObjectName, upload: str) -> None:
+        for query in ({"uploadId": upload}, {}):
+            with suppress(_Gone):
+                self._ask("DELETE", name, query)
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """What `work` returns, in one of the store's threads; raises Overloaded when too many wait for one."""
+        if not self._room:
+            raise Overloaded("Too many transfers wait for the object store.")
+        self._room -= 1
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, partial(work, *arguments))
+        future.add_done_callback(self._left)
+        return await future
+
+    def _left(self, future: "asyncio.Future[T]") -> None:
+        self._room += 1
+
+    def _begin(self, name: ObjectName, mark: str) -> str:
+        begin = partial(self._ask, "POST", name, {"uploads": ""}, {MARK: mark})
+        with _told():
+            self._make(name.bucket)
+            try:
+                answer = begin()
+            except _NoBucket:  # it vanished since we made it
+                self._ready.discard(name.bucket)
+                self._make(name.bucket)
+                answer = begin()
+        found = _UPLOAD_ID.search(answer)
+        if found is None:
+            raise BackendError("The object store began no upload.")
+        return found.group(1).decode()
+
+    def _make(self, bucket: str) -> None:
+        """Have the bucket, with a lifecycle: ours, where nobody gave it another."""
+        if bucket in self._ready:
+            return
+        try:
+            self._minio.make_bucket(bucket)
+        except S3Error as error:
+            if error.code not in _OURS_ALREADY:
+                raise
+        if self._is_ours(self._minio.get_bucket_lifecycle(bucket)):
+            self._minio.set_bucket_lifecycle(bucket, self._lifecycle())
+        self._ready.add(bucket)
+
+    def _is_ours(self, found: LifecycleConfig | None) -> bool:
+        """Whether nobody else has given the bucket a lifecycle."""
+        return found is None or [rule.rule_id for rule in found.rules] == [_RULE]
+
+    def _lifecycle(self) -> LifecycleConfig:
+        rule = Rule(
+            ENABLED,
+            rule_filter=Filter(prefix=""),
+            rule_id=_RULE,
+            expiration=Expiration(days=self._life.objects),
+            abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(self._life.uploads),
+        )
+        return LifecycleConfig([rule])
+
+    def _ask(
+        self,
+        method: str,
+        name: ObjectName,
+        query: Mapping[str, str],
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
+        """A request that `minio` keeps to itself, for it never takes an upload apart."""
+        with _told():
+            url, headers = self._endpoint.signed(method, name, query, more)
+            answer = self._http.request(method, url, headers=headers)
+        if answer.status >= 300:
+            found = _CODE.search(answer.data)
+            raise _refusal(found.group(1).decode() if found else str(answer.status), answer.status)
+        return answer.data
+
+
+class _Gone(BackendError):
+    """What was asked about is not there."""
+
+
+class _NoBucket(_Gone):
+    """Not even its bucket is."""
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the block meets, in words that name no URL."""
+    try:
+        yield
+    except S3Error as error:
+        raise _refusal(error.code or "an error", error.response.status) from None
+    except (MinioException, urllib3.exceptions.HTTPError, OSError):
+        raise BackendUnavailable("The object store cannot be reached.") from None
+    except (ParseError, ValueError):  # from minio's parsing
+        raise BackendUnavailable("The object store's answer is not one of S3.") from None
+
+
+_MISSING = {"NoSuchBucket": _NoBucket, "NoSuchUpload": _Gone, "NoSuchKey": _Gone}
+
+
+def _refusal(code: str, status: int) -> BackendError | BackendUnavailable:
+    if code in _PASSING or status in (500, 502, 503, 504):
+        return BackendUnavailable(f"The object store is not available now: {code}.")
+    kind = _MISSING.get(code, BackendError)
+    return kind(f"The object store refused the transfer: {code}.")

@@ -1,0 +1,1 @@
+"""The staging method `streamer`: a WebSocket straight to the job."""

@@ -1,0 +1,135 @@
+"""The staging method `streamer`: a WebSocket straight to the job, as FirecREST's `streamer` client speaks it."""
+
+import base64
+import json
+import posixpath
+import secrets
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.site import System
+from passerelle.runtime.errors import TooLarge
+from passerelle.storage.files.port import Files
+from passerelle.storage.jobs.port import AgentWork, Leftovers, TransferJobs, hidden_part
+from passerelle.storage.staging.port import Coordinates, Inbound, Outbound, Staged
+from passerelle.storage.staging.programs import job_program
+from passerelle.storage.staging.targets import demand_absent, demand_readable
+
+_SOURCE = job_program(
+    "remote.arriving",
+    "streamer.remote.websocket",
+    "streamer.remote.door",
+    "streamer.remote.program",
+)
+
+
+class Streamer:
+    """Files straight between the caller and a job on the system, over a WebSocket without TLS."""
+
+    class Options(Section):
+        """Where jobs listen, and what they take."""
+
+        host: str | None = Field(
+            default=None,
+            description="The address on the node where jobs listen; all its interfaces when unset.",
+        )
+        port_range: tuple[int, int] = Field(
+            default=(5665, 5675),
+            description="First and last port that jobs may listen on; each takes the first that is free.",
+        )
+        public_ips: tuple[str, ...] = Field(
+            default=("localhost",),
+            min_length=1,
+            description="Addresses of the nodes where transfer jobs run, as callers reach them.",
+        )
+        attempts: int = Field(
+            default=2000,
+            ge=1,
+            le=100_000,
+            description="How many connections callers are to try before they give up. FirecREST's client tries every "
+            "address once, at once, when the job runs, but may not listen yet; so addresses are named repeatedly.",
+        )
+        wait_timeout: int = Field(
+            default=86400, ge=1, description="How long a job waits for the caller, s."
+        )
+        inbound_transfer_limit: int = Field(
+            default=5368709120, ge=0, description="Largest file that may come, bytes."
+        )
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Self:
+            first, last = self.port_range
+            if not 1 <= first <= last <= 65535:
+                raise ValueError("port_range must be two ports from 1 to 65535, the lower first")
+            return self
+
+    def __init__(self, system: System, files: Files, jobs: TransferJobs, options: Options) -> None:
+        self._roots = system.roots
+        self._files = files
+        self._jobs = jobs
+        self._options = options
+
+    async def upload(self, inbound: Inbound) -> Staged:
+        """As `Staging.upload`; TooLarge for more than the limit, Forbidden when there is such a file already."""
+        limit = self._options.inbound_transfer_limit
+        if inbound.size is not None and inbound.size > limit:
+            raise TooLarge(
+                f"Inbound transfer limit exceeded, max allowed transfer size: {limit} bytes."
+            )
+        await demand_absent(self._files, inbound.path)
+        return await self._staged(
+            "IngressFileTransfer",
+            "receive",
+            inbound.path,
+            inbound.account,
+            Leftovers(hidden_part(inbound.path)),
+            inbound_transfer_limit=limit,
+        )
+
+    async def download(self, outbound: Outbound) -> Staged:
+        """As `Staging.download`."""
+        await demand_readable(self._files, outbound.path)
+        return await self._staged(
+            "OutgressFileTransfer", "send", outbound.path, outbound.account, Leftovers()
+        )
+
+    async def _staged(
+        self,
+        name: str,
+        operation: str,
+        path: str,
+        account: str | None,
+        leftovers: Leftovers,
+        **more: Any,
+    ) -> Staged:
+        """Submit the job that does the operation; `operation` is the job's, not the caller's."""
+        secret = secrets.token_urlsafe(32)
+        parameters = {
+            "operation": operation,
+            "path": path,
+            "part": posixpath.basename(leftovers.part),
+            "roots": self._roots,
+            "secret": secret,
+            "host": self._options.host,
+            "port_range": self._options.port_range,
+            "wait_timeout": self._options.wait_timeout,
+            **more,
+        }
+        work = AgentWork(_SOURCE, parameters, leftovers)
+        job = await self._jobs.submit(name, work, account)
+        return Staged(job, self._coordinates(secret, operation))
+
+    def _coordinates(self, secret: str, operation: str) -> Coordinates:
+        """What `streamer --coordinates` takes (firecrest-streamer, streamer_client.py)."""
+        first, last = self._options.port_range
+        ips = self._options.public_ips
+        rounds = -(-self._options.attempts // ((last - first + 1) * len(ips)))
+        data = {
+            "ports": (first, last),
+            "ips": ips * rounds,
+            "secret": secret,
+            "operation": operation,
+        }
+        return Coordinates(base64.urlsafe_b64encode(json.dumps(data).encode()).decode())

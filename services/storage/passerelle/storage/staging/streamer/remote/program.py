@@ -1,0 +1,218 @@
+"""The job of the staging method `streamer`: one file over one WebSocket, as FirecREST's `streamer` client speaks it.
+
+Whoever sends begins with a binary message `{"type": "init", "num_chunks": …, "file_size": …}`, then come binary
+messages of the file, then `{"type": "eof", "sha256_hash": …}`. The client sends that last one as binary, but would add
+a binary one to its file: it knows the end only by a text that begins exactly with `{"type":"eof"`.
+(firecrest-streamer 0.0.21, streamer_core.py.) Runs on the system, on Python 3.6 and newer.
+
+Its parameters: `operation` (`receive` or `send`); `path`, and the `roots` that it must not lead out of; `part`, the
+name beside it under which content arrives; `secret`; `host` (may be null) and `port_range` to listen on;
+`wait_timeout` in seconds; `inbound_transfer_limit` in bytes.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from contextlib import contextmanager
+
+from passerelle.storage.remote.outcome import Failure
+from passerelle.storage.staging.remote.arriving import ArrivingFile, absent, leaves_part
+from passerelle.storage.staging.remote.job import (
+    Stopped,
+    boundary,
+    encoded,
+    fail,
+    nothing_is_left,
+    parameters,
+    refusal,
+    say,
+    stop_listening,
+)
+from passerelle.storage.staging.streamer.remote.door import NobodyCame, NoPort, guest, listening
+from passerelle.storage.staging.streamer.remote.websocket import (
+    BINARY,
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    INVALID_DATA,
+    NORMAL,
+    TEXT,
+    TOO_BIG,
+    Closed,
+    ProtocolError,
+    WebSocket,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_CHUNK = 5 << 20  # bytes; the client takes messages that are a quarter larger
+_MAX_MESSAGE = _CHUNK * 5 // 4
+_STALL = 180.0  # seconds without a byte; the client sends a ping every 60
+
+
+class Broken(Exception):
+    """The transfer cannot be completed; the text says why."""
+
+
+def main() -> None:
+    """Send or receive the file that the parameters name, and say how that went."""
+    asked = parameters()
+    failure = ""
+    try:
+        if asked["operation"] == "receive":
+            _receive(asked)
+        else:
+            _send(asked)
+        stop_listening()
+    except (Broken, Closed, NoPort, NobodyCame, ProtocolError) as error:
+        failure = "The transfer failed: %s" % error  # noqa: UP031
+    except Failure as error:
+        failure = "The transfer failed: " + refusal(asked["path"], error)
+    except OSError as error:
+        failure = "The transfer failed: %s" % (error.strerror or error)
+    except Stopped:
+        failure = "The job was cancelled."
+    if not leaves_part(asked):
+        nothing_is_left()
+    if failure:
+        fail(failure)
+
+
+def _receive(asked: "dict[str, Any]") -> None:
+    with absent(asked) as target, ArrivingFile(target, asked["part"]) as arriving:
+        size = _received(asked, arriving)
+    say("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
+
+
+def _received(asked: "dict[str, Any]", arriving: ArrivingFile) -> int:
+    """Take the file from the peer, who hears whether it could be put in its place; its size in bytes."""
+    with _peer(asked) as peer:
+        size = _announced(peer, asked["inbound_transfer_limit"])
+        _take(peer, arriving, size)
+        arriving.appear()
+    return size
+
+
+def _send(asked: "dict[str, Any]") -> None:
+    path = encoded(asked["path"])
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # never waits for a pipe
+    with open(fd, "rb", buffering=0) as file:
+        boundary(asked).demand_open(fd, path)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Broken("it is not a regular file")
+        with _peer(asked) as peer:
+            size = _give(peer, file)
+    say("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
+
+
+@contextmanager
+def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
+    """The connection of whoever has the secret; it hears how the block ended."""
+    listener = listening(asked["host"], *asked["port_range"])
+    say("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
+    peer = WebSocket(guest(listener, asked["secret"], asked["wait_timeout"]), _MAX_MESSAGE, _STALL)
+    code, reason = GOING_AWAY, ""
+    try:
+        say("Connected.")
+        yield peer
+        code = NORMAL
+    except ProtocolError as error:
+        code, reason = error.code, str(error)
+        raise
+    except Failure as error:
+        code, reason = INTERNAL_ERROR, refusal(asked["path"], error)
+        raise
+    except (Broken, OSError) as error:
+        code, reason = INTERNAL_ERROR, str(error)
+        raise
+    except Closed:
+        code = NORMAL
+        raise
+    finally:
+        peer.close(code, reason)
+
+
+def _announced(peer: WebSocket, limit: int) -> int:
+    """The size of the file that the peer is going to send, in bytes."""
+    size = _record(peer.receive().data, "init").get("file_size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ProtocolError(INVALID_DATA, "`file_size` is not a size")
+    if size > limit:
+        raise ProtocolError(
+            TOO_BIG,
+            "Inbound transfer limit exceeded, max allowed transfer size: %d bytes." % limit,  # noqa: UP031
+        )
+    return size
+
+
+def _take(peer: WebSocket, arriving: ArrivingFile, size: int) -> None:
+    """Write exactly `size` bytes that hash to what the peer says at the end."""
+    digest, left = hashlib.sha256(), size
+    while left:
+        message = peer.receive()
+        if message.text or len(message.data) > left:
+            raise ProtocolError(INVALID_DATA, "the content is not as long as announced")
+        arriving.write(message.data)
+        digest.update(message.data)
+        left -= len(message.data)
+    if _record(peer.receive().data, "eof").get("sha256_hash") != digest.hexdigest():
+        raise ProtocolError(INVALID_DATA, "the content has another SHA-256 than announced")
+
+
+def _record(data: bytes, kind: str) -> "dict[str, Any]":
+    try:
+        record = json.loads(data.decode())
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or record.get("type") != kind:
+        raise ProtocolError(INVALID_DATA, "there is no `%s` record where one has to be" % kind)  # noqa: UP031
+    return record
+
+
+def _give(peer: WebSocket, file: "Any") -> int:
+    """Send the file, and wait until the peer has confirmed by closing that it has all of it; its size."""
+    before = os.fstat(file.fileno())
+    size, digest = before.st_size, hashlib.sha256()
+    chunks = -(-size // _CHUNK)
+    init = {"type": "init", "num_chunks": chunks, "file_size": size}
+    peer.send(BINARY, json.dumps(init).encode())
+    for number in range(chunks):
+        chunk = _read(file, min(_CHUNK, size - number * _CHUNK))
+        digest.update(chunk)
+        peer.send(BINARY, chunk)
+        peer.poll()
+    after = os.fstat(file.fileno())
+    if (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
+        raise Broken("the file changed while it was sent")
+    eof = {"type": "eof", "sha256_hash": digest.hexdigest()}
+    peer.send(TEXT, json.dumps(eof, separators=(",", ":")).encode())
+    _await_confirmation(peer)
+    return size
+
+
+def _read(file: "Any", length: int) -> bytearray:
+    chunk = bytearray(length)
+    view, done = memoryview(chunk), 0
+    while done < length:
+        count = file.readinto(view[done:])
+        if not count:
+            raise Broken("the file became shorter while it was sent")
+        done += count
+    return chunk
+
+
+def _await_confirmation(peer: WebSocket) -> None:
+    try:
+        peer.receive()
+    except Closed as closed:
+        if closed.code == NORMAL:
+            return
+        raise
+    raise ProtocolError(INVALID_DATA, "the receiver speaks after the end")
+
+
+if __name__ == "__main__":
+    main()

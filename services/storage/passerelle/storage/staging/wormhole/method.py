@@ -1,0 +1,111 @@
+"""The staging method `wormhole`: magic-wormhole, end-to-end encrypted, by a code."""
+
+import posixpath
+import re
+import secrets
+
+from pydantic import Field as Setting
+
+from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.site import System
+from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.storage.files.port import Files
+from passerelle.storage.jobs.port import AgentWork, Leftovers, TransferJobs, hidden_part
+from passerelle.storage.staging.port import Code, Inbound, Outbound, Staged
+from passerelle.storage.staging.programs import job_program
+from passerelle.storage.staging.targets import demand_absent, demand_readable
+
+_SOURCE = job_program(
+    "remote.arriving",
+    "wormhole.remote.environment",
+    "wormhole.remote.program",
+)
+
+# A nameplate and words, as `wormhole send` prints them; shorter than any line.
+_CODE = re.compile(r"(?=.{1,200}\Z)[1-9][0-9]{0,8}(-[A-Za-z0-9]+)+", re.ASCII)
+# Wilkerson, "A Proposal for Proquints", arXiv:0901.4016: 16 bits as five letters that can be spoken.
+_CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
+
+
+class Wormhole:
+    """Files by magic-wormhole: neither side has to be reachable from the other."""
+
+    class Options(Section):
+        """How jobs find magic-wormhole, and it finds the other side."""
+
+        python: str = Setting(
+            default="python3",
+            min_length=1,
+            description="A Python on the nodes, by path or name. Where it has no magic-wormhole, each user's first job "
+            "installs that into an environment in ~/.cache/passerelle.",
+        )
+        pypi_index_url: str | None = Setting(
+            default=None, description="The package index to install from; pip's own when unset."
+        )
+        relay_url: str | None = Setting(
+            default=None,
+            description="The mailbox server, ws:// or wss://; magic-wormhole's public one when unset.",
+        )
+        transit_helper: str | None = Setting(
+            default=None,
+            description="The transit relay, tcp:HOST:PORT; magic-wormhole's public one when unset.",
+        )
+        time_limit: int = Setting(
+            default=86400,
+            ge=1,
+            description="How long a job may take, its wait for the other side included, s.",
+        )
+
+    def __init__(self, system: System, files: Files, jobs: TransferJobs, options: Options) -> None:
+        self._roots = system.roots
+        self._files = files
+        self._jobs = jobs
+        self._options = options
+
+    async def upload(self, inbound: Inbound) -> Staged:
+        """As `Staging.upload`; Forbidden when there is such a file already."""
+        code = _checked(inbound.code)
+        await demand_absent(self._files, inbound.path)
+        work = self._work("receive", inbound.path, code, Leftovers(hidden_part(inbound.path)))
+        job = await self._jobs.submit("IngressFileTransfer", work, inbound.account)
+        return Staged(job, Code(None))
+
+    async def download(self, outbound: Outbound) -> Staged:
+        """As `Staging.download`."""
+        await demand_readable(self._files, outbound.path)
+        code = new_code()
+        work = self._work("send", outbound.path, code, Leftovers())
+        job = await self._jobs.submit("OutgressFileTransfer", work, outbound.account)
+        return Staged(job, Code(code))
+
+    def _work(self, operation: str, path: str, code: str, leftovers: Leftovers) -> AgentWork:
+        parameters = {
+            **self._options.model_dump(),
+            "operation": operation,
+            "path": path,
+            "part": posixpath.basename(leftovers.part),
+            "roots": self._roots,
+            "code": code,
+        }
+        return AgentWork(_SOURCE, parameters, leftovers)
+
+
+def new_code() -> str:
+    """A code that nobody guesses: a nameplate that is hardly taken, and 48 random bits in three words."""
+    nameplate = 1000 + secrets.randbelow(999_000)
+    return "-".join((str(nameplate), *(_word(secrets.randbits(16)) for _ in range(3))))
+
+
+def _word(number: int) -> str:
+    letters = ""
+    for alphabet in (_CONSONANTS, _VOWELS, _CONSONANTS, _VOWELS, _CONSONANTS):
+        number, index = divmod(number, len(alphabet))
+        letters += alphabet[index]
+    return letters
+
+
+def _checked(code: str | None) -> str:
+    if code is None or not _CODE.fullmatch(code):
+        wrong = "must be the code that `wormhole send` printed, like 7-word-word"
+        raise InvalidArgument(f"wormhole_code {wrong}", (Field("body", "wormhole_code", wrong),))
+    return code

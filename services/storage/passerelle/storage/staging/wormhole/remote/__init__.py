@@ -1,0 +1,1 @@
+"""The job of the staging method `wormhole`; it runs on the systems, Python 3.6 and newer, standard library only."""

@@ -1,0 +1,1 @@
+"""Copies of files from one system to another, and what is done after transfers."""

@@ -1,0 +1,204 @@
+"""Copies of files from one system to another: the same at both ends, or not there.
+
+There is no state but the systems: what has arrived is an upload to the target, whose id follows from the caller, the
+source, its version and the target. A source that changed is thus another upload, never the rest of an old one.
+"""
+
+import asyncio
+import errno
+import hashlib
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+from passerelle.runtime import caller
+from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
+from passerelle.storage.files.checksums import Algorithm
+from passerelle.storage.files.content import Changed
+from passerelle.storage.files.port import FileError, shown
+from passerelle.storage.files.write_conditions import Terms, WriteMode
+from passerelle.storage.jobs.port import SubmittedJob
+from passerelle.storage.places import Place
+
+T = TypeVar("T")
+
+_INTERVAL = 1.0  # seconds between words about how far it is
+
+
+class DataLoss(ApiError):
+    """What arrived is not what was sent; nothing was put in the target's place."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    reason = "DATA_LOSS"
+    http = 502
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to copy where: absolute paths on two places, which may be one. `resume` goes on where an earlier copy of the
+    same version broke off; the accounts are for jobs."""
+
+    source: Place
+    path: str
+    target: Place
+    target_path: str
+    overwrite: bool = False
+    resume: bool = False
+    account: str | None = None
+    target_account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyProgress:
+    """How far a copy is, in bytes: taken by the target, the file's size, and what an earlier call had brought. The
+    jobs that carry it, if any; `sha256` of both ends once it is done."""
+
+    done: int
+    total: int
+    resumed: int = 0
+    jobs: tuple[SubmittedJob, ...] = ()
+    sha256: str = ""
+
+
+class Road(Protocol):
+    """A way for files to get from one system to another."""
+
+    def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
+        """Copy, telling about once a second how far it is; the last progress has the checksum.
+
+        Closing the iterator cancels the copy. Raises InvalidArgument or FileError for what cannot be copied there,
+        Changed for a source that changed meanwhile, DataLoss for a copy that is not like its source, and what the way
+        to either system raises. Every error names the system.
+        """
+        ...
+
+
+@asynccontextmanager
+async def working(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """A task that works inside the block; it is cancelled when the block is left."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def ended(task: "asyncio.Task[Any]") -> bool:
+    """Whether it has, after the time between two words about how far it is."""
+    return bool((await asyncio.wait({task}, timeout=_INTERVAL))[0])
+
+
+class Copy:
+    """One copy: the upload on the target that shall become the file, and what makes it the same as the source.
+
+    `version` and `size` (bytes) are the source's when the copying began.
+    """
+
+    def __init__(self, order: Order, version: str, size: int) -> None:
+        self.size = size
+        self.upload = _upload_id(order, version)
+        self._order = order
+        self._version = version
+
+    async def received(self) -> int | None:
+        """How many bytes an earlier call has brought; None when there was none."""
+        uploads, path = self._order.target.uploads, self._order.target_path
+        with on(self._order.target), suppress(NotFound):
+            return min(await uploads.received(path, self.upload), self.size)
+        return None
+
+    async def begin(self) -> None:
+        """Begin the upload; what an earlier call had brought is given up."""
+        await self.give_up()
+        with on(self._order.target):
+            await self._order.target.uploads.create(self._order.target_path, self.upload)
+
+    async def give_up(self) -> None:
+        """Remove what has arrived."""
+        with suppress(NotFound), on(self._order.target):
+            await self._order.target.uploads.abort(self._order.target_path, self.upload)
+
+    async def checksum(self) -> str:
+        """The source's SHA-256, computed where it lies."""
+        place, path = self._order.source, self._order.path
+        with on(place):
+            async with aclosing(place.checksums.compute(path, Algorithm.SHA256)) as steps:
+                async for step in steps:
+                    found = step.result
+        return str(found)
+
+    async def demand_unchanged(self) -> None:
+        """Raise Changed when what the path holds is not what is being copied; what has arrived is of no use then."""
+        place, path = self._order.source, self._order.path
+        with on(place):
+            now = await place.files.stat(path, dereference=True)
+            if now.version != self._version:
+                await self.give_up()
+                raise Changed(path)
+
+    async def complete(self, sha256: str) -> None:
+        """Put what has arrived in the target's place, if its checksum, computed there, is `sha256`."""
+        await self.demand_unchanged()
+        target, path = self._order.target, self._order.target_path
+        mode = WriteMode.OVERWRITE if self._order.overwrite else WriteMode.CREATE
+        try:
+            with on(target):
+                terms = Terms(mode, sha256=sha256)
+                await target.uploads.complete(path, self.upload, self.size, terms)
+        except InvalidArgument as error:
+            # Not of the caller's making: size and checksum are the source's.
+            await self.give_up()
+            raise DataLoss(
+                f"What arrived on system {target.system.name} is not what {shown(self._order.path)} on system "
+                f"{self._order.source.system.name} holds; nothing was put in the target's place.",
+                system=target.system.name,
+            ) from error
+
+
+async def demand_free(order: Order) -> None:
+    """Refuse what could not be completed anyway, before a byte is moved; completing asks again."""
+    same = order.source.system.name == order.target.system.name
+    if same and order.path == order.target_path:
+        wrong = "is the file itself"
+        raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
+    with on(order.target):
+        try:
+            found = await order.target.files.stat(order.target_path)
+        except FileError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
+        if stat.S_ISDIR(found.mode) or not order.overwrite:
+            number = errno.EISDIR if stat.S_ISDIR(found.mode) else errno.EEXIST
+            raise FileError("open", order.target_path, number)
+
+
+@contextmanager
+def on(place: Place) -> Iterator[None]:
+    """Let errors of the block name the system, where they do not name one already."""
+    try:
+        yield
+    except ApiError as error:
+        if "system" not in error.metadata:
+            error.metadata["system"] = place.system.name
+            error.detail = f"On system {place.system.name}: {error.detail}"
+        raise
+
+
+def _upload_id(order: Order, version: str) -> str:
+    """Where a copy of this version to that target is kept until it is whole; 32 hexadecimal digits."""
+    known = (
+        caller.current().username,
+        order.source.system.name,
+        order.path,
+        version,
+        order.target.system.name,
+        order.target_path,
+    )
+    text = "\0".join(known).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:32]

@@ -1,0 +1,113 @@
+"""Copies between systems through this service: from one SFTP session into another, in constant memory, resumable."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from weakref import WeakValueDictionary
+
+from passerelle.runtime import caller
+from passerelle.runtime.turns import Turns
+from passerelle.storage.files.content import Changed
+from passerelle.storage.files.port import FileError, OpenFile
+from passerelle.storage.transfers.copies import (
+    Copy,
+    CopyProgress,
+    Order,
+    demand_free,
+    ended,
+    on,
+    working,
+)
+
+# Copies that one user may read from one system at a time. Each waits, with its source open, for a turn to write to the
+# target: as long as they leave turns to writers, copies that cross each other cannot wait for each other for ever.
+_AT_ONCE = 4
+
+
+class Direct:
+    """Through this service: what has arrived when a copy breaks off is kept, to be resumed."""
+
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[tuple[str, str], Turns] = WeakValueDictionary()
+
+    async def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
+        """See `Road.copy`."""
+        await demand_free(order)
+        async with self._turn(order), _opened(order) as file:
+            passage = _Passage(order, file)
+            await passage.begin()
+            yield passage.progress()
+            async with working(passage.finish()) as work:
+                while not await ended(work):
+                    yield passage.progress()
+                yield passage.progress(work.result())
+
+    def _turn(self, order: Order) -> AbstractAsyncContextManager[None]:
+        system = order.source.system
+        key = (caller.current().username, system.name)
+        turns = self._turns.get(key)
+        if turns is None:
+            turns = self._turns[key] = Turns(system.name, _AT_ONCE, system.ssh.max_waiting)
+        return turns.turn()
+
+
+class _Passage:
+    """One copy at work.
+
+    `_taken` counts what the target's side has taken, of which up to a window of 3 MB is still on its way.
+    """
+
+    def __init__(self, order: Order, file: OpenFile) -> None:
+        self._order = order
+        self._file = file
+        self._copy = Copy(order, file.version, file.size)
+        self._resumed = 0
+        self._taken = 0
+
+    def progress(self, sha256: str = "") -> CopyProgress:
+        """How far it is."""
+        return CopyProgress(self._taken, self._file.size, self._resumed, (), sha256)
+
+    async def begin(self) -> None:
+        """Find what an earlier call brought, where it shall be resumed, or begin anew."""
+        received = await self._copy.received() if self._order.resume else None
+        if received is None:
+            await self._copy.begin()
+        self._resumed = self._taken = received or 0
+
+    async def finish(self) -> str:
+        """Bring what is missing, while the source's checksum is computed, and put it in its place; the checksum."""
+        async with working(self._copy.checksum()) as checksum:
+            await self._bring()
+            sha256 = await checksum
+        await self._copy.complete(sha256)
+        return sha256
+
+    async def _bring(self) -> None:
+        target = self._order.target
+        try:
+            async with aclosing(self._content()) as content:
+                with on(target):
+                    await target.uploads.write(
+                        self._order.target_path, self._copy.upload, self._resumed, content
+                    )
+        except (FileError, Changed):  # the former when it became shorter
+            await self._copy.demand_unchanged()
+            raise
+
+    async def _content(self) -> AsyncGenerator[bytes, None]:
+        """The missing bytes, read no faster than the target takes them."""
+        missing = self._file.chunks(self._resumed, self._file.size - self._resumed)
+        with on(self._order.source):
+            async with aclosing(missing) as chunks:  # type: ignore[type-var]  # it is a generator
+                async for chunk in chunks:
+                    yield chunk
+                    self._taken += len(chunk)
+
+
+@asynccontextmanager
+async def _opened(order: Order) -> AsyncIterator[OpenFile]:
+    """The source, open inside the block."""
+    async with AsyncExitStack() as stack:
+        with on(order.source):
+            file = await stack.enter_async_context(order.source.files.opened(order.path))
+        yield file
