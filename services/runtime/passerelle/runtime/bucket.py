@@ -1,8 +1,9 @@
 """So many at once, and then so many a second: token buckets."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
+
+from cachetools import LRUCache
 
 
 class Bucket:
@@ -37,9 +38,8 @@ class Buckets:
     ) -> None:
         self._most = most
         self._per_second = per_second
-        self._keys = keys
         self._clock = clock
-        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
+        self._buckets: LRUCache[Hashable, Bucket] = LRUCache(keys)
 
     def take(self, key: Hashable) -> float:
         """As `Bucket.take`, of the key's own."""
@@ -47,7 +47,4 @@ class Buckets:
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = Bucket(self._most, self._per_second, now)
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > self._keys:
-            self._buckets.popitem(last=False)
         return bucket.take(now)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from passerelle.runtime.errors import BackendUnavailable
+from passerelle.runtime.flight import Flights
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class KeySet:
         self._keys: tuple[Key, ...] = ()
         self._read_at = -float("inf")
         self._forced_at = -float("inf")
-        self._reading: asyncio.Task[None] | None = None
+        self._readings = Flights(lasting=True)  # a forced one is not made again for a while
 
     @property
     def name(self) -> str:
@@ -95,10 +96,9 @@ class KeySet:
         try:
             yield self
         finally:
-            tasks = [task for task in (keeper, self._reading) if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await self._readings.close()
 
     @property
     def _usable(self) -> bool:
@@ -111,7 +111,7 @@ class KeySet:
         return next((key for key in fitting if key.kid == kid), None)
 
     async def _read_again(self) -> None:
-        if self._reading is None:
+        if not self._readings:
             if self._clock() - self._forced_at < self._cooldown:
                 return
             self._forced_at = self._clock()
@@ -119,13 +119,7 @@ class KeySet:
 
     async def _read_once(self) -> None:
         """Read the keys, together with everybody who wants that now."""
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
-            self._reading.add_done_callback(self._forget_reading)
-        await asyncio.shield(self._reading)
-
-    def _forget_reading(self, _: "asyncio.Task[None]") -> None:
-        self._reading = None
+        await self._readings.run(self._source.name, self._read)
 
     async def _read(self) -> None:
         try:

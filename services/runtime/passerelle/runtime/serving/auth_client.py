@@ -4,21 +4,21 @@ Answers about tokens are cached for the configured few seconds, never beyond the
 in flight are asked once.
 """
 
-import asyncio
 import hashlib
 import json
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
+from cachetools import TLRUCache
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.errors import ApiError, from_rpc
+from passerelle.runtime.flight import Flights
 from passerelle.runtime.pipeline.stages import SERVICE_SECRET
 from passerelle.runtime.serving.channels import RECONNECT
 from passerelle.v1 import auth_pb2 as pb
@@ -65,10 +65,8 @@ class SshCredential:
     expires: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    outcome: Caller | ApiError
-    until: float
+_Question = tuple[str, str, str, str]
+"""The token's SHA-256, and what is demanded: scope, relation, system."""
 
 
 class AuthClient:
@@ -77,20 +75,24 @@ class AuthClient:
     def __init__(self, channel: grpc.aio.Channel, secret: str, *, cache_seconds: float) -> None:
         self._stub: pb_grpc.AccessServiceAsyncStub = pb_grpc.AccessServiceStub(channel)
         self._metadata = ((SERVICE_SECRET, secret),)
-        self._cache_seconds = cache_seconds
-        self._answers: OrderedDict[tuple[str, str, str, str], _Answer] = OrderedDict()
-        self._asking: dict[tuple[str, str, str, str], asyncio.Task[_Answer]] = {}
+        self._callers: TLRUCache[_Question, Caller] = TLRUCache(
+            _MAX_ENTRIES,
+            ttu=lambda _, found, now: min(now + cache_seconds, found.expires),
+            timer=time.time,
+        )
+        self._asking = Flights()
 
     async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
         """Who the token stands for; raises Unauthenticated, Forbidden, or BackendUnavailable without auth."""
         digest = hashlib.sha256(token.encode()).hexdigest()
-        key = (digest, demand.scope, demand.relation, system)
-        answer = self._answers.get(key)
-        if answer is None or answer.until <= time.time():
-            answer = await self._asked_once(key, token)
-        if isinstance(answer.outcome, ApiError):
-            raise answer.outcome
-        return answer.outcome
+        question = (digest, demand.scope, demand.relation, system)
+        known = self._callers.get(question)
+        if known is not None:
+            return known
+        answer = await self._asking.run(question, lambda: self._ask(question, token))
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
 
     async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
         """A way for the current caller to log in to `system`; `public_key` is in OpenSSH's one-line format."""
@@ -106,32 +108,16 @@ class AuthClient:
         expires = reply.expire_time.ToNanoseconds() / 1e9 if reply.HasField("expire_time") else None
         return SshCredential(reply.username, reply.certificate, reply.private_key, expires)
 
-    async def _asked_once(self, key: tuple[str, str, str, str], token: str) -> _Answer:
-        task = self._asking.get(key)
-        if task is None:
-            task = asyncio.create_task(self._ask(key, token))
-            self._asking[key] = task
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        # Shielded: one caller that goes away must not take the answer from the others.
-        return await asyncio.shield(task)
-
-    async def _ask(self, key: tuple[str, str, str, str], token: str) -> _Answer:
-        _, scope, relation, system = key
+    async def _ask(self, question: _Question, token: str) -> Caller | ApiError:
+        """The answer; a refusal is returned, since it is of everybody who shows this token."""
+        _, scope, relation, system = question
         request = pb.AuthorizeRequest(token=token, scope=scope, relation=relation, system=system)
         try:
             principal = await self._stub.Authorize(request, metadata=self._sent(), timeout=_TIMEOUT)
         except grpc.aio.AioRpcError as error:
-            return _Answer(from_rpc(error, "auth"), 0)
-        found = _caller(principal, token)
-        until = min(time.time() + self._cache_seconds, found.expires)
-        return self._remember(key, _Answer(found, until))
-
-    def _remember(self, key: tuple[str, str, str, str], answer: _Answer) -> _Answer:
-        self._answers[key] = answer
-        self._answers.move_to_end(key)
-        while len(self._answers) > _MAX_ENTRIES:
-            self._answers.popitem(last=False)
-        return answer
+            return from_rpc(error, "auth")
+        found = self._callers[question] = _caller(principal, token)
+        return found
 
     def _sent(self) -> tuple[tuple[str, str], ...]:
         return (*self._metadata, ("x-request-id", caller.request_id()))

@@ -21,6 +21,7 @@ from passerelle.runtime.errors import (
     DeadlineExceeded,
     Overloaded,
 )
+from passerelle.runtime.flight import Flights
 from passerelle.runtime.metrics import SSH_CONNECTIONS
 from passerelle.runtime.ssh.bootstrap import FRAMES, LINE, Request
 from passerelle.runtime.ssh.program import (
@@ -69,8 +70,9 @@ class Connection:
         self._route = route
         self._channels = Turns(system, settings.max_channels, settings.max_waiting)
         self._busy = 0
-        self._sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
+        self._sftp: asyncssh.SFTPClient | None = None
         self._no_sftp = ""
+        self._beginning = Flights(lasting=True)
         self._leaving: set[asyncio.Task[None]] = set()
         self._lost = asyncio.create_task(self._wait_closed())
 
@@ -209,12 +211,11 @@ class Connection:
         """
         if self._no_sftp:
             raise NoSftp(self._no_sftp)
-        if self._sftp is None:
-            self._sftp = asyncio.create_task(self._begun_sftp())
-            self._sftp.add_done_callback(self._keep_sftp)
+        if self._sftp is not None:
+            return self._sftp
         try:
             async with asyncio.timeout(self._start_limit):
-                return await asyncio.shield(self._sftp)
+                return await self._beginning.run("sftp", self._begun_sftp)
         except TimeoutError:
             raise BackendUnavailable(
                 f"System {self.system}: SFTP has not begun yet; the start-up files of this account's login shell may "
@@ -223,6 +224,14 @@ class Connection:
             ) from None
 
     async def _begun_sftp(self) -> asyncssh.SFTPClient:
+        try:
+            self._sftp = await self._started_sftp()
+        except NoSftp as reason:
+            self._no_sftp = str(reason)
+            raise
+        return self._sftp
+
+    async def _started_sftp(self) -> asyncssh.SFTPClient:
         try:
             return await self._asked(self._ssh.start_sftp_client)
         except asyncssh.ChannelOpenError as error:
@@ -235,13 +244,6 @@ class Connection:
                 raise self._failed() from None
             raise NoSftp(f"it ends at once ({error.reason})") from None
 
-    def _keep_sftp(self, begun: "asyncio.Task[asyncssh.SFTPClient]") -> None:
-        error = None if begun.cancelled() else begun.exception()
-        if isinstance(error, NoSftp):
-            self._no_sftp = str(error)
-        if (error or begun.cancelled()) and self._sftp is begun:
-            self._sftp = None
-
     def sftp_lost(self) -> ConnectionFailed:
         """What it means that the SFTP session broke off; when the connection did not, there is no other one on it."""
         if not self.open:
@@ -252,8 +254,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close it, ending what runs on it."""
-        if self._sftp is not None:
-            self._sftp.cancel()
+        await self._beginning.close()
         for hop in reversed(self._route):
             hop.close()
         with suppress(TimeoutError):

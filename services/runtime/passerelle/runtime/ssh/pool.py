@@ -12,6 +12,7 @@ from passerelle.runtime import caller
 from passerelle.runtime.command import Command, T
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
+from passerelle.runtime.flight import Flights
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
 from passerelle.runtime.serving.auth_client import SshCredential
 from passerelle.runtime.ssh.accounts import demand_user
@@ -50,7 +51,7 @@ class SshPool:
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._public_key = self._key.export_public_key().decode().strip()
         self._open: dict[tuple[str, str], Connection] = {}
-        self._opening: dict[tuple[str, str], asyncio.Task[Connection]] = {}
+        self._opening = Flights(lasting=True)  # a slow login is there when its user tries again
         self._retired: list[Connection] = []
 
     async def connection(self, system: str) -> Connection:
@@ -62,13 +63,8 @@ class SshPool:
         found = self._open.get(key)
         if found and found.open and not _ends_soon(found):
             return found
-        task = self._opening.get(key)
-        if task is None:
-            task = asyncio.create_task(self._opened(key))
-            self._opening[key] = task
-            task.add_done_callback(lambda _: self._opening.pop(key, None))
         try:
-            return await asyncio.shield(task)
+            return await self._opening.run(key, lambda: self._opened(key))
         except Unauthenticated:
             if found and found.open:
                 return found
@@ -82,8 +78,7 @@ class SshPool:
             yield self
         finally:
             sweeper.cancel()
-            for task in self._opening.values():
-                task.cancel()
+            await self._opening.close()
             left = [*self._open.values(), *self._retired]
             await asyncio.gather(*(found.close() for found in left))
 

@@ -10,8 +10,8 @@ import orjson
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
+from passerelle.runtime.flight import FreshFlights
 from passerelle.storage.access.sessions import Operations, Sessions
-from passerelle.storage.access.shared_calls import SharedCalls
 from passerelle.storage.files.arrivals import Arrival
 from passerelle.storage.files.content import Changed, RemoteFile, SteadyFile, opened
 from passerelle.storage.files.port import (
@@ -37,7 +37,7 @@ class SystemFiles:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._writing = Writing(sessions)
-        self._shared = SharedCalls()
+        self._shared = FreshFlights()
 
     async def notes(self) -> Sequence[str]:
         """See `Files.notes`."""
