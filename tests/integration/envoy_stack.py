@@ -13,9 +13,9 @@ import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
-from passerelle.auth.envoy.door_log_service import AccessLogService
-from passerelle.auth.envoy.door_service import AuthorizationService
-from passerelle.auth.envoy.turned_away import TurnedAway
+from passerelle.auth.envoy.access_log_service import AccessLogService
+from passerelle.auth.envoy.authorization_service import AuthorizationService
+from passerelle.auth.envoy.rejected_requests import RejectedRequests
 from passerelle.edge import access_log_pb2_grpc, external_auth_pb2_grpc
 from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
 from passerelle.gateway.envoy import configuration
@@ -207,11 +207,9 @@ async def services(
 
 
 def _register(server: grpc.aio.Server) -> None:
-    turned_away = TurnedAway()
-    door = AuthorizationService(Judge(), Buckets(10_000, 1), turned_away)  # type: ignore[arg-type]
-    access_log_pb2_grpc.add_AccessLogServiceServicer_to_server(
-        AccessLogService(turned_away), server
-    )
+    rejected = RejectedRequests()
+    door = AuthorizationService(Judge(), Buckets(10_000, 1), rejected)  # type: ignore[arg-type]
+    access_log_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLogService(rejected), server)
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(door, server)
     profile, native = Profile(), Native()  # type: ignore[abstract]  # what is not here is UNIMPLEMENTED
     compute_pb2_grpc.add_ComputeServiceServicer_to_server(profile, server)

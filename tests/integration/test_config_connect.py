@@ -15,9 +15,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from passerelle.cli.config.check import check
-from passerelle.cli.connect.check import connect
-from passerelle.cli.connect.tries import Result, Tries
+from passerelle.cli.check.file_check import check
+from passerelle.cli.check.site_check import check_site
+from passerelle.cli.check.trial_runner import Result, TrialRunner
 from passerelle.cli.main import main
 from passerelle.development.main import running as development
 from passerelle.runtime.config.site import site_model
@@ -70,13 +70,13 @@ async def tried(site: Site, directory: Path, *, issuer: bool = True) -> dict[str
     path = directory / "site.yaml"
     path.write_text(yaml.safe_dump(site))
     assert check(path).errors == []
-    tries = Tries(lambda name: None, lambda result: None)
+    runner = TrialRunner(lambda name: None, lambda result: None)
     async with AsyncExitStack() as stack:
         if issuer:
             text = yaml.safe_dump({"development": site["development"]})
             await stack.enter_async_context(development(site_model().parse(text)))
-        await connect(path, tries)
-    return {result.name: result for result in tries.results}
+        await check_site(path, runner)
+    return {result.name: result for result in runner.results}
 
 
 def outcomes(found: dict[str, Result]) -> dict[str, list[str]]:

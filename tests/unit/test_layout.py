@@ -31,18 +31,17 @@ FOLDERS: dict[str, str] = {
         "auth.authorizers auth.credentials auth.tokens proto.v1 runtime runtime.config "
         "runtime.pipeline"
     ),
-    "auth.authorizers": "auth runtime.config",
-    "auth.credentials": "auth runtime runtime.config",
+    "auth.authorizers": "auth.tokens runtime.config",
+    "auth.credentials": "auth.tokens runtime runtime.config",
     "auth.envoy": "auth.tokens proto.edge runtime runtime.pipeline",
     "auth.native": "auth auth.credentials auth.tokens proto.v1 runtime",
-    "auth.tokens": "auth runtime",
+    "auth.tokens": "runtime runtime.config",
     "cli": "",
-    "cli.config": "cli.connect gateway runtime runtime.config",
-    "cli.connect": (
-        "cli.config cli.up gateway.directory proto.v1 runtime runtime.config "
-        "runtime.serving runtime.ssh"
+    "cli.check": (
+        "cli.up gateway.directory proto.v1 runtime runtime.config runtime.serving runtime.ssh"
     ),
     "cli.import_firecrest": "runtime runtime.config",
+    "cli.pages": "gateway runtime runtime.config",
     "cli.up": "gateway gateway.envoy runtime runtime.config runtime.pipeline runtime.serving",
     "compute": "runtime runtime.config",
     "compute.firecrest": "compute proto.firecrest runtime runtime.pipeline",

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from passerelle.auth.config import Issuer
+from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.jwks import PublishedKeys, jwk_set, keys_of
 from passerelle.auth.tokens.keyset import Key, KeySet, SourceFailed
 from passerelle.runtime.errors import BackendUnavailable

@@ -3,11 +3,11 @@
 import pytest
 
 from passerelle.auth.authorizers.allow import Allow
-from passerelle.auth.config import Issuer
 from passerelle.auth.policy import Policy
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.jwks import keys_of
 from passerelle.auth.tokens.keyset import Key, KeySet
+from passerelle.auth.tokens.principal import Principal
 from passerelle.auth.tokens.validation import Tokens, TrustedIssuer
 from passerelle.runtime.errors import Forbidden
 from passerelle.v1.access_pb2 import Access

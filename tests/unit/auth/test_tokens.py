@@ -11,7 +11,7 @@ from grpc import StatusCode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from passerelle.auth.config import Issuer
+from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.refusals import Refusal, RefusalLog
 from passerelle.auth.tokens.validation import Tokens
 from passerelle.runtime.config.site import ConfigError

@@ -1,1 +1,6 @@
-"""Who the caller is, what it may do, and how it logs in to the systems."""
+"""Who the caller is, what it may do, and how it logs in to the systems.
+
+`policy` and `logins` are the two decisions of this service; `config` is its section of the configuration file, `main`
+puts the parts together. May import: its own folders `tokens`, `authorizers` and `credentials`, which import nothing of
+`policy`, `logins` and `config`.
+"""

@@ -6,15 +6,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import aiohttp
 import grpc
 
-from passerelle.auth.config import AuthSection, Issuer
+from passerelle.auth.config import AuthSection
 from passerelle.auth.credentials.port import Credentials
-from passerelle.auth.envoy.door_log_service import AccessLogService
-from passerelle.auth.envoy.door_service import AuthorizationService
+from passerelle.auth.envoy.access_log_service import AccessLogService
+from passerelle.auth.envoy.authorization_service import AuthorizationService
 from passerelle.auth.envoy.keys_service import KeysService
-from passerelle.auth.envoy.turned_away import TurnedAway
+from passerelle.auth.envoy.rejected_requests import RejectedRequests
 from passerelle.auth.logins import Logins
 from passerelle.auth.native.auth_service import AccessService, AuthService
 from passerelle.auth.policy import Policy
+from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.jwks import PublishedKeys
 from passerelle.auth.tokens.keyset import KeySet
 from passerelle.auth.tokens.validation import Tokens, TrustedIssuer
@@ -48,19 +49,17 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
 
         failures = Buckets(settings.max_failures, settings.max_failures / 60)
-        turned_away = TurnedAway()
-        await stack.enter_async_context(turned_away.summed_up())
+        rejected = RejectedRequests()
+        await stack.enter_async_context(rejected.summed_up())
 
         def register(server: grpc.aio.Server) -> None:
             pb_grpc.add_AuthServiceServicer_to_server(AuthService(tokens), server)
             pb_grpc.add_AccessServiceServicer_to_server(AccessService(policy, logins), server)
             edge_grpc.add_AuthorizationServicer_to_server(
-                AuthorizationService(tokens, failures, turned_away), server
+                AuthorizationService(tokens, failures, rejected), server
             )
             keys_grpc.add_KeysServicer_to_server(KeysService(list(keys.values())), server)
-            edge_log_grpc.add_AccessLogServiceServicer_to_server(
-                AccessLogService(turned_away), server
-            )
+            edge_log_grpc.add_AccessLogServiceServicer_to_server(AccessLogService(rejected), server)
 
         service = running_service(site, "auth", register, _SERVICES, policy)
         yield await stack.enter_async_context(service)

@@ -1,7 +1,7 @@
 """Whether the bearer of a token may do what an RPC demands. The auth service authorises its own calls with it, too."""
 
 from passerelle.auth.authorizers.port import Authorizer
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.principal import Principal
 from passerelle.auth.tokens.validation import Tokens
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden

@@ -1,6 +1,6 @@
 """The command `passerelle`.
 
-Each command imports what it needs when it runs, so that no process of a site carries what only another one uses.
+Each command imports what it needs when it runs, so that no process of a site loads what only another one uses.
 """
 
 import json
@@ -32,7 +32,7 @@ class _BadConfiguration(click.ClickException):
 
 @contextmanager
 def _configuration_errors() -> Iterator[None]:
-    """Show a ConfigError as a message, with an exit status of its own (78)."""
+    """Print a ConfigError as a message, and exit with status 78."""
     try:
         yield
     except ConfigError as error:
@@ -60,32 +60,33 @@ def up(config: Path | None, verbose: bool, as_json: bool) -> None:
     """
     import asyncio
 
-    from passerelle.cli.up.command import CannotStart, Up
+    from passerelle.cli.up.run import CannotStart, SiteRun
 
     try:
         with _configuration_errors():
             site = _completed_site(config)
             port_from = "gateway.listen" if config and not _port() else "PASSERELLE_PORT"
-            asyncio.run(Up(site, port_from=port_from, verbose=verbose, as_json=as_json).run())
+            run = SiteRun(site, port_from=port_from, verbose=verbose, as_json=as_json)
+            asyncio.run(run.run())
     except CannotStart as error:
         raise click.ClickException(str(error)) from error
 
 
-@main.command()
+@main.command("serve")
 @click.argument("service")
 @click.option(
     "--config", "config", type=click.Path(path_type=Path), required=True, metavar="FILE",
     help="The site's configuration file.",
 )  # fmt: skip
-def serve(service: str, config: Path) -> None:
+def serve_command(service: str, config: Path) -> None:
     """Run one process of a site: auth, compute, storage, gateway, development, or envoy.
 
     The configuration must give every service its address, and the services their secret (`services` section).
     """
-    from passerelle.cli.up import serve as up_child
+    from passerelle.cli.up.serve import serve
 
     with _configuration_errors():
-        up_child.serve(service, config)
+        serve(service, config)
 
 
 @main.command()
@@ -99,17 +100,17 @@ def token(config: Path | None, client: str | None, as_json: bool) -> None:
     one does.
     """
     from passerelle.cli.up import embedded
-    from passerelle.cli.up.tokens import NoToken, development_token
+    from passerelle.cli.up.development_token import NoToken, development_token
     from passerelle.runtime.config.site import load
 
     port = _port() or embedded.PORT
     with _configuration_errors():
-        site = load(config or embedded.started(port))
+        site = load(config or embedded.existing(port))
         try:
             answer = development_token(site, client)
         except NoToken as error:
-            found = "" if config else embedded.elsewhere(port)
-            raise click.ClickException(f"{error}{found}") from error
+            hint = "" if config else embedded.running_elsewhere(port)
+            raise click.ClickException(f"{error}{hint}") from error
     click.echo(json.dumps(answer) if as_json else answer["access_token"])
 
 
@@ -132,26 +133,26 @@ def check(file: Path, connect: bool, as_json: bool) -> None:
     its host keys, the token of its `probing.service_account` as auth judges it, the login, clock, sessions, programs,
     SFTP, scheduler, filesystems and stores. Nothing is changed. When something fails, the exit status is 1.
     """
-    from passerelle.cli.config.report import report
+    from passerelle.cli.check.output import check_and_print
 
     with _configuration_errors():
-        sys.exit(report(file, connect=connect, as_json=as_json))
+        sys.exit(check_and_print(file, connect=connect, as_json=as_json))
 
 
 @config.command()
 def reference() -> None:
     """Print the reference of every configuration key, in Markdown."""
-    from passerelle.cli.config.reference import reference as text
+    from passerelle.cli.pages.reference import reference_page
 
-    click.echo(text(), nl=False)
+    click.echo(reference_page(), nl=False)
 
 
 @config.command()
 def scopes() -> None:
     """Print every scope and the methods that it opens, in Markdown."""
-    from passerelle.cli.config.scopes import scopes as text
+    from passerelle.cli.pages.scopes import scopes_page
 
-    click.echo(text(), nl=False)
+    click.echo(scopes_page(), nl=False)
 
 
 @config.command("import-firecrest")
@@ -165,10 +166,10 @@ def import_firecrest(file: Path, no_host_keys: bool) -> None:
     What cannot be carried over is named on stderr, one line each, with its key. FirecREST checks no host keys;
     Passerelle does, so they are read once from the network here: compare the fingerprints.
     """
-    from passerelle.cli.import_firecrest import site as importer
+    from passerelle.cli.import_firecrest.site import convert
 
     with _configuration_errors():
-        text, notes = importer.imported(file, read_host_keys=not no_host_keys)
+        text, notes = convert(file, read_host_keys=not no_host_keys)
     for note in notes:
         click.echo(note, err=True)
     click.echo(text, nl=False)

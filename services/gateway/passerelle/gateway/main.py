@@ -1,4 +1,4 @@
-"""The gateway's own process: the directory of systems and its health checks. Envoy runs beside it (`envoy.py`)."""
+"""The gateway's own process: the directory of systems and its health checks. Envoy is another process beside it."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,6 +1,6 @@
 """Whoever has a valid token may do everything; the systems' own permissions decide the rest."""
 
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.principal import Principal
 from passerelle.runtime.config.sections import Section
 
 

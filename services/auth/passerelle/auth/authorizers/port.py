@@ -6,7 +6,7 @@ A plugin is a class registered in the entry-point group `passerelle.authorizers`
 
 from typing import Protocol
 
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.principal import Principal
 
 
 class Authorizer(Protocol):

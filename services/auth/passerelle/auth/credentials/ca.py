@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from pydantic import Field, field_validator
 
 from passerelle.auth.credentials.port import Credential
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.principal import Principal
 from passerelle.runtime import errors
 from passerelle.runtime.config.findings import Around, Finding, foreign, note, unreadable, wrong
 from passerelle.runtime.config.sections import Secret, Section

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from passerelle.auth.credentials.ca import imported
 from passerelle.auth.credentials.port import Credential
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.principal import Principal
 from passerelle.runtime.config.findings import Around, Finding, wrong
 from passerelle.runtime.config.sections import Secret, Section
 from passerelle.runtime.config.site import ConfigError

@@ -8,7 +8,7 @@ cannot work.
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from passerelle.auth.credentials.port import Credential
 from passerelle.auth.logins import Logins
 from passerelle.auth.policy import Policy
-from passerelle.auth.principal import Principal
+from passerelle.auth.tokens.principal import Principal
 from passerelle.auth.tokens.validation import Tokens
 from passerelle.runtime import caller
 from passerelle.v1 import auth_pb2 as pb

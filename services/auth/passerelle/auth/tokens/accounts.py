@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from passerelle.auth.config import Issuer
+from passerelle.auth.tokens.issuer import Issuer
 
 SYSTEM_ACCOUNTS = (
     # Conventions: machines of a domain, services of a package, what systemd makes.

@@ -11,7 +11,7 @@ import jwt
 import orjson
 from jwt.algorithms import get_default_algorithms
 
-from passerelle.auth.config import Issuer
+from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.keyset import Key, SourceFailed
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ and RFC 9068 §4 tell them apart by the header's `typ`; issuers that came earlie
 from collections.abc import Mapping
 from typing import Any
 
-from passerelle.auth.config import Issuer
+from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.refusals import Refusal
 from passerelle.runtime.errors import Unauthenticated
 
@@ -21,14 +21,14 @@ _FOREIGN_CLAIMS = ("at_hash", "c_hash", "s_hash", "events")
 _CLIENT_CLAIMS = ("azp", "client_id", "cid", "appid")
 
 
-def demand_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
+def require_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
     """Raises Refusal for a token of another type, and for one that is bound to a key (RFC 7800 `cnf`).
 
     A bound token is worth nothing without the proof (RFC 9449, RFC 8705), which is not checked here.
     """
-    _demand_type("header typ", header.get("typ"), _HEADER_TYPES)
+    _require_type("header typ", header.get("typ"), _HEADER_TYPES)
     for name in _TYPE_CLAIMS:
-        _demand_type(name, claims.get(name), _CLAIMED_TYPES)
+        _require_type(name, claims.get(name), _CLAIMED_TYPES)
     for name in _FOREIGN_CLAIMS:
         if name in claims:
             raise _refused(name, "there", "an access token, which has none")
@@ -38,7 +38,7 @@ def demand_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) ->
         raise _refused("cnf", claims["cnf"], "bearer tokens; this one is bound to a key")
 
 
-def demand_client(claims: Mapping[str, Any], issuer: Issuer) -> None:
+def require_client(claims: Mapping[str, Any], issuer: Issuer) -> None:
     """Raises Refusal for a token that was issued to a client which `issuer` does not list, if it lists any."""
     if not issuer.clients:
         return
@@ -47,7 +47,7 @@ def demand_client(claims: Mapping[str, Any], issuer: Issuer) -> None:
         raise _refused("azp", named or None, issuer.clients)
 
 
-def _demand_type(name: str, value: Any, accepted: tuple[str, ...]) -> None:
+def _require_type(name: str, value: Any, accepted: tuple[str, ...]) -> None:
     """RFC 7515 §4.1.9: compared without regard to case, and `application/` may be left out."""
     if value is None:
         return

@@ -12,12 +12,12 @@ from typing import Any
 
 import jwt
 
-from passerelle.auth.config import Issuer
-from passerelle.auth.principal import Principal
 from passerelle.auth.tokens.accounts import barred
+from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.keyset import Key, KeySet
+from passerelle.auth.tokens.principal import Principal
 from passerelle.auth.tokens.refusals import Refusal, RefusalLog
-from passerelle.auth.tokens.token_type import demand_access_token, demand_client
+from passerelle.auth.tokens.token_type import require_access_token, require_client
 from passerelle.runtime.errors import (
     BackendUnavailable,
     Forbidden,
@@ -76,8 +76,8 @@ class Tokens:
         said = _read(token)
         issuer, key = await self._signer(said)
         claims = _verified(token, issuer, key, said)
-        demand_access_token(said.header, claims)
-        demand_client(claims, issuer)
+        require_access_token(said.header, claims)
+        require_client(claims, issuer)
         return Principal(
             username=_username(claims, issuer),
             issuer=str(claims.get("iss", "")),

@@ -1,35 +1,35 @@
-"""FirecREST's `data_transfer` becomes a staging method.
+"""Converts FirecREST's `data_transfer` into a staging method.
 
 The keys are those of FirecREST 2.6 (src/firecrest/config.py: S3DataTransfer, StreamerDataTransfer,
-WormholeDataTransfer), and those of `storage`, as releases before 2.4 called S3.
+WormholeDataTransfer), and those of `storage`, where releases before 2.4 had S3.
 """
 
 from typing import Any
 
-from passerelle.cli.import_firecrest.part import Part
+from passerelle.cli.import_firecrest.section_reader import SectionReader
 
 _NO_DOWNLOAD = "jobs bring their programs along and download nothing"
 _NOT_SPLIT = "jobs send parts straight from the file, without copies of them"
 
 
-def staging(part: Part) -> list[dict[str, Any]]:
-    """The staging methods that `part` describes: one, or none with a note for a kind that nobody knows."""
-    kind = str(part.take("service_type", "?"))
+def staging(section: SectionReader) -> list[dict[str, Any]]:
+    """The staging methods that `section` describes: one, or none with a note for a kind that nobody knows."""
+    kind = str(section.take("service_type", "?"))
     if kind not in _KINDS:
-        part.note(f"not carried over: there is no staging method {kind}")
+        section.note(f"not carried over: there is no staging method {kind}")
         return []
-    options = _KINDS[kind](part)
-    part.end()
+    options = _KINDS[kind](section)
+    section.finish()
     return [{"type": kind, **({"options": options} if options else {})}]
 
 
-def former_staging(part: Part) -> list[dict[str, Any]]:
-    """The same for what earlier releases said under `storage`, which may lack a store."""
-    return [{"type": "s3", "options": _s3(part)}] if "private_url" in part else []
+def former_staging(section: SectionReader) -> list[dict[str, Any]]:
+    """The same for `storage` of earlier releases, which may name no store."""
+    return [{"type": "s3", "options": _s3(section)}] if "private_url" in section else []
 
 
-def _s3(part: Part) -> dict[str, Any]:
-    options = part.rename(
+def _s3(section: SectionReader) -> dict[str, Any]:
+    options = section.rename(
         private_url="private_url",
         public_url="public_url",
         access_key_id="access_key_id",
@@ -37,22 +37,22 @@ def _s3(part: Part) -> dict[str, Any]:
         ttl="ttl",
         tenant="tenant",
     )
-    options["secret_access_key"] = part.secret("secret_access_key")
-    part.take("name")
-    multipart = part.part("multipart")
+    options["secret_access_key"] = section.secret("secret_access_key")
+    section.take("name")
+    multipart = section.section("multipart")
     options |= multipart.rename(part_size="max_part_size", parallel="parallel_runs")
     for name in ("use_split", "tmp_folder"):
-        multipart.leave(name, _NOT_SPLIT)
-    multipart.end()
-    lifecycle = part.part("bucket_lifecycle_configuration")
+        multipart.drop(name, _NOT_SPLIT)
+    multipart.finish()
+    lifecycle = section.section("bucket_lifecycle_configuration")
     options |= lifecycle.rename(lifecycle_days="days")
-    lifecycle.end()
+    lifecycle.finish()
     return options
 
 
-def _streamer(part: Part) -> dict[str, Any]:
-    part.leave("pypi_index_url", _NO_DOWNLOAD)
-    return part.rename(
+def _streamer(section: SectionReader) -> dict[str, Any]:
+    section.drop("pypi_index_url", _NO_DOWNLOAD)
+    return section.rename(
         host="host",
         port_range="port_range",
         public_ips="public_ips",
@@ -61,8 +61,8 @@ def _streamer(part: Part) -> dict[str, Any]:
     )
 
 
-def _wormhole(part: Part) -> dict[str, Any]:
-    part.leave("pypi_index_url", _NO_DOWNLOAD)
+def _wormhole(section: SectionReader) -> dict[str, Any]:
+    section.drop("pypi_index_url", _NO_DOWNLOAD)
     return {}
 
 

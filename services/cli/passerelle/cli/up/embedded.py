@@ -1,7 +1,7 @@
 """The embedded default: a site for a machine that has no identity provider and no HPC system.
 
-Its state directory keeps what must stay the same from one start to the next: keys, the client's secret, its own
-configuration file (for `passerelle token`). Nothing else is state: jobs and files live on the system itself.
+Its state directory keeps what must stay the same from one start to the next: keys, the secret of the client, and its
+own configuration file (for `passerelle token`). Jobs and files are on the system itself.
 """
 
 import json
@@ -22,20 +22,20 @@ PORT = 8000
 _SITE = "site.yaml"
 
 
-def started(port: int) -> Path:
-    """The configuration of the embedded default on that port; ConfigError when it never was started there."""
+def existing(port: int) -> Path:
+    """The configuration file of the embedded default on that port; ConfigError when it never ran there."""
     path = state_directory(port) / _SITE
     if path.exists():
         return path
-    found = elsewhere(port)
+    hint = running_elsewhere(port)
     raise ConfigError(
         f"the embedded default never ran on port {port}"
-        + (found or ": start it with `passerelle up`")
+        + (hint or ": start it with `passerelle up`")
     )
 
 
-def elsewhere(port: int) -> str:
-    """Where else an embedded default runs, to end an error message about `port`; empty when nowhere."""
+def running_elsewhere(port: int) -> str:
+    """The end of an error message about `port`: on which ports an embedded default runs; empty for none."""
     states = state_directory(port).parent.glob(f"*/{_SITE}")
     ports = sorted(int(path.parent.name) for path in states if path.parent.name.isdecimal())
     running = [str(other) for other in ports if other != port and not is_free(other)]
@@ -76,14 +76,14 @@ def _text(port: int, state: Path) -> str:
         "listen": f"127.0.0.1:{port}",
     }
     template = Template((files(__package__) / "embedded.yaml").read_text())
-    # JSON is YAML: whatever a path or a name holds stays one scalar.
+    # JSON is YAML: whatever characters a path or a name has, it stays one scalar.
     return template.substitute(
         {name: json.dumps(value, default=str) for name, value in values.items()}
     )
 
 
 def _public_key(path: Path) -> str:
-    """The public half of the private key at `path`, which is made when absent; as `ssh-ed25519 AAAA...`."""
+    """The public half of the private key in `path`, which is made when absent; as `ssh-ed25519 AAAA...`."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

@@ -1,7 +1,8 @@
 """The logs of a site that `passerelle up` runs: a file for each process, and the audit log, all bounded.
 
-The processes write to pipes and we to their files, so that a file can be moved away between two lines, whatever program
-writes them. The audit log is written by the services themselves, which open it again when it was moved.
+The processes write to pipes, and `up` writes what it reads from them to their files. So it can rotate a file between
+two lines, whatever program writes them. The audit log is written by the services themselves, which open it again when
+it has been rotated.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ OWN = "up"
 AUDIT = "audit.log"
 """The name of the audit log's file, unless the site names another."""
 
-_LOOK_SECONDS = 2.0  # between two looks at the size of the audit log
+_AUDIT_SECONDS = 2.0  # between two checks of the size of the audit log
 
 
 def directory(settings: Logs, port: int, environment: Mapping[str, str] = os.environ) -> Path:
@@ -50,11 +51,11 @@ class LogFile:
         self._written = path.stat().st_size
 
     def write(self, data: bytes) -> None:
-        """Append `data`. What a full disk does not take is lost: a log must not end what it tells of."""
+        """Append `data`. What does not fit on a full disk is lost: logging must not stop the process."""
         line_end = data.find(b"\n") + 1
         if self._written + len(data) > self._size and line_end:
             self._append(data[:line_end])
-            self._turn()
+            self._rotate()
             data = data[line_end:]
         self._append(data)
 
@@ -72,7 +73,7 @@ class LogFile:
         except OSError:
             return
 
-    def _turn(self) -> None:
+    def _rotate(self) -> None:
         os.close(self._file)
         rotate(self._path, self._keep)
         self._file = _opened(self._path)
@@ -109,9 +110,9 @@ class SiteLogs:
         self._own.write(json.dumps(line).encode() + b"\n")
 
     async def keep_bounded(self, audit_log: Path) -> None:
-        """Move the audit log away whenever it is full, until cancelled."""
+        """Rotate the audit log whenever it is full, until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_AUDIT_SECONDS)
             self._bound(audit_log)
 
     def _bound(self, audit_log: Path) -> None:

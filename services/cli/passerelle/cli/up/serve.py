@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import NoReturn
 
-from passerelle.cli.up import report as up_report
-from passerelle.cli.up.command import ENVOY, PARENT
+from passerelle.cli.up import startup_report
+from passerelle.cli.up.run import ENVOY, PARENT
 from passerelle.gateway.config import GatewaySection
 from passerelle.runtime.config.site import ConfigError, SiteBase, load, section
 from passerelle.runtime.serving import sockets
@@ -24,12 +24,12 @@ def serve(service: str, config: Path) -> None:
 
     Raises ConfigError for a bad file, an unknown service, and whatever keeps a service from starting with that file.
     """
-    _live_no_longer_than_the_parent()
-    _have_as_many_files_as_allowed()
+    _end_with_parent()
+    _raise_file_limit()
     try:
         _serve(service, config)
     except ConfigError as error:
-        up_report.report(str(error))
+        startup_report.send(str(error))
         raise
 
 
@@ -58,9 +58,9 @@ async def _run(service: str, site: SiteBase) -> None:
             await stack.enter_async_context(running(site))
         except LookupError as error:
             if isinstance(error, KeyError | IndexError):
-                raise  # a fault of ours, no message for an operator
+                raise  # a bug, not a message for the operator
             raise ConfigError(str(error)) from error
-        up_report.report(up_report.READY)
+        startup_report.send(startup_report.READY)
         await until_stopped()
 
 
@@ -70,13 +70,13 @@ def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
 
     settings = section(site, GatewaySection)
     supervised = PARENT in os.environ
-    # While Envoy is away, `up` itself holds its port, with SO_REUSEPORT.
+    # While Envoy is down, `up` itself listens on its port, with SO_REUSEPORT.
     sockets.require_free("gateway.listen", settings.listen, shared=supervised)
     if settings.admin:
         sockets.require_free("gateway.admin", settings.admin)
     if settings.tls:
         tls_files.require_pair(settings.tls)
-    # Started by `up`, the site file lies in a private directory; anywhere else we make one for what is rendered.
+    # `up` keeps the site file in a private directory; without `up`, one is made for the rendered configuration.
     directory = config.parent if supervised else Path(mkdtemp(prefix="passerelle-envoy-"))
     rendered = directory / "envoy.json"
     try:
@@ -84,18 +84,18 @@ def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
     except LookupError as error:
         raise ConfigError(str(error)) from None
     command = configuration.command(rendered)
-    up_report.leave()
+    startup_report.discard()
     os.execv(command[0], command)  # noqa: S606  # argv, no shell
 
 
-def _have_as_many_files_as_allowed() -> None:
-    """Up to the hard limit. The soft one is 1024 for the sake of programs that use select(2); connections are files."""
+def _raise_file_limit() -> None:
+    """To the hard limit: each connection is an open file. The soft one is 1024 for programs that use select(2)."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _live_no_longer_than_the_parent() -> None:
-    """When `passerelle up` started us: get SIGTERM as soon as it ends, however it ends."""
+def _end_with_parent() -> None:
+    """When `passerelle up` started this process: get SIGTERM as soon as that one ends, however it ends."""
     parent = os.environ.get(PARENT)
     if parent is None or sys.platform != "linux":
         return

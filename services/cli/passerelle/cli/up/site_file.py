@@ -1,4 +1,4 @@
-"""What `passerelle up` adds to a configuration file so that every process finds everything in it."""
+"""The configuration file as all processes of a site read it: completed with free addresses and a service secret."""
 
 import random
 import secrets
@@ -22,7 +22,7 @@ _PORTS = (20000, 32000)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The configuration file as plain data, after all of it was checked; ConfigError tells what is wrong with it."""
+    """The configuration file as plain data, after all of it was checked; raises ConfigError otherwise."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any]:
-    """The site with nothing left open: every service has an address, there is a service secret.
+    """The site with an address for every service, and a service secret.
 
     Addresses that `data` does not give are free ports of the loopback interface. `port` replaces the gateway's.
     """
@@ -40,11 +40,11 @@ def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any
     host, _, own_port = str(gateway.get("listen", "127.0.0.1:8000")).rpartition(":")
     gateway["listen"] = f"{host}:{port or own_port}"
     services = dict(data.get("services") or {})
-    named = str(data)
-    ports = (port for port in free_ports(gateway["listen"]) if str(port) not in named)
+    text = str(data)
+    unused = (port for port in free_ports(gateway["listen"]) if str(port) not in text)
     for name in SERVICES:
         given = services.get(name) or {}
-        address = given.get("address") or given.get("listen") or f"127.0.0.1:{next(ports)}"
+        address = given.get("address") or given.get("listen") or f"127.0.0.1:{next(unused)}"
         services[name] = {**given, "address": address}
     services.setdefault("secret", secrets.token_urlsafe(32))
     return {**data, "gateway": gateway, "services": services}
@@ -53,7 +53,8 @@ def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any
 def free_ports(seed: str) -> Iterator[int]:
     """Ports that are free on 127.0.0.1, none twice; in the same order for the same seed.
 
-    So a site that starts again has its old ports if nobody took them, and tokens of its development issuer stay good.
+    So a site that is restarted has its old ports if they are still free, and tokens of its development issuer stay
+    valid.
     """
     order = random.Random(seed)  # noqa: S311  # not a secret
     seen: set[int] = set()
@@ -74,22 +75,22 @@ def is_free(port: int) -> bool:
 
 
 def require_free_ports(data: dict[str, Any], port_from: str) -> None:
-    """Raise ConfigError, naming the key, unless everything that the completed site listens on can be had.
+    """Raise ConfigError, naming the key, unless all addresses that the completed site listens on are free.
 
-    `port_from` is where the public port was chosen: the key `gateway.listen`, or PASSERELLE_PORT.
+    `port_from` names the setting that chose the public port: the key `gateway.listen`, or PASSERELLE_PORT.
     """
     taken: dict[str, str] = {}
-    for key, address in _listened(site_model().model_validate(data)):
+    for key, address in _listening_addresses(site_model().model_validate(data)):
         if other := clashing(address, taken):
             raise ConfigError(f"{key}: {address} is taken by {other}")
         try:
             sockets.require_free(key, address)
         except ConfigError as error:
-            raise ConfigError(f"{error}{_way_out(key, address, port_from)}") from None
+            raise ConfigError(f"{error}{_remedy(key, address, port_from)}") from None
         taken[key] = address
 
 
-def _listened(site: Any) -> Iterator[tuple[str, str]]:
+def _listening_addresses(site: Any) -> Iterator[tuple[str, str]]:
     """The key and host:port of everything that the processes of a site listen on."""
     yield "gateway.listen", site.gateway.listen
     if site.gateway.admin:
@@ -100,7 +101,7 @@ def _listened(site: Any) -> Iterator[tuple[str, str]]:
             yield f"development.{name}.listen", server.listen
 
 
-def _way_out(key: str, address: str, port_from: str) -> str:
+def _remedy(key: str, address: str, port_from: str) -> str:
     if key != "gateway.listen":
         return ""
     if port_from == key:

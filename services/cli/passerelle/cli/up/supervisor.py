@@ -1,4 +1,4 @@
-"""Child processes kept alive: started together, started again when they end, stopped in order and within bounds."""
+"""Keeps child processes running: starts them together, restarts those that end, stops them in order and in time."""
 
 import asyncio
 import getpass
@@ -11,26 +11,26 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from passerelle.cli.up import pipes as up_pipes
-from passerelle.cli.up import report as up_report
+from passerelle.cli.up import startup_report
+from passerelle.cli.up.child_pipes import Pipe, open_pipe, read_to_the_end
 from passerelle.cli.up.logs import LogFile
 
 EXIT_CONFIG = os.EX_CONFIG
-"""The exit status by which a child says that its configuration is wrong, so that starting it again is no use."""
+"""The exit status of a child whose configuration is wrong, so that starting it again is no use."""
 
-_SOUND_SECONDS = 10.0  # a child that lived this long was well, and is started again at once
-_FIRST_PAUSE = 0.2  # seconds; doubled for every short life in a row
+_SOUND_SECONDS = 10.0  # a child that ran this long has worked, and is restarted at once
+_FIRST_PAUSE = 0.2  # seconds; doubled for every short run in a row
 _LONGEST_PAUSE = 30.0
-_FALSE_STARTS = 3  # short lives in a row, before everything ran once, after which it will never run
+_FALSE_STARTS = 3  # short runs in a row, before everything has worked once, after which we give up
 
 
 @dataclass(frozen=True)
 class Child:
-    """One process to keep alive.
+    """One process to keep running.
 
-    Its `addresses` (host:port) are what it listens on. Those of a lower `stop_order` are stopped first; each gets
-    `grace` seconds between SIGTERM and SIGKILL. It inherits `descriptors`, and a pipe to report by (`up_report`). When
-    it ends unasked, `on_death` is called.
+    It listens on `addresses` (host:port). Children with a lower `stop_order` are stopped first; each has `grace`
+    seconds between SIGTERM and SIGKILL. It inherits `descriptors`, and a pipe for its `startup_report`. `on_death` is
+    called when it ends without being stopped.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Child:
 
 
 class CannotRun(Exception):
-    """A child will not run, however often it is started; `child` is which, and the text says why."""
+    """`child` does not run, however often it is started; the text says why."""
 
     def __init__(self, child: Child, reason: str) -> None:
         super().__init__(f"{child.name} cannot run: {reason}")
@@ -51,7 +51,7 @@ class CannotRun(Exception):
 
 
 class BadConfiguration(CannotRun):
-    """A child says that its configuration is wrong; `reported` is what it says of it, or empty."""
+    """The configuration of `child` is wrong; `reported` is its own message about that, or empty."""
 
     def __init__(self, child: Child, reported: str) -> None:
         super().__init__(child, "its configuration is wrong")
@@ -59,10 +59,10 @@ class BadConfiguration(CannotRun):
 
 
 class Supervisor:
-    """Keeps `children` alive.
+    """Keeps `children` running.
 
-    `environment` is added to our own for them; their output is appended to `log_of(child)`, or goes to our stderr when
-    that is None; what happens to them is told to `tell`.
+    They get our own environment with `environment` added. Their output is appended to `log_of(child)`, or goes to our
+    stderr when that is None. `report` is called with a sentence whenever one ends or has to be killed.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Supervisor:
         *,
         environment: Mapping[str, str],
         log_of: Callable[[Child], LogFile | None],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self.settled = False
         """Set when everything has worked once: from then on, a dying child is always started again."""
@@ -79,9 +79,9 @@ class Supervisor:
         self._children = children
         self._environment = {**os.environ, **environment}
         self._log_of = log_of
-        self._tell = tell
+        self._report = report
         self._running: dict[Child, asyncio.subprocess.Process] = {}
-        self._pipes: dict[Child, list[up_pipes.Pipe]] = {}
+        self._pipes: dict[Child, list[Pipe]] = {}
 
     async def run(self, until: Coroutine[Any, Any, object]) -> None:
         """Keep the children alive until `until` ends, then stop them all.
@@ -100,7 +100,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(end, *keepers, return_exceptions=True)
             await self._stop()
-            await up_pipes.read_to_the_end([p for pipes in self._pipes.values() for p in pipes])
+            await read_to_the_end([p for pipes in self._pipes.values() for p in pipes])
 
     async def ready(self, child: Child) -> None:
         """Return when a process of `child` has reported that it is ready."""
@@ -111,57 +111,57 @@ class Supervisor:
         return {child.name: process.pid for child, process in self._running.items()}
 
     def kill(self) -> None:
-        """End every child at once, without grace."""
+        """Kill every child at once."""
         for process in self._running.values():
             with suppress(ProcessLookupError):
                 process.kill()
 
     async def _keep(self, child: Child) -> None:
-        short_lives = 0
+        short_runs = 0
         while True:
             started = time.monotonic()
-            status, reported = await self._live(child)
+            status, reported = await self._run_once(child)
             child.on_death()
             short = time.monotonic() - started < _SOUND_SECONDS
-            short_lives = short_lives + 1 if short else 0
-            self._demand_hope(child, status, reported, short_lives)
-            pause = min(_FIRST_PAUSE * 2 ** (short_lives - 2), _LONGEST_PAUSE)
-            if short_lives < 2:
+            short_runs = short_runs + 1 if short else 0
+            self._require_progress(child, status, reported, short_runs)
+            pause = min(_FIRST_PAUSE * 2 ** (short_runs - 2), _LONGEST_PAUSE)
+            if short_runs < 2:
                 pause = 0.0
             why = reported or _ending(status)
-            self._tell(f"{child.name} ended ({why}); starting it again{_in(pause)}")
+            self._report(f"{child.name} ended ({why}); starting it again{_in(pause)}")
             await asyncio.sleep(pause)
 
-    async def _live(self, child: Child) -> tuple[int, str]:
-        """One life of a child; returns its exit status, negative for a signal, and what it reported to be wrong."""
-        log, said = self._log_of(child), bytearray()
+    async def _run_once(self, child: Child) -> tuple[int, str]:
+        """Run a child until it ends; returns its exit status, negative for a signal, and the fault that it reported."""
+        log, reported = self._log_of(child), bytearray()
 
-        def hear(data: bytes) -> None:
-            said.extend(data)
-            if said == up_report.READY.encode():
+        def receive(data: bytes) -> None:
+            reported.extend(data)
+            if reported == startup_report.READY.encode():
                 self._ready[child].set()
 
-        pipes = [await up_pipes.opened(take) for take in (hear, *([log.write] if log else []))]
+        pipes = [await open_pipe(write) for write in (receive, *([log.write] if log else []))]
         self._pipes[child] = pipes
         process = await self._started(child, pipes[0].writing, pipes[-1].writing if log else 2)
         self._running[child] = process
         status = await process.wait()
         del self._running[child]
-        await up_pipes.read_to_the_end(self._pipes.pop(child))
-        text = said.decode(errors="replace")
-        return status, "" if text == up_report.READY else text
+        await read_to_the_end(self._pipes.pop(child))
+        text = reported.decode(errors="replace")
+        return status, "" if text == startup_report.READY else text
 
     async def _started(self, child: Child, report: int, output: int) -> asyncio.subprocess.Process:
-        """A new process of `child`, with descriptors to report by and to write to, which are closed here."""
+        """A new process of `child` with descriptors for its report and its output, which are closed here."""
         try:
             return await asyncio.create_subprocess_exec(
                 *child.argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**self._environment, up_report.VARIABLE: str(report)},
+                env={**self._environment, startup_report.VARIABLE: str(report)},
                 pass_fds=(*child.descriptors, report),
-                start_new_session=True,  # Ctrl-C is for us alone: we stop the children in order
+                start_new_session=True,  # Ctrl-C must reach us alone: we stop the children in order
             )
         except OSError as error:
             raise CannotRun(child, _not_started(child.argv[0], error)) from None
@@ -169,13 +169,13 @@ class Supervisor:
             for descriptor in {report, output} - {2}:
                 os.close(descriptor)
 
-    def _demand_hope(self, child: Child, status: int, reported: str, short_lives: int) -> None:
+    def _require_progress(self, child: Child, status: int, reported: str, short_runs: int) -> None:
         if self.settled:
             return
         if status == EXIT_CONFIG:
             raise BadConfiguration(child, reported)
-        if short_lives >= _FALSE_STARTS:
-            raise CannotRun(child, f"it ended {short_lives} times in a row ({_ending(status)})")
+        if short_runs >= _FALSE_STARTS:
+            raise CannotRun(child, f"it ended {short_runs} times in a row ({_ending(status)})")
 
     async def _stop(self) -> None:
         order = sorted(self._running, key=lambda child: child.stop_order)
@@ -190,7 +190,7 @@ class Supervisor:
             async with asyncio.timeout(child.grace):
                 await process.wait()
         except TimeoutError:
-            self._tell(f"{child.name} does not end within {child.grace:g} s; killing it")
+            self._report(f"{child.name} does not end within {child.grace:g} s; killing it")
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -198,7 +198,7 @@ class Supervisor:
 
 
 def _not_started(program: str, error: OSError) -> str:
-    """Why `program` could not be started; a link into a directory that we may not enter is the usual reason."""
+    """Why `program` could not be started; usually it is a link into a directory that this account may not enter."""
     target = os.path.realpath(program)
     if not isinstance(error, PermissionError) or target == program:
         return f"{program}: {error.strerror}"

@@ -1,1 +1,4 @@
-"""The directory of systems and their health."""
+"""The directory of systems: what the configuration says of them, and what the last health checks found.
+
+May import: none of the gateway's other folders.
+"""

@@ -1,7 +1,7 @@
 """Envoy: its whole configuration, rendered from the site's and the contracts', and the command that runs it.
 
 One port takes REST, gRPC and gRPC-Web. What a request meets, in this order: gRPC-Web, `envoy.lua` (see there), who
-may pass (`envoy_door.py`), the end of bodies that nobody asked for, the body limit, the JSON transcoder, the router.
+may pass (`door.py`), the end of bodies that nobody asked for, the body limit, the JSON transcoder, the router.
 """
 
 import json
@@ -26,7 +26,7 @@ from passerelle.runtime.pipeline.audit import CLIENT_ADDRESS
 
 _GRACE = 2.0  # seconds by which Envoy outlasts a service, so that the service's own word about a timeout arrives
 _MAX_HEADERS_KIB = 96
-_MAX_REPLY = 64 << 20  # bytes; as in runtime/serve.py
+_MAX_REPLY = 64 << 20  # bytes; as in runtime/serving/server.py
 _MAX_WORKERS = 4
 _FLUSHED = "1000"  # milliseconds after which a line of the access log is written at the latest
 

@@ -1,6 +1,6 @@
 """Who may pass Envoy: nobody without a valid token holds more of us than his own headers.
 
-`jwt_authn` verifies tokens with the issuers' published keys (`envoy_keys.py`), in Envoy itself. What it does not verify
+`jwt_authn` verifies tokens with the issuers' published keys (`keys.py`), in Envoy itself. What it does not verify
 is judged by `auth` from the headers alone (`ext_authz`): tokens whose key it does not know yet, that are expired or
 forged. So what Envoy knows may be old or incomplete, and is then slower, never wrong; and the services verify every
 token themselves.

@@ -1,5 +1,5 @@
 -- Runs in Envoy around every request. It tells the services which surface was called, and turns the metadata that they
--- answer with (runtime/stages.py) into HTTP: status and error body. It is listed before the transcoder, so on the way
+-- answer with (runtime/pipeline/stages.py) into HTTP: status and error body. It is listed before the transcoder, so on the way
 -- back it sees what the transcoder made. Edits of headers come before the body is touched: Envoy forbids them after.
 
 local INTERNAL = {
@@ -25,7 +25,7 @@ local function lower_case_profile_path(headers)
   end
 end
 
--- Filled in by envoy.py: request fields that are lists, and those that some path carries; by their JSON names.
+-- Filled in by configuration.py: request fields that are lists, and those that some path carries; by their JSON names.
 local LISTS = { --[[ LISTS ]] }
 local VARIABLES = { --[[ VARIABLES ]] }
 

@@ -107,7 +107,7 @@ def _mapper(cause: _Cause, matches: list[Json], body: Json) -> Json:
     }
 
 
-# The answer that auth gave, as it is; see door_server.py there.
+# The answer that auth gave, as it is; see auth/envoy/authorization_service.py.
 _AS_JUDGED = {
     "filter": {"response_flag_filter": {"flags": list(_JUDGED)}},
     "body_format_override": {"text_format_source": {"inline_string": _SAID}},

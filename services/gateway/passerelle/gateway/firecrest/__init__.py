@@ -1,1 +1,1 @@
-"""FirecREST v2's `/status/systems` and `/status/liveness/`."""
+"""FirecREST v2's `/status/systems` and `/status/liveness/`. May import: `gateway.directory`."""

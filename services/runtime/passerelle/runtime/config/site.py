@@ -1,6 +1,6 @@
 """Reading and checking the one configuration file, once, at start.
 
-A site file has the sections `systems` (below) and `services` (`config_services.py`), and one section for each installed
+A site file has the sections `systems` (below) and `services` (`services.py`), and one section for each installed
 service, which that service declares itself (entry points `passerelle.sections`). The whole file is checked whoever
 reads it.
 """

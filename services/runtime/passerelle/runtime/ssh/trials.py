@@ -1,4 +1,4 @@
-"""What is tried on a system, logged in: its account, its clock, its sessions, its programs (`runtime/trials.py`)."""
+"""What is tried on a system, logged in: its account, its clock, its sessions, its programs."""
 
 import time
 from collections.abc import Iterator, Sequence

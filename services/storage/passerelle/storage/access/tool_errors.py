@@ -1,4 +1,4 @@
-"""What GNU tools say on stderr (LC_ALL=C), as errors; gnu.py is the way back.
+"""What GNU tools say on stderr (LC_ALL=C), as errors; storage/firecrest/gnu_wording.py is the way back.
 
 A complaint begins with the program's name and ends with a system call's error; what stands between may be anybody's.
 coreutils quote line breaks in names, so that their first line is their first complaint. find and shells do not: of what

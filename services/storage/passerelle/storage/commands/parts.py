@@ -1,4 +1,4 @@
-"""The operations of `remote/parts.py` by GNU coreutils, where no helper can run."""
+"""The operations of `remote/changing/parts.py` by GNU coreutils, where no helper can run."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""The operations of `remote/placing.py` by GNU coreutils and findutils, where no helper can run."""
+"""The operations of `remote/changing/placing.py` by GNU coreutils and findutils, where no helper can run."""
 
 import errno
 import os

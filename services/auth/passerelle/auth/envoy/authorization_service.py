@@ -1,0 +1,106 @@
+"""What Envoy asks about requests whose token it did not verify itself, before it passes anything of them on.
+
+A refusal has the shape of the surface that was called, and the words of the services themselves.
+"""
+
+import math
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+from prometheus_client import Counter
+
+from passerelle.auth.envoy.rejected_requests import RejectedRequests
+from passerelle.auth.tokens.validation import Tokens
+from passerelle.edge import external_auth_pb2 as pb
+from passerelle.edge import external_auth_pb2_grpc as pb_grpc
+from passerelle.runtime import caller
+from passerelle.runtime.bucket import Buckets
+from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
+from passerelle.runtime.pipeline.stages import NATIVE_PATHS, REST_SURFACE, bearer, rest_answer
+
+LIMITED = Counter(
+    "passerelle_door_limited_total",
+    "Requests answered 429, because their address showed too many tokens that are none.",
+)
+
+_Http = pb.AttributeContext.HttpRequest
+_REPLACE = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+class AuthorizationService(pb_grpc.AuthorizationServicer):
+    """Envoy's `ext_authz`: whether a request shows a valid token. Nothing is granted here."""
+
+    def __init__(self, tokens: Tokens, failures: Buckets, rejected: RejectedRequests) -> None:
+        self._tokens = tokens
+        self._failures = failures
+        self._rejected = rejected
+
+    async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
+        """Let it pass, or say what the client is answered."""
+        http = request.attributes.request.http
+        with caller.bind_request(http.headers.get("x-request-id", "")):
+            try:
+                await self._tokens.principal(bearer(http.headers))
+            except ApiError as error:
+                address = request.attributes.source.address.socket_address.address
+                answer = self._counted(error, address)
+                self._write(answer, http, address)
+                return _denied(answer, http)
+        return pb.CheckResponse(status=status_pb2.Status())
+
+    def _counted(self, error: ApiError, address: str) -> ApiError:
+        """The error to answer with."""
+        seconds = self._failures.take(address) if isinstance(error, Unauthenticated) else 0
+        if not seconds:
+            return error
+        LIMITED.inc()
+        busy = Overloaded("Too many requests with no valid access token; try again later.")
+        busy.retry_after = math.ceil(seconds)
+        return busy
+
+    def _write(self, error: ApiError, http: _Http, address: str) -> None:
+        path = http.path.partition("?")[0]
+        method = path if _is_grpc(http.headers) else f"{http.method} {path}"
+        request_id = http.headers.get("x-request-id", "")
+        self._rejected.write(method=method, request_id=request_id, address=address, error=error)
+
+
+def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:
+    status, body = rest_answer(
+        error, is_firecrest=not re.fullmatch(NATIVE_PATHS, http.path), user=None
+    )
+    headers = {"content-type": "application/json"}
+    if _is_grpc(http.headers):
+        body, headers = error.detail, dict(_grpc_status(error))
+    headers |= error.headers
+    answer = pb.DeniedHttpResponse(
+        status=pb.HttpStatus(code=status),
+        headers=[
+            pb.HeaderValueOption(
+                header=pb.HeaderValue(key=key, value=value), append_action=_REPLACE
+            )
+            for key, value in headers.items()
+        ],
+        body=body,
+    )
+    return pb.CheckResponse(
+        status=status_pb2.Status(code=grpc.StatusCode.PERMISSION_DENIED.value[0]),
+        denied_response=answer,
+    )
+
+
+def _is_grpc(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type", "")
+    return kind.startswith("application/grpc") and REST_SURFACE not in headers
+
+
+def _grpc_status(error: ApiError) -> Iterator[tuple[str, str]]:
+    """The status in header fields (gRPC over HTTP/2, `Trailers-Only`); Envoy makes `grpc-message` of the body."""
+    told = error.proto()
+    yield "grpc-status", str(told.code)
+    details = b64encode(told.SerializeToString()).decode().rstrip("=")
+    yield "grpc-status-details-bin", details

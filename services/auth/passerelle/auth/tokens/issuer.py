@@ -1,0 +1,172 @@
+"""The `auth.issuers` section of the configuration file: whose tokens are accepted, and on which conditions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from passerelle.runtime.config.addresses import Url, is_plain_http
+from passerelle.runtime.config.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.trials import Failed, Trial
+
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+"""Signatures by a private key (RFC 7518, RFC 8037). `none` and HMAC are not among them, on purpose."""
+
+
+class Issuer(Section):
+    """An OIDC issuer whose access tokens are accepted."""
+
+    issuer: Url | None = Field(
+        default=None,
+        description="The issuer identifier: the tokens' `iss`, and the base of discovery.",
+    )
+    any_issuer: bool = Field(
+        default=False,
+        description="Accept any `iss` in tokens signed by the keys at `jwks_uri`, instead of naming the issuer. "
+        "For configurations taken over from FirecREST, which names none; name the issuer when you can.",
+    )
+    jwks_uri: str | None = Field(
+        default=None,
+        description="Where its keys are (https://, http:// or file://), instead of discovery.",
+    )
+    insecure_http: bool = Field(
+        default=False,
+        description="DANGEROUS: read its keys over plain http from another machine; who is on the way can be anybody.",
+    )
+    audience: tuple[str, ...] = Field(default=(), description="Accepted values of `aud`.")
+    any_audience: bool = Field(
+        default=False,
+        description="Accept tokens whatever their `aud`, instead of naming it: then a token that the issuer made for "
+        "any other application opens this one, too.",
+    )
+    clients: tuple[str, ...] = Field(
+        default=(),
+        description="OAuth clients whose tokens are accepted, as `azp` or `client_id` names them; with none, all.",
+    )
+    algorithms: tuple[Algorithm, ...] = Field(
+        default=("RS256", "ES256", "EdDSA", "PS256"),
+        min_length=1,
+        description="Accepted signature algorithms.",
+    )
+    username_claim: str = Field(
+        default="preferred_username",
+        description="The claim that holds the account name on the systems.",
+    )
+    allow_root: bool = Field(
+        default=False, description="Whether its tokens may stand for the account root."
+    )
+    accounts: tuple[str, ...] = Field(
+        default=("*",),
+        min_length=1,
+        description="Patterns (`*`, `?`, `[a-z]`) of the accounts that its tokens may stand for.",
+    )
+    denied_accounts: tuple[str, ...] = Field(
+        default=(),
+        description="Patterns of accounts that they may not stand for, beside the systems' own (`daemon`, `nobody`, "
+        "`slurm`, `alice$` …; all are listed in security.md).",
+    )
+    system_accounts: tuple[str, ...] = Field(
+        default=(),
+        description="Patterns of accounts that they may stand for although they look like a system's own.",
+    )
+    min_token_life: int = Field(
+        default=30, ge=1, le=3600, description="Tokens with less life left are refused, s."
+    )
+    clock_skew: int = Field(
+        default=5,
+        ge=0,
+        le=300,
+        description="How far its clock may run ahead of ours, for `nbf` and `iat`, s.",
+    )
+    refresh: float = Field(
+        default=300, gt=0, le=86400, description="Its keys are read anew this often, s."
+    )
+    cooldown: float = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="Tokens signed by an unknown key make us read the keys at most this often, s.",
+    )
+    grace: float = Field(
+        default=86400,
+        ge=0,
+        le=604800,
+        description="How long its known keys are used after `refresh` when it cannot be reached, s.",
+    )
+    timeout: float = Field(
+        default=5, gt=0, le=60, description="Reading its keys, with discovery, s."
+    )
+
+    def may_read(self, address: str) -> bool:
+        """Whether keys may be read by way of `address`, to which discovery or a redirect leads.
+
+        From plain http only where the site says so, or on this machine for an issuer that is there, too.
+        """
+        scheme = urlsplit(address).scheme
+        if scheme != "http":
+            return scheme == "https"
+        begun = self.issuer or self.jwks_uri or ""
+        return self.insecure_http or not (begun.startswith("https:") or is_plain_http(address))
+
+    @field_validator("jwks_uri")
+    @classmethod
+    def _address(cls, address: str | None) -> str | None:
+        if address is not None and urlsplit(address).scheme not in ("https", "http", "file"):
+            raise ValueError("the address of keys is an https://, http:// or file:// URL")
+        return address
+
+    def findings(self, around: Around) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        if self.allow_root:
+            yield note("tokens of this issuer may stand for root", "allow_root")
+        address = urlsplit(self.jwks_uri or "")
+        if address.scheme == "file" and (reason := unreadable(Path(unquote(address.path)))):
+            yield wrong(reason, "jwks_uri")
+
+    def trials(self, around: Around) -> Iterator[Trial]:
+        """See `Section.trials`."""
+
+        async def keys() -> str:
+            import aiohttp
+
+            from passerelle.auth.tokens.jwks import PublishedKeys
+            from passerelle.auth.tokens.keyset import SourceFailed
+
+            async with aiohttp.ClientSession() as http:
+                try:
+                    published = await PublishedKeys(http, self).keys()
+                except SourceFailed as error:
+                    raise Failed(str(error)) from None
+            fitting = {name for key in published for name in key.algorithms} & set(self.algorithms)
+            if not fitting:
+                raise Failed(
+                    f"none of its {len(published)} keys is for {', '.join(self.algorithms)}"
+                )
+            return f"for {', '.join(sorted(fitting))}; {len(published)} in all"
+
+        name = self.issuer or self.jwks_uri
+        yield Trial(
+            f"keys of the issuer {name}", keys, "issuer, jwks_uri, algorithms; the way to it"
+        )
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if (self.issuer is None) is not self.any_issuer:
+            raise ValueError("give either `issuer` or `any_issuer: true`")
+        if self.any_issuer and self.jwks_uri is None:
+            raise ValueError("`any_issuer` needs `jwks_uri`")
+        plain = [url for url in (self.issuer, self.jwks_uri) if url and is_plain_http(url)]
+        if plain and not self.insecure_http:
+            raise ValueError(f"{plain[0]} is plain http: use https, or set `insecure_http: true`")
+        if not self.audience and not self.any_audience:
+            raise ValueError(
+                "name the accepted `audience`, or set `any_audience: true`: then tokens of any application come in"
+            )
+        if self.audience and self.any_audience:
+            raise ValueError("give either `audience` or `any_audience: true`")
+        return self

@@ -1,1 +1,0 @@
-"""`passerelle config check`, `config reference` and `config scopes`."""

@@ -1,1 +1,0 @@
-"""`passerelle config check --connect`: a site tried from outside to inside."""
