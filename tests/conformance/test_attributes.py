@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from passerelle.runtime.errors import DeadlineExceeded
 from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
+from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.files.attributes import InvalidAttribute
 from passerelle.storage.files.checksums import Algorithm
-from passerelle.storage.files.port import FileError, Outside
 from tests.unit.storage.world import World, as_alice, remote
 
 NAMES = st.one_of(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.files.port import EVERYTHING, Excerpt, FileError, Listing, Outside
-from passerelle.storage.files.trees import Walk
+from passerelle.storage.errors import FileError, Outside
+from passerelle.storage.values import EVERYTHING, Excerpt, Listing, Walk
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 HELPER = pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import BackendError, DeadlineExceeded, InvalidArgument, Overloaded
-from passerelle.storage.files.port import Excerpt, FileError, Listing
-from passerelle.storage.files.write_conditions import Terms
+from passerelle.storage.errors import FileError
+from passerelle.storage.values import Excerpt, Listing, WriteConditions
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
 
 COLUMNS = (("n", "name"), ("kind", "letter"), ("100%", "size_text"), ("to", "target"))
@@ -342,7 +342,7 @@ async def test_writing_and_overwriting(world: World, tmp_path: Path) -> None:
     digest = hashlib.sha256(content).hexdigest()
     path = tmp_path / "file"
     chunks = pieces(content[:7], b"", content[7:])
-    written = await world.files.write(str(path), chunks, Terms(sha256=digest))
+    written = await world.files.write(str(path), chunks, WriteConditions(sha256=digest))
     assert (written.size, written.sha256) == (len(content), digest)
     assert path.read_bytes() == content
     path.chmod(0o640)
@@ -364,7 +364,9 @@ async def test_writing_to_a_link_writes_what_it_points_to(world: World, tmp_path
 async def test_a_wrong_checksum_leaves_the_old_file(world: World, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     with pytest.raises(InvalidArgument):
-        await world.files.write(str(tmp_path / "file"), pieces(b"new"), Terms(sha256="0" * 64))
+        await world.files.write(
+            str(tmp_path / "file"), pieces(b"new"), WriteConditions(sha256="0" * 64)
+        )
     assert (tmp_path / "file").read_text() == "old"
     assert debris(tmp_path) == []
 

@@ -14,9 +14,8 @@ import pytest
 
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.files.archives import TAR, Selection
-from passerelle.storage.files.port import EVERYTHING, Excerpt, Listing
 from passerelle.storage.files.tarballs import Tarball
-from passerelle.storage.files.trees import Walk
+from passerelle.storage.values import EVERYTHING, Excerpt, Listing, Walk
 from tests.unit.storage.world import World, as_alice, remote
 
 INSIDE, OUTSIDE = b"inside", b"beyond"  # as long, and of the same owner

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from passerelle.storage.errors import FileError
 from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.checksums import Algorithm
-from passerelle.storage.files.port import Excerpt, FileError
 from passerelle.storage.files.tarballs import Tarball
+from passerelle.storage.values import Excerpt
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
 
 PATIENCE = 15  # seconds; well below the time of a command, which would end what hangs

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.files.port import EVERYTHING, FileInfo, Listing
-from passerelle.storage.files.trees import Walk
+from passerelle.storage.values import EVERYTHING, FileInfo, Listing, Walk
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 PATH_MAX = 4096  # linux/limits.h, with the NUL at its end

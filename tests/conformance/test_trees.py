@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.storage.files.port import FileError, FileInfo, Listing
-from passerelle.storage.files.trees import Trees, Walk
+from passerelle.storage.errors import FileError
+from passerelle.storage.files.trees import Trees
+from passerelle.storage.values import FileInfo, Listing, Walk
 from tests import real
 from tests.unit.storage.world import World, as_alice, debris, remote
 

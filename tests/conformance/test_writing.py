@@ -20,16 +20,15 @@ from hypothesis import strategies as st
 from passerelle.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
-from passerelle.storage.files.content import Changed
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import Changed, FileError, PreconditionFailed
 from passerelle.storage.files.uploads import TakenOver, Uploads
-from passerelle.storage.files.write_conditions import PreconditionFailed, Terms, WriteMode
 from passerelle.storage.files.writing import Target
 from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles, Unfinished
+from passerelle.storage.values import WriteConditions, WriteMode
 from tests.unit.storage.world import World, as_alice, debris, pieces, remote
 
-CREATE, APPEND = Terms(WriteMode.CREATE), Terms(WriteMode.APPEND)
+CREATE, APPEND = WriteConditions(WriteMode.CREATE), WriteConditions(WriteMode.APPEND)
 ANY_ID = "0123456789abcdef" * 2
 
 
@@ -107,22 +106,26 @@ async def test_append_adds_to_what_is_there_and_makes_what_is_not(world: World, 
 async def test_a_wrong_checksum_appends_nothing(world: World, path: Path) -> None:
     path.write_bytes(b"old")
     with pytest.raises(InvalidArgument):
-        await world.files.write(str(path), pieces(b"x"), Terms(WriteMode.APPEND, sha256="0" * 64))
+        await world.files.write(
+            str(path), pieces(b"x"), WriteConditions(WriteMode.APPEND, sha256="0" * 64)
+        )
     assert path.read_bytes() == b"old"
     assert debris(path.parent) == []
 
 
 async def test_if_match_writes_over_that_version_only(world: World, path: Path) -> None:
     first = await world.files.write(str(path), pieces(b"1"))
-    second = await world.files.write(str(path), pieces(b"2"), Terms(if_match=first.version))
+    second = await world.files.write(
+        str(path), pieces(b"2"), WriteConditions(if_match=first.version)
+    )
     with pytest.raises(PreconditionFailed) as raised:
-        await world.files.write(str(path), pieces(b"3"), Terms(if_match=first.version))
+        await world.files.write(str(path), pieces(b"3"), WriteConditions(if_match=first.version))
     assert (raised.value.http, path.read_bytes()) == (412, b"2")
     assert second.version in raised.value.detail
-    await world.files.write(str(path), pieces(b"4"), Terms(if_match="*"))
+    await world.files.write(str(path), pieces(b"4"), WriteConditions(if_match="*"))
     path.unlink()
     with pytest.raises(PreconditionFailed):
-        await world.files.write(str(path), pieces(b"5"), Terms(if_match="*"))
+        await world.files.write(str(path), pieces(b"5"), WriteConditions(if_match="*"))
     assert os.listdir(path.parent) == []
 
 
@@ -136,7 +139,7 @@ async def test_a_version_that_changes_while_content_arrives_is_kept(
         path.write_bytes(b"somebody else's")
 
     with pytest.raises(PreconditionFailed):
-        await world.files.write(str(path), content(), Terms(if_match=before.version))
+        await world.files.write(str(path), content(), WriteConditions(if_match=before.version))
     assert path.read_bytes() == b"somebody else's"
     assert debris(path.parent) == []
 
@@ -166,7 +169,7 @@ async def test_an_upload_in_pieces(uploads: Uploads, world: World, path: Path) -
     assert not path.exists()
     [part] = path.parent.iterdir()
     assert stat.S_IMODE(part.stat().st_mode) == 0o600
-    terms = Terms(sha256=digest(content))
+    terms = WriteConditions(sha256=digest(content))
     written = await uploads.complete(str(path), upload, len(content), terms)
     assert (written.size, written.version) == (len(content), await version(world, path))
     assert path.read_bytes() == content
@@ -180,7 +183,7 @@ async def test_what_lies_behind_the_offset_is_given_up(uploads: Uploads, path: P
     await uploads.write(str(path), upload, 0, pieces(b"0123456789"))
     assert await uploads.write(str(path), upload, 4, pieces(b"x")) == 5
     assert await uploads.received(str(path), upload) == 5
-    await uploads.complete(str(path), upload, 5, Terms())
+    await uploads.complete(str(path), upload, 5, WriteConditions())
     assert path.read_bytes() == b"0123x"
 
 
@@ -204,24 +207,31 @@ async def test_a_line_that_breaks_keeps_what_came(uploads: Uploads, path: Path) 
     received = await uploads.received(str(path), upload)
     assert received == 261_120  # whole blocks
     await uploads.write(str(path), upload, received, pieces(b"x" * (300_000 - received)))
-    await uploads.complete(str(path), upload, 300_000, Terms(sha256=digest(b"x" * 300_000)))
+    await uploads.complete(
+        str(path), upload, 300_000, WriteConditions(sha256=digest(b"x" * 300_000))
+    )
 
 
 async def test_completing_what_is_not_what_was_announced(uploads: Uploads, path: Path) -> None:
     path.write_bytes(b"old")
     upload = await uploads.create(str(path))
     await uploads.write(str(path), upload, 0, pieces(b"new!"))
-    for size, terms, field in ((3, Terms(), "size"), (4, Terms(sha256="0" * 64), "sha256")):
+    for size, terms, field in (
+        (3, WriteConditions(), "size"),
+        (4, WriteConditions(sha256="0" * 64), "sha256"),
+    ):
         with pytest.raises(InvalidArgument) as raised:
             await uploads.complete(str(path), upload, size, terms)
         assert [wrong.name for wrong in raised.value.fields] == [field]
     with pytest.raises(PreconditionFailed):
-        await uploads.complete(str(path), upload, 4, Terms(if_match="1-2-3"))
+        await uploads.complete(str(path), upload, 4, WriteConditions(if_match="1-2-3"))
     with pytest.raises(FileError) as refused:
         await uploads.complete(str(path), upload, 4, CREATE)
     assert refused.value.errno == errno.EEXIST
     assert path.read_bytes() == b"old"
-    await uploads.complete(str(path), upload, 4, Terms(sha256=digest(b"new!")))  # it was kept
+    await uploads.complete(
+        str(path), upload, 4, WriteConditions(sha256=digest(b"new!"))
+    )  # it was kept
     assert path.read_bytes() == b"new!"
 
 
@@ -257,7 +267,7 @@ async def test_an_upload_that_nobody_began(uploads: Uploads, path: Path) -> None
     with pytest.raises(NotFound):
         await uploads.write(str(path), ANY_ID, 0, pieces(b"x"))
     with pytest.raises(NotFound):
-        await uploads.complete(str(path), ANY_ID, 0, Terms())
+        await uploads.complete(str(path), ANY_ID, 0, WriteConditions())
     assert os.listdir(path.parent) == []
 
 
@@ -318,7 +328,7 @@ async def test_uploads_under_any_name(world: World, name: bytes) -> None:
     uploads, path = world.place.uploads, str(world.root / name.decode())
     upload = await uploads.create(path)
     await uploads.write(path, upload, 0, pieces(b"one"))
-    await uploads.complete(path, upload, 3, Terms(sha256=digest(b"one")))
+    await uploads.complete(path, upload, 3, WriteConditions(sha256=digest(b"one")))
     assert [os.fsencode(entry) for entry in os.listdir(world.root)] == [name]
     await world.files.remove(path)
 
@@ -340,7 +350,7 @@ async def test_an_upload_through_a_link_writes_what_it_points_to(
     path.symlink_to("there/real")
     upload = await uploads.create(str(path))
     await uploads.write(str(path), upload, 0, pieces(b"x"))
-    await uploads.complete(str(path), upload, 1, Terms())
+    await uploads.complete(str(path), upload, 1, WriteConditions())
     assert path.is_symlink()
     assert (path.parent / "there" / "real").read_bytes() == b"x"
 
@@ -444,7 +454,7 @@ async def test_a_large_upload_that_breaks_off_goes_on_where_it_was(
     received = await uploads.received(str(path), upload_id)
     assert 8 << 20 <= received <= LARGE - 1_000_000
     await uploads.write(str(path), upload_id, received, pieces(*cut(content[received:])))
-    await uploads.complete(str(path), upload_id, LARGE, Terms(sha256=digest(content)))
+    await uploads.complete(str(path), upload_id, LARGE, WriteConditions(sha256=digest(content)))
     assert path.read_bytes() == content
 
 

@@ -15,8 +15,8 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import BackendUnavailable, ConnectionFailed
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.storage.config import StorageSection
-from passerelle.storage.files.write_conditions import Terms
 from passerelle.storage.places import Place
+from passerelle.storage.values import WriteConditions
 from tests.cluster import Cluster
 from tests.integration.login_shells import (
     READING,
@@ -81,7 +81,7 @@ async def test_content_goes_another_way(
             there = str(login.home / "up")
             await place.uploads.write(there, upload, 0, pieces(LARGE[:400_000]))
             await place.uploads.write(there, upload, 399_999, pieces(LARGE[399_999:]))
-            await place.uploads.complete(there, upload, len(LARGE), Terms())
+            await place.uploads.complete(there, upload, len(LARGE), WriteConditions())
             assert Path(there).read_bytes() == LARGE
             assert any(way.told in note for note in await place.files.notes())
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

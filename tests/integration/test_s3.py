@@ -23,7 +23,7 @@ from minio.credentials.credentials import Credentials
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from passerelle.runtime.errors import ApiError, BackendUnavailable, InvalidArgument
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import FileError
 from passerelle.storage.jobs.port import TransferJobs
 from passerelle.storage.staging.port import DownloadUrl, Inbound, Outbound
 from passerelle.storage.staging.s3.method import S3

@@ -24,7 +24,7 @@ from websockets.exceptions import (
 )
 
 from passerelle.runtime.errors import Forbidden, TooLarge
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import FileError
 from passerelle.storage.jobs.port import TransferJobs
 from passerelle.storage.staging.port import Coordinates, Inbound, Outbound, Staged
 from passerelle.storage.staging.streamer.method import Streamer

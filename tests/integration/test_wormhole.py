@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from passerelle.runtime.errors import Forbidden, InvalidArgument
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import FileError
 from passerelle.storage.jobs.port import TransferJobs
 from passerelle.storage.staging.port import Code, Inbound, Outbound, Staged
 from passerelle.storage.staging.wormhole.method import Wormhole, new_code

@@ -56,33 +56,37 @@ FOLDERS: dict[str, str] = {
     "gateway.envoy": "gateway runtime runtime.config runtime.pipeline",
     "gateway.firecrest": "gateway.directory proto.firecrest runtime runtime.config",
     "gateway.native": "gateway.directory proto.v1 runtime.config",
-    "storage": "runtime runtime.config runtime.ssh storage.files storage.jobs storage.transfers",
+    "storage": (
+        "runtime runtime.config runtime.ssh storage.files storage.jobs storage.remote "
+        "storage.transfers"
+    ),
     "storage.access": (
         "runtime runtime.config runtime.ssh storage storage.commands storage.files storage.remote"
     ),
     "storage.commands": (
-        "runtime runtime.ssh storage.access storage.files storage.remote storage.remote.reading"
+        "runtime runtime.ssh storage storage.access storage.files storage.remote "
+        "storage.remote.reading"
     ),
     "storage.files": (
-        "runtime runtime.ssh storage storage.access storage.firecrest storage.remote "
-        "storage.remote.changing"
+        "runtime runtime.ssh storage storage.access storage.remote storage.remote.changing"
     ),
     "storage.firecrest": (
         "proto.firecrest runtime runtime.pipeline storage storage.files storage.jobs "
         "storage.native storage.staging"
     ),
     "storage.jobs": (
-        "proto.v1 runtime runtime.config runtime.pipeline runtime.serving storage.access "
+        "proto.v1 runtime runtime.config runtime.pipeline runtime.serving storage storage.access "
         "storage.files storage.remote"
     ),
     "storage.native": (
         "proto.v1 runtime runtime.pipeline storage storage.files storage.jobs "
         "storage.staging storage.transfers"
     ),
-    "storage.remote": "storage.remote.changing storage.remote.reading",
+    "storage.remote": "",
     "storage.remote.changing": "storage.remote",
+    "storage.remote.helper": "storage.remote storage.remote.changing storage.remote.reading",
     "storage.remote.reading": "storage.remote",
-    "storage.staging": "runtime storage.files storage.jobs",
+    "storage.staging": "runtime storage storage.files storage.jobs",
     "storage.staging.remote": "storage.remote storage.remote.changing",
     "storage.staging.s3": "runtime runtime.config storage.files storage.jobs storage.staging",
     "storage.staging.s3.remote": "storage.remote storage.remote.changing storage.staging.remote",

@@ -25,7 +25,7 @@ from passerelle.runtime.errors import (
     NotFound,
     Unsupported,
 )
-from passerelle.storage.files.port import NoSpace
+from passerelle.storage.errors import NoSpace
 from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc

@@ -22,8 +22,8 @@ from passerelle.runtime.errors import (
     InvalidArgument,
     Unsupported,
 )
+from passerelle.storage.errors import FileError
 from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
-from passerelle.storage.files.port import FileError
 from passerelle.storage.remote.changing.packing import leads_out
 from tests.unit.storage.world import World, as_alice, pieces, remote
 

@@ -10,9 +10,9 @@ import asyncssh
 import pytest
 
 from passerelle.runtime.errors import DeadlineExceeded
+from passerelle.storage.errors import FileError, NoSpace
 from passerelle.storage.files.arrivals import Arrival
 from passerelle.storage.files.content import BLOCK, RemoteFile, Session
-from passerelle.storage.files.port import FileError, NoSpace
 from tests.unit.storage.world import pieces
 
 

@@ -12,8 +12,7 @@ import pytest
 from passerelle.runtime.errors import BackendError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.access.helper import NoHelper, RemoteHelper
-from passerelle.storage.files.port import Listing
-from passerelle.storage.files.trees import Walk
+from passerelle.storage.values import Listing, Walk
 from tests.unit.storage.world import World, as_alice, remote
 
 STAT = {"path": "/", "dereference": False, "columns": [("kind", "letter")]}

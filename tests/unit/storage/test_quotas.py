@@ -2,7 +2,8 @@
 
 import pytest
 
-from passerelle.storage.files.quotas import Room, user_room
+from passerelle.storage.files.quotas import user_room
+from passerelle.storage.values import Room
 
 HEAD = """\
 Disk quotas for user alice (uid 1001):

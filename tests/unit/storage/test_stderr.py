@@ -7,7 +7,7 @@ import pytest
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import BackendError, Unsupported
 from passerelle.storage.access.tool_errors import failure_of
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import FileError
 
 GONE = "No such file or directory"
 

@@ -10,7 +10,7 @@ import pytest
 from passerelle.firecrest.v2 import filesystem_pb2 as profile
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as profile_grpc
 from passerelle.storage.remote.boundary import PATHS
-from passerelle.storage.remote.operations import OPERATIONS
+from passerelle.storage.remote.helper.operations import OPERATIONS
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 from tests.unit.storage.world import METADATA

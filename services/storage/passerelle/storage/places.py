@@ -1,16 +1,15 @@
 """Where requests point: a system, and a path on it."""
 
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from passerelle.runtime import firecrest
 from passerelle.runtime.config.site import System
-from passerelle.runtime.errors import Field, InvalidArgument, NotFound
+from passerelle.runtime.errors import NotFound
+from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.files.archives import Archives
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
-from passerelle.storage.files.port import FileError, Files, Outside
+from passerelle.storage.files.port import Files
 from passerelle.storage.files.tarballs import Tarballs
 from passerelle.storage.files.trees import Trees
 from passerelle.storage.files.uploads import Uploads
@@ -46,20 +45,6 @@ def place_of(places: Places, system: str) -> Place:
     return places[system]
 
 
-def checked_path(system: System, path: str, field: str = "path") -> str:
-    """An absolute path inside the system's filesystems as it is spelt, normalised; InvalidArgument names the field."""
-    if not path.startswith("/"):
-        raise _wrong(field, "must be an absolute path")
-    if "\0" in path:
-        raise _wrong(field, "must not contain NUL characters")
-    normal = posixpath.normpath("/" + path.lstrip("/"))
-    if system.filesystems and not any(
-        firecrest.inside(normal, filesystem.path) for filesystem in system.filesystems
-    ):
-        raise _wrong(field, f"is in none of the filesystems of system {system.name}")
-    return normal
-
-
 async def demand_inside(place: Place, path: str, *, follow: bool, field: str = "path") -> None:
     """Raise Outside when links on the way to `path`, which need not exist, lead out of the filesystems.
 
@@ -73,7 +58,3 @@ async def demand_inside(place: Place, path: str, *, follow: bool, field: str = "
         raise Outside(field, path, place.system.name) from None
     except FileError:  # the job will tell
         return
-
-
-def _wrong(field: str, why: str) -> InvalidArgument:
-    return InvalidArgument(f"{field} {why}", (Field("query", field, why),))

@@ -16,7 +16,7 @@ from passerelle.runtime.ssh.bootstrap import ALL, Marked, Request, new_nonce
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.access.answers import Answers, Spoiled
-from passerelle.storage.files.port import error_told
+from passerelle.storage.access.helper_errors import helper_error
 from passerelle.storage.remote.frames import FAILED, GREETING, MORE, REQUEST
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ _MODULES = (
     "reading.usage",
     "reading.walking",
     "changing.packing",
-    "operations",
-    "conversation",
+    "helper.operations",
+    "helper.conversation",
 )
 SOURCE = program("passerelle.storage.remote", *_MODULES).encode()
 """The helper's program."""
@@ -149,7 +149,7 @@ class RemoteHelper:
         return not self._reader.done()
 
     async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
-        """Ask for an operation of `remote/operations.py` and return its result; raises FileError or ConnectionFailed.
+        """The result of an operation of `remote/helper/operations.py`; raises FileError or ConnectionFailed.
 
         Cancelling the call cancels the work.
         """
@@ -234,7 +234,7 @@ class RemoteHelper:
         said = json.loads(payload)
         if not said["errno"]:
             log.error("the helper on system %s failed: %s", self._system, said["step"])
-        return error_told(said, self._system)
+        return helper_error(said, self._system)
 
 
 def _lost(system: str) -> ConnectionFailed:

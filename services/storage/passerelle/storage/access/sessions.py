@@ -26,7 +26,7 @@ from passerelle.storage.access.pipes import Pipe
 from passerelle.storage.commands.operations import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files.content import Client, Session, SftpLost
-from passerelle.storage.files.port import Progress
+from passerelle.storage.values import Progress
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _TRANSFERS_AT_ONCE = 8  # each holds up to a window of 3 MB
 
 
 class Operations(Protocol):
-    """Answers the operations of `remote.operations.OPERATIONS`."""
+    """Answers the operations of `remote.helper.operations.OPERATIONS`."""
 
     @property
     def alive(self) -> bool:

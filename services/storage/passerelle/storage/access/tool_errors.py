@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import ApiError, BackendError, Unsupported
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import FileError
 
 _NUMBERS: Mapping[str, int] = {
     **{os.strerror(number): number for number in errno.errorcode},

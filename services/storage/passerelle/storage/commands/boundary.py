@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.firecrest import inside
 from passerelle.storage.access.tool_errors import failure_of
 from passerelle.storage.commands.batching import batches
-from passerelle.storage.files.port import Outside
+from passerelle.storage.errors import Outside
+from passerelle.storage.paths import inside
 from passerelle.storage.remote.boundary import ASKED, FOLLOWED, PATHS, USUAL, WORDS
 
 

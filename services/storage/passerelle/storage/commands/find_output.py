@@ -4,7 +4,8 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from passerelle.storage.files.port import Columns, FileInfo, shown
+from passerelle.storage.paths import shown
+from passerelle.storage.values import Columns, FileInfo
 
 # name, letter, link target, type-less mode, owner, size, times, inode, device, links; local time last
 FORMAT = r"%P\0%y\0%l\0%m\0%U\0%G\0%u\0%g\0%s\0%T@\0%A@\0%C@\0%i\0%D\0%n\0%TY-%Tm-%TdT%TH:%TM:%TS\0"

@@ -1,6 +1,6 @@
 """The fallback where no helper can run: the same operations by GNU coreutils and findutils, one process each.
 
-Every operation here takes the arguments and gives the result of its namesake in `remote/operations.py`.
+Every operation here takes the arguments and gives the result of its namesake in `remote/helper/operations.py`.
 """
 
 import errno
@@ -35,9 +35,11 @@ from passerelle.storage.commands.parts import PartCommands
 from passerelle.storage.commands.placing import PlacingCommands
 from passerelle.storage.commands.reading import ReadingCommands
 from passerelle.storage.commands.trees import TreeCommands
-from passerelle.storage.files.port import Columns, FileError, FileInfo, not_regular, shown
+from passerelle.storage.errors import FileError, not_regular
+from passerelle.storage.paths import shown
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.remote.reading.listing import wanted_names
+from passerelle.storage.values import Columns, FileInfo
 
 _UNHURRIED = 7 * 86400.0  # seconds; whoever asks ends it before
 _QUOTED = re.compile(r"'(.*)'", re.DOTALL)

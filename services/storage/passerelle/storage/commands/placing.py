@@ -9,8 +9,9 @@ import orjson
 
 from passerelle.runtime.command import Output
 from passerelle.storage.access.tool_errors import failure_of
+from passerelle.storage.errors import FileError
 from passerelle.storage.files.etags import among
-from passerelle.storage.files.port import FileError, FileInfo
+from passerelle.storage.values import FileInfo
 
 _SWEEP = """\
 find "$1" -maxdepth 1 -name '.*.passerelle-part' -type f -user "$(id -u)" -mmin "$2" -delete

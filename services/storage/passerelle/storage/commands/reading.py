@@ -11,8 +11,8 @@ from passerelle.runtime.command import Output
 from passerelle.storage.access.guarded import MOVED, reading_inside
 from passerelle.storage.access.tool_errors import begins, failure_of
 from passerelle.storage.commands.find_output import as_object, named
-from passerelle.storage.files.content import Changed
-from passerelle.storage.files.port import Columns, FileError, FileInfo, not_regular
+from passerelle.storage.errors import Changed, FileError, not_regular
+from passerelle.storage.values import Columns, FileInfo
 
 # Of the file that is open as descriptor 3; base64 keeps the bytes.
 _READ = (

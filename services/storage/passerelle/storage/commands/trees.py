@@ -17,11 +17,12 @@ from typing import Any
 import orjson
 
 from passerelle.runtime.command import Output
-from passerelle.runtime.firecrest import inside
 from passerelle.storage.access.tool_errors import failure_of
 from passerelle.storage.commands.boundary import BoundaryCommands
 from passerelle.storage.commands.find_output import FIELDS, FORMAT, as_object, entry, named
-from passerelle.storage.files.port import Columns, FileError, FileInfo, not_regular, shown
+from passerelle.storage.errors import FileError, not_regular
+from passerelle.storage.paths import inside, shown
+from passerelle.storage.values import Columns, FileInfo
 
 _THERE = 17  # the status with which our scripts tell that a target is there already
 _ODD = 18  # and that it is neither a file nor a directory nor a link

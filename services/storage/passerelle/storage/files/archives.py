@@ -24,8 +24,7 @@ from passerelle.runtime.errors import (
 from passerelle.storage.access.guarded import MOVED, within
 from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.access.tool_errors import failure_of
-from passerelle.storage.files.content import Changed
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
 from passerelle.storage.remote.changing.packing import END_MARK
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import asyncssh
 
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
+from passerelle.storage.errors import FileError
 from passerelle.storage.files.content import BLOCK, Session, abandon, closed, open_file
-from passerelle.storage.files.port import FileError
 
 T = TypeVar("T")
 

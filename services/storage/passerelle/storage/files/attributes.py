@@ -12,7 +12,7 @@ from passerelle.runtime.command import Output
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, Unsupported
 from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.access.tool_errors import begins, complaint, failure_of
-from passerelle.storage.files.port import FileError
+from passerelle.storage.errors import FileError
 
 _NOT_THERE = 127  # what env(1) ends with when there is no such program
 _OCTAL = r"0*[0-7]{1,4}"

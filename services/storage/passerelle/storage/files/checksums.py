@@ -15,7 +15,8 @@ import orjson
 import xxhash
 
 from passerelle.storage.access.sessions import Sessions
-from passerelle.storage.files.port import Files, Progress
+from passerelle.storage.files.port import Files
+from passerelle.storage.values import Progress
 
 _INTERVAL = 1.0  # seconds between words about how far it is
 

@@ -13,14 +13,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 import asyncssh
-import grpc
 
 from passerelle.runtime.errors import ApiError, ConnectionFailed
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.access.deadlines import ending_in
 from passerelle.storage.access.operations_sftp import OperationsClient
-from passerelle.storage.files.port import FileError, FileInfo, shown
+from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.remote.outcome import raw
+from passerelle.storage.values import FileInfo
 
 T = TypeVar("T")
 
@@ -129,17 +129,6 @@ class RemoteFile:
             start += len(part)
             length -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class Changed(ApiError):
-    """The file changed while it was read: what was read of it is of no one version."""
-
-    code = grpc.StatusCode.ABORTED
-    reason = "FILE_CHANGED"
-    http = 409
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{shown(path)}: The file changed while it was read.", path=shown(path))
 
 
 class SteadyFile:

@@ -8,21 +8,10 @@ One line for the filesystem; blocks of 1 KiB; a star behind a number that is ove
 that where there are no quotas. (Format from quota.c of quota-tools 4.06.)
 """
 
-from dataclasses import dataclass
+from passerelle.storage.values import Room
 
 _BLOCK = 1024
 _COLUMNS = 8  # numbers behind the filesystem's name
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What is used and may be used: bytes and files, 0 for no limit; warnings begin at `soft_limit` bytes."""
-
-    used: int
-    limit: int
-    soft_limit: int
-    files_used: int
-    files_limit: int
 
 
 def user_room(said: str) -> Room | None:

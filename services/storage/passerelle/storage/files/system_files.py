@@ -12,20 +12,21 @@ from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.flight import FreshFlights
 from passerelle.storage.access.sessions import Operations, Sessions
+from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.arrivals import Arrival
-from passerelle.storage.files.content import Changed, RemoteFile, SteadyFile, opened
-from passerelle.storage.files.port import (
-    EVERYTHING,
-    Columns,
-    Excerpt,
-    FileError,
-    FileInfo,
-    Listing,
-    Written,
-)
-from passerelle.storage.files.write_conditions import REPLACING, Terms
+from passerelle.storage.files.content import RemoteFile, SteadyFile, opened
 from passerelle.storage.files.writing import Writing, demand, new_token, wrong_checksum
 from passerelle.storage.remote.outcome import raw
+from passerelle.storage.values import (
+    EVERYTHING,
+    REPLACE,
+    Columns,
+    Excerpt,
+    FileInfo,
+    Listing,
+    WriteConditions,
+    Written,
+)
 
 _OPENINGS = 5  # of a file that is being replaced again and again
 _LISTING_LIMIT = 60 << 20  # bytes; the largest reply that Envoy passes on is 64 MiB
@@ -133,7 +134,7 @@ class SystemFiles:
         return (await self._writing.target(path)).real
 
     async def write(
-        self, path: str, chunks: AsyncIterator[bytes], terms: Terms = REPLACING
+        self, path: str, chunks: AsyncIterator[bytes], terms: WriteConditions = REPLACE
     ) -> Written:
         """See `Files.write`."""
         target = await self._writing.target(path)

@@ -18,7 +18,7 @@ from passerelle.runtime.errors import (
     InvalidArgument,
     Unsupported,
 )
-from passerelle.storage.files.port import NoSpace, meaning
+from passerelle.storage.errors import NoSpace, meaning
 
 _PARTLY = 1  # tar's exit status when a file changed while it was read, and find's when it could not see everything
 _NOT_FOUND = 127  # that of a shell which tar has let run a program that is not there

@@ -18,6 +18,7 @@ from passerelle.runtime.command import Output
 from passerelle.runtime.errors import DeadlineExceeded, Unsupported
 from passerelle.storage.access.guarded import OPENED, reading, within
 from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.errors import FileError, ProgramFailed
 from passerelle.storage.files.archives import (
     AS_WRITTEN,
     UNPACKING,
@@ -28,9 +29,7 @@ from passerelle.storage.files.archives import (
     settled,
     unpacked_whole,
 )
-from passerelle.storage.files.port import FileError
 from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
-from passerelle.storage.firecrest.gnu_wording import told
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ class Tarballs:
     """The archives on one system, as the current caller. `limit` is the time for one, in seconds.
 
     What is wrong with a path raises the error that it is, in tar's words where tar can tell it; what tar does not do,
-    the one that `tar_words` finds; what takes too long, DeadlineExceeded, and tar has ended then. Nothing is left.
+    the one that `tar_errors` finds; what takes too long, DeadlineExceeded, and tar has ended then. Nothing is left.
     """
 
     def __init__(self, sessions: Sessions, limit: float) -> None:
@@ -110,7 +109,7 @@ class Tarballs:
             output = await self._run(packer, {posixpath.basename(part): posixpath.basename(target)})
             demand_begun(output, tarball.source)
             if output.status:
-                raise told(packing_fault(output, tarball.compression), output)
+                raise ProgramFailed(packing_fault(output, tarball.compression), output)
         except BaseException:
             await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
             raise
@@ -161,7 +160,7 @@ class Tarballs:
         output = await self._run(argv, hidden)
         demand_begun(output, source)
         if output.status:
-            raise told(unpacking_fault(output, compression, apart=bool(part)), output)
+            raise ProgramFailed(unpacking_fault(output, compression, apart=bool(part)), output)
 
     async def _tried(self, error: FileError, argv: tuple[str, ...]) -> None:
         """Let tar find out what has been found wrong, and raise it in its words, unless tar can do it all the same."""
@@ -169,7 +168,7 @@ class Tarballs:
             raise error
         output = await self._run(argv)
         if output.status:
-            raise told(error.meaning, output)
+            raise ProgramFailed(error.meaning, output)
 
     async def _found(self, operation: str, **arguments: Any) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(await self._sessions.call(operation, **arguments))

@@ -2,26 +2,15 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import orjson
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
+from passerelle.storage.access.helper_errors import helper_error
 from passerelle.storage.access.sessions import Sessions
-from passerelle.storage.files.port import EVERYTHING, FileError, FileInfo, Progress, error_told
-from passerelle.storage.files.quotas import Room, user_room
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """What a walk tells of: entries whose last component matches `pattern`, if any, of these `types` (stat(2)'s
-    S_IFREG …; all when empty), at most `max_depth` levels down (0 for all)."""
-
-    hidden: bool = False
-    dereference: bool = False
-    pattern: str = ""
-    max_depth: int = 0
-    types: tuple[int, ...] = ()
+from passerelle.storage.errors import FileError
+from passerelle.storage.files.quotas import user_room
+from passerelle.storage.values import EVERYTHING, FileInfo, Progress, Room, Walk
 
 
 class Trees:
@@ -46,7 +35,7 @@ class Trees:
 
     def _told(self, answer: dict[str, dict[str, object]]) -> FileInfo | ApiError:
         if "failure" in answer:
-            return error_told(answer["failure"], self._system)
+            return helper_error(answer["failure"], self._system)
         return FileInfo(**answer["file"])  # type: ignore[arg-type]  # the columns are its fields
 
     async def walk(self, path: str, walk: Walk) -> AsyncGenerator[Sequence[FileInfo], None]:

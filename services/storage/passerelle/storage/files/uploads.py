@@ -20,11 +20,11 @@ from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
 from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
+from passerelle.storage.errors import FileError
 from passerelle.storage.files.arrivals import Arrival
-from passerelle.storage.files.port import FileError, Written
-from passerelle.storage.files.write_conditions import Terms
 from passerelle.storage.files.writing import Target, Writing, new_token
 from passerelle.storage.remote.outcome import raw
+from passerelle.storage.values import WriteConditions, Written
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _DAY = 86_400  # seconds
@@ -92,7 +92,9 @@ class Uploads:
         async with self._alone(part):
             return await self._write(target, part, offset, chunks)
 
-    async def complete(self, path: str, upload_id: str, size: int, terms: Terms) -> Written:
+    async def complete(
+        self, path: str, upload_id: str, size: int, terms: WriteConditions
+    ) -> Written:
         """Put an upload of `size` bytes in its place, whole or not at all; what was written, and its version.
 
         Raises InvalidArgument when size or checksum are others, PreconditionFailed or FileError (EEXIST) when the

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
 from passerelle.storage.access.sessions import Sessions
-from passerelle.storage.files.port import FileError, shown
-from passerelle.storage.files.write_conditions import PreconditionFailed, Terms, WriteMode
+from passerelle.storage.errors import FileError, PreconditionFailed
+from passerelle.storage.paths import shown
 from passerelle.storage.remote.changing.placing import SUFFIX
 from passerelle.storage.remote.outcome import raw
+from passerelle.storage.values import WriteConditions, WriteMode
 
 _NAME_MAX = 255  # bytes
 
@@ -51,7 +52,7 @@ class Writing:
         found = json.loads(await self._sessions.call("target", path=path))
         return Target(path, found["real"], found["version"])
 
-    async def place(self, target: Target, part: str, size: int, terms: Terms) -> str:
+    async def place(self, target: Target, part: str, size: int, terms: WriteConditions) -> str:
         """Put a part of `size` bytes in the target's place; the version of what is there now.
 
         Nothing is changed when the part or what is there turns out not to be what `terms` say: InvalidArgument,
@@ -74,7 +75,7 @@ class Writing:
         return str(found["version"])
 
 
-def demand(target: Target, terms: Terms) -> None:
+def demand(target: Target, terms: WriteConditions) -> None:
     """Refuse early, before content is taken, what would be refused when it is whole."""
     if terms.if_match and (target.version is None or terms.if_match not in ("*", target.version)):
         raise _refusal(target.path, "version", target.version or "")

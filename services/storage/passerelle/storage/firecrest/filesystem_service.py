@@ -20,7 +20,6 @@ from passerelle.runtime.firecrest import (
     read_query,
 )
 from passerelle.runtime.pipeline import audit
-from passerelle.storage.files.port import Columns, Excerpt, Listing
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.form import FormFile
 from passerelle.storage.firecrest.gnu_wording import failure, told_by
@@ -53,6 +52,7 @@ from passerelle.storage.firecrest.ops_replies import (
 )
 from passerelle.storage.native.content_messages import pieces
 from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.values import Columns, Excerpt, Listing
 
 _COLUMNS: Columns = (
     ("name", "name"),

@@ -6,14 +6,13 @@ One table, from FirecREST's recorded messages (coreutils 9.1, C locale); the exi
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
     InvalidArgument,
     TooLarge,
 )
+from passerelle.storage.errors import FileError, Outside, ProgramFailed
 from passerelle.storage.files.attributes import InvalidAttribute
-from passerelle.storage.files.port import FileError, Outside
 
 # By program and failed step; a step that is not listed is worded as the program's first one.
 _PHRASES: Mapping[str, Mapping[str, str]] = {
@@ -51,6 +50,8 @@ def told_by(
         if error.step == "limit":
             raise TooLarge(too_large) from None
         raise _told(program, path, error) from None
+    except ProgramFailed as error:
+        raise _failed(error) from None
     except InvalidAttribute as error:
         raise InvalidAttribute(_message(program, error.detail), error.fields) from None
 
@@ -78,8 +79,9 @@ def _message(program: str, said: str, status: int = 1) -> str:
     return f"Remote process failed with exit status:{status} and error message:{program}: {said}"
 
 
-def told(kind: type[ApiError], output: Output) -> ApiError:
+def _failed(error: ProgramFailed) -> ApiError:
     """A failed program's failure in FirecREST's words: all that it said."""
-    said = output.stderr.strip()
+    said = error.output.stderr.strip()
     words = f" and error message:{said}" if said else ""
-    return kind(f"Remote process failed with exit status:{output.status}{words}")
+    status = error.output.status
+    return error.meaning(f"Remote process failed with exit status:{status}{words}")

@@ -21,8 +21,8 @@ import asyncssh
 
 from passerelle.runtime.errors import ApiError, FailedPrecondition
 from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.errors import FileError
 from passerelle.storage.files.content import Client, Session
-from passerelle.storage.files.port import FileError
 from passerelle.storage.jobs.port import AgentWork, Leftovers, ShellWork, is_hidden_part
 from passerelle.storage.remote.outcome import raw
 

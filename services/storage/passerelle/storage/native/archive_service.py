@@ -10,9 +10,9 @@ from urllib.parse import quote
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
-from passerelle.storage.files.port import shown
 from passerelle.storage.native.content_messages import pieces
 from passerelle.storage.native.file_messages import target
+from passerelle.storage.paths import shown
 from passerelle.storage.places import Places
 from passerelle.v1 import storage_pb2 as pb
 

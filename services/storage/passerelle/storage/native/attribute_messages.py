@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.files.checksums import Algorithm
-from passerelle.storage.files.port import Progress
 from passerelle.storage.native.file_messages import progress_message, text_in
-from passerelle.storage.places import Place, checked_path
+from passerelle.storage.paths import checked_path
+from passerelle.storage.places import Place
+from passerelle.storage.values import Progress
 from passerelle.v1 import storage_pb2 as pb
 
 _ALGORITHMS: Mapping[int, Algorithm] = {

@@ -7,10 +7,12 @@ from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.runtime.pipeline.stages import REST_SURFACE
+from passerelle.storage.errors import PreconditionFailed
 from passerelle.storage.files.etags import among, tags
-from passerelle.storage.files.port import OpenFile, Written, shown
-from passerelle.storage.files.write_conditions import PreconditionFailed, Terms, WriteMode
+from passerelle.storage.files.port import OpenFile
 from passerelle.storage.native.ranges import Span, span_of
+from passerelle.storage.paths import shown
+from passerelle.storage.values import WriteConditions, WriteMode, Written
 from passerelle.v1 import storage_pb2 as pb
 
 _MODES: Mapping[int, WriteMode] = {
@@ -24,7 +26,7 @@ _BINARY = "application/octet-stream"
 _HEAD = "x-passerelle-head"  # set by Envoy, as REST_SURFACE is
 
 
-def terms_of(request: Any, context: Any) -> Terms:
+def terms_of(request: Any, context: Any) -> WriteConditions:
     """On what terms a WriteFileRequest or CompleteUploadRequest wants to write, its headers included.
 
     InvalidArgument for a mode or checksum that cannot be, for more than one ETag, and for a contradiction.
@@ -42,7 +44,7 @@ def terms_of(request: Any, context: Any) -> Terms:
             raise _wrong("If-None-Match", "must be *, and not with the mode APPEND", "header")
         mode = WriteMode.CREATE
     if_match = request.if_match or _only_tag(headers.get("if-match"))
-    return Terms(mode, if_match, request.sha256.lower())
+    return WriteConditions(mode, if_match, request.sha256.lower())
 
 
 def _only_tag(header: str | None) -> str:

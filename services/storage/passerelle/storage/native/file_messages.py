@@ -7,8 +7,9 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from passerelle.runtime.errors import Field, InvalidArgument
-from passerelle.storage.files.port import FileInfo
-from passerelle.storage.places import Place, Places, checked_path, place_of
+from passerelle.storage.paths import checked_path
+from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.values import FileInfo
 from passerelle.v1 import storage_pb2 as pb
 
 TYPES: Mapping[int, "pb.File.Type.ValueType"] = {

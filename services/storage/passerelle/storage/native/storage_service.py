@@ -7,7 +7,6 @@ from typing import Any
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
-from passerelle.storage.files.port import EVERYTHING
 from passerelle.storage.native.archive_service import read_archive, write_archive
 from passerelle.storage.native.attribute_messages import algorithm_of, checksum_message, link_target
 from passerelle.storage.native.content_messages import (
@@ -30,6 +29,7 @@ from passerelle.storage.native.tree_messages import (
     walk_of,
 )
 from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.values import EVERYTHING
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.native.file_messages import path_in, target
-from passerelle.storage.places import Places, checked_path, place_of
+from passerelle.storage.paths import checked_path
+from passerelle.storage.places import Places, place_of
 from passerelle.storage.staging.port import (
     Code,
     Coordinates,

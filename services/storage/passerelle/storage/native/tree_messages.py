@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
-from passerelle.storage.files.port import FileInfo, Listing, Progress, shown
-from passerelle.storage.files.quotas import Room
-from passerelle.storage.files.trees import Walk
 from passerelle.storage.native.file_messages import TYPES, file_message, progress_message
-from passerelle.storage.places import Place, checked_path
+from passerelle.storage.paths import checked_path, shown
+from passerelle.storage.places import Place
+from passerelle.storage.values import FileInfo, Listing, Progress, Room, Walk
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1.streams_pb2 import StreamError
 

@@ -7,9 +7,9 @@ from google.protobuf.empty_pb2 import Empty
 
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.runtime.pipeline import audit
-from passerelle.storage.files.port import shown
 from passerelle.storage.native.content_messages import pieces, terms_of, written_message
 from passerelle.storage.native.file_messages import target
+from passerelle.storage.paths import shown
 from passerelle.storage.places import Places
 from passerelle.v1 import storage_pb2
 from passerelle.v1 import uploads_pb2 as pb

@@ -4,7 +4,8 @@ import errno
 import stat
 
 from passerelle.runtime.errors import Forbidden
-from passerelle.storage.files.port import FileError, Files, not_regular
+from passerelle.storage.errors import FileError, not_regular
+from passerelle.storage.files.port import Files
 
 
 async def demand_absent(files: Files, path: str) -> None:

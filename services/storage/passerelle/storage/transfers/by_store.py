@@ -19,7 +19,6 @@ from passerelle.runtime.errors import (
     FailedPrecondition,
     NotFound,
 )
-from passerelle.storage.files.port import Excerpt
 from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.staging.port import Outbound
 from passerelle.storage.transfers.copies import (
@@ -31,6 +30,7 @@ from passerelle.storage.transfers.copies import (
     on,
     working,
 )
+from passerelle.storage.values import Excerpt
 
 _PAUSE = 2.0  # seconds between two looks at a job
 _LOOKS_IN_VAIN = 30  # on end, at a job that is not known yet or not reached now

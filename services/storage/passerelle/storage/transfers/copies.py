@@ -17,12 +17,12 @@ import grpc
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
+from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.checksums import Algorithm
-from passerelle.storage.files.content import Changed
-from passerelle.storage.files.port import FileError, shown
-from passerelle.storage.files.write_conditions import Terms, WriteMode
 from passerelle.storage.jobs.port import SubmittedJob
+from passerelle.storage.paths import shown
 from passerelle.storage.places import Place
+from passerelle.storage.values import WriteConditions, WriteMode
 
 T = TypeVar("T")
 
@@ -148,7 +148,7 @@ class Copy:
         mode = WriteMode.OVERWRITE if self._order.overwrite else WriteMode.CREATE
         try:
             with on(target):
-                terms = Terms(mode, sha256=sha256)
+                terms = WriteConditions(mode, sha256=sha256)
                 await target.uploads.complete(path, self.upload, self.size, terms)
         except InvalidArgument as error:
             # Not of the caller's making: size and checksum are the source's.

@@ -6,8 +6,8 @@ from weakref import WeakValueDictionary
 
 from passerelle.runtime import caller
 from passerelle.runtime.turns import Turns
-from passerelle.storage.files.content import Changed
-from passerelle.storage.files.port import FileError, OpenFile
+from passerelle.storage.errors import Changed, FileError
+from passerelle.storage.files.port import OpenFile
 from passerelle.storage.transfers.copies import (
     Copy,
     CopyProgress,

@@ -16,7 +16,8 @@ from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ApiError, FailedPrecondition, Forbidden, Unauthenticated
-from passerelle.storage.files.port import FileError, Files, Outside
+from passerelle.storage.errors import FileError, Outside
+from passerelle.storage.files.port import Files
 from passerelle.storage.jobs.port import work_dir
 from passerelle.storage.jobs.private_files import Unfinished
 from passerelle.storage.staging.port import LeavesElsewhere, Staging

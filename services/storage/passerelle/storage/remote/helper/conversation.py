@@ -19,7 +19,7 @@ from passerelle.storage.remote.frames import (
     MORE,
     REQUEST,
 )
-from passerelle.storage.remote.operations import OPERATIONS
+from passerelle.storage.remote.helper.operations import OPERATIONS
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, described, raw
 
 TYPE_CHECKING = False

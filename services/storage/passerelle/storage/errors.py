@@ -1,0 +1,130 @@
+"""The errors of files on the systems.
+
+FileError                                         as its errno means  the system refused: a step, a path, an errno
+NoSpace             RESOURCE_EXHAUSTED       507  the disk is full, or the quota is used up
+Outside             INVALID_ARGUMENT         400  a path leads out of the system's filesystems
+PreconditionFailed  FAILED_PRECONDITION      412  the file is not the version that the caller means
+Changed             ABORTED                  409  the file changed while it was read
+ProgramFailed                            as told  a program on the system failed, in its own words
+"""
+
+import errno
+import os
+from collections.abc import Mapping
+
+import grpc
+
+from passerelle.runtime.command import Output
+from passerelle.runtime.errors import (
+    AlreadyExists,
+    ApiError,
+    BackendError,
+    FailedPrecondition,
+    Field,
+    Forbidden,
+    InvalidArgument,
+    NotFound,
+    TooLarge,
+)
+from passerelle.storage.paths import shown
+from passerelle.storage.remote.outcome import kind_words, wrong_kind
+
+
+class NoSpace(ApiError):
+    """The system's disk is full, or the user's quota is used up."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "NO_SPACE"
+    http = 507
+
+
+# What a system call's failure means to a caller; anything else is the system's own trouble.
+_MEANINGS: Mapping[int, type[ApiError]] = {
+    errno.ENOENT: NotFound,
+    errno.EACCES: Forbidden,
+    errno.EPERM: Forbidden,
+    errno.EROFS: Forbidden,
+    errno.EEXIST: AlreadyExists,
+    errno.EISDIR: FailedPrecondition,
+    errno.ENOTDIR: FailedPrecondition,
+    errno.ENOTEMPTY: FailedPrecondition,
+    errno.EBUSY: FailedPrecondition,
+    errno.ETXTBSY: FailedPrecondition,
+    errno.ELOOP: FailedPrecondition,
+    errno.EINVAL: FailedPrecondition,
+    errno.ENAMETOOLONG: InvalidArgument,
+    errno.EFBIG: TooLarge,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+}
+
+
+def meaning(number: int) -> type[ApiError]:
+    """The error that the errno of a failed system call means to a caller."""
+    return _MEANINGS.get(number, BackendError)
+
+
+class FileError(ApiError):
+    """A file operation that the system refused: `step` (access, open, read, write, mkdir, unlink …), `path`, `errno`.
+
+    It travels as the error that its errno means, in the words of strerror(3) if there are no better ones.
+    """
+
+    def __init__(self, step: str, path: str, number: int, words: str = "") -> None:
+        self.meaning = meaning(number)
+        self.words = words or os.strerror(number)
+        path = shown(path)
+        super().__init__(f"{path}: {self.words}", path=path, errno=errno.errorcode.get(number, ""))
+        self.code = self.meaning.code  # type: ignore[misc]  # it speaks for another error
+        self.reason = self.meaning.reason  # type: ignore[misc]
+        self.http = self.meaning.http  # type: ignore[misc]
+        self.step = step
+        self.path = path
+        self.errno = number
+
+
+def not_regular(step: str, path: str, mode: int) -> FileError:
+    """The error for what has to be a regular file and is something else, by its `mode` (stat(2)'s)."""
+    return FileError(step, path, wrong_kind(mode), kind_words(mode))
+
+
+class Outside(InvalidArgument):
+    """A path leads out of the filesystems of its system: `path`, as given in `field`, and `system`."""
+
+    def __init__(self, field: str, path: str, system: str) -> None:
+        self.path = shown(path)
+        self.system = system
+        wrong = f"leads out of the filesystems of system {system}"
+        super().__init__(f"{field} {wrong}: {self.path}", (Field("query", field, wrong),))
+
+
+class PreconditionFailed(ApiError):
+    """The file is not the version that the caller means."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "PRECONDITION_FAILED"
+    http = 412
+
+
+class Changed(ApiError):
+    """The file changed while it was read: what was read of it is of no one version."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "FILE_CHANGED"
+    http = 409
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{shown(path)}: The file changed while it was read.", path=shown(path))
+
+
+class ProgramFailed(ApiError):
+    """A program on the system failed: `meaning` is the error that it travels as, `output` what the program left."""
+
+    def __init__(self, meaning: type[ApiError], output: Output) -> None:
+        said = output.stderr.strip() or f"The program ended with status {output.status}."
+        super().__init__(said)
+        self.code = meaning.code  # type: ignore[misc]  # it speaks for another error
+        self.reason = meaning.reason  # type: ignore[misc]
+        self.http = meaning.http  # type: ignore[misc]
+        self.meaning = meaning
+        self.output = output

@@ -1,0 +1,1 @@
+"""The helper itself: the table of its operations, and the conversation in which it is asked for them."""
