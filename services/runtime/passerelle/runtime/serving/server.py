@@ -20,8 +20,8 @@ Register = Callable[[grpc.aio.Server], None]
 DRAIN_SECONDS = 10.0
 """How long a stopping server lets calls in flight end."""
 
-# 64 MiB: the largest reply that Envoy's transcoder takes (gateway/envoy/configuration.py); requests are bounded there and
-# by streaming.
+# 64 MiB: the largest reply that Envoy's transcoder takes (gateway/envoy/configuration.py). Requests are bounded there,
+# and by streaming.
 _OPTIONS = (
     ("grpc.max_send_message_length", 64 << 20),
     ("grpc.max_receive_message_length", 16 << 20),
