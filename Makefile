@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/passerelle/*/*.proto proto/passerelle/*/*/*.proto))
 
 .DEFAULT_GOAL := help
-.PHONY: help install production lock sbom proto up demo test check bench clean
+.PHONY: help install production lock sbom proto docs up demo test check bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,11 @@ install: $(INSTALLED)  ## Make .venv with the command .venv/bin/passerelle
 
 proto: $(INSTALLED)  ## Generate stubs, descriptor set and OpenAPI document into proto/gen
 	$(BIN)/python proto/generate.py
+
+docs: $(INSTALLED)  ## Write the generated parts of docs/: configuration keys, scopes, folders and their imports
+	$(BIN)/passerelle config reference > docs/configuration.md
+	$(BIN)/passerelle config scopes > docs/scopes.md
+	$(BIN)/python -m tests.unit.test_layout
 
 up: $(INSTALLED)  ## Serve the embedded default on http://127.0.0.1:8000 (PASSERELLE_PORT changes it)
 	@$(BIN)/passerelle up

@@ -1,6 +1,7 @@
 """The house keeps its shape: which folder may import which, how many modules one holds, and one namespace.
 
-`FOLDERS` is the only place where the import rules stand; docs/architecture.md quotes it.
+`FOLDERS` is the only place where the import rules stand. docs/architecture.md quotes it, and with README.md the first
+lines of the folders' docstrings; `make docs` writes them there.
 """
 
 import ast
@@ -111,6 +112,10 @@ together: it may import all folders of its own service, and needs no line here.
 """
 
 
+QUOTING = {"docs/architecture.md": ("folders", "imports"), "README.md": ("folders",)}
+"""The pages that quote the folders' purposes, or their imports, between marks."""
+
+
 def folder_of(module: Path) -> str:
     """`storage.files` of services/storage/passerelle/storage/files/port.py; `storage.main` stands for itself."""
     parts = module.relative_to(REPO).with_suffix("").parts[3:]
@@ -193,3 +198,48 @@ def test_every_package_is_typed(service: str) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(REPO).as_posix())
 def test_no_module_is_a_grab_bag(module: Path) -> None:
     assert module.stem not in BANNED_NAMES
+
+
+def purpose(folder: str) -> str:
+    """The first line of a folder's docstring: what belongs in it."""
+    init = PLACES[f"passerelle.{folder}"]
+    return (ast.get_docstring(ast.parse(init.read_text())) or "").partition("\n")[0]
+
+
+def tree() -> str:
+    """All folders below `passerelle`, indented, each with what belongs in it."""
+    names = {folder: "  " * folder.count(".") + folder.rpartition(".")[2] for folder in FOLDERS}
+    width = max(map(len, names.values())) + 2
+    lines = (f"{names[folder]:<{width}}{purpose(folder)}" for folder in sorted(FOLDERS))
+    return "\n".join(("```", *lines, "```"))
+
+
+def import_table() -> str:
+    """`FOLDERS` as a table."""
+    rows = (
+        f"| `{folder}` | {' '.join(f'`{name}`' for name in FOLDERS[folder].split())} |"
+        for folder in sorted(FOLDERS)
+    )
+    return "\n".join(("| folder | imports |", "|---|---|", *rows))
+
+
+def with_quotes(page: str) -> str:
+    """The page's text with the newest tree and table between their marks."""
+    text = (REPO / page).read_text()
+    for name in QUOTING[page]:
+        before, begin, rest = text.partition(f"<!-- begin {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end {name} -->")
+        assert begin, f"{page} has no place for {name}"
+        assert end, f"{page} has no place for {name}"
+        text = f"{before}{begin}{tree() if name == 'folders' else import_table()}\n{end}{after}"
+    return text
+
+
+@pytest.mark.parametrize("page", QUOTING)
+def test_pages_quote_the_folders_and_their_imports(page: str) -> None:
+    assert (REPO / page).read_text() == with_quotes(page), "run `make docs`"
+
+
+if __name__ == "__main__":
+    for page in QUOTING:
+        (REPO / page).write_text(with_quotes(page))

@@ -1,1 +1,4 @@
-"""FirecREST v2's `/status/systems` and `/status/liveness/`. May import: `gateway.directory`."""
+"""FirecREST v2's `/status/systems` and `/status/liveness/`.
+
+May import: `gateway.directory`.
+"""

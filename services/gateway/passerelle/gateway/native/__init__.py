@@ -1,1 +1,4 @@
-"""The native API of the gateway, `passerelle.v1.SystemsService`. May import: `gateway.directory`."""
+"""The native API of the gateway, `passerelle.v1.SystemsService`.
+
+May import: `gateway.directory`.
+"""
