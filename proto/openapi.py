@@ -19,7 +19,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
     ServiceDescriptorProto,
 )
-from openapi_schemas import Contracts, Json, Schemas, untitled
+from openapi_schemas import Contracts, Json, Schemas, is_required, untitled
 
 from passerelle.gateway.contracts import Binding, bindings
 from passerelle.runtime import firecrest
@@ -212,7 +212,7 @@ class _Operation:
         elsewhere = {*self._binding.variables, self._binding.body}
         fields = [field for name, field in self._fields.items() if name not in elsewhere]
         return [
-            {"name": field.json_name, "in": "query"}
+            {"name": field.json_name, "in": "query", "required": is_required(field)}
             | self._parameter(field)
             | self._modelled(field)
             for field in fields

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+from google.api.field_behavior_pb2 import OUTPUT_ONLY, REQUIRED, field_behavior
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -104,6 +105,11 @@ class Contracts:
             self.texts[f"{name}.{value.name}"] = comments.get((*path, 2, i), "")
 
 
+def is_required(field: FieldDescriptorProto) -> bool:
+    """Whether a request must set the field."""
+    return REQUIRED in field.options.Extensions[field_behavior]
+
+
 def _unwrapped(comment: str) -> str:
     return " ".join(comment.split())
 
@@ -124,8 +130,13 @@ class Schemas:
     def object_of(self, name: str, without: tuple[str, ...]) -> Json:
         """The message's own schema, without the fields that travel elsewhere."""
         fields = [f for f in self._contracts.messages[name].field if f.name not in without]
-        properties = {field.json_name: self.field(name, field) for field in fields}
-        return self._described({"type": "object", "properties": properties}, name)
+        schema: Json = {
+            "type": "object",
+            "properties": {field.json_name: self.field(name, field) for field in fields},
+        }
+        if required := [field.json_name for field in fields if is_required(field)]:
+            schema["required"] = required
+        return self._described(schema, name)
 
     def field(self, message: str, field: FieldDescriptorProto) -> Json:
         """The schema of one field."""
@@ -136,6 +147,8 @@ class Schemas:
             schema = {"type": "array", "items": self._type(field)}
         else:
             schema = self._type(field)
+        if OUTPUT_ONLY in field.options.Extensions[field_behavior]:
+            schema["readOnly"] = True
         return self._described(schema, message, field.name)
 
     def model(self, model: Any, mode: Literal["validation", "serialization"]) -> Json:

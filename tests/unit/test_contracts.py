@@ -2,17 +2,22 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from google.api import field_behavior_pb2
+from google.api.field_behavior_pb2 import IDENTIFIER, OPTIONAL, OUTPUT_ONLY, REQUIRED
 from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from grpc_health.v1 import health_pb2
 
 from passerelle.firecrest.v2 import compute_pb2 as firecrest_compute_pb2
 from passerelle.firecrest.v2 import filesystem_pb2, status_pb2
 from passerelle.firecrest.v2 import transfer_pb2 as firecrest_transfer_pb2
 from passerelle.runtime.pipeline.access import demands, system_of
+from passerelle.runtime.pipeline.required import is_required
 from passerelle.v1 import (  # loading them fills the pool that `demands` reads
     access_pb2,
     auth_pb2,
@@ -38,6 +43,7 @@ CONTRACTS = (
     firecrest_transfer_pb2,
     status_pb2,
 )
+NATIVE = [file for file in CONTRACTS if file.DESCRIPTOR.package == "passerelle.v1"]
 SERVICES = [s for file in CONTRACTS for s in file.DESCRIPTOR.services_by_name.values()]
 METHODS = [
     f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods
@@ -125,6 +131,33 @@ def test_what_is_demanded_besides_names_a_field() -> None:
 def test_the_system_is_read_from_the_message() -> None:
     assert system_of(compute_pb2.GetJobRequest(system="daint")) == "daint"
     assert system_of(auth_pb2.WhoAmIRequest()) == ""
+
+
+def native_messages() -> Iterator[Descriptor]:
+    """Every message of the native API that carries what a caller sends, or a resource: all but plain responses."""
+    waiting = [m for file in NATIVE for m in file.DESCRIPTOR.message_types_by_name.values()]
+    while waiting:
+        message = waiting.pop()
+        waiting += [m for m in message.nested_types if not m.GetOptions().map_entry]
+        if not message.name.endswith("Response"):
+            yield message
+
+
+@pytest.mark.parametrize("message", list(native_messages()), ids=lambda message: message.full_name)
+def test_every_field_says_how_it_behaves(message: Descriptor) -> None:
+    """`google.api.field_behavior` of AIP-203: what a caller must, may and cannot set."""
+    for field in message.fields:
+        behavior = set(field.GetOptions().Extensions[field_behavior_pb2.field_behavior])
+        if message.name.endswith("Request"):
+            assert behavior <= {REQUIRED, OPTIONAL}, field.full_name
+        assert len(behavior & {REQUIRED, OPTIONAL, OUTPUT_ONLY, IDENTIFIER}) == 1, field.full_name
+
+
+def test_what_is_required_can_be_missing() -> None:
+    """Where zero is a value, a number needs presence: else nobody could tell it from none (AIP-149)."""
+    for message in native_messages():
+        for field in filter(is_required, message.fields):
+            assert field.has_presence or field.type == FieldDescriptor.TYPE_STRING, field.full_name
 
 
 def test_every_name_is_explained() -> None:

@@ -155,7 +155,8 @@ async def test_a_job_that_is_submitted_has_its_new_id(
     channel: grpc.aio.Channel, lines: Lines
 ) -> None:
     stub = compute_pb2_grpc.ComputeServiceStub(channel)
-    await stub.SubmitJob(compute_pb2.SubmitJobRequest(system="daint"), metadata=ALICE)
+    job = compute_pb2.JobDescription(script="true")
+    await stub.SubmitJob(compute_pb2.SubmitJobRequest(system="daint", job=job), metadata=ALICE)
     assert lines.only()["job_id"] == "77"
 
 

@@ -409,7 +409,37 @@ async def test_an_empty_request_stream_is_no_crash(channel: grpc.aio.Channel) ->
         yield
 
     stub = storage_pb2_grpc.StorageServiceStub(channel)
-    assert (await stub.WriteFile(nothing(), metadata=ALICE)).size == 0
+    error = await failure(stub.WriteFile(nothing(), metadata=ALICE))
+    assert (error.code(), error.details()) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "system must be given",
+    )
+
+
+async def test_all_that_a_request_lacks_is_named(channel: grpc.aio.Channel) -> None:
+    error = await failure(get_job(channel, "", system=""))
+    assert error.details() == "system must be given; job_id must be given"
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None
+    bad = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(bad)
+    assert [violation.field for violation in bad.field_violations] == ["system", "job_id"]
+
+
+async def test_what_a_request_lacks_is_told_only_to_who_may_ask(channel: grpc.aio.Channel) -> None:
+    error = await failure(get_job(channel, "", (("authorization", "Bearer expired"),)))
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_only_the_first_message_of_a_stream_has_required_fields(
+    channel: grpc.aio.Channel,
+) -> None:
+    async def two() -> AsyncIterator[storage_pb2.WriteFileRequest]:
+        yield storage_pb2.WriteFileRequest(system="daint", path="/f", content=HttpBody(data=b"ab"))
+        yield storage_pb2.WriteFileRequest(content=HttpBody(data=b"c"))
+
+    stub = storage_pb2_grpc.StorageServiceStub(channel)
+    assert (await stub.WriteFile(two(), metadata=ALICE)).size == 3
 
 
 async def test_rest_errors_carry_status_and_body(channel: grpc.aio.Channel) -> None:
@@ -509,5 +539,7 @@ async def test_reflection_is_for_sites_that_want_it(reflect: bool) -> None:
 
 async def test_an_unimplemented_method_says_so(channel: grpc.aio.Channel) -> None:
     stub = compute_pb2_grpc.ComputeServiceStub(channel)
-    error = await failure(stub.CancelJob(compute_pb2.CancelJobRequest(system="a"), metadata=ALICE))
+    error = await failure(
+        stub.CancelJob(compute_pb2.CancelJobRequest(system="a", job_id="1"), metadata=ALICE)
+    )
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED

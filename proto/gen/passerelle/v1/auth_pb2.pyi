@@ -93,7 +93,7 @@ class AuthorizeRequest(_message.Message):
     RELATION_FIELD_NUMBER: _builtins.int
     SYSTEM_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The bare access token, without "Bearer". Never logged."""
+    """The bare access token, without "Bearer"; an empty one is Unauthenticated, as every other that is not valid. Never logged."""
     scope: _builtins.str
     """The scope that the RPC demands; empty for none."""
     relation: _builtins.str
@@ -126,7 +126,7 @@ class IssueSshCredentialRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The bare access token of the user to log in as. Never logged."""
+    """The bare access token of the user to log in as; judged as in `AuthorizeRequest`. Never logged."""
     system: _builtins.str
     """The system to log in to."""
     public_key: _builtins.str

@@ -71,7 +71,7 @@ class JobDescription(_message.Message):
     constraints: _builtins.str
     """Node features, in the scheduler's own syntax."""
     working_directory: _builtins.str
-    """The absolute path of the directory the job starts in. Required."""
+    """The absolute path of the directory the job starts in."""
     standard_input: _builtins.str
     """File for standard input; the scheduler's default when empty."""
     standard_output: _builtins.str

@@ -226,7 +226,7 @@ class StatFileRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     dereference: _builtins.bool
     """Follow a final symbolic link."""
     raw_path: _builtins.bytes
@@ -363,7 +363,7 @@ class ListFilesRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     show_hidden: _builtins.bool
     """Also entries whose name begins with a dot."""
     recursive: _builtins.bool
@@ -444,7 +444,7 @@ class WalkFilesRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     show_hidden: _builtins.bool
     """Also entries whose name begins with a dot, and what is in such directories."""
     dereference: _builtins.bool
@@ -528,7 +528,7 @@ class ReadFileRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     offset: _builtins.int
     """First byte to send. REST callers may use a `Range` header instead."""
     length: _builtins.int
@@ -571,7 +571,7 @@ class WriteFileRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     sha256: _builtins.str
     """The content's SHA-256 in lower-case hexadecimal; checked before the file appears, when given."""
     mode: Global___WriteMode.ValueType
@@ -650,7 +650,7 @@ class MakeDirectoryRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     parents: _builtins.bool
     """Also make missing parents, and accept that it exists."""
     raw_path: _builtins.bytes
@@ -685,9 +685,11 @@ class MakeSymlinkRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     target: _builtins.str
-    """What the link shall say: an absolute path, or one relative to the link's directory."""
+    """What the link shall say: an absolute path, or one relative to the link's directory. Required, unless `raw_target` is
+    given.
+    """
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     raw_target: _builtins.bytes
@@ -722,7 +724,7 @@ class ChangeModeRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     mode: _builtins.str
     """As for chmod(1): octal digits (`644`) or changes (`u+x,go-w`)."""
     raw_path: _builtins.bytes
@@ -757,7 +759,7 @@ class ChangeOwnerRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     user: _builtins.str
     """The owner's name or number; empty to leave it."""
     group: _builtins.str
@@ -793,7 +795,7 @@ class GetFileTypeRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
@@ -823,7 +825,7 @@ class PingFilesystemRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path of a directory of it."""
+    """The absolute path of a directory of it. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
@@ -929,7 +931,7 @@ class ChecksumFileRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     algorithm: Global___ChecksumFileRequest.Algorithm.ValueType
     """The algorithm; SHA-256 when unset."""
     raw_path: _builtins.bytes
@@ -966,9 +968,9 @@ class CopyFilesRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     target: _builtins.str
-    """The absolute path of the copy itself, not of a directory to put it in."""
+    """The absolute path of the copy itself, not of a directory to put it in. Required, unless `raw_target` is given."""
     overwrite: _builtins.bool
     """Replace files that are there already."""
     dereference: _builtins.bool
@@ -1011,9 +1013,9 @@ class MoveFilesRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     target: _builtins.str
-    """The absolute path it shall have."""
+    """The absolute path it shall have. Required, unless `raw_target` is given."""
     overwrite: _builtins.bool
     """Replace a file that is there already."""
     raw_path: _builtins.bytes
@@ -1050,7 +1052,7 @@ class RemoveFilesRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
@@ -1080,7 +1082,7 @@ class RemoveFileRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
@@ -1113,7 +1115,7 @@ class ReadArchiveRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     format: Global___ArchiveFormat.ValueType
     """How it is packed; `TAR_GZ` when unset."""
     dereference: _builtins.bool
@@ -1155,7 +1157,9 @@ class WriteArchiveRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path of the directory that the archive's entries shall be in; made when it is not there."""
+    """The absolute path of the directory that the archive's entries shall be in; made when it is not there. Required, unless
+    `raw_path` is given.
+    """
     format: Global___ArchiveFormat.ValueType
     """How it is packed; `TAR_GZ` when unset."""
     overwrite: _builtins.bool
@@ -1222,7 +1226,7 @@ class MeasureUsageRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
@@ -1282,7 +1286,7 @@ class GetQuotaRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(

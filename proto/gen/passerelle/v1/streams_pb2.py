@@ -22,15 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/streams.proto\x12\rpasserelle.v1\"<\n\x0bStreamError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/streams.proto\x12\rpasserelle.v1\x1a\x1fgoogle/api/field_behavior.proto\"N\n\x0bStreamError\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'passerelle.v1.streams_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STREAMERROR']._serialized_start=46
-  _globals['_STREAMERROR']._serialized_end=106
+  _globals['_STREAMERROR'].fields_by_name['code']._loaded_options = None
+  _globals['_STREAMERROR'].fields_by_name['code']._serialized_options = b'\342A\001\003'
+  _globals['_STREAMERROR'].fields_by_name['reason']._loaded_options = None
+  _globals['_STREAMERROR'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_STREAMERROR'].fields_by_name['message']._loaded_options = None
+  _globals['_STREAMERROR'].fields_by_name['message']._serialized_options = b'\342A\001\003'
+  _globals['_STREAMERROR']._serialized_start=79
+  _globals['_STREAMERROR']._serialized_end=157
 # @@protoc_insertion_point(module_scope)

@@ -63,11 +63,11 @@ class TransferRequest(_message.Message):
     system: _builtins.str
     """The system that has the file."""
     path: _builtins.str
-    """The file's absolute path there."""
+    """The file's absolute path there. Required, unless `raw_path` is given."""
     target_system: _builtins.str
     """The system that shall have it."""
     target: _builtins.str
-    """The absolute path that it shall have there."""
+    """The absolute path that it shall have there. Required, unless `raw_target` is given."""
     method: Global___TransferRequest.Method.ValueType
     """How the bytes travel."""
     overwrite: _builtins.bool

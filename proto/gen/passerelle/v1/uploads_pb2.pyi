@@ -60,7 +60,7 @@ class CreateUploadRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path."""
+    """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
@@ -93,7 +93,7 @@ class GetUploadRequest(_message.Message):
     upload_id: _builtins.str
     """The upload's id."""
     path: _builtins.str
-    """The absolute path of the file it will be."""
+    """The absolute path of the file it will be. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(
@@ -129,7 +129,7 @@ class WriteUploadRequest(_message.Message):
     upload_id: _builtins.str
     """The upload's id."""
     path: _builtins.str
-    """The absolute path of the file it will be."""
+    """The absolute path of the file it will be. Required, unless `raw_path` is given."""
     offset: _builtins.int
     """Where the first byte belongs: not beyond what has arrived."""
     raw_path: _builtins.bytes
@@ -175,9 +175,9 @@ class CompleteUploadRequest(_message.Message):
     upload_id: _builtins.str
     """The upload's id."""
     path: _builtins.str
-    """The absolute path of the file it will be."""
+    """The absolute path of the file it will be. Required, unless `raw_path` is given."""
     size: _builtins.int
-    """How many bytes it has. Required: it tells a whole file from a beginning."""
+    """How many bytes it has: it tells a whole file from a beginning."""
     sha256: _builtins.str
     """Its SHA-256 in lower-case hexadecimal; checked on the system when given."""
     mode: _storage_pb2.WriteMode.ValueType
@@ -192,17 +192,19 @@ class CompleteUploadRequest(_message.Message):
         system: _builtins.str = ...,
         upload_id: _builtins.str = ...,
         path: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size: _builtins.int | None = ...,
         sha256: _builtins.str = ...,
         mode: _storage_pb2.WriteMode.ValueType = ...,
         if_match: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "mode", b"mode", "path", b"path", "raw_path", b"raw_path", "sha256", b"sha256", "size", b"size", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "if_match", b"if_match", "mode", b"mode", "path", b"path", "raw_path", b"raw_path", "sha256", b"sha256", "size", b"size", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___CompleteUploadRequest: _TypeAlias = CompleteUploadRequest  # noqa: Y015
 
@@ -221,7 +223,7 @@ class AbortUploadRequest(_message.Message):
     upload_id: _builtins.str
     """The upload's id."""
     path: _builtins.str
-    """The absolute path of the file it would have been."""
+    """The absolute path of the file it would have been. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(

@@ -21,6 +21,7 @@ from passerelle.runtime.errors import ApiError, DeadlineExceeded
 from passerelle.runtime.pipeline.access import contract, demands
 from passerelle.runtime.pipeline.decoding import decoded
 from passerelle.runtime.pipeline.grace import ending_at
+from passerelle.runtime.pipeline.required import RequiredFields
 from passerelle.v1.access_pb2 import Access
 
 _REMEDY = " What takes long to send is uploaded in pieces, each with a token that is valid then."
@@ -29,14 +30,22 @@ _REMEDY = " What takes long to send is uploaded in pieces, each with a token tha
 class Requests:
     """What the client of one call sends: read and decoded when it is asked for, and not before.
 
-    `limit` bounds the wait for the first message, in seconds; one that is always `empty` is not waited for.
+    `limit` bounds the wait for the first message, in seconds; one that is always `empty` is not waited for. `check`
+    raises InvalidArgument for a first message that lacks what it needs.
     """
 
     def __init__(
-        self, context: Any, decode: Callable[[bytes], Message], *, limit: float, empty: bool
+        self,
+        context: Any,
+        decode: Callable[[bytes], Message],
+        check: Callable[[Message], None],
+        *,
+        limit: float,
+        empty: bool,
     ) -> None:
         self._context = context
         self._decode = decode
+        self._check = check
         self._limit = limit
         self._first = decode(b"") if empty else None
         self.until = math.inf
@@ -45,10 +54,12 @@ class Requests:
     async def first(self) -> Message:
         """The first message, for whoever judges the call; an end without one says as much as an empty message.
 
-        Raises InvalidArgument when it cannot be read, DeadlineExceeded when it does not come.
+        Raises InvalidArgument when it cannot be read or lacks a required field, DeadlineExceeded when it does not come.
         """
         if self._first is None:
-            self._first = await self._in_time()
+            first = await self._in_time()
+            self._check(first)
+            self._first = first
         return self._first
 
     async def only(self) -> Message:
@@ -140,6 +151,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
     def _wrapped(self, method: str, handler: Any) -> Any:
         demand, described = demands(method), contract(method)
         empty = not described.input_type.fields
+        check = RequiredFields(described).check
         act = self._action(handler)
 
         def decode(data: bytes) -> Message:
@@ -149,7 +161,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
 
         async def serve(_: Any, context: Any) -> Any:
             metadata = dict(context.invocation_metadata() or ())
-            requests = Requests(context, decode, limit=self._timeout, empty=empty)
+            requests = Requests(context, decode, check, limit=self._timeout, empty=empty)
             rpc = Rpc(method, demand, metadata, context, requests, streams=streams)
             return await self._through(rpc, lambda: act(rpc))
 
