@@ -7,7 +7,7 @@ import asyncssh
 
 from passerelle.runtime import caller
 from passerelle.runtime.config.site import System
-from passerelle.runtime.serving.auth_client import SshCredential
+from passerelle.runtime.ssh.credential import SshCredential
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from tests.cluster import Cluster
 

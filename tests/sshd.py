@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncssh
 
-from passerelle.runtime.serving.auth_client import SshCredential
+from passerelle.runtime.ssh.credential import SshCredential
 
 
 @dataclass

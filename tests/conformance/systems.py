@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
+from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import Scheduler as SchedulerChoice
-from passerelle.runtime.plugins import make
 from tests.conformance.recordings import ReplayShell, recordings
 from tests.unit.compute.local_shell import LocalShell
 

@@ -12,10 +12,10 @@ import yaml
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler, State
 from passerelle.runtime import caller
+from passerelle.runtime.config.plugins import make, names
 from passerelle.runtime.config.site import ConfigError
 from passerelle.runtime.config.site import Scheduler as SchedulerChoice
 from passerelle.runtime.errors import NotFound, Unsupported
-from passerelle.runtime.plugins import make, names
 from tests.unit.compute.local_shell import LocalShell
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"

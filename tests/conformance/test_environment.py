@@ -18,7 +18,7 @@ from passerelle.compute.scheduler import JobDescription, Scheduler, State
 from passerelle.compute.schedulers.local.scheduler import Local
 from passerelle.compute.schedulers.slurm import Slurm
 from passerelle.runtime import caller
-from passerelle.runtime.plugins import names
+from passerelle.runtime.config.plugins import names
 from tests.cluster_shell import cluster_shell
 from tests.unit.compute.local_shell import LocalShell
 

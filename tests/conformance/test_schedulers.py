@@ -7,8 +7,8 @@ import pytest_asyncio
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, State
 from passerelle.runtime import caller
+from passerelle.runtime.config.plugins import names
 from passerelle.runtime.errors import InvalidArgument, NotFound
-from passerelle.runtime.plugins import names
 from tests.conformance.systems import SYSTEMS, Prepared
 
 HOSTILE_IDS = [

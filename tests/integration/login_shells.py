@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncssh
 
 from passerelle.runtime.config.site import System
-from passerelle.runtime.serving.auth_client import SshCredential
+from passerelle.runtime.ssh.credential import SshCredential
 from tests.cluster import Cluster
 from tests.compat.original import free_port
 from tests.openssh import running_sshd

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import ConfigError, Staging
 from passerelle.runtime.errors import BackendUnavailable
-from passerelle.runtime.plugins import make
 from passerelle.storage.staging.port import Outbound
 from tests.integration.staging_jobs import Processes
 from tests.integration.test_s3 import PART, Site

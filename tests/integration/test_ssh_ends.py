@@ -16,7 +16,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.command import Command
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import DeadlineExceeded
-from passerelle.runtime.serving.auth_client import SshCredential
+from passerelle.runtime.ssh.credential import SshCredential
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from tests.cluster import Cluster
 

@@ -23,11 +23,11 @@ MOST_MODULES = 16
 """In one folder, besides `__init__.py`."""
 
 FOLDERS: dict[str, str] = {
-    "runtime": "runtime.config runtime.ssh",
-    "runtime.config": "runtime.ssh",
-    "runtime.ssh": "runtime runtime.config runtime.serving",
+    "runtime": "runtime.config",
+    "runtime.config": "runtime",
+    "runtime.ssh": "runtime runtime.config",
     "runtime.pipeline": "proto.v1 runtime",
-    "runtime.serving": "proto.v1 runtime runtime.config runtime.pipeline",
+    "runtime.serving": "proto.v1 runtime runtime.config runtime.pipeline runtime.ssh",
     "auth": (
         "auth.authorizers auth.credentials auth.tokens proto.v1 runtime runtime.config "
         "runtime.pipeline"
@@ -41,16 +41,16 @@ FOLDERS: dict[str, str] = {
     "cli.check": (
         "cli.up gateway.directory proto.v1 runtime runtime.config runtime.serving runtime.ssh"
     ),
-    "cli.import_firecrest": "runtime runtime.config",
-    "cli.pages": "gateway runtime runtime.config",
-    "cli.up": "gateway gateway.envoy runtime runtime.config runtime.pipeline runtime.serving",
+    "cli.import_firecrest": "runtime.config",
+    "cli.pages": "gateway runtime.config",
+    "cli.up": "gateway gateway.envoy runtime.config runtime.pipeline runtime.serving",
     "compute": "runtime runtime.config",
     "compute.firecrest": "compute proto.firecrest runtime runtime.pipeline",
     "compute.native": "compute proto.v1 runtime runtime.pipeline",
     "compute.schedulers": "",
-    "compute.schedulers.local": "compute runtime runtime.config runtime.ssh",
+    "compute.schedulers.local": "compute runtime runtime.config",
     "compute.schedulers.local.remote": "",
-    "compute.schedulers.slurm": "compute runtime runtime.config runtime.ssh",
+    "compute.schedulers.slurm": "compute runtime runtime.config",
     "development": "runtime.config runtime.serving",
     "gateway": "proto.v1 runtime runtime.config",
     "gateway.directory": "proto.v1 runtime runtime.config",

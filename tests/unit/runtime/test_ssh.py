@@ -22,7 +22,7 @@ from passerelle.runtime.errors import (
     Overloaded,
     Unauthenticated,
 )
-from passerelle.runtime.serving.auth_client import SshCredential
+from passerelle.runtime.ssh.credential import SshCredential
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from tests.sshd import Keys, Server, serving_ssh
 

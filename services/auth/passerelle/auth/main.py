@@ -23,8 +23,8 @@ from passerelle.edge import access_log_pb2_grpc as edge_log_grpc
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
 from passerelle.edge import keys_pb2_grpc as keys_grpc
 from passerelle.runtime.bucket import Buckets
+from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import SiteBase, section
-from passerelle.runtime.plugins import make
 from passerelle.runtime.serving.service import running_service
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 

@@ -13,8 +13,8 @@ from passerelle.compute.scheduler import Scheduler
 from passerelle.compute.shared import SharedScheduler
 from passerelle.firecrest.v2 import compute_pb2 as profile_pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
+from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import SiteBase, System, section
-from passerelle.runtime.plugins import make
 from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool, SystemShell

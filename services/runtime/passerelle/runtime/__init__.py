@@ -1,1 +1,5 @@
-"""What every service stands on: errors, interceptors, configuration, SSH, and the gRPC server."""
+"""What every service stands on: errors, the caller, commands as data, metrics, limits.
+
+The modules here import none of the folders below; of those, each imports only the ones before it: `config`, `ssh`,
+`pipeline`, `serving`.
+"""

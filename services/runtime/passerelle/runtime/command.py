@@ -1,14 +1,32 @@
 """A command for a system, as data: argv and stdin in, a parsed value out; no shell parses any of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from passerelle.runtime.errors import ApiError, BackendError
-from passerelle.runtime.ssh.bootstrap import STEADY, Request
 
 T = TypeVar("T")
+
+STEADY = (
+    *("BASH_ENV", "ENV", "CDPATH", "POSIXLY_CORRECT", "TZ", "COLUMNS", "BLOCK_SIZE", "BLOCKSIZE"),
+    *("LS_COLORS", "LS_BLOCK_SIZE", "DF_BLOCK_SIZE", "DU_BLOCK_SIZE", "QUOTING_STYLE", "TIME_STYLE"),
+    *("TAR_OPTIONS", "GZIP", "BZIP2", "XZ_OPT", "XZ_DEFAULTS", "ZSTD_CLEVEL", "GREP_OPTIONS"),
+)  # fmt: skip
+"""Variables that make standard tools say or do something else than their arguments tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A program to run, found in the user's PATH; lone surrogates are bytes that are not UTF-8 (PEP 383).
+
+    `unset` are variables that it shall not see; one that ends in `*` stands for all that begin so.
+    """
+
+    argv: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unset: Sequence[str] = STEADY
 
 
 @dataclass(frozen=True, slots=True)

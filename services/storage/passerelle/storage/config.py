@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.system_trials import python
 from passerelle.runtime.config.trials import Doubt, LoggedIn, Trial
 
 
@@ -28,11 +29,9 @@ class StorageSection(Section):
 
     def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
         """See `Section.trials_on`."""
-        from passerelle.runtime.ssh import (
-            trials,
-        )  # not for processes that only read a configuration
 
         async def sftp() -> str:
+            # Only here: asyncssh is not for processes that only read a configuration.
             from passerelle.runtime.ssh.connection import NoSftp
 
             try:
@@ -42,7 +41,5 @@ class StorageSection(Section):
             return "starts"
 
         if self.remote_helper:
-            yield trials.python(
-                on, "python3", "plain commands are used instead of a helper, slower"
-            )
+            yield python(on, "python3", "plain commands are used instead of a helper, slower")
         yield Trial("SFTP", sftp, needs_commands=False)

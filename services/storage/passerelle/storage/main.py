@@ -9,8 +9,8 @@ from passerelle.firecrest.v2.filesystem_pb2_grpc import add_FilesystemServiceSer
 from passerelle.firecrest.v2.transfer_pb2_grpc import (
     add_TransferServiceServicer_to_server as add_profile_transfers,
 )
+from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import SiteBase, System, section
-from passerelle.runtime.plugins import make
 from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool

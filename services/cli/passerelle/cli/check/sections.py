@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from passerelle.runtime import plugins
+from passerelle.runtime.config import plugins
 from passerelle.runtime.config.faults import faults
 from passerelle.runtime.config.findings import Around, Finding, Key, wrong
 from passerelle.runtime.config.sections import KnownSecret, Plugin, Section

@@ -16,7 +16,7 @@ from passerelle.cli.check.system_check import SystemCheck
 from passerelle.cli.check.trial_runner import TrialRunner
 from passerelle.cli.up import site_file
 from passerelle.gateway.directory.probe import grpc_probe
-from passerelle.runtime import plugins
+from passerelle.runtime.config import plugins
 from passerelle.runtime.config.findings import Around
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.site import SiteBase, System, read, site_model

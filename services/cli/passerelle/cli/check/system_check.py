@@ -10,12 +10,13 @@ from passerelle.cli.check.trial_runner import TrialRunner
 from passerelle.gateway.directory.probe import GrpcProbe, as_the_accounts, said_by
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
+from passerelle.runtime.config.system_trials import said
 from passerelle.runtime.config.trials import LoggedIn, Trial
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.serving.auth_client import AuthClient
+from passerelle.runtime.ssh.accounts import demand_user
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.route import connect, greet, shown_credential, shown_key
-from passerelle.runtime.ssh.trials import identity
 from passerelle.v1.access_pb2 import Access
 
 
@@ -33,6 +34,7 @@ class SystemCheck:
         self._prefix = f"{self._system.name}: "
         self._token = ""
         self._caller = Caller("", "")
+        self._connection: Connection | None = None
 
     async def run(self, on_system: Sequence[Trial]) -> None:
         """Run them all; `on_system` are those that need the login only. Closes the connection at the end."""
@@ -44,8 +46,8 @@ class SystemCheck:
                 else:
                     await self._runner.run(trial, self._prefix)
         finally:
-            if self._login.opened:
-                await self._login.opened.close()
+            if self._connection:
+                await self._connection.close()
 
     async def _run_chain(self) -> str:
         """Run the trials that lead to a command on the system; returns what is missing for the others, or nothing."""
@@ -57,7 +59,11 @@ class SystemCheck:
             Trial("token", self._get_token, f"{account}, and {client}"),
             Trial("account", self._authorize, f"auth.issuers, and {client}"),
             Trial("login", self._log_in, refused),
-            identity(self._login),
+            Trial(
+                "id",
+                self._identify,
+                "the account's login shell and its start-up files, ForceCommand, ssh.least_uid",
+            ),
         )
         reachable = await self._runner.run(way, self._prefix)
         missing = "" if self._system.probing.service_account else f"there is no {account}"
@@ -92,9 +98,16 @@ class SystemCheck:
             credential = await self._authority.ssh_credential(self._system.name, public)
         route = await connect(self._system, credential, key)
         connection = Connection(self._system.name, self._system.ssh, route, credential.expires)
-        self._login.opened = connection
+        self._connection = self._login.opened = connection
         keys = ", ".join(shown_key(host) for hop in route if (host := hop.get_server_host_key()))
         return f"user {credential.username}, {shown_credential(credential)}; host keys on the way: {keys}"
+
+    async def _identify(self) -> str:
+        """Whether commands run, as a user's account."""
+        identity = (await said(self._login, ("id",))).strip()
+        if self._connection:
+            await demand_user(self._connection, self._system.ssh)
+        return identity
 
     def _requests(self) -> Iterator[Trial]:
         """What a user would ask the services for."""

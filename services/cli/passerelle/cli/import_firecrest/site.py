@@ -12,7 +12,7 @@ import yaml
 from passerelle.cli.import_firecrest.host_keys import add_host_keys
 from passerelle.cli.import_firecrest.section_reader import SectionReader
 from passerelle.cli.import_firecrest.staging import former_staging, staging
-from passerelle.runtime import plugins
+from passerelle.runtime.config import plugins
 from passerelle.runtime.config.addresses import is_plain_http
 from passerelle.runtime.config.site import ConfigError, site_model
 

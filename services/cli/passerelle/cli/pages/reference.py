@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from passerelle.runtime import plugins
+from passerelle.runtime.config import plugins
 from passerelle.runtime.config.sections import Plugin
 from passerelle.runtime.config.site import site_model
 

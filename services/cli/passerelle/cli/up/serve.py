@@ -49,7 +49,7 @@ def _serve(service: str, config: Path) -> None:
 
 
 async def _run(service: str, site: SiteBase) -> None:
-    from passerelle.runtime import plugins
+    from passerelle.runtime.config import plugins
     from passerelle.runtime.serving.server import until_stopped
 
     async with AsyncExitStack() as stack:

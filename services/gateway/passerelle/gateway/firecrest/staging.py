@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from passerelle.runtime import plugins
+from passerelle.runtime.config import plugins
 from passerelle.runtime.config.sections import Plugin
 
 _GROUP = "passerelle.staging"

@@ -1,1 +1,1 @@
-"""Reading and checking the one configuration file."""
+"""The one configuration file: reading it, checking it, trying it, and the plugins that it names."""

@@ -21,6 +21,7 @@ from passerelle.runtime.config.findings import Around, Finding, note, wrong
 from passerelle.runtime.config.host_keys import HostKey, known_hosts_faults, unknown_hosts
 from passerelle.runtime.config.sections import Plugin, Secret, Section
 from passerelle.runtime.config.services import Services
+from passerelle.runtime.config.system_trials import of_every_system
 from passerelle.runtime.config.trials import LoggedIn, Trial
 
 
@@ -109,11 +110,7 @@ class Ssh(Section):
 
     def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
         """See `Section.trials_on`."""
-        from passerelle.runtime.ssh import (
-            trials,
-        )  # not for processes that only read a configuration
-
-        yield from trials.of_every_system(on)
+        yield from of_every_system(on)
 
     def _hops(self) -> Iterator[tuple[str, int]]:
         yield self.host, self.port

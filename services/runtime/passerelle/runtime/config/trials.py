@@ -6,11 +6,12 @@ login to a system.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from passerelle.runtime.command import Output, Request
 
 if TYPE_CHECKING:
     from passerelle.runtime.config.site import System
-    from passerelle.runtime.ssh.connection import Connection
 
 
 class Failed(Exception):
@@ -35,15 +36,31 @@ class Trial:
     needs_commands: bool = True
 
 
+class Login(Protocol):
+    """An open connection of an account, as far as trials need it; see `runtime.ssh.connection.Connection`."""
+
+    async def run(self, request: Request, stdin: str, limit: float) -> Output:
+        """Run a program to its end, within `limit` seconds."""
+        ...
+
+    async def start(self) -> Any:
+        """Open a session, with a method `close`; Overloaded when the system opens no more."""
+        ...
+
+    async def sftp(self) -> Any:
+        """The SFTP session; raises where there is none."""
+        ...
+
+
 @dataclass(slots=True)
 class LoggedIn:
     """A system and the connection to it of the account of its health checks, once there is one."""
 
     system: "System"
-    opened: "Connection | None" = None
+    opened: Login | None = None
 
     @property
-    def connection(self) -> "Connection":
+    def connection(self) -> Login:
         """The connection, for a trial that runs."""
         if self.opened is None:
             raise Failed("not logged in")

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import grpc
 from cachetools import TLRUCache
@@ -21,6 +20,7 @@ from passerelle.runtime.errors import ApiError, from_rpc
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.pipeline.stages import SERVICE_SECRET
 from passerelle.runtime.serving.channels import RECONNECT
+from passerelle.runtime.ssh.credential import SshCredential
 from passerelle.v1 import auth_pb2 as pb
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 from passerelle.v1.access_pb2 import Access
@@ -50,19 +50,6 @@ _OPTIONS = (
         ),
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SshCredential:
-    """A way to log in: the private half that we made, or `private_key` when the site gives out static keys.
-
-    `expires` is in seconds since the epoch; None for a credential without an end.
-    """
-
-    username: str
-    certificate: str
-    private_key: str = field(repr=False)
-    expires: float | None
 
 
 _Question = tuple[str, str, str, str]

@@ -5,9 +5,9 @@ import re
 
 import asyncssh
 
+from passerelle.runtime.command import Request
 from passerelle.runtime.config.site import Ssh
 from passerelle.runtime.errors import BackendError, BackendUnavailable, DeadlineExceeded, Forbidden
-from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection, NoSftp
 
 log = logging.getLogger(__name__)

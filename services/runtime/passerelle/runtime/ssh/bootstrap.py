@@ -26,9 +26,9 @@ through. What has left its parents, too, as daemons do, stays.
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Iterator
+
+from passerelle.runtime.command import Request
 
 # Descriptor 3 is the channel's input, 4 the program's, 6 the channel's stderr; 2 keeps the shell's own remarks out.
 # `env` is what tells that there is no such program, in words that are everywhere the same.
@@ -71,43 +71,26 @@ NONE, FRAMES, ALL = b"none\n", b"frames\n", b"all\n"
 _MOST_NOISE = 1024  # bytes that are kept of what start-up files print
 _STATUS = re.compile(rb"(\d+)\n")
 
-STEADY = (
-    *("BASH_ENV", "ENV", "CDPATH", "POSIXLY_CORRECT", "TZ", "COLUMNS", "BLOCK_SIZE", "BLOCKSIZE"),
-    *("LS_COLORS", "LS_BLOCK_SIZE", "DF_BLOCK_SIZE", "DU_BLOCK_SIZE", "QUOTING_STYLE", "TIME_STYLE"),
-    *("TAR_OPTIONS", "GZIP", "BZIP2", "XZ_OPT", "XZ_DEFAULTS", "ZSTD_CLEVEL", "GREP_OPTIONS"),
-)  # fmt: skip
-"""Variables that make standard tools say or do something else than their arguments tell."""
+
+def request_lines(request: Request, nonce: str) -> bytes:
+    """What `LINE` reads before it is told to go; raises ValueError for what no program can be given."""
+    said = "".join(line + "\n" for line in _lines(request, nonce)).encode(
+        "utf-8", "surrogateescape"
+    )
+    if b"\0" in said:
+        raise ValueError("a NUL character in a program's arguments or environment")
+    return said
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A program to run, found in the user's PATH; lone surrogates are bytes that are not UTF-8 (PEP 383).
-
-    `unset` are variables that it shall not see; one that ends in `*` stands for all that begin so.
-    """
-
-    argv: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    unset: Sequence[str] = STEADY
-
-    def lines(self, nonce: str) -> bytes:
-        """What `LINE` reads before it is told to go; raises ValueError for what no program can be given."""
-        said = "".join(line + "\n" for line in self._lines(nonce)).encode(
-            "utf-8", "surrogateescape"
-        )
-        if b"\0" in said:
-            raise ValueError("a NUL character in a program's arguments or environment")
-        return said
-
-    def _lines(self, nonce: str) -> Iterator[str]:
-        yield f"passerelle {nonce}"
-        yield from (f"-{name}" for name in self.unset)
-        yield from (f"@{name}={value}" for name, value in self.environment.items())
-        for word in self.argv:
-            *parts, last = word.split("\n")
-            yield from (f",{part}" for part in parts)
-            yield f"={last}"
-        yield "."
+def _lines(request: Request, nonce: str) -> Iterator[str]:
+    yield f"passerelle {nonce}"
+    yield from (f"-{name}" for name in request.unset)
+    yield from (f"@{name}={value}" for name, value in request.environment.items())
+    for word in request.argv:
+        *parts, last = word.split("\n")
+        yield from (f",{part}" for part in parts)
+        yield f"={last}"
+    yield "."
 
 
 def new_nonce() -> str:

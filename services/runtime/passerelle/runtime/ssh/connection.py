@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from passerelle.runtime.command import Output
+from passerelle.runtime.command import Output, Request
 from passerelle.runtime.config.site import Ssh
 from passerelle.runtime.errors import (
     BackendError,
@@ -23,7 +23,7 @@ from passerelle.runtime.errors import (
 )
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.metrics import SSH_CONNECTIONS
-from passerelle.runtime.ssh.bootstrap import FRAMES, LINE, Request
+from passerelle.runtime.ssh.bootstrap import FRAMES, LINE
 from passerelle.runtime.ssh.program import (
     LOST,
     STOPPING,

@@ -14,9 +14,9 @@ from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
-from passerelle.runtime.serving.auth_client import SshCredential
 from passerelle.runtime.ssh.accounts import demand_user
 from passerelle.runtime.ssh.connection import Connection
+from passerelle.runtime.ssh.credential import SshCredential
 from passerelle.runtime.ssh.route import NotLetIn, Outcome, connect
 
 _EXPIRY_MARGIN = 5.0  # seconds before a credential's end at which its connection takes no new calls

@@ -8,8 +8,9 @@ from typing import Any
 
 import asyncssh
 
+from passerelle.runtime.command import Request
 from passerelle.runtime.errors import BackendError, ConnectionFailed
-from passerelle.runtime.ssh.bootstrap import FRAMES, NONE, Marked, Request, frame, new_nonce
+from passerelle.runtime.ssh.bootstrap import FRAMES, NONE, Marked, frame, new_nonce, request_lines
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Program:
         That is read from now on: start-up files that say more than the channel holds would else never end.
         """
         self._hearing = asyncio.create_task(self._hear(most_words))
-        self._write(request.lines(self._nonce))
+        self._write(request_lines(request, self._nonce))
 
     def go(self, how: bytes = NONE) -> None:
         """Let it begin; its input is empty, or comes by `write`."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from passerelle.runtime.config.site import Ssh, System
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.metrics import SSH_CONNECTS
-from passerelle.runtime.serving.auth_client import SshCredential
+from passerelle.runtime.ssh.credential import SshCredential
 
 log = logging.getLogger(__name__)
 

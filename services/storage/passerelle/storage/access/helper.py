@@ -10,9 +10,10 @@ from typing import Any
 
 import asyncssh
 
+from passerelle.runtime.command import Request
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.shipping import program
-from passerelle.runtime.ssh.bootstrap import ALL, Marked, Request, new_nonce
+from passerelle.runtime.ssh.bootstrap import ALL, Marked, new_nonce, request_lines
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.access.answers import Answers, Spoiled
@@ -123,7 +124,7 @@ class RemoteHelper:
         process = await connection.start(stderr=asyncssh.DEVNULL)
         nonce = new_nonce()
         try:
-            process.stdin.write(_REQUEST.lines(nonce) + ALL + SOURCE)
+            process.stdin.write(request_lines(_REQUEST, nonce) + ALL + SOURCE)
             await process.stdout.readuntil(GREETING)
         except (*LOST, asyncio.IncompleteReadError, asyncssh.Error) as error:
             process.close()

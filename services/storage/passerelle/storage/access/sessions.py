@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from passerelle.runtime import caller
+from passerelle.runtime.command import Request
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed
-from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection, NoSftp
 from passerelle.runtime.turns import Turns
 from passerelle.storage.access.deadlines import ending_in

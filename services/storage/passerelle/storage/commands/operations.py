@@ -22,9 +22,8 @@ from typing import Any
 
 import orjson
 
-from passerelle.runtime.command import Output
+from passerelle.runtime.command import Output, Request
 from passerelle.runtime.errors import ApiError, Unsupported
-from passerelle.runtime.ssh.bootstrap import Request
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.access.pipes import Pipe
 from passerelle.storage.access.tool_errors import complaint, failure_of

@@ -39,6 +39,7 @@ from passerelle.runtime.command import Command, Output, Shell
 from passerelle.runtime.config.addresses import is_loopback
 from passerelle.runtime.config.findings import Around, Finding, note
 from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.system_trials import programs
 from passerelle.runtime.config.trials import LoggedIn, Trial
 from passerelle.runtime.errors import (
     ApiError,
@@ -49,7 +50,6 @@ from passerelle.runtime.errors import (
     NotFound,
     Unsupported,
 )
-from passerelle.runtime.ssh import trials
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ class Local:
 
         def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
             """See `Section.trials_on`."""
-            yield trials.programs(on, ("bash", self.python), (self.python, "--version"))
+            yield programs(on, ("bash", self.python), (self.python, "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
         self._shell = shell

@@ -24,9 +24,8 @@ from passerelle.compute.schedulers.slurm import (
 from passerelle.compute.schedulers.slurm.rows import new_mark
 from passerelle.compute.schedulers.slurm.spellings import script_owner
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
-from passerelle.runtime.command import Command, Output, T
+from passerelle.runtime.command import STEADY, Command, Output, T
 from passerelle.runtime.errors import ApiError
-from passerelle.runtime.ssh.bootstrap import STEADY
 
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
 _CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'

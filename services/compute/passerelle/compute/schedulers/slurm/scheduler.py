@@ -36,9 +36,9 @@ from passerelle.compute.schedulers.slurm.watched import Watched
 from passerelle.runtime import caller
 from passerelle.runtime.command import Shell, T
 from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.system_trials import programs
 from passerelle.runtime.config.trials import LoggedIn, Trial
 from passerelle.runtime.errors import BackendUnavailable, NotFound
-from passerelle.runtime.ssh import trials
 
 _PROGRAMS = (
     *(
@@ -72,7 +72,7 @@ class Slurm:
 
         def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
             """See `Section.trials_on`."""
-            yield trials.programs(on, _PROGRAMS, ("sinfo", "--version"))
+            yield programs(on, _PROGRAMS, ("sinfo", "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
         # What is attached is left to end by itself.

@@ -1,32 +1,17 @@
-"""What is tried on a system, logged in: its account, its clock, its sessions, its programs."""
+"""What is tried on a system, logged in: its clock, its sessions, its programs."""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 
-from passerelle.runtime.command import Output
+from passerelle.runtime.command import Output, Request
 from passerelle.runtime.config.trials import Doubt, Failed, LoggedIn, Trial
 from passerelle.runtime.errors import Overloaded
-from passerelle.runtime.ssh.accounts import demand_user
-from passerelle.runtime.ssh.bootstrap import Request
 
 _LONG_LIVED = 2  # sessions beside commands: SFTP, and the remote helper
 _MOST_SKEW = 10.0  # seconds
 _MOST_TRIED = 64  # sessions; who configures more has to know
 _FIND = 'for name; do command -v "$name" >/dev/null || echo "$name"; done'
-
-
-def identity(on: LoggedIn) -> Trial:
-    """Whether commands run, as a user's account."""
-
-    async def run() -> str:
-        told = (await said(on, ("id",))).strip()
-        await demand_user(on.connection, on.system.ssh)
-        return told
-
-    return Trial(
-        "id", run, "the account's login shell and its start-up files, ForceCommand, ssh.least_uid"
-    )
 
 
 def of_every_system(on: LoggedIn) -> Iterator[Trial]:
