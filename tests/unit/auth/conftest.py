@@ -11,7 +11,7 @@ import yaml
 
 from passerelle.auth.main import running
 from passerelle.runtime.config.site import site_model
-from passerelle.runtime.pipeline.stages import SERVICE_SECRET
+from passerelle.runtime.headers import SERVICE_SECRET
 from passerelle.v1 import auth_pb2 as pb
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 from tests.unit.auth.idp import Idp

@@ -17,8 +17,9 @@ from passerelle.compute.shared import SharedScheduler
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Unauthenticated
+from passerelle.runtime.headers import REST
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.stages import REST_SURFACE, authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import authorise, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 from passerelle.v1.access_pb2 import Access
@@ -65,9 +66,7 @@ class Served:
 
     async def ask(self, method: str, request: Any, user: str = "alice") -> Answer:
         """Call a method of the profile, as Envoy does for a REST request."""
-        call = getattr(self.profile, method)(
-            request, metadata=(*metadata(user), (REST_SURFACE, "1"))
-        )
+        call = getattr(self.profile, method)(request, metadata=(*metadata(user), (REST, "1")))
         try:
             reply = await call
         except grpc.aio.AioRpcError as error:

@@ -16,12 +16,11 @@ from passerelle.firecrest.v2 import filesystem_pb2 as f7t
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as f7t_grpc
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
+from passerelle.runtime.headers import CLIENT_ADDRESS, REST, SERVICE_SECRET
 from passerelle.runtime.pipeline import audit
 from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.observe import configure_logging
 from passerelle.runtime.pipeline.stages import (
-    REST_SURFACE,
-    SERVICE_SECRET,
     authorise,
     map_errors,
     observe,
@@ -139,7 +138,7 @@ def cancel(channel: grpc.aio.Channel, metadata: Any = ALICE, **request: str) -> 
 
 
 async def test_a_change_says_who_did_what_to_what(channel: grpc.aio.Channel, lines: Lines) -> None:
-    await cancel(channel, (*ALICE, (audit.CLIENT_ADDRESS, "192.0.2.7")))
+    await cancel(channel, (*ALICE, (CLIENT_ADDRESS, "192.0.2.7")))
     assert lines.only() == {
         **WHO,
         "request_id": "r-1",
@@ -221,7 +220,7 @@ async def test_a_stream_that_broke_off_is_no_success(
     """Though over REST its status was sent already."""
     stub = storage_pb2_grpc.StorageServiceStub(channel)
     request = storage_pb2.RemoveFilesRequest(system="daint", path="/scratch/x")
-    assert [m async for m in stub.RemoveFiles(request, metadata=(*ALICE, (REST_SURFACE, "1")))]
+    assert [m async for m in stub.RemoveFiles(request, metadata=(*ALICE, (REST, "1")))]
     assert (lines.only()["path"], lines.only()["outcome"]) == ("/scratch/x", "NOT_FOUND")
 
 

@@ -11,9 +11,10 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.runtime.caller import Caller
+from passerelle.runtime.headers import REST
 from passerelle.runtime.pipeline.grace import Grace
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.stages import REST_SURFACE, authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import authorise, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import storage_pb2, storage_pb2_grpc
 from passerelle.v1.access_pb2 import Access
@@ -137,6 +138,6 @@ async def test_an_answer_ends_at_last_with_what_it_holds(storage: Storage) -> No
 async def test_over_rest_the_last_message_tells(storage: Storage) -> None:
     async with served(storage, 0.1, Grace(answered=0.2)) as stub:
         walk = storage_pb2.WalkFilesRequest(system="daint", path="/")
-        call = stub.WalkFiles(walk, metadata=(*ALICE, (REST_SURFACE, "1")), timeout=20)
+        call = stub.WalkFiles(walk, metadata=(*ALICE, (REST, "1")), timeout=20)
         *_, last = [message async for message in call]
     assert (last.error.code, last.error.reason) == (401, "UNAUTHENTICATED")

@@ -20,10 +20,10 @@ from passerelle.firecrest.v2 import status_pb2_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
+from passerelle.runtime.headers import REST as REST_HEADER
+from passerelle.runtime.headers import SERVICE_SECRET
 from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import (
-    REST_SURFACE,
-    SERVICE_SECRET,
     authorise,
     map_errors,
     observe,
@@ -42,7 +42,7 @@ from passerelle.v1 import (
 from passerelle.v1.access_pb2 import Access
 
 ALICE = (("authorization", "Bearer alice"),)
-REST = (*ALICE, (REST_SURFACE, "1"))
+REST = (*ALICE, (REST_HEADER, "1"))
 
 
 class Authority:
@@ -474,7 +474,7 @@ async def test_a_refusal_says_what_a_token_lacks(
 ) -> None:
     """RFC 6750 §3."""
     shown = () if authorization is None else (("authorization", authorization),)
-    error = await failure(get_job(channel, "7", (*shown, (REST_SURFACE, "1")), system))
+    error = await failure(get_job(channel, "7", (*shown, (REST_HEADER, "1")), system))
     assert trailers_of(error).get("www-authenticate") == challenge
 
 

@@ -9,10 +9,10 @@ from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
-from passerelle.runtime.pipeline.stages import REST_SURFACE
+from passerelle.runtime.headers import REST as REST_HEADER
 from tests.unit.storage.world import METADATA
 
-REST = (*METADATA, (REST_SURFACE, "1"))
+REST = (*METADATA, (REST_HEADER, "1"))
 
 
 class Reply:

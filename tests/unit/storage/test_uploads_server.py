@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
-from passerelle.runtime.pipeline.stages import REST_SURFACE
+from passerelle.runtime.headers import REST
 from passerelle.storage.files.etags import among, tags
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
@@ -64,10 +64,10 @@ async def refused(call: Any) -> grpc.aio.AioRpcError:
         ({"if-match": '"{}"'}, b"0123456789", None),
         ({"if-match": '"a", "{}"', "range": "bytes=9-"}, b"9", "206"),
         ({"if-match": "*"}, b"0123456789", None),
-        ({"if-none-match": '"other"', REST_SURFACE: "1"}, b"0123456789", None),
-        ({"if-none-match": '"{}"', REST_SURFACE: "1"}, b"", "304"),
-        ({"if-none-match": 'W/"{}"', REST_SURFACE: "1"}, b"", "304"),
-        ({"if-none-match": "*", REST_SURFACE: "1"}, b"", "304"),
+        ({"if-none-match": '"other"', REST: "1"}, b"0123456789", None),
+        ({"if-none-match": '"{}"', REST: "1"}, b"", "304"),
+        ({"if-none-match": 'W/"{}"', REST: "1"}, b"", "304"),
+        ({"if-none-match": "*", REST: "1"}, b"", "304"),
     ],
 )
 async def test_conditional_reading(
@@ -83,14 +83,14 @@ async def test_conditional_reading(
 
 async def test_headers_alone(files: Any, tmp_path: Path) -> None:
     await write(files, tmp_path / "f", b"0123456789")
-    got, content = await read(files, tmp_path / "f", {REST_SURFACE: "1", "x-passerelle-head": "1"})
+    got, content = await read(files, tmp_path / "f", {REST: "1", "x-passerelle-head": "1"})
     assert (got["x-content-length"], content) == ("10", b"")
 
 
 @pytest.mark.parametrize("header", ['"other"', 'W/"{}"', "nonsense", ""])
 async def test_reading_another_version_is_refused(files: Any, tmp_path: Path, header: str) -> None:
     written = await write(files, tmp_path / "f", b"0")
-    sent = {"if-match": header.replace("{}", written.etag), REST_SURFACE: "1"}
+    sent = {"if-match": header.replace("{}", written.etag), REST: "1"}
     error = await refused(read(files, tmp_path / "f", sent))
     assert error.code() is Code.FAILED_PRECONDITION
     trailers: Any = error.trailing_metadata()

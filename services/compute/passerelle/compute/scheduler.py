@@ -24,7 +24,7 @@ class ProgramMissing(BackendUnavailable):
 class Refused(InvalidArgument):
     """The scheduler refuses a job, in its own words. `fields` says where, as `job.account`, as far as they tell."""
 
-    checked = False
+    reason = "JOB_REFUSED"
 
 
 class State(enum.Enum):

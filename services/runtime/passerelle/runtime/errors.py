@@ -17,18 +17,48 @@ ApiError                  INTERNAL             500
 └── DeadlineExceeded      DEADLINE_EXCEEDED    504
 
 Codes follow google.rpc.Code; the JSON form is AIP-193's.
+
+A domain has further errors, in its own folder. One is three lines in a class: `code`, `reason`, `http`. A class that
+states a reason is registered by it, so that it is the same class again when another service answered with it
+(`from_rpc`). A class without one is for the service's own handlers: it travels as its base does.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from passerelle.runtime.headers import CHALLENGE, HTTP_STATUS, RATE_POLICY, RETRY_AFTER
+
 DOMAIN = "passerelle.dev"
+
+M = TypeVar("M", bound=Message)
+
+# Of google.rpc.Code (google/rpc/code.proto), as HTTP statuses: those of errors that say no other.
+_HTTP = {
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+}
+_WIRE_FORM = ("code", "reason", "http")
+_registered: "dict[str, type[ApiError]]" = {}
 
 # Characters. A JSON body travels in one header, where each may take six bytes, and Envoy takes 60 KiB of headers;
 # gRPC clients take 8 KiB of metadata, in which a message stands twice.
@@ -55,15 +85,28 @@ class Field:
 
 
 class ApiError(Exception):
-    """Base of every error shown to callers; `detail` is safe to show, `metadata` too."""
+    """Base of every error shown to callers; `detail` is safe to show, `metadata` too.
 
-    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
-    reason: ClassVar[str] = "INTERNAL"
-    http: ClassVar[int] = 500
+    `code` is its gRPC status, `http` its HTTP status, `reason` the word for programs: of each class another one.
+    """
+
+    code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+    reason: str = "INTERNAL"
+    http: int = 500
     retry_after: int | None = None
     """Seconds after which trying again makes sense; None where it does not."""
     challenge: str | None = None
     """The value of HTTP's `WWW-Authenticate` (RFC 6750 §3); None for errors that no token would mend."""
+
+    def __init_subclass__(cls) -> None:
+        """Register a class that states a reason. Raises TypeError for a reason that is taken, or an incomplete form."""
+        super().__init_subclass__()
+        stated = [name for name in _WIRE_FORM if name in vars(cls)]
+        if stated and "reason" not in stated:
+            raise TypeError(f"{cls.__qualname__} states {stated[0]} and no reason of its own")
+        if stated and _registered.setdefault(cls.reason, cls) is not cls:
+            taken = _registered[cls.reason].__qualname__
+            raise TypeError(f"{cls.__qualname__}: the reason {cls.reason} is that of {taken}")
 
     def __init__(self, detail: str, **metadata: str) -> None:
         super().__init__(detail)
@@ -76,11 +119,37 @@ class ApiError(Exception):
         self.args = (self.detail,)
         return self
 
+    def travelling_as(self, kind: "ApiError | type[ApiError]") -> Self:
+        """This error, with the code, reason and HTTP status of another error or class."""
+        self.code, self.reason, self.http = kind.code, kind.reason, kind.http
+        return self
+
+    @classmethod
+    def received(cls, status: status_pb2.Status, trailers: Mapping[str, str]) -> Self:
+        """One that another service answered with, from its status and trailers.
+
+        The constructor of a class may want what does not travel, so it is not called.
+        """
+        error = cls.__new__(cls)
+        info = next(_details(status, error_details_pb2.ErrorInfo))
+        ApiError.__init__(error, status.message, **info.metadata)
+        error.reason = info.reason
+        retry_after = trailers.get(RETRY_AFTER)
+        error.retry_after = int(retry_after) if retry_after is not None else None
+        error.challenge = trailers.get(CHALLENGE)
+        return error
+
     @property
     def headers(self) -> dict[str, str]:
         """What its answer says in HTTP headers, and over gRPC in trailers."""
-        said = {"retry-after": self.retry_after, "www-authenticate": self.challenge}
+        said = {RETRY_AFTER: self.retry_after, CHALLENGE: self.challenge}
         return {name: str(value) for name, value in said.items() if value is not None}
+
+    @property
+    def trailers(self) -> tuple[tuple[str, Any], ...]:
+        """What travels with its code and message over gRPC: the Status, the headers, the HTTP status."""
+        said = {**self.headers, HTTP_STATUS: str(self.http)}
+        return (*(self.status().trailing_metadata or ()), *said.items())
 
     def proto(self) -> status_pb2.Status:
         """The `google.rpc.Status`: canonical code, message, and a machine-readable ErrorInfo."""
@@ -111,18 +180,32 @@ class ApiError(Exception):
         return []
 
 
+_registered[ApiError.reason] = ApiError
+
+
 class InvalidArgument(ApiError):
     """The request is wrong; `fields` says where."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = "INVALID_ARGUMENT"
     http = 400
-    checked: ClassVar[bool] = True
-    """Whether the fault was found here, and not by the system behind."""
+    fields: tuple[Field, ...] = ()
 
     def __init__(self, detail: str, fields: tuple[Field, ...] = (), **metadata: str) -> None:
         super().__init__(detail, **metadata)
         self.fields = fields
+
+    @classmethod
+    def received(cls, status: status_pb2.Status, trailers: Mapping[str, str]) -> Self:
+        """As the base, with the fields."""
+        error = super().received(status, trailers)
+        violations = (
+            violation
+            for request in _details(status, error_details_pb2.BadRequest)
+            for violation in request.field_violations
+        )
+        error.fields = tuple(map(_field, violations))
+        return error
 
     def json(self) -> dict[str, Any]:
         """As the base, with a BadRequest detail that lists the fields."""
@@ -137,8 +220,25 @@ class InvalidArgument(ApiError):
 
     def _details(self) -> list[Any]:
         violation = error_details_pb2.BadRequest.FieldViolation
-        found = [violation(field=f.name or f.location, description=f.message) for f in self.fields]
+        found = [
+            violation(
+                field=f.name or f.location,
+                description=f.message,
+                reason=f"{_INVALID}{f.location.upper()}",
+            )
+            for f in self.fields
+        ]
         return [error_details_pb2.BadRequest(field_violations=found)] if found else []
+
+
+_INVALID = "INVALID_"
+"""How the reason of a field's violation begins: `INVALID_BODY`, `INVALID_QUERY` or `INVALID_PATH`."""
+
+
+def _field(violation: error_details_pb2.BadRequest.FieldViolation) -> Field:
+    location = violation.reason.removeprefix(_INVALID).lower()
+    name = violation.field if violation.field != location else None
+    return Field(location, name, violation.description)
 
 
 class FailedPrecondition(ApiError):
@@ -222,6 +322,14 @@ class RateLimited(Overloaded):
     policy: tuple[str, int] | None = None
     """Of what there are so many a second: `user` or `client`."""
 
+    @classmethod
+    def received(cls, status: status_pb2.Status, trailers: Mapping[str, str]) -> Self:
+        """As the base, with the policy."""
+        error = super().received(status, trailers)
+        if found := _POLICY.fullmatch(trailers.get(RATE_POLICY, "")):
+            error.policy = found[1], int(found[2])
+        return error
+
     @property
     def headers(self) -> dict[str, str]:
         """As the base, with the limit."""
@@ -229,10 +337,13 @@ class RateLimited(Overloaded):
             return super().headers
         of, most = self.policy
         return super().headers | {
-            "ratelimit-policy": f'"{of}";q={most};w=1',
+            RATE_POLICY: f'"{of}";q={most};w=1',
             "ratelimit": f'"{of}";r=0;t={self.retry_after}',
             "ratelimit-reset": str(self.retry_after),
         }
+
+
+_POLICY = re.compile(r'"(\w+)";q=(\d+);w=1')
 
 
 class Unsupported(ApiError):
@@ -274,45 +385,46 @@ class DeadlineExceeded(ApiError):
     http = 504
 
 
-_CLASSES: Mapping[str, type[ApiError]] = {
-    cls.reason: cls
-    for cls in (
-        InvalidArgument,
-        FailedPrecondition,
-        Unauthenticated,
-        Forbidden,
-        NotFound,
-        AlreadyExists,
-        TooLarge,
-        Overloaded,
-        RateLimited,
-        Unsupported,
-        BackendError,
-        BackendUnavailable,
-        ConnectionFailed,
-        DeadlineExceeded,
-    )
-}
+# Of each code the most general class, which the tree has first: for reasons that this process has no class for.
+_OF_CODE = {kind.code: kind for kind in reversed(_registered.values())}
+
+
+def registered() -> Mapping[str, type[ApiError]]:
+    """The classes of all errors that this process has imported, by their reasons."""
+    return MappingProxyType(_registered)
+
+
+def unnamed(code: grpc.StatusCode, detail: str) -> ApiError:
+    """The error of a gRPC status that says nothing but its code."""
+    error = ApiError(detail)
+    error.code, error.reason, error.http = code, code.name, _HTTP.get(code, 500)
+    return error
 
 
 def from_rpc(error: grpc.aio.AioRpcError, service: str) -> ApiError:
     """The error that another of our services answered with, to be raised again; `service` names it for people."""
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(f"The {service} service did not answer in time.")
-    info = _error_info(error)
-    if info is None:
-        return BackendUnavailable(f"The {service} service cannot be reached.")
-    found = _CLASSES.get(info.reason, ApiError)
-    return found(error.details() or "Internal error.", **dict(info.metadata))
-
-
-def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it reads code, details and trailers only
-    for detail in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info
-    return None
+    info = next(_details(status, error_details_pb2.ErrorInfo), None) if status else None
+    if info is None:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"The {service} service did not answer in time.")
+        return BackendUnavailable(f"The {service} service cannot be reached.")
+    metadata: Any = error.trailing_metadata()
+    trailers = {key: value for key, value in metadata or () if isinstance(value, str)}
+    if kind := _registered.get(info.reason):
+        return kind.received(status, trailers)
+    unknown = _OF_CODE.get(error.code(), ApiError).received(status, trailers)
+    unknown.code = error.code()
+    unknown.http = int(trailers.get(HTTP_STATUS, _HTTP.get(unknown.code, 500)))
+    return unknown
+
+
+def _details(status: status_pb2.Status, kind: type[M]) -> Iterator[M]:
+    """The details of a status that are of one kind."""
+    for packed in status.details:
+        detail = kind()
+        if packed.Unpack(detail):
+            yield detail
 
 
 def _pack(message: Any) -> any_pb2.Any:

@@ -51,38 +51,23 @@ class Operation:
     replies: Mapping[int, Any] = field(default_factory=dict)
 
 
-class ProfileError(errors.ApiError):
-    """An error whose status only FirecREST knows; `causes` becomes `causedBy`."""
-
-    def __init__(
-        self, error: errors.ApiError, *, status: int, causes: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(error.detail, **error.metadata)
-        self.code = error.code  # type: ignore[misc]  # this wrapper speaks for another error
-        self.reason = error.reason  # type: ignore[misc]
-        self.http = status  # type: ignore[misc]
-        self.causes = causes
-
-
 def status_of(error: errors.ApiError) -> int:
     """The HTTP status FirecREST gives to an error."""
-    if isinstance(error, ProfileError):
-        return error.http
     return next((status for kind, status in _STATUS if isinstance(error, kind)), error.http)
 
 
 def body_of(error: errors.ApiError, user: str | None) -> dict[str, Any]:
     """FirecREST's error body: five keys, nulls included. `user` is None before authentication.
 
-    What is refused by the system behind is no validation error to FirecREST.
+    What is refused by the system behind, for a reason of its own, is no validation error to FirecREST.
     """
-    fields = error.fields if isinstance(error, errors.InvalidArgument) and error.checked else ()
+    validates = error.reason == errors.InvalidArgument.reason
+    fields = error.fields if validates and isinstance(error, errors.InvalidArgument) else ()
     listed = [{"location": f.location, "name": f.name, "message": f.message} for f in fields]
-    causes = list(error.causes) if isinstance(error, ProfileError) else []
     return {
         "errorType": "validation" if listed else "error",
         "message": error.detail,
-        "causedBy": causes or None,
+        "causedBy": None,
         "data": {"fields": listed} if listed else None,
         "user": user,
     }

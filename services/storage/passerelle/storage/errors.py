@@ -75,9 +75,7 @@ class FileError(ApiError):
         self.words = words or os.strerror(number)
         path = shown(path)
         super().__init__(f"{path}: {self.words}", path=path, errno=errno.errorcode.get(number, ""))
-        self.code = self.meaning.code  # type: ignore[misc]  # it speaks for another error
-        self.reason = self.meaning.reason  # type: ignore[misc]
-        self.http = self.meaning.http  # type: ignore[misc]
+        self.travelling_as(self.meaning)
         self.step = step
         self.path = path
         self.errno = number
@@ -123,8 +121,6 @@ class ProgramFailed(ApiError):
     def __init__(self, meaning: type[ApiError], output: Output) -> None:
         said = output.stderr.strip() or f"The program ended with status {output.status}."
         super().__init__(said)
-        self.code = meaning.code  # type: ignore[misc]  # it speaks for another error
-        self.reason = meaning.reason  # type: ignore[misc]
-        self.http = meaning.http  # type: ignore[misc]
+        self.travelling_as(meaning)
         self.meaning = meaning
         self.output = output

@@ -20,7 +20,8 @@ from passerelle.edge import external_auth_pb2_grpc as pb_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
-from passerelle.runtime.pipeline.stages import NATIVE_PATHS, REST_SURFACE, bearer, rest_answer
+from passerelle.runtime.headers import REQUEST_ID, REST
+from passerelle.runtime.pipeline.stages import NATIVE_PATHS, bearer, rest_answer
 
 LIMITED = Counter(
     "passerelle_door_limited_total",
@@ -42,7 +43,7 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
         """Let it pass, or say what the client is answered."""
         http = request.attributes.request.http
-        with caller.bind_request(http.headers.get("x-request-id", "")):
+        with caller.bind_request(http.headers.get(REQUEST_ID, "")):
             try:
                 await self._tokens.principal(bearer(http.headers))
             except ApiError as error:
@@ -65,7 +66,7 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
     def _write(self, error: ApiError, http: _Http, address: str) -> None:
         path = http.path.partition("?")[0]
         method = path if _is_grpc(http.headers) else f"{http.method} {path}"
-        request_id = http.headers.get("x-request-id", "")
+        request_id = http.headers.get(REQUEST_ID, "")
         self._rejected.write(method=method, request_id=request_id, address=address, error=error)
 
 
@@ -95,7 +96,7 @@ def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:
 
 def _is_grpc(headers: Mapping[str, str]) -> bool:
     kind = headers.get("content-type", "")
-    return kind.startswith("application/grpc") and REST_SURFACE not in headers
+    return kind.startswith("application/grpc") and REST not in headers
 
 
 def _grpc_status(error: ApiError) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,7 @@ from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as pb_grpc
 from passerelle.runtime.firecrest import Operation, json_reply, read_body, read_query, validate
+from passerelle.runtime.headers import HTTP_STATUS
 from passerelle.runtime.pipeline import audit
 
 OPENAPI: Mapping[str, Operation] = {
@@ -152,5 +153,5 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
 
 async def _answer(context: Any, status: int) -> HttpBody:
     """Set the HTTP status of a success that is not 200; last of all, because an error could no longer change it."""
-    await context.send_initial_metadata((("x-http-code", str(status)),))
+    await context.send_initial_metadata(((HTTP_STATUS, str(status)),))
     return HttpBody()

@@ -22,7 +22,13 @@ from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.replies import Json, header, local_replies
 from passerelle.gateway.envoy.routes import ANY, ARRIVING, PROFILE_HEADERS, routes
 from passerelle.runtime.config.site import SiteBase, section
-from passerelle.runtime.pipeline.audit import CLIENT_ADDRESS
+from passerelle.runtime.headers import (
+    ASKED_ID,
+    CLIENT_ADDRESS,
+    CORRELATION_ID,
+    PRIVATE_PREFIX,
+    REQUEST_ID,
+)
 
 _GRACE = 2.0  # seconds by which Envoy outlasts a service, so that the service's own word about a timeout arrives
 _MAX_HEADERS_KIB = 96
@@ -185,10 +191,10 @@ _STRIP = {
         "mutations": [
             *(
                 {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
-                for prefix in ("x-passerelle-", "x-envoy-")
+                for prefix in (PRIVATE_PREFIX, "x-envoy-")
             ),
-            {"append": {**header("x-passerelle-asked", "%REQ(X-REQUEST-ID):65%")}},
-            {"remove": "x-request-id"},
+            {"append": header(ASKED_ID, f"%REQ({REQUEST_ID}):65%")},
+            {"remove": REQUEST_ID},
         ],
     },
 }
@@ -203,7 +209,7 @@ _ACCESS_LOG = {
                 "level": "INFO",
                 "service": "envoy",
                 "message": "request",
-                "request_id": "%REQ(X-REQUEST-ID):64%",
+                "request_id": f"%REQ({REQUEST_ID}):64%",
                 "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):16%",
                 # Without the query, whose values may be nobody's business.
                 "path": "%PATH(NQ:ORIG_OR_PATH):256%",
@@ -311,7 +317,7 @@ def _reply_headers(gateway: GatewaySection) -> Json:
         safe["strict-transport-security"] = "max-age=31536000"
     return {
         "response_mutations": [
-            {"append": header("x-correlation-id", "%REQ(X-CORRELATION-ID?X-REQUEST-ID)%")},
+            {"append": header(CORRELATION_ID, f"%REQ({CORRELATION_ID}?{REQUEST_ID})%")},
             *(
                 {"append": {**header(name, value), "append_action": "ADD_IF_ABSENT"}}
                 for name, value in safe.items()

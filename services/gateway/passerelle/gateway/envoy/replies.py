@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from passerelle.runtime import errors, firecrest
-from passerelle.runtime.pipeline.stages import NATIVE_PATHS, REST_SURFACE
+from passerelle.runtime.headers import REST
+from passerelle.runtime.pipeline.stages import NATIVE_PATHS
 
 Json = dict[str, Any]
 
@@ -158,5 +159,5 @@ _GRPC = (
             "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
         }
     },
-    {"header_filter": {"header": {"name": REST_SURFACE, "present_match": False}}},
+    {"header_filter": {"header": {"name": REST, "present_match": False}}},
 )

@@ -22,13 +22,11 @@ from google.protobuf.message import Message
 
 from passerelle.runtime.errors import shortened
 from passerelle.runtime.firecrest import json_of
+from passerelle.runtime.headers import CLIENT_ADDRESS, REQUEST_ID
 from passerelle.runtime.pipeline.interceptors import Rpc
 from passerelle.v1.access_pb2 import Access
 
 log = logging.getLogger("passerelle.audit")
-
-CLIENT_ADDRESS = "x-passerelle-client"
-"""Set by Envoy on every request to the address of who called; clients cannot set it."""
 
 _REFUSED = {
     grpc.StatusCode.UNAUTHENTICATED.name,
@@ -110,7 +108,7 @@ def write(rpc: Rpc, outcome: str) -> None:
         return
     who = rpc.caller
     said = {
-        "request_id": rpc.metadata.get("x-request-id"),
+        "request_id": rpc.metadata.get(REQUEST_ID),
         "address": rpc.metadata.get(CLIENT_ADDRESS) or rpc.context.peer(),
         "issuer": who and who.issuer,
         "subject": who and who.subject,

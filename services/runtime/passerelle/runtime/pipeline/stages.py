@@ -13,6 +13,7 @@ import grpc
 from passerelle.runtime import caller, firecrest
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
+from passerelle.runtime.headers import ERROR_BODY, HTTP_STATUS, REQUEST_ID, REST, SERVICE_SECRET
 from passerelle.runtime.metrics import RPC_SECONDS, RPCS, RPCS_OPEN
 from passerelle.runtime.pipeline import audit
 from passerelle.runtime.pipeline.access import broken_off, other_demands, system_of
@@ -23,9 +24,6 @@ from passerelle.v1.access_pb2 import Access
 
 log = logging.getLogger(__name__)
 
-SERVICE_SECRET = "x-passerelle-service"  # noqa: S105  # the name of a metadata key, no secret
-REST_SURFACE = "x-passerelle-rest"
-"""Set by Envoy on requests that it transcodes, so that errors carry their JSON body; clients cannot set it."""
 NATIVE_PATHS = r"/(v1([/?].*)?|passerelle\.v1\..*)"
 """A pattern of the native surface's paths: as called, and as the transcoder rewrites them to the gRPC method."""
 _GRACE = Grace()
@@ -45,7 +43,7 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
     start = time.perf_counter()
     code = "OK"
     with (
-        caller.bind_request(rpc.metadata.get("x-request-id", "")),
+        caller.bind_request(rpc.metadata.get(REQUEST_ID, "")),
         audit.noting(rpc.about),
         RPCS_OPEN.labels(rpc.method).track_inprogress(),
     ):
@@ -99,24 +97,21 @@ async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
 async def _abort(rpc: Rpc, error: ApiError) -> None:
     rpc.error = error
     status = error.status()
-    rest = rpc.metadata.get(REST_SURFACE)
+    rest = rpc.metadata.get(REST)
     if rest and rpc.begun:  # the HTTP status is sent already
         await rpc.context.write(broken_off(rpc.method, error))
         return
-    trailers: list[tuple[str, Any]] = list(() if rest else status.trailing_metadata or ())
-    if rest:
-        trailers += _rest_trailers(rpc, error)
-    trailers += error.headers.items()
-    await rpc.context.abort(status.code, status.details, tuple(trailers))
+    trailers = _rest_trailers(rpc, error) if rest else error.trailers
+    await rpc.context.abort(status.code, status.details, trailers)
 
 
-def _rest_trailers(rpc: Rpc, error: ApiError) -> list[tuple[str, str]]:
+def _rest_trailers(rpc: Rpc, error: ApiError) -> tuple[tuple[str, str], ...]:
     """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
     status, body = rest_answer(error, is_firecrest=rpc.is_firecrest, user=rpc.user)
-    trailers = [("x-http-code", str(status)), ("x-error-body", body)]
+    trailers = {HTTP_STATUS: str(status), ERROR_BODY: body, **error.headers}
     if rpc.is_firecrest and rpc.user:
-        trailers.append(("f7t-authusername", rpc.user))
-    return trailers
+        trailers["f7t-authusername"] = rpc.user
+    return tuple(trailers.items())
 
 
 def rest_answer(error: ApiError, *, is_firecrest: bool, user: str | None) -> tuple[int, str]:

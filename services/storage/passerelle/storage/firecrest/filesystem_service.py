@@ -19,6 +19,7 @@ from passerelle.runtime.firecrest import (
     read_body,
     read_query,
 )
+from passerelle.runtime.headers import HTTP_STATUS
 from passerelle.runtime.pipeline import audit
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.form import FormFile
@@ -280,7 +281,7 @@ def _output(json: bytes) -> HttpBody:
 
 async def _answered(context: Any, status: int) -> None:
     """Tell Envoy the HTTP status; only to be called when nothing can fail any more."""
-    await context.send_initial_metadata((("x-http-code", str(status)),))
+    await context.send_initial_metadata(((HTTP_STATUS, str(status)),))
 
 
 async def _excerpted(

@@ -20,6 +20,7 @@ from passerelle.runtime.firecrest import (
     read_body,
     read_query,
 )
+from passerelle.runtime.headers import HTTP_STATUS
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.clients import for_old_client, is_old, takes_any, with_directives
 from passerelle.storage.firecrest.gnu_wording import told_by
@@ -185,7 +186,7 @@ async def _staged(context: Any, staged: Staged, request: BodyRequest) -> HttpBod
 
 async def _created(context: Any, reply: Mapping[str, Any]) -> HttpBody:
     """Answer 201; only to be called when nothing can fail any more."""
-    await context.send_initial_metadata((("x-http-code", "201"),))
+    await context.send_initial_metadata(((HTTP_STATUS, "201"),))
     return json_reply(reply)
 
 

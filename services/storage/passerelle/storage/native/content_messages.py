@@ -6,7 +6,7 @@ from typing import Any
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.runtime.errors import Field, InvalidArgument
-from passerelle.runtime.pipeline.stages import REST_SURFACE
+from passerelle.runtime.headers import HEAD, HTTP_STATUS, REST, STREAM_LENGTH
 from passerelle.storage.errors import PreconditionFailed
 from passerelle.storage.files.etags import among, tags
 from passerelle.storage.files.port import OpenFile
@@ -23,7 +23,6 @@ _MODES: Mapping[int, WriteMode] = {
 }
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _BINARY = "application/octet-stream"
-_HEAD = "x-passerelle-head"  # set by Envoy, as REST_SURFACE is
 
 
 def terms_of(request: Any, context: Any) -> WriteConditions:
@@ -113,24 +112,24 @@ class Reading:
     @property
     def wants_content(self) -> bool:
         """Whether there is more to send than headers: not for who asked for those, or has this version."""
-        return not self._unchanged and _HEAD not in self._headers
+        return not self._unchanged and HEAD not in self._headers
 
     @property
     def _unchanged(self) -> bool:
         header = self._headers.get("if-none-match", "")
-        return REST_SURFACE in self._headers and among(self._file.version, tags(header, weak=True))
+        return REST in self._headers and among(self._file.version, tags(header, weak=True))
 
     @property
     def reply_headers(self) -> tuple[tuple[str, str], ...]:
         """For REST callers; Envoy drops the length of streams unless its Lua filter restores it."""
         headers = [("accept-ranges", "bytes"), ("etag", f'"{self._file.version}"')]
         if self._unchanged:
-            return (*headers, ("x-http-code", "304"))
-        headers.append(("x-content-length", str(self.span.length)))
+            return (*headers, (HTTP_STATUS, "304"))
+        headers.append((STREAM_LENGTH, str(self.span.length)))
         if self.span.partial:
             last = self.span.offset + self.span.length - 1
             headers += [
-                ("x-http-code", "206"),
+                (HTTP_STATUS, "206"),
                 ("content-range", f"bytes {self.span.offset}-{last}/{self._file.size}"),
             ]
         return tuple(headers)

@@ -1,0 +1,31 @@
+"""The names of headers, trailers and metadata: those between our own processes and Envoy, and some of HTTP.
+
+Each stands here and nowhere else; `envoy.lua` has them from here, too. Envoy takes what begins with `PRIVATE_PREFIX`
+from every request before it sets them, so clients cannot.
+"""
+
+PRIVATE_PREFIX = "x-passerelle-"
+
+REST = "x-passerelle-rest"
+"""On requests that Envoy transcodes, so that errors carry their JSON body."""
+HEAD = "x-passerelle-head"
+"""On requests that were a HEAD: the answer's headers are wanted, and not its content."""
+CLIENT_ADDRESS = "x-passerelle-client"
+"""On every request: the address of who called."""
+ASKED_ID = "x-passerelle-asked"
+"""The request id that the client asked for, until Envoy has looked at it."""
+SERVICE_SECRET = "x-passerelle-service"  # noqa: S105  # the name of a metadata key, no secret
+"""On calls of our own services: the secret that they share."""
+
+HTTP_STATUS = "x-http-code"
+"""The HTTP status of an answer, where the gRPC status does not say it."""
+ERROR_BODY = "x-error-body"
+"""The JSON body of an error, in ASCII."""
+STREAM_LENGTH = "x-content-length"
+"""The length of a stream that knows its own, in bytes: Envoy's transcoder drops `content-length`."""
+
+REQUEST_ID = "x-request-id"
+CORRELATION_ID = "x-correlation-id"
+RETRY_AFTER = "retry-after"
+CHALLENGE = "www-authenticate"
+RATE_POLICY = "ratelimit-policy"
