@@ -1,4 +1,4 @@
-"""Every file and module of ours that the docs, docstrings and comments name exists."""
+"""Every file, folder and module of ours that the docs, docstrings and comments name exists."""
 
 import ast
 import io
@@ -22,7 +22,8 @@ WRITTEN = [
     if path.endswith((".py", ".md", ".lua"))
     and not path.startswith(("proto/gen/", "proto/google/"))
 ]
-_PATH = re.compile(r"(?<![\w/.:<{])[\w*][\w/.*-]*\.(?:py|lua|proto)\b(?![\w/.])")
+_PATH = re.compile(r"(?<![\w/.:<{])(?!google/)[\w*][\w/.*-]*\.(?:py|lua|proto)\b(?![\w/.])")
+_FOLDER = re.compile(r"`((?:[a-z][\w.-]*/){2,})`")
 _MODULE = re.compile(
     rf"\bpasserelle\.(?:{'|'.join(p.name for p in REPO.glob('services/*'))})\.[\w.]+"
 )
@@ -62,6 +63,12 @@ def endings(path: str) -> Iterator[str]:
 
 
 ENDINGS = {ending for path in PATHS for ending in endings(path)}
+FOLDERS = {
+    f"{ending}/"
+    for path in PATHS
+    for parent in Path(path).parents
+    for ending in endings(parent.as_posix())
+}
 
 
 def exists(name: str) -> bool:
@@ -82,11 +89,12 @@ def resolves(name: str) -> bool:
 
 
 def missing(path: str) -> set[str]:
-    """The files and modules of ours that a text names, and that do not exist."""
+    """The files, folders and modules that a text names as ours, and that do not exist."""
     text = "\n".join(written(path))
     files = {name for name in _PATH.findall(text) if name not in FOREIGN and not exists(name)}
     modules = {name.rstrip(".") for name in _MODULE.findall(text)}
-    return files | {name for name in modules if not resolves(name)}
+    folders = set(_FOLDER.findall(text)) - FOLDERS
+    return files | folders | {name for name in modules if not resolves(name)}
 
 
 def test_the_files_and_modules_that_texts_name_exist() -> None:
