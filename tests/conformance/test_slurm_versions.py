@@ -9,7 +9,7 @@ import pytest
 from passerelle.compute.scheduler import Account, Job, Refused, State, Step
 from passerelle.compute.schedulers.slurm import job_outputs, site_outputs
 from passerelle.compute.schedulers.slurm.failures import Heterogeneous
-from passerelle.compute.schedulers.slurm.spellings import plain_state, state_of
+from passerelle.compute.schedulers.slurm.states import plain_state, state_of
 from passerelle.runtime import errors
 from passerelle.runtime.errors import (
     ApiError,

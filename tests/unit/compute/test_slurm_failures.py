@@ -44,7 +44,7 @@ def said(words: str, status: int = 1) -> Output:
     ],
 )
 def test_a_failed_query(words: str, error: type[ApiError]) -> None:
-    found = failures.failed(said(words))
+    found = failures.ERRORS.error(said(words))
     assert type(found) is error
     assert found.detail == ("Job not found." if error is NotFound else words)
 
@@ -59,11 +59,11 @@ def test_a_failed_query(words: str, error: type[ApiError]) -> None:
 )
 def test_what_others_say_does_not_matter(notice: str) -> None:
     unknown = f"{notice}\nslurm_load_jobs error: Invalid job id specified"
-    assert type(failures.failed(said(unknown))) is NotFound
+    assert type(failures.ERRORS.error(said(unknown))) is NotFound
     account = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
     refused = refusals.refused_submission(said(f"{notice}\n{account}"))
     assert (type(refused), refused.detail) == (Refused, account)
-    assert type(failures.failed(said(notice))) is BackendError
+    assert type(failures.ERRORS.error(said(notice))) is BackendError
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_others_say_does_not_matter(notice: str) -> None:
     ],
 )
 def test_a_missing_program(said_by: str) -> None:
-    for failure in (failures.failed, refusals.refused_submission, failures.controller_down):
+    for failure in (failures.ERRORS.error, refusals.refused_submission, failures.controller_down):
         found = failure(Output(127, "", f"notice\n{said_by}\n"))
         assert type(found) is ProgramMissing
         assert found.program == "squeue"
@@ -155,7 +155,7 @@ def test_what_cannot_be_attached(words: str, status: int) -> None:
 
 
 def test_a_failure_without_words() -> None:
-    assert failures.failed(Output(9, "", "")).detail.endswith("exit status 9.")
+    assert failures.ERRORS.error(Output(9, "", "")).detail.endswith("exit status 9.")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import asyncio
 
 from passerelle.compute.scheduler import Account, Job, JobFilter, JobMetadata, ProgramMissing
-from passerelle.compute.schedulers.slurm import commands, failures
+from passerelle.compute.schedulers.command_line.concurrency import both
+from passerelle.compute.schedulers.command_line.errors import job_not_found
+from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm.ids import of_asked
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
-from passerelle.compute.schedulers.slurm.together import both
 from passerelle.runtime.command import Command, Shell, T
 from passerelle.runtime.errors import (
     BackendError,
@@ -19,7 +21,7 @@ _PATIENCE = 3.0  # seconds
 
 
 class Accounting:
-    """Questions to slurmdbd. All raise BackendUnavailable when it does not answer."""
+    """Questions to slurmdbd: the `PastJobs` of Slurm. All raise BackendUnavailable when it does not answer."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -40,7 +42,7 @@ class Accounting:
         """
         try:
             ask = commands.history_command(f"--jobs={job_id}")
-            return await self._ask(ask, _PATIENCE if known else None)
+            return of_asked(await self._ask(ask, _PATIENCE if known else None), job_id)
         except (NotFound, Unsupported):
             return ()
         except BackendUnavailable:
@@ -54,7 +56,7 @@ class Accounting:
         try:
             script, found = await both(asked, self._streams(job_id))
         except Unsupported:  # there is no accounting
-            raise failures.job_not_found() from None
+            raise job_not_found() from None
         if found is None:
             found = await self._ask(commands.submit_line_command(job_id, script), None)
         return found.metadata(job_id, script)

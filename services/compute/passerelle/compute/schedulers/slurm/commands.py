@@ -15,14 +15,15 @@ from passerelle.compute.scheduler import (
     Step,
     UserInfo,
 )
+from passerelle.compute.schedulers.command_line.identity import IDENTITY
+from passerelle.compute.schedulers.command_line.tables import new_mark
 from passerelle.compute.schedulers.slurm import (
     failures,
     job_outputs,
     metadata_outputs,
     site_outputs,
 )
-from passerelle.compute.schedulers.slurm.rows import new_mark
-from passerelle.compute.schedulers.slurm.spellings import script_owner
+from passerelle.compute.schedulers.slurm.ids import script_owner
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
 from passerelle.runtime.command import STEADY, Command, Output, T
 from passerelle.runtime.errors import ApiError
@@ -30,9 +31,8 @@ from passerelle.runtime.errors import ApiError
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
 _CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'
 _ACCOUNTS = (
-    'echo "passerelle-user $(id -u) $(id -g) $(id -G)" && { id -un 2>/dev/null || id -u; }'
-    " && { getent group $(id -G); echo passerelle-accounts; }"
-    ' && scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
+    f"{IDENTITY} &&"
+    ' scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
     ' | grep -F " UserName=$(id -un)("'
 )
 
@@ -50,7 +50,7 @@ def question(
     parse: Callable[[str], T],
     *,
     of: str = "",
-    failure: Callable[[Output], ApiError] = failures.failed,
+    failure: Callable[[Output], ApiError] = failures.ERRORS.error,
     accepts: tuple[int, ...] = (0,),
 ) -> Command[T]:
     """A question to Slurm, which means the same in whatever environment a user has.

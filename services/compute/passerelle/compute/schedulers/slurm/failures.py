@@ -1,15 +1,12 @@
-"""What Slurm's error messages mean to a caller.
+"""What Slurm's error messages mean to a caller; see `ErrorTable` for which words count.
 
-Only a program's own words at their own place count: a line that begins as the program begins its errors, and in it
-either a reason that slurm_errno.c knows, word for word, behind a known heading, or a message with a known beginning.
-Everything else on stderr may be anybody's: a start-up file's, a site filter's, or the caller's own text in a message.
-The texts are those of Slurm 21.08 to 26.05.
+The reasons are those of slurm_errno.c, word for word. The texts are those of Slurm 21.08 to 26.05.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from passerelle.compute.scheduler import ProgramMissing
+from passerelle.compute.schedulers.command_line.errors import ErrorTable, Kind, lines
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
@@ -21,14 +18,13 @@ from passerelle.runtime.errors import (
     Unsupported,
 )
 
-_Kind = type[ApiError]
-
 
 class Heterogeneous(FailedPrecondition):
     """A step was asked of a heterogeneous job, and not of which of its components."""
 
 
-# How Slurm's programs begin a line of their own; getopt puts the path before a program's name.
+_PROGRAMS = (*("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun", "sacct", "sacctmgr"),)
+# How they begin a line of their own; getopt puts the path before a program's name.
 _OWN = re.compile(
     r"(?:/\S+/)?(?:sacct|sacctmgr|sbatch|scancel|scontrol|sinfo|squeue|srun): "
     r"|slurm_\w+(?: error)?: |scontrol_print_job error: |job script retrieval failed: "
@@ -44,11 +40,11 @@ _HEADING = re.compile(
 )
 
 
-def _each(kind: _Kind, *reasons: str) -> dict[str, _Kind]:
+def _each(kind: Kind, *reasons: str) -> dict[str, Kind]:
     return dict.fromkeys(reasons, kind)
 
 
-_REASONS: Mapping[str, _Kind] = {
+_REASONS: Mapping[str, Kind] = {
     **_each(
         BackendUnavailable,
         "Authentication does not apply to request",
@@ -131,67 +127,45 @@ _REASONS: Mapping[str, _Kind] = {
 }
 
 # Whole lines that no heading and reason make up.
-_LINES: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
-    (re.compile(line), kind)
-    for line, kind in (
-        (r"(?:sacct|sacctmgr|squeue): error: Problem talking to (?:the )?database\b.*", BackendUnavailable),
-        (r"(?:sacct|sacctmgr): error: _open_persist_conn: .*", BackendUnavailable),
-        (r"\w+: (?:error|fatal): (?:fetch_config: |_establish_config_source: |_fetch_child: ).*", BackendUnavailable),
-        (r"\w+: fatal: Could not establish a configuration source", BackendUnavailable),
-        (r"\w+: fatal: Unable to process configuration file", BackendError),
-        (r"\S+: error while loading shared libraries: .*", BackendError),  # ld.so(8)
-        (r"\S+: (?:symbol lookup|relocation) error: .*", BackendError),
-        (r"sbatch: error: Slurm job queue full, sleeping and retrying\.?", BackendUnavailable),
-        (r"sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\.?", BackendUnavailable),
-        (r"squeue: error: Invalid job id: .*", NotFound),
-        (r"(?:sacct|srun): fatal: Bad job/step specified: .*", NotFound),
-        (r"scancel: error: Invalid job id .*", NotFound),
-        (r"sacct: error: Invalid field requested: .*", Unsupported),
-        (r"Job \S+ not found", NotFound),
-        (r"srun: error: Slurm job \S+ has expired", FailedPrecondition),
-        (r"srun: error: No directives to start application on any available hetjob components", Heterogeneous),
-        (r"srun: error: \S+: tasks? \S+: .+", FailedPrecondition),  # how the command ended
-        (r"srun: Force Terminated \S+", FailedPrecondition),
-        (r"Slurm accounting storage is disabled", Unsupported),
-        (r"You are not running a supported accounting_storage plugin", Unsupported),
-    )
+_LINES = lines(
+    {
+        r"(?:sacct|sacctmgr|squeue): error: Problem talking to (?:the )?database\b.*": BackendUnavailable,
+        r"(?:sacct|sacctmgr): error: _open_persist_conn: .*": BackendUnavailable,
+        r"\w+: (?:error|fatal): (?:fetch_config: |_establish_config_source: |_fetch_child: ).*": BackendUnavailable,
+        r"\w+: fatal: Could not establish a configuration source": BackendUnavailable,
+        r"\w+: fatal: Unable to process configuration file": BackendError,
+        r"\S+: error while loading shared libraries: .*": BackendError,  # ld.so(8)
+        r"\S+: (?:symbol lookup|relocation) error: .*": BackendError,
+        r"sbatch: error: Slurm job queue full, sleeping and retrying\.?": BackendUnavailable,
+        r"sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\.?": BackendUnavailable,
+        r"squeue: error: Invalid job id: .*": NotFound,
+        r"(?:sacct|srun): fatal: Bad job/step specified: .*": NotFound,
+        r"scancel: error: Invalid job id .*": NotFound,
+        r"sacct: error: Invalid field requested: .*": Unsupported,
+        r"Job \S+ not found": NotFound,
+        r"srun: error: Slurm job \S+ has expired": FailedPrecondition,
+        r"srun: error: No directives to start application on any available hetjob components": Heterogeneous,
+        r"srun: error: \S+: tasks? \S+: .+": FailedPrecondition,  # how the command ended
+        r"srun: Force Terminated \S+": FailedPrecondition,
+        r"Slurm accounting storage is disabled": Unsupported,
+        r"You are not running a supported accounting_storage plugin": Unsupported,
+    }
 )  # fmt: skip
-_NOT_FOUND = "Job not found."  # clients look for these very words
-_COMMAND_NOT_FOUND = 127  # of a shell, and of env(1)
-_MISSING = re.compile(
-    r"(?:env: ['‘]?|.*: )(?P<program>s[a-z]+)['’]?: "
-    r"(?:No such file or directory|(?:command )?not found)"
-)
 
-
-def job_not_found() -> NotFound:
-    """The error for a job that Slurm does not know (any more)."""
-    return NotFound(_NOT_FOUND)
-
-
-def failed(output: Output) -> ApiError:
-    """The error that a failed Slurm command means."""
-    missing = _missing(output)
-    if missing is not None:
-        return missing
-    told = words(output.stderr)
-    kind = meaning(output.stderr) or BackendError
-    if kind is NotFound:
-        return job_not_found()
-    return kind(told or f"Slurm's command failed with exit status {output.status}.")
+ERRORS = ErrorTable("Slurm", _PROGRAMS, _LINES, reasons=_REASONS, heading=_HEADING, own=_OWN)
 
 
 def failed_to_show(output: Output) -> ApiError:
     """The error that a failed `scontrol show job` means: before 26.05 it told on stdout that there is no such task."""
-    return failed(Output(output.status, "", f"{output.stdout}{output.stderr}"))
+    return ERRORS.error(Output(output.status, "", f"{output.stdout}{output.stderr}"))
 
 
 def refused_attachment(output: Output) -> ApiError:
     """The error that a failed srun means: besides the usual, a job not running, or a command that fails."""
-    kind = meaning(output.stderr)
+    kind = ERRORS.kind(output.stderr)
     if kind is not None and issubclass(kind, FailedPrecondition):
-        return kind(words(output.stderr))
-    return failed(output)
+        return kind(ERRORS.words(output.stderr))
+    return ERRORS.error(output)
 
 
 def refused_cancellation(output: Output) -> ApiError | None:
@@ -199,59 +173,21 @@ def refused_cancellation(output: Output) -> ApiError | None:
 
     A job that has ended already is as cancelled as it can be.
     """
-    told = [line for line in own(output.stderr) if line.startswith("scancel: error: ")]
+    told = [line for line in ERRORS.own_lines(output.stderr) if line.startswith("scancel: error: ")]
     if not told and output.status == 0:
         return None
-    if told and all(reason(line) == "Job/step already completing or completed" for line in told):
+    if told and all(
+        ERRORS.reason(line) == "Job/step already completing or completed" for line in told
+    ):
         return None
-    return failed(Output(output.status, "", "\n".join(told) or output.stderr))
+    return ERRORS.error(Output(output.status, "", "\n".join(told) or output.stderr))
 
 
 def controller_down(output: Output) -> ApiError:
     """The error that a failed ping means."""
-    missing = _missing(output)
+    missing = ERRORS.missing(output)
     if missing is not None:
         return missing
     down = [line for line in output.stdout.splitlines() if line.startswith("Slurmctld(")]
-    told = "\n".join(down) or words(output.stderr)
+    told = "\n".join(down) or ERRORS.words(output.stderr)
     return BackendUnavailable(told or "Slurm is down.")
-
-
-def own(stderr: str) -> Iterator[str]:
-    """The lines that Slurm's programs wrote themselves."""
-    return (line for line in stderr.splitlines() if _OWN.match(line))
-
-
-def words(stderr: str) -> str:
-    """What the caller is told: from Slurm's first line on, or all where it said nothing."""
-    lines = stderr.strip().splitlines()
-    first = next((at for at, line in enumerate(lines) if _OWN.match(line)), 0)
-    return "\n".join(lines[first:])
-
-
-def reason(line: str) -> str | None:
-    """The reason of slurm_errno.c that a line of Slurm's gives."""
-    found = _HEADING.fullmatch(line)
-    return found["reason"] if found else None
-
-
-def meaning(stderr: str) -> _Kind | None:
-    """What the last line with a meaning means: a program ends with why it gave up."""
-    kinds = (_kind(line) for line in reversed([*own(stderr)]))
-    return next((kind for kind in kinds if kind is not None), None)
-
-
-def _kind(line: str) -> _Kind | None:
-    told = reason(line)
-    if told is not None:
-        return _REASONS.get(told)
-    return next((kind for pattern, kind in _LINES if pattern.fullmatch(line)), None)
-
-
-def _missing(output: Output) -> ProgramMissing | None:
-    """The program that a shell or `env` did not find."""
-    if output.status != _COMMAND_NOT_FOUND or any(own(output.stderr)):
-        return None
-    last = output.stderr.strip().rpartition("\n")[2]
-    found = _MISSING.fullmatch(last)
-    return ProgramMissing(found["program"]) if found else None

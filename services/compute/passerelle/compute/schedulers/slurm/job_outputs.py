@@ -5,20 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from passerelle.compute.scheduler import Job, State, Status, Step, Times
+from passerelle.compute.schedulers.command_line.scheduler import id_order
+from passerelle.compute.schedulers.command_line.tables import table_rows
 from passerelle.compute.schedulers.slurm import failures
-from passerelle.compute.schedulers.slurm.rows import rows
-from passerelle.compute.schedulers.slurm.spellings import (
-    array_of,
-    cancelled_by,
-    duration,
-    epoch,
-    exit_status,
-    number,
-    order,
-    plain_state,
-    state_of,
-    whole_job,
-)
+from passerelle.compute.schedulers.slurm.ids import array_of, whole_job
+from passerelle.compute.schedulers.slurm.states import cancelled_by, plain_state, state_of
+from passerelle.compute.schedulers.slurm.values import duration, epoch, exit_status, number
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import BackendError
 
@@ -40,8 +32,8 @@ _CLOCKS = 300  # seconds by which munge lets the clocks of a login node and of s
 
 def parse_queue(text: str, mark: str) -> tuple[Job, ...]:
     """Jobs from squeue, by id. A running job's status is told as sacct would tell it."""
-    found = [_queued(row) for row in rows(text, QUEUE_FIELDS, mark)]
-    return tuple(sorted(found, key=lambda job: order(job.id)))
+    found = [_queued(row) for row in table_rows(text, QUEUE_FIELDS, mark)]
+    return tuple(sorted(found, key=lambda job: id_order(job.id)))
 
 
 def _queued(row: Mapping[str, str]) -> Job:
@@ -86,7 +78,7 @@ def _queue_times(row: Mapping[str, str]) -> Times:
 def parse_steps(text: str, mark: str) -> dict[str, tuple[Step, ...]]:
     """Running steps from squeue, by the id of their job."""
     found: dict[str, list[Step]] = {}
-    for row in rows(text, STEP_FIELDS, mark):
+    for row in table_rows(text, STEP_FIELDS, mark):
         time = Times(duration(row["TimeUsed"]), epoch(row["StartTime"]), suspended=0)
         status = Status(State.RUNNING, "RUNNING", None, 0, 0)
         step = Step(row["StepID"], row["StepName"], status, time)
@@ -96,7 +88,7 @@ def parse_steps(text: str, mark: str) -> dict[str, tuple[Step, ...]]:
 
 def parse_numbers(text: str, mark: str) -> dict[str, str]:
     """Slurm's own numbers of jobs, by the ids that tell tasks and components."""
-    return {row["JobArrayID"]: row["JobID"] for row in rows(text, NUMBER_FIELDS, mark)}
+    return {row["JobArrayID"]: row["JobID"] for row in table_rows(text, NUMBER_FIELDS, mark)}
 
 
 def _job_of(step_id: str) -> str:
@@ -106,7 +98,7 @@ def _job_of(step_id: str) -> str:
 def _step_order(step: Step) -> tuple[bool, tuple[int, ...], str]:
     """`77.batch` and `77.extern` before `77.0`, as sacct lists them."""
     name = step.id.partition(".")[2]
-    return name[:1].isdecimal(), order(name), name
+    return name[:1].isdecimal(), id_order(name), name
 
 
 def parse_history(text: str, mark: str) -> tuple[Job, ...]:
@@ -116,14 +108,14 @@ def parse_history(text: str, mark: str) -> tuple[Job, ...]:
     """
     jobs: dict[str, Job] = {}
     steps: dict[str, list[Step]] = {}
-    for row in rows(text, HISTORY_FIELDS, mark):
+    for row in table_rows(text, HISTORY_FIELDS, mark):
         if "." in row["JobID"]:
             step = Step(row["JobID"], row["JobName"], _past_status(row), _past_times(row))
             steps.setdefault(_job_of(step.id), []).append(step)
         elif row["Partition"]:
             jobs[row["JobID"]] = _past(row)
     found = [replace(job, steps=tuple(steps.get(job.id, ()))) for job in jobs.values()]
-    return tuple(sorted(found, key=lambda job: order(job.id)))
+    return tuple(sorted(found, key=lambda job: id_order(job.id)))
 
 
 def _past(row: Mapping[str, str]) -> Job:
@@ -177,7 +169,7 @@ def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
     for job in queue:
         past = found.get(job.id)
         found[job.id] = replace(past, name=job.name) if past and _agree(past, job) else job
-    jobs = sorted(found.values(), key=lambda job: order(job.id))
+    jobs = sorted(found.values(), key=lambda job: id_order(job.id))
     return tuple(replace(job, id=array_of(job.id)) if _waits(job) else job for job in jobs)
 
 
@@ -206,7 +198,7 @@ def parse_submitted_from(text: str, mark: str, session: str, since: int) -> froz
     """The ids of jobs from squeue that were submitted from a session, since then; numbers of sessions come again."""
     return frozenset(
         whole_job(row["JobArrayID"])
-        for row in rows(text, SUBMITTED_FIELDS, mark)
+        for row in table_rows(text, SUBMITTED_FIELDS, mark)
         if row["AllocSID"] == session and (epoch(row["SubmitTime"]) or 0) >= since - _CLOCKS
     )
 

@@ -2,12 +2,12 @@
 
 import re
 
-from passerelle.compute.schedulers.slurm import failures
-from passerelle.compute.schedulers.slurm.rows import rows
-from passerelle.compute.schedulers.slurm.spellings import (
+from passerelle.compute.schedulers.command_line.errors import job_not_found
+from passerelle.compute.schedulers.command_line.scheduler import id_order
+from passerelle.compute.schedulers.command_line.tables import table_rows
+from passerelle.compute.schedulers.slurm.ids import (
     is_component,
     is_task,
-    order,
     script_owner,
     whole_job,
 )
@@ -43,7 +43,7 @@ def parse_streams(text: str, job_id: str) -> Streams:
     )
     _, *records = start.split(text)
     if is_component(job_id) and not any(_component(record) == job_id for record in records):
-        raise failures.job_not_found()
+        raise job_not_found()
     first = min(records, key=_order) if records else text[max(0, text.find("JobId=")) :]
     found = dict(_STREAM.findall(first))
     paths = (found.get("StdIn"), found.get("StdOut"), found.get("StdErr", ""))
@@ -85,11 +85,11 @@ def parse_submit_line(text: str, mark: str, job_id: str, script: str | None) -> 
 
 def _record(text: str, fields: tuple[str, ...], mark: str, job_id: str) -> dict[str, str]:
     """The record of a job, or of the first of its tasks or components."""
-    found = [row for row in rows(text, fields, mark) if "." not in row["JobID"]]
+    found = [row for row in table_rows(text, fields, mark) if "." not in row["JobID"]]
     if not found or (is_component(job_id) and job_id not in {row["JobID"] for row in found}):
-        raise failures.job_not_found()
+        raise job_not_found()
     asked = [row for row in found if row["JobID"] == script_owner(job_id)]
-    return min(asked or found, key=lambda row: order(row["JobID"]))
+    return min(asked or found, key=lambda row: id_order(row["JobID"]))
 
 
 def _recorded_place(row: dict[str, str]) -> Place:
@@ -114,6 +114,6 @@ def parse_archived_script(text: str, job_id: str) -> str | None:
     heading = rf"Batch Script for {re.escape(job_id)}(?:[_+]\d+|_\[[^\]\n]*\])?\n-{{80}}\n"
     _, *parts = re.split(heading, text)
     if not parts:
-        raise failures.job_not_found()
+        raise job_not_found()
     script = parts[0].removesuffix("\n") if parts[0].endswith("\n\n") else parts[0]
     return None if script.strip() in ("", "NONE") else script

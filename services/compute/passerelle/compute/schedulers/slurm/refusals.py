@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 
 from passerelle.compute.scheduler import Refused
-from passerelle.compute.schedulers.slurm import failures
+from passerelle.compute.schedulers.command_line.submission import in_doubt
+from passerelle.compute.schedulers.slurm.failures import ERRORS
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
@@ -40,24 +41,24 @@ def refused_submission(output: Output) -> ApiError:
 
     That includes what a site's own submission filters say.
     """
-    told = failures.words(output.stderr)
-    own = [*failures.own(output.stderr)]
-    if any(_LIMIT.fullmatch(line) or failures.reason(line) == _LIMITS for line in own):
+    told = ERRORS.words(output.stderr)
+    own = [*ERRORS.own_lines(output.stderr)]
+    if any(_LIMIT.fullmatch(line) or ERRORS.reason(line) == _LIMITS for line in own):
         rejected = "Job submission rejected: accounting/QOS policy limit exceeded."
         return Forbidden(f"{rejected} {told}")
-    kind = failures.meaning(output.stderr)
+    kind = ERRORS.kind(output.stderr)
     if kind is None and output.status in _OUT_OF_TIME:
         return BackendUnavailable(f"Slurm did not take the job in time. {told}".strip())
     if kind in (None, NotFound, FailedPrecondition) and own:
         return Refused(told, (Field("body", f"job.{_field(own)}", told),))
-    return failures.failed(output)
+    return ERRORS.error(output)
 
 
 def _field(own: list[str]) -> str:
     """The field of a job description that these lines are about."""
     if own[0].startswith(_SCRIPT_PATH):
         return "script_path"
-    reasons = {failures.reason(line) or "" for line in own}
+    reasons = {ERRORS.reason(line) or "" for line in own}
     return next((field for reason, field in _FIELDS.items() if reason in reasons), "script")
 
 
@@ -70,7 +71,4 @@ def unsubmitted(error: ApiError, *, known: bool) -> ApiError:
         return error
     if known:
         return error.extended("Slurm has no such job.")
-    error.retry_after = None
-    return error.extended(
-        "Whether the job was queued is not known: look for it before you submit it again."
-    )
+    return in_doubt(error)

@@ -8,12 +8,12 @@ from passerelle.compute.scheduler import (
     Account,
     Node,
     Partition,
-    PosixName,
     Reservation,
     UserInfo,
 )
-from passerelle.compute.schedulers.slurm.rows import rows
-from passerelle.compute.schedulers.slurm.spellings import epoch, number
+from passerelle.compute.schedulers.command_line.identity import parse_identity
+from passerelle.compute.schedulers.command_line.tables import table_rows
+from passerelle.compute.schedulers.slurm.values import epoch, number
 from passerelle.runtime.errors import BackendError
 
 # sinfo's letters: name, state, sockets, cores, threads, CPUs, load, free memory, memory, features, address, host name,
@@ -32,12 +32,6 @@ _NODE_FLAGS: Mapping[str, str] = {
     "^": "REBOOT_ISSUED",
     "-": "PLANNED",
 }
-# What `user_command` prints, each part on a line of its own; the last part has as many as there are groups with names.
-_IDENTITY = re.compile(
-    r"^passerelle-user (?P<user>\d+) (?P<group>\d+) (?P<groups>[\d ]+)\n"
-    r"(?P<name>[^\n]+)\n(?P<names>(?:[^\n]*\n)*?)passerelle-accounts\n",
-    re.MULTILINE,
-)
 _CONTROLLER = re.compile(r"^Slurmctld\(.*$", re.MULTILINE)
 _ASSOCIATION = re.compile(
     r"^ClusterName=(\S+) Account=(\S+) UserName=.* DefAssoc=(Yes|No)\b", re.MULTILINE
@@ -48,7 +42,7 @@ def parse_nodes(text: str, mark: str) -> tuple[Node, ...]:
     """Nodes from sinfo, which has a row for each partition of a node."""
     nodes: dict[str, Node] = {}
     partitions: dict[str, set[str]] = {}
-    for row in rows(text, NODE_FIELDS, mark):
+    for row in table_rows(text, NODE_FIELDS, mark):
         name = row["N"]
         partitions.setdefault(name, set()).add(row["R"])
         nodes.setdefault(name, _node(row))
@@ -129,32 +123,12 @@ def _unless_null(text: str) -> str | None:
 
 
 def parse_user(text: str) -> UserInfo:
-    """The caller from what `user_command` asks `id` and getent, and accounts from scontrol's lines after that."""
-    found = _IDENTITY.search(text)
-    if found is None:
-        raise BackendError("The system did not tell who the user is.")
-    named = _group_names(found["names"])
-    group, groups = _group(found["group"], named), found["groups"].split()
+    """The caller, and accounts from scontrol's lines after that; None of them when it does not tell."""
+    user, rest = parse_identity(text)
     accounts = {
-        name: Account(name, default == "Yes")
-        for _, name, default in _ASSOCIATION.findall(text[found.end() :])
+        name: Account(name, default == "Yes") for _, name, default in _ASSOCIATION.findall(rest)
     }
-    return UserInfo(
-        PosixName(found["user"], found["name"]),
-        group,
-        tuple(_group(number, named) for number in groups),
-        tuple(accounts.values()) or None,
-    )
-
-
-def _group_names(lines: str) -> Mapping[str, str]:
-    """Names by number, from lines of group(5). A name holds no colon; a number without a line has none."""
-    rows = (line.split(":") for line in lines.splitlines())
-    return {row[2]: row[0] for row in rows if len(row) > 2 and row[0]}
-
-
-def _group(number: str, named: Mapping[str, str]) -> PosixName:
-    return PosixName(number, named.get(number, number))
+    return replace(user, accounts=tuple(accounts.values()) or None)
 
 
 def parse_accounts(text: str) -> tuple[Account, ...]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from passerelle.compute.scheduler import JobDescription
+from passerelle.compute.schedulers.command_line.tables import new_mark
 from passerelle.compute.schedulers.slurm import job_outputs, refusals
 from passerelle.compute.schedulers.slurm.commands import question
 from passerelle.compute.schedulers.slurm.directives import job_name
-from passerelle.compute.schedulers.slurm.rows import new_mark
 from passerelle.runtime.command import Command, Shell
 from passerelle.runtime.errors import ApiError
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passerelle.compute.scheduler import State
-from passerelle.compute.schedulers.slurm import spellings
+from passerelle.compute.schedulers.command_line.scheduler import id_order
+from passerelle.compute.schedulers.slurm import ids, states, values
 
 
 @pytest.mark.parametrize(
@@ -33,27 +34,27 @@ from passerelle.compute.schedulers.slurm import spellings
     ],
 )
 def test_a_duration_in_all_spellings(text: str, seconds: int | None) -> None:
-    assert spellings.duration(text) == seconds
+    assert values.duration(text) == seconds
 
 
 @given(st.integers(0, 400), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 def test_every_long_spelling_of_a_duration_means_the_same(d: int, h: int, m: int, s: int) -> None:
     seconds = ((d * 24 + h) * 60 + m) * 60 + s
-    assert spellings.duration(f"{d}-{h:02}:{m:02}:{s:02}") == seconds
-    assert spellings.duration(f"{d * 24 + h}:{m:02}:{s:02}") == seconds
-    assert spellings.duration(f"{(d * 24 + h) * 60 + m}:{s:02}") == seconds
-    assert spellings.duration(str((d * 24 + h) * 60 + m)) == seconds - s
+    assert values.duration(f"{d}-{h:02}:{m:02}:{s:02}") == seconds
+    assert values.duration(f"{d * 24 + h}:{m:02}:{s:02}") == seconds
+    assert values.duration(f"{(d * 24 + h) * 60 + m}:{s:02}") == seconds
+    assert values.duration(str((d * 24 + h) * 60 + m)) == seconds - s
 
 
 @given(st.text())
 def test_no_text_is_an_error(text: str) -> None:
-    spellings.duration(text)
-    spellings.number(text)
-    spellings.epoch(text)
-    spellings.exit_status(text)
-    spellings.order(text)
-    spellings.state_of(text)
-    spellings.is_job_id(text)
+    values.duration(text)
+    values.number(text)
+    values.epoch(text)
+    values.exit_status(text)
+    id_order(text)
+    states.state_of(text)
+    ids.is_job_id(text)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_no_text_is_an_error(text: str) -> None:
     ],
 )
 def test_a_state_by_slurms_word(word: str, state: State) -> None:
-    assert spellings.state_of(word) is state
+    assert states.state_of(word) is state
 
 
 @pytest.mark.parametrize(
@@ -89,17 +90,17 @@ def test_a_state_by_slurms_word(word: str, state: State) -> None:
     ],
 )
 def test_exit_code_and_signal(text: str, code_and_signal: tuple[int | None, int | None]) -> None:
-    assert spellings.exit_status(text) == code_and_signal
+    assert values.exit_status(text) == code_and_signal
 
 
 @pytest.mark.parametrize("text", ["Unknown", "None", "N/A", "", "0", "18446744073709551614"])
 def test_a_time_that_slurm_does_not_know(text: str) -> None:
-    assert spellings.epoch(text) is None
+    assert values.epoch(text) is None
 
 
 @pytest.mark.parametrize("job_id", ["1", "77", "14_1", "53+0", "4294967293"])
 def test_an_id_that_slurm_could_give_out(job_id: str) -> None:
-    assert spellings.is_job_id(job_id)
+    assert ids.is_job_id(job_id)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_an_id_that_slurm_could_give_out(job_id: str) -> None:
     ],
 )
 def test_an_id_that_slurm_could_not_give_out(job_id: str) -> None:
-    assert not spellings.is_job_id(job_id)
+    assert not ids.is_job_id(job_id)
 
 
 def test_ids_are_ordered_by_their_numbers() -> None:
-    ids = ["10", "9_10", "9_2", "9_[11-12%2]", "9", "100"]
-    assert sorted(ids, key=spellings.order) == ["9", "9_2", "9_10", "9_[11-12%2]", "10", "100"]
+    job_ids = ["10", "9_10", "9_2", "9_[11-12%2]", "9", "100"]
+    assert sorted(job_ids, key=id_order) == ["9", "9_2", "9_10", "9_[11-12%2]", "10", "100"]

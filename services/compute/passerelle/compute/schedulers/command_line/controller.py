@@ -1,14 +1,15 @@
 """Commands that do not wait for a controller that is down.
 
-With slurmctld down each of Slurm's programs takes 10 to 20 s to say so, longer than a request may take; `scontrol ping`
-knows in 0.2 s (measured on 22.05 and 26.05). When slurmctld or munge hangs, ping does not answer either.
+The programs of a batch system try for long to reach a controller that is down: with Slurm each takes 10 to 20 s, longer
+than a request may take, while `scontrol ping` knows in 0.2 s (measured on 22.05 and 26.05). When the controller hangs,
+its ping does not answer either.
 """
 
 import asyncio
 import math
 import time
+from collections.abc import Callable
 
-from passerelle.compute.schedulers.slurm import commands
 from passerelle.runtime.command import Command, Shell, T
 from passerelle.runtime.errors import ApiError, BackendUnavailable, DeadlineExceeded
 
@@ -16,13 +17,27 @@ _PATIENCE = 1.0  # seconds
 _LATELY = 1.0  # seconds
 
 
-class Watched:
-    """A `Shell` that asks whether slurmctld is there when a command takes longer than `patience` seconds."""
+class ControllerShell:
+    """A `Shell` that asks whether the controller is there when a command takes longer than `patience` seconds.
 
-    def __init__(self, shell: Shell, patience: float = _PATIENCE) -> None:
+    `ping_command` makes the command that asks: it raises BackendUnavailable when no controller is up. `scheduler` is
+    the scheduler's name, for messages.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        ping_command: Callable[[], Command[str]],
+        scheduler: str,
+        patience: float = _PATIENCE,
+    ) -> None:
         self._shell = shell
+        self._ping_command = ping_command
+        self._scheduler = scheduler
         self._patience = patience
-        self._heard = -math.inf  # when slurmctld last answered somebody, by the monotonic clock
+        self._heard = (
+            -math.inf
+        )  # when the controller last answered somebody, by the monotonic clock
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`. Raises BackendUnavailable, and ends the command, when no controller is up or answers."""
@@ -45,9 +60,9 @@ class Watched:
         return answer
 
     async def ping(self) -> str:
-        """What the first controller says; BackendUnavailable when none is up or answers."""
+        """What the controller says of itself; BackendUnavailable when none is up or answers."""
         try:
-            said = await self._shell.run(commands.ping_command())
+            said = await self._shell.run(self._ping_command())
         except BackendUnavailable:
             self._heard = -math.inf
             raise
@@ -57,7 +72,7 @@ class Watched:
         return said
 
     async def reach(self) -> None:
-        """Ping before what leaves a doubt when it is ended, unless slurmctld has answered lately."""
+        """Ping before what leaves a doubt when it is ended, unless the controller has answered lately."""
         if time.monotonic() - self._heard > _LATELY:
             await self.ping()
 
@@ -74,4 +89,4 @@ class Watched:
     def _silent(self) -> BackendUnavailable:
         """The error when nobody answers, not even to say that nobody is there."""
         self._heard = -math.inf
-        return BackendUnavailable("Slurm's controller does not answer.")
+        return BackendUnavailable(f"{self._scheduler}'s controller does not answer.")

@@ -4,14 +4,19 @@ import asyncio
 
 import pytest
 
-from passerelle.compute.schedulers.slurm.watched import Watched
-from passerelle.runtime.command import Command, Output, T
+from passerelle.compute.schedulers.command_line.controller import ControllerShell
+from passerelle.compute.schedulers.slurm.commands import ping_command
+from passerelle.runtime.command import Command, Output, Shell, T
 from passerelle.runtime.errors import BackendUnavailable, DeadlineExceeded
 from tests.unit.compute.scripted_shell import program
 
 DOWN = Output(1, "notice\nSlurmctld(primary) at head is DOWN\n", "")
 UP = Output(0, "Slurmctld(primary) at head is UP\n", "")
 QUESTION = Command(("squeue",), str)
+
+
+def watched(shell: Shell, patience: float) -> ControllerShell:
+    return ControllerShell(shell, ping_command, "Slurm", patience)
 
 
 class Slow:
@@ -38,7 +43,7 @@ class Slow:
 async def test_a_controller_that_is_down_is_told_and_the_command_ended() -> None:
     shell = Slow(DOWN)
     with pytest.raises(BackendUnavailable, match=r"^Slurmctld\(primary\) at head is DOWN$"):
-        await Watched(shell, 0).run(QUESTION)
+        await watched(shell, 0).run(QUESTION)
     assert shell.ended
 
 
@@ -47,7 +52,7 @@ async def test_a_controller_that_is_down_is_told_and_the_command_ended() -> None
 )
 async def test_a_slow_answer_is_waited_for(ping: Output) -> None:
     shell = Slow(ping)
-    answer = asyncio.create_task(Watched(shell, 0).run(QUESTION))
+    answer = asyncio.create_task(watched(shell, 0).run(QUESTION))
     await shell.asked.wait()
     shell.gate.set()
     assert await answer == "answer"
@@ -56,7 +61,7 @@ async def test_a_slow_answer_is_waited_for(ping: Output) -> None:
 async def test_a_quick_answer_needs_no_second_question() -> None:
     shell = Slow(DOWN)
     shell.gate.set()
-    assert await Watched(shell, 60).run(QUESTION) == "answer"
+    assert await watched(shell, 60).run(QUESTION) == "answer"
     assert not shell.asked.is_set()
 
 
@@ -84,32 +89,32 @@ class Hanging:
 
 async def test_when_nobody_answers_slurm_is_unavailable() -> None:
     with pytest.raises(BackendUnavailable, match="does not answer"):
-        await Watched(Hanging(), 0).run(QUESTION)
+        await watched(Hanging(), 0).run(QUESTION)
 
 
 async def test_a_slow_command_of_a_controller_that_answers_is_late() -> None:
     shell = Hanging()
     shell.ping.set()
     with pytest.raises(DeadlineExceeded):
-        await Watched(shell, 0).run(QUESTION)
+        await watched(shell, 0).run(QUESTION)
 
 
 async def test_slurmctld_is_not_asked_when_it_has_answered_lately() -> None:
     shell = Slow(DOWN)
     shell.gate.set()
-    watched = Watched(shell, 60)
+    shell_watched = watched(shell, 60)
     with pytest.raises(BackendUnavailable):
-        await watched.reach()
-    await watched.run(QUESTION)
-    await watched.reach()
+        await shell_watched.reach()
+    await shell_watched.run(QUESTION)
+    await shell_watched.reach()
 
 
 async def test_what_was_heard_before_slurmctld_went_down_does_not_count() -> None:
     shell = Slow(DOWN)
     shell.gate.set()
-    watched = Watched(shell, 0)
-    await watched.run(QUESTION)
+    shell_watched = watched(shell, 0)
+    await shell_watched.run(QUESTION)
     shell.gate.clear()
-    for ask in (lambda: watched.run(QUESTION), watched.reach):
+    for ask in (lambda: shell_watched.run(QUESTION), shell_watched.reach):
         with pytest.raises(BackendUnavailable):
             await ask()

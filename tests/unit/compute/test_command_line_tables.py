@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from passerelle.compute.schedulers.command_line.tables import new_mark, table_rows
 from passerelle.compute.schedulers.slurm import job_outputs
-from passerelle.compute.schedulers.slurm.rows import new_mark, rows
 from passerelle.runtime.errors import BackendError
 from tests.unit.compute import scripted_shell as slurm
 
@@ -19,7 +19,7 @@ def test_any_text_comes_through(values: list[tuple[str, str]]) -> None:
     text = "".join(
         f"{n}{mark}{name}{mark}{where}{mark}\n" for n, (name, where) in enumerate(values)
     )
-    found = [(row["id"], row["name"], row["directory"]) for row in rows(text, FIELDS, mark)]
+    found = [(row["id"], row["name"], row["directory"]) for row in table_rows(text, FIELDS, mark)]
     assert found == [(str(n), *pair) for n, pair in enumerate(values)]
 
 
@@ -40,13 +40,13 @@ def test_marks_are_never_the_same_and_begin_with_no_digit() -> None:
 
 def test_a_notice_before_a_record_is_no_part_of_it() -> None:
     text = "CLUSTER: lab\n7|job|/|\nslurm: note\n8|job|/|\n"
-    assert [row["id"] for row in rows(text, FIELDS, "|")] == ["7", "8"]
+    assert [row["id"] for row in table_rows(text, FIELDS, "|")] == ["7", "8"]
 
 
 def test_an_uneven_table_is_refused() -> None:
     with pytest.raises(BackendError, match="form that is not known"):
-        list(rows("7|job|\n", FIELDS, "|"))
+        list(table_rows("7|job|\n", FIELDS, "|"))
 
 
 def test_no_output_is_no_rows() -> None:
-    assert list(rows("", FIELDS, "|")) == []
+    assert list(table_rows("", FIELDS, "|")) == []

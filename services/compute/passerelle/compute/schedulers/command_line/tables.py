@@ -15,15 +15,15 @@ def new_mark() -> str:
     return f"\x1f{secrets.token_hex(6)}\x1f"
 
 
-def rows(text: str, fields: Sequence[str], mark: str) -> Iterator[dict[str, str]]:
+def table_rows(text: str, fields: Sequence[str], mark: str) -> Iterator[dict[str, str]]:
     """The records in a command's output, by field name; BackendError when they do not come out even.
 
-    A record is its fields, each followed by the mark, and a line break. Notices that Slurm prints before a record
+    A record is its fields, each followed by the mark, and a line break. Notices that a program prints before a record
     are no part of its first field, which must be one that holds no line breaks.
     """
     values = text.split(mark)
     if (len(values) - 1) % len(fields):
-        raise BackendError("Slurm answered in a form that is not known here.")
+        raise BackendError("The scheduler answered in a form that is not known here.")
     for start in range(0, len(values) - 1, len(fields)):
         first, *rest = values[start : start + len(fields)]
         yield dict(zip(fields, (first.rpartition("\n")[2], *rest), strict=True))
