@@ -40,6 +40,7 @@ _WELL_KNOWN: dict[str, Json] = {
         "examples": ["90s"],
     },
     ".google.protobuf.Empty": {"type": "object"},
+    ".google.protobuf.Struct": {"type": "object", "additionalProperties": True},
 }
 
 

@@ -15,7 +15,8 @@ import httpx
 
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.jobs.port import BatchJob
-from passerelle.storage.staging.port import PartUrls, Staged
+from passerelle.storage.staging.port import Staged, StagingRequest
+from passerelle.storage.staging.s3.wire import PartUrls, S3Request
 
 END_SECONDS = 120
 _MOST = re.compile(r"VmHWM:\s+(\d+) kB")
@@ -132,13 +133,18 @@ class Processes:
                 await process.wait()
 
 
+def by_s3(path: str, size: int | None = None) -> StagingRequest[S3Request]:
+    """A request for a file of `size` bytes to come by the method `s3`, or for a file to leave."""
+    return StagingRequest(path, S3Request(transfer_method="s3", file_size=size))
+
+
 async def put_parts(staged: Staged, content: bytes) -> list[str]:
     """Send the parts as a client does; their ETags."""
     urls = parts_of(staged)
     tags = []
     async with httpx.AsyncClient(timeout=60) as client:
-        for number, url in enumerate(urls.parts):
-            part = content[number * urls.part_size : (number + 1) * urls.part_size]
+        for number, url in enumerate(urls.parts_upload_urls):
+            part = content[number * urls.max_part_size : (number + 1) * urls.max_part_size]
             reply = (await client.put(url, content=part)).raise_for_status()
             tags.append(reply.headers["ETag"])
     return tags
@@ -152,13 +158,13 @@ async def complete(staged: Staged, tags: list[str]) -> None:
     )
     body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
     async with httpx.AsyncClient(timeout=60) as client:
-        (await client.post(parts_of(staged).complete, content=body)).raise_for_status()
+        (await client.post(parts_of(staged).complete_upload_url, content=body)).raise_for_status()
 
 
 def parts_of(staged: Staged) -> PartUrls:
     """What an upload's client has to do."""
-    assert isinstance(staged.directives, PartUrls)
-    return staged.directives
+    assert isinstance(staged.instructions, PartUrls)
+    return staged.instructions
 
 
 def content_of(size: int) -> bytes:

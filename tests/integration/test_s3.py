@@ -25,11 +25,18 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from passerelle.runtime.errors import ApiError, BackendUnavailable, InvalidArgument
 from passerelle.storage.errors import FileError
 from passerelle.storage.jobs.port import TransferJobs
-from passerelle.storage.staging.port import DownloadUrl, Inbound, Outbound
 from passerelle.storage.staging.s3.method import S3
 from passerelle.storage.staging.s3.urls import Endpoint, Keys, ObjectName
+from passerelle.storage.staging.s3.wire import DownloadUrl
 from tests import real
-from tests.integration.staging_jobs import Processes, complete, content_of, parts_of, put_parts
+from tests.integration.staging_jobs import (
+    Processes,
+    by_s3,
+    complete,
+    content_of,
+    parts_of,
+    put_parts,
+)
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
 from tests.unit.storage.world import World, as_alice, remote
 
@@ -159,8 +166,8 @@ on_old_pythons_too = pytest.mark.parametrize("site", pythons(), indirect=True)
 @pytest.mark.parametrize("size", SIZES)
 async def test_upload(site: Site, size: int) -> None:
     target, content = site.world.root / "it's né.bin", content_of(size)
-    staged = await site.s3().upload(Inbound(str(target), size))
-    assert len(parts_of(staged).parts) == max(1, -(-size // PART))
+    staged = await site.s3().upload(by_s3(str(target), size))
+    assert len(parts_of(staged).parts_upload_urls) == max(1, -(-size // PART))
     await complete(staged, await put_parts(staged, content))
     assert "File was successfully downloaded" in await site.succeeded()
     assert target.read_bytes() == content
@@ -172,18 +179,18 @@ async def test_upload(site: Site, size: int) -> None:
 async def test_download(site: Site, size: int) -> None:
     source, content = site.world.root / "it's là.bin", content_of(size)
     source.write_bytes(content)
-    staged = await site.s3().download(Outbound(str(source)))
+    staged = await site.s3().download(by_s3(str(source)))
     assert "Multipart file upload successfully completed" in await site.succeeded()
-    assert isinstance(staged.directives, DownloadUrl)
+    assert isinstance(staged.instructions, DownloadUrl)
     async with httpx.AsyncClient() as client:
-        assert (await client.get(staged.directives.url)).content == content
+        assert (await client.get(staged.instructions.download_url)).content == content
 
 
 async def test_a_file_of_one_system_becomes_one_of_another(site: Site) -> None:
     source, target = site.world.root / "source", site.world.root / "target"
     source.write_bytes(content_of(2 * PART + 7))
     s3 = site.s3()
-    _, stored = await s3.send(Outbound(str(source)))
+    _, stored = await s3.send(str(source), None)
     await s3.fetch(stored, str(target), None)
     await site.succeeded()
     assert target.read_bytes() == source.read_bytes()
@@ -194,7 +201,7 @@ async def test_what_was_sent_can_be_given_up(site: Site) -> None:
     source = site.world.root / "source"
     source.write_bytes(b"content")
     s3 = site.s3()
-    _, stored = await s3.send(Outbound(str(source)))
+    _, stored = await s3.send(str(source), None)
     await site.succeeded()
     assert site.in_store()
     await s3.discard(stored)
@@ -209,12 +216,12 @@ def test_systems_know_whether_they_share_a_store(site: Site) -> None:
 
 
 async def test_the_bucket_has_a_lifecycle_and_that_of_others_stays(site: Site) -> None:
-    await site.s3(lifecycle_days=3).upload(Inbound(str(site.world.root / "x"), 1))
+    await site.s3(lifecycle_days=3).upload(by_s3(str(site.world.root / "x"), 1))
     made = site.client.get_bucket_lifecycle("alice")
     assert made
     assert made.rules[0].expiration
     assert made.rules[0].expiration.days == 3
-    await site.s3(lifecycle_days=9).upload(Inbound(str(site.world.root / "x"), 1))
+    await site.s3(lifecycle_days=9).upload(by_s3(str(site.world.root / "x"), 1))
     changed = site.client.get_bucket_lifecycle("alice")
     assert changed
     assert changed.rules[0].expiration
@@ -223,7 +230,7 @@ async def test_the_bucket_has_a_lifecycle_and_that_of_others_stays(site: Site) -
         ENABLED, rule_filter=Filter(prefix=""), rule_id="site", expiration=Expiration(days=5)
     )
     site.client.set_bucket_lifecycle("alice", LifecycleConfig([rule]))
-    await site.s3(lifecycle_days=9).upload(Inbound(str(site.world.root / "x"), 1))
+    await site.s3(lifecycle_days=9).upload(by_s3(str(site.world.root / "x"), 1))
     kept = site.client.get_bucket_lifecycle("alice")
     assert kept
     assert [rule.rule_id for rule in kept.rules] == ["site"]
@@ -234,7 +241,7 @@ async def test_what_is_replaced_keeps_its_mode_and_links_stay_links(site: Site) 
     old.write_text("old")
     old.chmod(0o640)
     link.symlink_to(old)
-    staged = await site.s3().upload(Inbound(str(link), 3))
+    staged = await site.s3().upload(by_s3(str(link), 3))
     await complete(staged, await put_parts(staged, b"new"))
     await site.succeeded()
     assert link.is_symlink()
@@ -287,7 +294,7 @@ async def test_what_cannot_be_written_to_is_refused_before_anything_is_made(
     site: Site, make: Callable[[Path], Path], status: int
 ) -> None:
     with pytest.raises(ApiError) as caught:
-        await site.s3().upload(Inbound(str(make(site.world.root)), 3))
+        await site.s3().upload(by_s3(str(make(site.world.root)), 3))
     assert caught.value.http == status
     assert not site.jobs.submitted
     assert not site.client.bucket_exists("alice")
@@ -295,7 +302,7 @@ async def test_what_cannot_be_written_to_is_refused_before_anything_is_made(
 
 async def test_a_pipe_made_while_the_content_comes_is_not_replaced(site: Site) -> None:
     target = site.world.root / "x"
-    staged = await site.s3().upload(Inbound(str(target), 3))
+    staged = await site.s3().upload(by_s3(str(target), 3))
     await site.jobs.said("Waiting")
     os.mkfifo(target)
     await complete(staged, await put_parts(staged, b"new"))
@@ -311,7 +318,7 @@ async def test_a_link_out_made_while_the_content_comes_is_not_followed(
     outside.mkdir()
     directory = site.world.root / "directory"
     directory.mkdir()
-    staged = await site.s3().upload(Inbound(str(directory / "x"), 3))
+    staged = await site.s3().upload(by_s3(str(directory / "x"), 3))
     await site.jobs.said("Waiting")
     directory.rmdir()
     directory.symlink_to(outside)
@@ -329,7 +336,7 @@ async def test_what_became_a_link_out_before_the_job_ran_is_not_sent(
     source = site.world.root / "x"
     source.write_text("content")
     site.jobs.delay = 1
-    await site.s3().download(Outbound(str(source)))
+    await site.s3().download(by_s3(str(source)))
     source.unlink()
     source.symlink_to(secret)
     assert "leads out of the filesystems" in await site.failed()
@@ -337,7 +344,7 @@ async def test_what_became_a_link_out_before_the_job_ran_is_not_sent(
 
 
 async def test_a_store_that_cannot_be_reached_is_told_while_it_is_waited_for(site: Site) -> None:
-    await site.s3().upload(Inbound(str(site.world.root / "x"), 3))
+    await site.s3().upload(by_s3(str(site.world.root / "x"), 3))
     await site.jobs.said("Waiting")
     site.server.stop()
     try:
@@ -353,14 +360,14 @@ async def test_no_proxy_of_the_environment_sees_the_urls(site: Site) -> None:
     site.jobs.environment["http_proxy"] = "http://127.0.0.1:1"
     source = site.world.root / "source"
     source.write_text("content")
-    await site.s3().download(Outbound(str(source)))
+    await site.s3().download(by_s3(str(source)))
     await site.succeeded()
 
 
 async def test_an_object_replaced_by_another_of_its_size_is_refused(site: Site) -> None:
     target = site.world.root / "x"
     target.write_text("old")
-    staged = await site.s3().upload(Inbound(str(target), PART + 1))
+    staged = await site.s3().upload(by_s3(str(target), PART + 1))
     tags = await put_parts(staged, content_of(PART + 1))
     site.jobs.running[-1].send_signal(signal.SIGSTOP)  # it must not be faster than the forger
     await complete(staged, tags)
@@ -374,7 +381,7 @@ async def test_an_object_replaced_by_another_of_its_size_is_refused(site: Site) 
 
 async def test_an_object_replaced_while_it_is_read_is_refused(site: Site) -> None:
     target, size = site.world.root / "x", 40 * PART
-    staged = await site.s3(parallel=1).upload(Inbound(str(target), size))
+    staged = await site.s3(parallel=1).upload(by_s3(str(target), size))
     await complete(staged, await put_parts(staged, content_of(size)))
     await site.jobs.said("Downloading")
     site.jobs.running[-1].send_signal(signal.SIGSTOP)
@@ -386,7 +393,7 @@ async def test_an_object_replaced_while_it_is_read_is_refused(site: Site) -> Non
 
 
 async def test_an_object_of_another_size_is_refused(site: Site) -> None:
-    staged = await site.s3().upload(Inbound(str(site.world.root / "x"), 10))
+    staged = await site.s3().upload(by_s3(str(site.world.root / "x"), 10))
     await complete(staged, await put_parts(staged, b"123456789"))
     assert "has 9 bytes, 10 were announced" in await site.failed()
     assert not (site.world.root / "x").exists()
@@ -394,7 +401,7 @@ async def test_an_object_of_another_size_is_refused(site: Site) -> None:
 
 
 async def test_a_vanished_bucket_ends_the_waiting(site: Site) -> None:
-    await site.s3().upload(Inbound(str(site.world.root / "x"), 10))
+    await site.s3().upload(by_s3(str(site.world.root / "x"), 10))
     await site.jobs.said("Waiting")
     site.client.remove_bucket("alice")
     assert "bucket of this transfer is gone" in await site.failed()
@@ -402,17 +409,17 @@ async def test_a_vanished_bucket_ends_the_waiting(site: Site) -> None:
 
 async def test_a_bucket_that_vanished_is_made_again(site: Site) -> None:
     s3 = site.s3()
-    await s3.upload(Inbound(str(site.world.root / "x"), 1))
+    await s3.upload(by_s3(str(site.world.root / "x"), 1))
     site.client.remove_bucket("alice")
-    staged = await s3.upload(Inbound(str(site.world.root / "x"), 1))
+    staged = await s3.upload(by_s3(str(site.world.root / "x"), 1))
     await complete(staged, await put_parts(staged, b"1"))
     assert await site.jobs.ended() == 0, site.jobs.words()
 
 
 async def test_an_upload_given_up_ends_the_waiting(site: Site) -> None:
-    staged = await site.s3().upload(Inbound(str(site.world.root / "x"), 10))
+    staged = await site.s3().upload(by_s3(str(site.world.root / "x"), 10))
     await site.jobs.said("Waiting")
-    part = urlsplit(parts_of(staged).parts[0])
+    part = urlsplit(parts_of(staged).parts_upload_urls[0])
     (upload,) = parse_qs(part.query)["uploadId"]
     name = ObjectName(*part.path[1:].split("/", 1))
     keys = Keys(Credentials(ACCESS_KEY, SECRET_KEY), "us-east-1")
@@ -426,7 +433,7 @@ async def test_the_memory_of_jobs_does_not_grow_with_files(site: Site) -> None:
     source, target = site.world.root / "source", site.world.root / "target"
     source.write_bytes(content_of(40 * PART))
     s3 = site.s3(part_size=16 * PART, parallel=3)
-    _, stored = await s3.send(Outbound(str(source)))
+    _, stored = await s3.send(str(source), None)
     assert await site.jobs.peak() < 64 * MIB
     await s3.fetch(stored, str(target), None)
     assert await site.jobs.peak() < 64 * MIB
@@ -434,7 +441,7 @@ async def test_the_memory_of_jobs_does_not_grow_with_files(site: Site) -> None:
 
 
 async def test_cancelled_while_it_waits(site: Site) -> None:
-    staged = await site.s3().upload(Inbound(str(site.world.root / "x"), 10))
+    staged = await site.s3().upload(by_s3(str(site.world.root / "x"), 10))
     await put_parts(staged, b"0123456789")
     await site.jobs.said("Waiting")
     assert site.in_store()
@@ -446,7 +453,7 @@ async def test_cancelled_while_it_waits(site: Site) -> None:
 @on_old_pythons_too
 async def test_cancelled_while_it_receives(site: Site) -> None:
     size = 40 * PART
-    staged = await site.s3(parallel=1).upload(Inbound(str(site.world.root / "x"), size))
+    staged = await site.s3(parallel=1).upload(by_s3(str(site.world.root / "x"), size))
     await complete(staged, await put_parts(staged, content_of(size)))
     await site.jobs.said("Downloading")
     site.jobs.interrupt()
@@ -459,7 +466,7 @@ async def test_cancelled_while_it_receives(site: Site) -> None:
 async def test_cancelled_while_it_sends(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
-    await site.s3(parallel=1).download(Outbound(str(source)))
+    await site.s3(parallel=1).download(by_s3(str(source)))
     await site.jobs.said("Sending")
     site.jobs.interrupt()
     assert "cancelled" in await site.failed()
@@ -469,18 +476,18 @@ async def test_cancelled_while_it_sends(site: Site) -> None:
 async def test_a_store_killed_and_restarted_while_it_is_sent_to(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
-    staged = await site.s3(parallel=2).download(Outbound(str(source)))
+    staged = await site.s3(parallel=2).download(by_s3(str(source)))
     await site.jobs.said("Sending")
     await _restart(site)
     await site.succeeded()
-    assert isinstance(staged.directives, DownloadUrl)
+    assert isinstance(staged.instructions, DownloadUrl)
     async with httpx.AsyncClient() as client:
-        assert (await client.get(staged.directives.url)).content == source.read_bytes()
+        assert (await client.get(staged.instructions.download_url)).content == source.read_bytes()
 
 
 async def test_a_store_killed_and_restarted_while_it_is_read_from(site: Site) -> None:
     content = content_of(40 * PART)
-    staged = await site.s3(parallel=2).upload(Inbound(str(site.world.root / "x"), len(content)))
+    staged = await site.s3(parallel=2).upload(by_s3(str(site.world.root / "x"), len(content)))
     await complete(staged, await put_parts(staged, content))
     await site.jobs.said("Downloading")
     await _restart(site)
@@ -499,13 +506,13 @@ async def _restart(site: Site) -> None:
 async def test_a_store_that_stays_away_is_given_up(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
-    await site.s3(retries=1).download(Outbound(str(source)))
+    await site.s3(retries=1).download(by_s3(str(source)))
     await site.jobs.said("Sending")
     site.server.stop()
     try:
         assert "connection to the object store failed" in await site.failed(unfinished=1)
         with pytest.raises(BackendUnavailable) as caught:
-            await site.s3().upload(Inbound(str(source), 1))
+            await site.s3().upload(by_s3(str(source), 1))
         assert not SECRET.search(str(caught.value))
     finally:
         await asyncio.to_thread(site.server.start)
@@ -515,13 +522,13 @@ async def test_urls_that_expired_before_the_job_ran(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(PART * 2))
     site.jobs.delay = 2.5
-    await site.s3(ttl=1).download(Outbound(str(source)))
+    await site.s3(ttl=1).download(by_s3(str(source)))
     assert "time that this transfer was given has run out" in await site.failed()
     assert site.in_store() == []
 
 
 async def test_an_upload_that_never_comes(site: Site) -> None:
-    await site.s3(wait_limit=1).upload(Inbound(str(site.world.root / "x"), 1))
+    await site.s3(wait_limit=1).upload(by_s3(str(site.world.root / "x"), 1))
     assert "not completed in time" in await site.failed()
     assert site.in_store() == []
 
@@ -529,7 +536,7 @@ async def test_an_upload_that_never_comes(site: Site) -> None:
 async def test_a_file_that_grows_while_it_is_sent(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
-    await site.s3(parallel=1).download(Outbound(str(source)))
+    await site.s3(parallel=1).download(by_s3(str(source)))
     await site.jobs.said("Sending")
     with source.open("ab") as file:
         file.write(b"more")
@@ -541,7 +548,7 @@ async def test_a_file_that_outgrew_its_parts_before_the_job_ran(site: Site) -> N
     source = site.world.root / "x"
     source.write_bytes(b"small")
     site.jobs.delay = 1
-    await site.s3().download(Outbound(str(source)))
+    await site.s3().download(by_s3(str(source)))
     with source.open("ab") as file:
         file.write(bytes(PART))
     assert "has grown" in await site.failed()
@@ -553,9 +560,9 @@ async def test_a_job_that_is_not_taken_leaves_nothing(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(b"1")
     with pytest.raises(BackendUnavailable, match="no scheduler"):
-        await site.s3().upload(Inbound(str(source), 1))
+        await site.s3().upload(by_s3(str(source), 1))
     with pytest.raises(BackendUnavailable, match="no scheduler"):
-        await site.s3().download(Outbound(str(source)))
+        await site.s3().download(by_s3(str(source)))
     assert site.in_store() == []
     assert site.debris() == []
 
@@ -563,14 +570,14 @@ async def test_a_job_that_is_not_taken_leaves_nothing(site: Site) -> None:
 async def test_a_file_that_cannot_be_read(site: Site) -> None:
     for name in ("nope", "."):
         with pytest.raises(FileError):
-            await site.s3().download(Outbound(str(site.world.root / name)))
+            await site.s3().download(by_s3(str(site.world.root / name)))
     assert site.in_store() == []
 
 
 async def test_the_size_is_needed(site: Site) -> None:
-    for size in (None, -1, 1 << 60):
+    for size in (None, 1 << 60):
         with pytest.raises(InvalidArgument) as caught:
-            await site.s3().upload(Inbound(str(site.world.root / "x"), size))
+            await site.s3().upload(by_s3(str(site.world.root / "x"), size))
         assert caught.value.fields[0].name == "fileSize"
 
 
@@ -589,7 +596,7 @@ def small_disk(site: Site) -> Iterator[Path]:
 
 @on_old_pythons_too
 async def test_a_full_disk(site: Site, small_disk: Path) -> None:
-    staged = await site.s3().upload(Inbound(str(small_disk / "x"), 3 * PART))
+    staged = await site.s3().upload(by_s3(str(small_disk / "x"), 3 * PART))
     await complete(staged, await put_parts(staged, content_of(3 * PART)))
     assert "No space left on device" in await site.failed()
     assert list(small_disk.iterdir()) == []

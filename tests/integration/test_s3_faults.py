@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from passerelle.runtime.errors import BackendUnavailable
-from passerelle.storage.staging.port import Inbound, Outbound
 from tests.integration.faulty import Exchange, Fault, Faults, in_front_of
-from tests.integration.staging_jobs import complete, content_of, put_parts
+from tests.integration.staging_jobs import by_s3, complete, content_of, put_parts
 from tests.integration.test_s3 import PART, Site, site
 from tests.minio import MinioServer
 
@@ -67,7 +66,7 @@ async def sent(site: Site, faults: Faults) -> str:
     """What a job says that sends a file past these faults; the file arrived."""
     source = site.world.root / "x"
     source.write_bytes(content_of(SIZE))
-    _, stored = await site.s3(private_url=faults.url).send(Outbound(str(source)))
+    _, stored = await site.s3(private_url=faults.url).send(str(source), None)
     words = await site.succeeded()
     found = site.client.get_object(stored.name.bucket, stored.name.key)
     assert found.read() == source.read_bytes()
@@ -98,7 +97,7 @@ async def test_completing_is_tried_again(site: Site, faults: Faults) -> None:
     source.write_bytes(content_of(SIZE))
     s3 = site.s3(private_url=faults.url)
     faults.before = [("complete", error_that_says_200), ("complete", unavailable)]
-    _, stored = await s3.send(Outbound(str(source)))
+    _, stored = await s3.send(str(source), None)
     await site.succeeded()
     assert faults.before == []
     found = site.client.stat_object(stored.name.bucket, stored.name.key)
@@ -109,7 +108,7 @@ async def test_a_completion_nobody_heard_of_counts(site: Site, faults: Faults) -
     source = site.world.root / "x"
     source.write_bytes(content_of(SIZE))
     faults.after = [("complete", never_answered), ("HEAD", unavailable)]
-    _, stored = await site.s3(private_url=faults.url).send(Outbound(str(source)))
+    _, stored = await site.s3(private_url=faults.url).send(str(source), None)
     await site.succeeded()
     assert faults.after == []
     assert site.client.stat_object(stored.name.bucket, stored.name.key).size == SIZE
@@ -119,7 +118,7 @@ async def test_a_store_that_keeps_failing_is_given_up(site: Site, faults: Faults
     source = site.world.root / "x"
     source.write_bytes(content_of(SIZE))
     faults.before = [("part", unavailable)] * 99
-    await site.s3(private_url=faults.url, retries=1).download(Outbound(str(source)))
+    await site.s3(private_url=faults.url, retries=1).download(by_s3(str(source)))
     assert "answered 503" in await site.failed()
     assert site.in_store() == []
 
@@ -128,7 +127,7 @@ async def received(site: Site, faults: Faults) -> bytes:
     """What a job fetched past these faults."""
     target = site.world.root / "x"
     s3 = site.s3(private_url=faults.url, public_url=site.server.url)
-    staged = await s3.upload(Inbound(str(target), SIZE))
+    staged = await s3.upload(by_s3(str(target), SIZE))
     await complete(staged, await put_parts(staged, content_of(SIZE)))
     await site.succeeded()
     return target.read_bytes()
@@ -154,7 +153,7 @@ async def test_unfinished_uploads_go_when_their_urls_have_expired(
 
     faults.before = [("PUT", keep)] * 2  # the bucket and its lifecycle
     s3 = site.s3(private_url=faults.url, ttl=ttl, lifecycle_days=3)
-    await s3.upload(Inbound(str(site.world.root / "x"), 1))
+    await s3.upload(by_s3(str(site.world.root / "x"), 1))
     assert f"<DaysAfterInitiation>{days}<" in sent[1].decode()
     assert "<Expiration><Days>3<" in sent[1].decode()
 
@@ -170,7 +169,7 @@ async def test_a_caller_who_goes_while_the_store_begins_an_upload(
 
     faults.after = [("POST", hold)]
     s3 = site.s3(private_url=faults.url)
-    request = asyncio.create_task(s3.upload(Inbound(str(site.world.root / "x"), 1)))
+    request = asyncio.create_task(s3.upload(by_s3(str(site.world.root / "x"), 1)))
     await asyncio.to_thread(begun.wait, 60)
     assert len(site.in_store()) == 1
     request.cancel()
@@ -184,10 +183,10 @@ async def test_a_caller_who_goes_while_the_store_begins_an_upload(
 async def test_an_answer_that_is_not_of_s3(site: Site, faults: Faults) -> None:
     faults.after = [("GET", damaged_answer)]
     with pytest.raises(BackendUnavailable, match="not one of S3"):
-        await site.s3(private_url=faults.url).upload(Inbound(str(site.world.root / "x"), 1))
+        await site.s3(private_url=faults.url).upload(by_s3(str(site.world.root / "x"), 1))
     faults.before = [("PUT", unavailable)]
     with pytest.raises(BackendUnavailable):
-        await site.s3(private_url=faults.url).upload(Inbound(str(site.world.root / "x"), 1))
+        await site.s3(private_url=faults.url).upload(by_s3(str(site.world.root / "x"), 1))
     assert site.in_store() == []
 
 
@@ -196,7 +195,7 @@ async def test_a_damaged_range_is_noticed(site: Site, faults: Faults) -> None:
     target = site.world.root / "x"
     target.write_text("old")
     s3 = site.s3(private_url=faults.url, public_url=site.server.url)
-    staged = await s3.upload(Inbound(str(target), SIZE))
+    staged = await s3.upload(by_s3(str(target), SIZE))
     await complete(staged, await put_parts(staged, content_of(SIZE)))
     assert "checksum of what arrived is not the object's" in await site.failed()
     assert target.read_text() == "old"

@@ -8,11 +8,10 @@ import pytest
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
-from passerelle.storage.staging.port import Inbound, Outbound
 from passerelle.storage.staging.s3.method import S3
 from passerelle.storage.transfers import tidying
 from passerelle.storage.transfers.tidying import Tidying
-from tests.integration.staging_jobs import END_SECONDS, complete, content_of, put_parts
+from tests.integration.staging_jobs import END_SECONDS, by_s3, complete, content_of, put_parts
 from tests.integration.test_s3 import PART, Site, site
 from tests.unit.storage.world import debris
 
@@ -28,7 +27,7 @@ def s3(site: Site, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 async def tidied(site: Site, s3: S3) -> None:
     """Until nothing is left."""
-    found = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, {"s3": s3})
+    found = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, [s3])
     found.watch()
     async with asyncio.timeout(END_SECONDS):
         while site.debris():
@@ -40,7 +39,7 @@ async def tidied(site: Site, s3: S3) -> None:
 
 async def test_killed_before_it_has_said_anything(site: Site, s3: S3) -> None:
     site.jobs.delay = 60
-    await s3.upload(Inbound(str(site.world.root / "x"), 3))
+    await s3.upload(by_s3(str(site.world.root / "x"), 3))
     await site.jobs.kill()
     assert site.in_store()
     await tidied(site, s3)
@@ -48,7 +47,7 @@ async def test_killed_before_it_has_said_anything(site: Site, s3: S3) -> None:
 
 async def test_killed_when_all_has_been_uploaded(site: Site, s3: S3) -> None:
     site.jobs.delay = 60
-    staged = await s3.upload(Inbound(str(site.world.root / "x"), 3))
+    staged = await s3.upload(by_s3(str(site.world.root / "x"), 3))
     await complete(staged, await put_parts(staged, b"new"))
     await site.jobs.kill()
     assert site.in_store()
@@ -58,7 +57,7 @@ async def test_killed_when_all_has_been_uploaded(site: Site, s3: S3) -> None:
 async def test_killed_while_it_receives(site: Site, s3: S3) -> None:
     size, target = 40 * PART, site.world.root / "x"
     target.write_text("old")
-    staged = await s3.upload(Inbound(str(target), size))
+    staged = await s3.upload(by_s3(str(target), size))
     await complete(staged, await put_parts(staged, content_of(size)))
     await site.jobs.said("Downloading")
     await site.jobs.kill()
@@ -70,7 +69,7 @@ async def test_killed_while_it_receives(site: Site, s3: S3) -> None:
 async def test_killed_while_it_sends(site: Site, s3: S3) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
-    await s3.download(Outbound(str(source)))
+    await s3.download(by_s3(str(source)))
     await site.jobs.said("Sending")
     await site.jobs.kill()
     await tidied(site, s3)
@@ -79,9 +78,9 @@ async def test_killed_while_it_sends(site: Site, s3: S3) -> None:
 async def test_what_was_sent_is_there_to_be_fetched(site: Site, s3: S3) -> None:
     source = site.world.root / "x"
     source.write_bytes(b"content")
-    await s3.download(Outbound(str(source)))
+    await s3.download(by_s3(str(source)))
     await site.succeeded()
-    found = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, {"s3": s3})
+    found = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, [s3])
     found.watch()
     async with asyncio.timeout(END_SECONDS):
         while found._tasks:
@@ -94,7 +93,7 @@ async def test_a_job_whose_node_was_lost_goes_on_when_it_is_started_again(
     site: Site, s3: S3, when: str
 ) -> None:
     size, target = 20 * PART, site.world.root / "x"
-    staged = await s3.upload(Inbound(str(target), size))
+    staged = await s3.upload(by_s3(str(target), size))
     if when == "Waiting":
         await site.jobs.said(when)
         await site.jobs.kill()

@@ -15,7 +15,6 @@ from cryptography.x509.oid import NameOID
 from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import ConfigError, Staging
 from passerelle.runtime.errors import BackendUnavailable
-from passerelle.storage.staging.port import Outbound
 from tests.integration.staging_jobs import Processes
 from tests.integration.test_s3 import PART, Site
 from tests.minio import MinioServer, running_minio
@@ -70,7 +69,7 @@ async def test_certificates_that_the_site_trusts(site: Site, certificates: Path)
     source, target = site.world.root / "source", site.world.root / "target"
     source.write_bytes(bytes(PART + 1))
     s3 = site.s3(ca_file=certificates / "public.crt")
-    _, stored = await s3.send(Outbound(str(source)))
+    _, stored = await s3.send(str(source), None)
     await site.succeeded()
     await s3.fetch(stored, str(target), None)
     await site.succeeded()
@@ -81,9 +80,9 @@ async def test_others_are_not_trusted(site: Site, certificates: Path) -> None:
     source = site.world.root / "source"
     source.write_bytes(b"content")
     with pytest.raises(BackendUnavailable):
-        await site.s3().send(Outbound(str(source)))
+        await site.s3().send(str(source), None)
     # Nor by the jobs, which have to trust for themselves.
-    _, stored = await site.s3(ca_file=certificates / "public.crt").send(Outbound(str(source)))
+    _, stored = await site.s3(ca_file=certificates / "public.crt").send(str(source), None)
     await site.succeeded()
     await site.s3().fetch(stored, str(source), None)
     assert "certificate is not trusted" in await site.failed(unfinished=1)

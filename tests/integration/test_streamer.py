@@ -26,8 +26,9 @@ from websockets.exceptions import (
 from passerelle.runtime.errors import Forbidden, TooLarge
 from passerelle.storage.errors import FileError
 from passerelle.storage.jobs.port import TransferJobs
-from passerelle.storage.staging.port import Coordinates, Inbound, Outbound, Staged
+from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.streamer.method import Streamer
+from passerelle.storage.staging.streamer.wire import Coordinates, StreamerRequest
 from tests.unit.storage.background_jobs import BackgroundJobs, PrivateDirectory
 from tests.unit.storage.world import World, as_alice, debris
 
@@ -64,24 +65,32 @@ def made(world: World, jobs: BackgroundJobs, **options: Any) -> Streamer:
 
 
 def coordinates(staged: Staged) -> dict[str, Any]:
-    assert isinstance(staged.directives, Coordinates)
-    return dict(json.loads(base64.urlsafe_b64decode(staged.directives.encoded)))
+    assert isinstance(staged.instructions, Coordinates)
+    return dict(json.loads(base64.urlsafe_b64decode(staged.instructions.coordinates)))
+
+
+def by_streamer(
+    path: Path, size: int | None = None, account: str | None = None
+) -> StagingRequest[StreamerRequest]:
+    """A request for a file of `size` bytes to come, or for a file to leave."""
+    parameters = StreamerRequest(transfer_method="streamer", file_size=size)
+    return StagingRequest(str(path), parameters, account)
 
 
 async def uploaded(streamer: Streamer, path: Path, **known: Any) -> Staged:
     with as_alice():
-        return await streamer.upload(Inbound(str(path), **known))
+        return await streamer.upload(by_streamer(path, **known))
 
 
 async def downloaded(streamer: Streamer, path: Path) -> Staged:
     with as_alice():
-        return await streamer.download(Outbound(str(path)))
+        return await streamer.download(by_streamer(path))
 
 
 async def client_does(operation: Any, staged: Staged, path: Path) -> None:
     """What FirecREST's client does with the coordinates; it raises nothing, whatever happens."""
-    assert isinstance(staged.directives, Coordinates)
-    config = streamer_client.set_coordinates(staged.directives.encoded)
+    assert isinstance(staged.instructions, Coordinates)
+    config = streamer_client.set_coordinates(staged.instructions.coordinates)
     config.target = str(path)
     await operation(config)
 

@@ -17,8 +17,14 @@ from pydantic import ValidationError
 from passerelle.runtime.errors import Forbidden, InvalidArgument
 from passerelle.storage.errors import FileError
 from passerelle.storage.jobs.port import TransferJobs
-from passerelle.storage.staging.port import Code, Inbound, Outbound, Staged
+from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.wormhole.method import Wormhole, new_code
+from passerelle.storage.staging.wormhole.wire import (
+    SenderWaits,
+    WormholeCode,
+    WormholeRequest,
+    WormholeUploadRequest,
+)
 from tests.mailbox import Mailbox
 from tests.unit.storage.background_jobs import BackgroundJobs, PrivateDirectory
 from tests.unit.storage.world import World, as_alice, debris
@@ -79,17 +85,18 @@ async def code_of(process: asyncio.subprocess.Process) -> str:
     raise AssertionError("it printed no code")
 
 
-async def uploaded(wormhole: Wormhole, path: Path, code: str | None) -> Staged:
+async def uploaded(wormhole: Wormhole, path: Path, code: str) -> Staged:
+    parameters = WormholeUploadRequest(transfer_method="wormhole", wormhole_code=code)
     with as_alice():
-        return await wormhole.upload(Inbound(str(path), code=code))
+        return await wormhole.upload(StagingRequest(str(path), parameters))
 
 
 async def downloaded(wormhole: Wormhole, path: Path) -> str:
+    parameters = WormholeRequest(transfer_method="wormhole")
     with as_alice():
-        staged = await wormhole.download(Outbound(str(path)))
-    assert isinstance(staged.directives, Code)
-    assert staged.directives.code
-    return staged.directives.code
+        staged = await wormhole.download(StagingRequest(str(path), parameters))
+    assert isinstance(staged.instructions, WormholeCode)
+    return staged.instructions.wormhole_code
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -110,7 +117,7 @@ async def test_a_file_comes(
     os.umask(umask)
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask
     assert debris(tmp_path) == []
-    assert staged.directives == Code(None)
+    assert staged.instructions == SenderWaits()
     assert [path for path in tmp_path.iterdir() if path.is_file() and mentions(path, code)] == []
 
 
@@ -304,7 +311,6 @@ async def test_no_python(
 @pytest.mark.parametrize(
     "code",
     [
-        None,
         "",
         "7",
         "7-",
@@ -321,12 +327,12 @@ async def test_no_python(
     ],
 )
 async def test_codes_that_are_none(
-    jobs: BackgroundJobs, wormhole: Wormhole, tmp_path: Path, code: str | None
+    jobs: BackgroundJobs, wormhole: Wormhole, tmp_path: Path, code: str
 ) -> None:
     with pytest.raises(InvalidArgument, match="wormhole_code must be") as wrong:
         await uploaded(wormhole, tmp_path / "target", code)
     assert [field.name for field in wrong.value.fields] == ["wormhole_code"]
-    assert code is None or len(code) < 3 or code not in wrong.value.detail
+    assert len(code) < 3 or code not in wrong.value.detail
     assert jobs.submitted == []
 
 

@@ -73,7 +73,7 @@ FOLDERS: dict[str, str] = {
         "runtime runtime.ssh storage storage.access storage.remote storage.remote.changing"
     ),
     "storage.firecrest": (
-        "proto.firecrest runtime runtime.pipeline storage storage.files storage.jobs "
+        "proto.firecrest runtime runtime.config runtime.pipeline storage storage.files storage.jobs "
         "storage.native storage.staging"
     ),
     "storage.jobs": (
@@ -88,16 +88,18 @@ FOLDERS: dict[str, str] = {
     "storage.remote.changing": "storage.remote",
     "storage.remote.helper": "storage.remote storage.remote.changing storage.remote.reading",
     "storage.remote.reading": "storage.remote",
-    "storage.staging": "runtime storage storage.files storage.jobs",
+    "storage.staging": "proto.v1 runtime storage storage.files storage.jobs",
     "storage.staging.remote": "storage.remote storage.remote.changing",
-    "storage.staging.s3": "runtime runtime.config storage.files storage.jobs storage.staging",
+    "storage.staging.s3": (
+        "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging"
+    ),
     "storage.staging.s3.remote": "storage.remote storage.remote.changing storage.staging.remote",
     "storage.staging.streamer": (
-        "runtime runtime.config storage.files storage.jobs storage.staging"
+        "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging"
     ),
     "storage.staging.streamer.remote": "storage.remote storage.staging.remote",
     "storage.staging.wormhole": (
-        "runtime runtime.config storage.files storage.jobs storage.staging"
+        "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging"
     ),
     "storage.staging.wormhole.remote": (
         "storage.remote storage.remote.changing storage.staging.remote"

@@ -219,6 +219,6 @@ async def test_other_staging_methods_are_shown_too() -> None:
     }
 
 
-async def test_what_firecrest_does_not_know_is_not_shown() -> None:
+async def test_what_is_not_installed_here_is_not_shown() -> None:
     assert await staging({"type": "pigeon"}) is None
     assert await staging() is None

@@ -19,17 +19,13 @@ from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
 from passerelle.runtime.errors import BackendError
 from passerelle.storage.firecrest.transfer_service import OPENAPI
 from passerelle.storage.jobs.port import ShellWork
-from passerelle.storage.staging.port import (
-    Code,
-    Directives,
-    DownloadUrl,
-    Inbound,
-    Outbound,
-    PartUrls,
-    Staged,
-    Staging,
-)
+from passerelle.storage.staging.port import Staged, Staging, StagingRequest
+from passerelle.storage.staging.s3.method import S3
+from passerelle.storage.staging.s3.wire import DownloadUrl, PartUrls
 from passerelle.storage.staging.streamer.method import Streamer
+from passerelle.storage.staging.wire import Instructions, WireForm
+from passerelle.storage.staging.wormhole.method import Wormhole
+from passerelle.storage.staging.wormhole.wire import SenderWaits, WormholeCode
 from passerelle.v1 import transfers_pb2 as native_pb
 from passerelle.v1 import transfers_pb2_grpc as native_grpc
 from tests.unit.storage.profile import REST, Profile, Reply, _reply
@@ -56,31 +52,36 @@ class Transfers(Profile):
 class Told:
     """A staging method that submits a job, and keeps what it was asked for."""
 
-    def __init__(self, world: World, upload: Directives, download: Directives) -> None:
+    def __init__(
+        self, world: World, wire: WireForm, upload: Instructions, download: Instructions
+    ) -> None:
         self._jobs = world.place.jobs
         self._upload, self._download = upload, download
-        self.asked: list[Inbound | Outbound] = []
+        self.wire = wire
+        self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
 
-    async def upload(self, inbound: Inbound) -> Staged:
-        self.asked.append(inbound)
-        return Staged(await self._submitted(inbound.account), self._upload)
+    async def upload(self, request: StagingRequest[Any]) -> Staged:
+        return await self._staged(request, self._upload)
 
-    async def download(self, outbound: Outbound) -> Staged:
-        self.asked.append(outbound)
-        return Staged(await self._submitted(outbound.account), self._download)
+    async def download(self, request: StagingRequest[Any]) -> Staged:
+        return await self._staged(request, self._download)
 
-    async def _submitted(self, account: str | None) -> Any:
-        return await self._jobs.submit("IngressFileTransfer", ShellWork(":\n"), account)
+    async def _staged(self, request: StagingRequest[Any], answer: Instructions) -> Staged:
+        told = request.parameters.model_dump(exclude_none=True)
+        self.asked.append((request.path, request.account, told))
+        work = ShellWork(":\n")
+        return Staged(await self._jobs.submit("FileTransfer", work, request.account), answer)
 
 
 @pytest.fixture
 def s3(world: World) -> Told:
-    return Told(world, PartUrls(("u1", "u2"), "done", 5), DownloadUrl("url"))
+    parts = PartUrls(parts_upload_urls=("u1", "u2"), complete_upload_url="done", max_part_size=5)
+    return Told(world, S3.wire, parts, DownloadUrl(download_url="url"))
 
 
 @pytest.fixture
 def wormhole(world: World) -> Told:
-    return Told(world, Code(None), Code("7-a-b"))
+    return Told(world, Wormhole.wire, SenderWaits(), WormholeCode(wormhole_code="7-a-b"))
 
 
 @pytest.fixture
@@ -230,7 +231,10 @@ async def test_s3_says_where_the_parts_go_and_nothing_else(
     asked = {"transferMethod": "s3"}
     reply = await transfers.send("Download", path=path, account="p", transfer_directives=asked)
     assert reply.json["transferDirectives"] == {"transferMethod": "s3", "downloadUrl": "url"}
-    assert s3.asked == [Inbound(path, size=7), Outbound(path, "p")]
+    assert s3.asked == [
+        (path, None, {"transfer_method": "s3", "file_size": 7}),
+        (path, "p", {"transfer_method": "s3"}),
+    ]
 
 
 async def test_pyfirecrest_before_3_7_stages_as_it_knows_it(
@@ -247,7 +251,10 @@ async def test_pyfirecrest_before_3_7_stages_as_it_knows_it(
         "url",
         False,
     )
-    assert s3.asked == [Inbound(f"{tmp_path}/new", size=7), Outbound(str(tmp_path), "p")]
+    assert s3.asked == [
+        (f"{tmp_path}/new", None, {"transfer_method": "s3", "file_size": 7}),
+        (str(tmp_path), "p", {"transfer_method": "s3"}),
+    ]
 
 
 async def test_an_old_client_may_ask_as_today_too(
@@ -277,7 +284,8 @@ async def test_wormhole_wants_a_code_for_uploads_and_gives_one_for_downloads(
     given = asked | {"wormholeCode": "1-x-y"}
     reply = await transfers.send("Upload", path=path, transferDirectives=given)
     assert reply.json["transferDirectives"] == {"transferMethod": "wormhole"}
-    assert wormhole.asked == [Inbound(path, code="1-x-y")]
+    told = {"transfer_method": "wormhole", "wormhole_code": "1-x-y"}
+    assert wormhole.asked == [(path, None, told)]
     reply = await transfers.send("Download", path=path, transferDirectives=asked)
     assert reply.json["transferDirectives"]["wormholeCode"] == "7-a-b"
 
@@ -343,10 +351,11 @@ async def test_the_native_api_stages_too(
     assert list(first.s3.part_urls) == ["u1", "u2"]
     assert first.job.system == "lab"
     assert first.job.output_log.startswith(f"{tmp_path}/.f7t_file_handling_job_")
-    assert s3.asked == [Inbound(path, size=7)]
+    assert s3.asked == [(path, None, {"transfer_method": "s3", "file_size": 7})]
+    assert (first.method, first.WhichOneof("directives")) == ("s3", "s3")
     download = native_pb.StageDownloadRequest(system="lab", path=path, method="wormhole")
     second = await stub.StageDownload(download, metadata=METADATA)
-    assert second.wormhole.code == "7-a-b"
+    assert (second.method, second.wormhole.code) == ("wormhole", "7-a-b")
     without: native_grpc.TransferServiceAsyncStub = native_grpc.TransferServiceStub(channel)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await without.StageDownload(download, metadata=METADATA)

@@ -17,7 +17,6 @@ from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
 from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles
-from passerelle.storage.staging.port import Inbound, Outbound, Staged
 from passerelle.storage.transfers import tidying
 from passerelle.storage.transfers.tidying import Tidying
 from tests.unit.storage.world import World, as_alice
@@ -55,14 +54,6 @@ class Store:
 
     removed: list[Mapping[str, str]] = field(default_factory=list)
     error: ApiError | None = None
-
-    async def upload(self, inbound: Inbound) -> Staged:
-        """Nobody asks."""
-        raise AssertionError
-
-    async def download(self, outbound: Outbound) -> Staged:
-        """Nobody asks."""
-        raise AssertionError
 
     async def remove(self, elsewhere: Mapping[str, str]) -> bool:
         """Keep what was asked for."""
@@ -115,7 +106,7 @@ async def site(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
     monkeypatch.setattr(tidying, "_FIRST_PAUSE", 0.02)
     monkeypatch.setattr(tidying, "_LONGEST_PAUSE", 0.02)
     scheduler, store = Scheduler(), Store()
-    found = Tidying(world.system, world.files, world.private, scheduler, {"store": store})
+    found = Tidying(world.system, world.files, world.private, scheduler, [store])
     yield Site(world, scheduler, store, found)
     await found.close()
 

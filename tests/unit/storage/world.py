@@ -67,7 +67,7 @@ class World:
 
     def staging(self, methods: Mapping[str, Staging]) -> StagedTransfers:
         """The system's staging methods, and what is done after them; whoever asks for it closes it."""
-        tidying = Tidying(self.system, self.files, self.private, self.compute, methods)
+        tidying = Tidying(self.system, self.files, self.private, self.compute, methods.values())
         return StagedTransfers(methods, tidying)
 
 
@@ -112,7 +112,7 @@ def place_on(
         tarballs=Tarballs(sessions, system.ssh.timeout.command),
         trees=Trees(sessions, system.name),
         jobs=TransferJobs(system, compute, private),
-        staging=StagedTransfers({}, Tidying(system, files, private, compute, {})),
+        staging=StagedTransfers({}, Tidying(system, files, private, compute, ())),
     )
 
 

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from passerelle.v1 import streams_pb2 as _streams_pb2
@@ -205,18 +206,25 @@ class StageUploadRequest(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     WORMHOLE_CODE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The absolute path that the file shall have."""
     method: _builtins.str
-    """How it comes: `s3`, `streamer` or `wormhole`, as far as the system has it; its first method when empty."""
+    """The name of the staging method: `s3`, `streamer`, `wormhole`, or one that the site has added. The system's first method
+    when empty.
+    """
     size: _builtins.int
     """How many bytes it has; required for `s3`."""
     account: _builtins.str
     """The account of the transfer job."""
     wormhole_code: _builtins.str
     """The code that the sender's `wormhole` printed; required for `wormhole`."""
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """What a method that the site has added needs to know besides; its documentation names the members."""
+
     def __init__(
         self,
         *,
@@ -226,10 +234,11 @@ class StageUploadRequest(_message.Message):
         size: _builtins.int | None = ...,
         account: _builtins.str = ...,
         wormhole_code: _builtins.str = ...,
+        parameters: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "parameters", b"parameters", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "account", b"account", "method", b"method", "path", b"path", "size", b"size", "system", b"system", "wormhole_code", b"wormhole_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "account", b"account", "method", b"method", "parameters", b"parameters", "path", b"path", "size", b"size", "system", b"system", "wormhole_code", b"wormhole_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
@@ -247,14 +256,21 @@ class StageDownloadRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The file's absolute path."""
     method: _builtins.str
-    """How it leaves: `s3`, `streamer` or `wormhole`, as far as the system has it; its first method when empty."""
+    """The name of the staging method: `s3`, `streamer`, `wormhole`, or one that the site has added. The system's first method
+    when empty.
+    """
     account: _builtins.str
     """The account of the transfer job."""
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """What a method that the site has added needs to know besides; its documentation names the members."""
+
     def __init__(
         self,
         *,
@@ -262,10 +278,11 @@ class StageDownloadRequest(_message.Message):
         path: _builtins.str = ...,
         method: _builtins.str = ...,
         account: _builtins.str = ...,
+        parameters: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "path", b"path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "parameters", b"parameters", "path", b"path", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -352,9 +369,13 @@ class StagedTransfer(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     JOB_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
     S3_FIELD_NUMBER: _builtins.int
     STREAMER_FIELD_NUMBER: _builtins.int
     WORMHOLE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """The name of the staging method that carries the file."""
     @_builtins.property
     def job(self) -> Global___TransferJob:
         """The job."""
@@ -371,19 +392,25 @@ class StagedTransfer(_message.Message):
     def wormhole(self) -> Global___StagedTransfer.Wormhole:
         """By magic-wormhole."""
 
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """By a method that the site has added; the documentation of `method` names the members."""
+
     def __init__(
         self,
         *,
         job: Global___TransferJob | None = ...,
+        method: _builtins.str = ...,
         s3: Global___StagedTransfer.S3 | None = ...,
         streamer: Global___StagedTransfer.Streamer | None = ...,
         wormhole: Global___StagedTransfer.Wormhole | None = ...,
+        parameters: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "job", b"job", "s3", b"s3", "streamer", b"streamer", "wormhole", b"wormhole"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "job", b"job", "parameters", b"parameters", "s3", b"s3", "streamer", b"streamer", "wormhole", b"wormhole"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "job", b"job", "s3", b"s3", "streamer", b"streamer", "wormhole", b"wormhole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "job", b"job", "method", b"method", "parameters", b"parameters", "s3", b"s3", "streamer", b"streamer", "wormhole", b"wormhole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_directives: _TypeAlias = _typing.Literal["s3", "streamer", "wormhole"]  # noqa: Y015
+    _WhichOneofReturnType_directives: _TypeAlias = _typing.Literal["s3", "streamer", "wormhole", "parameters"]  # noqa: Y015
     _WhichOneofArgType_directives: _TypeAlias = _typing.Literal["directives", b"directives"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_directives) -> _WhichOneofReturnType_directives | None: ...
 

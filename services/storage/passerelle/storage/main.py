@@ -106,5 +106,7 @@ def _place(
         tarballs=Tarballs(sessions, system.ssh.timeout.command),
         trees=Trees(sessions, system.name),
         jobs=jobs,
-        staging=StagedTransfers(methods, Tidying(system, files, private, compute, methods)),
+        staging=StagedTransfers(
+            methods, Tidying(system, files, private, compute, methods.values())
+        ),
     )

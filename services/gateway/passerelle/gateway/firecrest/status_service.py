@@ -131,10 +131,20 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
+        self._staging = {
+            one.system.name: staging_reply(one.system.data_operation.staging)
+            for one in directory.all()
+        }
 
     async def GetSystems(self, request: pb.GetSystemsRequest, context: Any) -> Any:
         """All systems."""
-        return json_reply(SystemsReply(systems=[_system(one) for one in self._directory.all()]))
+        return json_reply(
+            SystemsReply(
+                systems=[
+                    _system(one, self._staging[one.system.name]) for one in self._directory.all()
+                ]
+            )
+        )
 
     async def GetLiveness(self, request: pb.GetLivenessRequest, context: Any) -> HttpBody:
         """How old the health checks are."""
@@ -149,7 +159,7 @@ def _liveness(directory: Directory, now: datetime) -> LivenessReply:
     )
 
 
-def _system(listed: Listed) -> SystemReply:
+def _system(listed: Listed, staging: StagingReply | None) -> SystemReply:
     system = listed.system
     return SystemReply(
         name=system.name,
@@ -159,7 +169,7 @@ def _system(listed: Listed) -> SystemReply:
         probing=_probing(system),
         lastHealthCheck=_time(listed.last_check) if listed.last_check else None,
         fileSystems=[_filesystem(filesystem) for filesystem in system.filesystems],
-        dataOperation=_data_operation(system.data_operation),
+        dataOperation=_data_operation(system.data_operation, staging),
     )
 
 
@@ -223,11 +233,11 @@ def _filesystem(filesystem: Filesystem) -> FilesystemReply:
     )
 
 
-def _data_operation(operation: DataOperation) -> DataOperationReply:
+def _data_operation(operation: DataOperation, staging: StagingReply | None) -> DataOperationReply:
     return DataOperationReply(
         datatransfer_jobs_directives=list(operation.datatransfer_jobs_directives),
         max_ops_file_size=operation.max_ops_file_size,
-        data_transfer=staging_reply(operation.staging),
+        data_transfer=staging,
     )
 
 

@@ -1,9 +1,14 @@
 """Finding plugins by name. Called at start only: a wrong configuration stops a service, never a request."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import entry_points
-from typing import Any
+from operator import or_
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from passerelle.runtime.config.faults import closest, faults
 from passerelle.runtime.config.sections import Plugin
@@ -22,6 +27,29 @@ def load(group: str, name: str) -> Any:
         known = ", ".join(sorted(found))
         raise LookupError(f"no plugin {name!r}{closest(name, found)}; installed: {known}")
     return found[name].load()
+
+
+@dataclass(frozen=True, slots=True)
+class OneOfInstalled:
+    """In an `Annotated`: tells pydantic that a value is one of the models of the plugins that are installed in `group`.
+
+    `models` are those of one plugin, which is what `load` returns. `discriminator` is the field by whose value the
+    models are told apart, if one is.
+    """
+
+    group: str
+    models: Callable[[Any], Iterable[type]]
+    discriminator: str | None = None
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """See pydantic, "Customizing validation with `__get_pydantic_core_schema__`"."""
+        plugins = (load(self.group, name) for name in names(self.group))
+        union: Any = reduce(or_, (model for plugin in plugins for model in self.models(plugin)))
+        if self.discriminator:
+            union = Annotated[union, Field(discriminator=self.discriminator)]
+        return handler.generate_schema(union)
 
 
 def make(setting: str, chosen: Plugin, *arguments: Any) -> Any:

@@ -5,10 +5,11 @@ before 2.4 took `fileName` and `fileSize` beside the directory instead of `trans
 and had in the reply itself what is now in its `transferDirectives`.
 
 Newer ones are known by `transfer_directives`, as nobody else spells it. They ask for s3 when their caller has not said
-what to use, and then do what the reply says.
+what to use, and then do what the reply says, if that is s3 or streamer.
 """
 
 import json
+from collections.abc import Container
 from typing import Any
 
 import orjson
@@ -24,22 +25,47 @@ def is_old(request: BodyRequest) -> bool:
     return not request.body.content_type
 
 
-def takes_any(request: BodyRequest) -> bool:
-    """Whether a well-formed request comes from a client that does what the reply's `transferMethod` says."""
-    return not is_old(request) and "transfer_directives" in json_of(request.body)
+def adapted(request: BodyRequest, methods: Container[str]) -> BodyRequest:
+    """The request as FirecREST takes it since 2.4, by a method that the client understands and the system has, if there
+    is one; `methods` are the names of the system's."""
+    if is_old(request):
+        return _with_directives(request)
+    if "s3" not in methods and "streamer" in methods:
+        return _by_streamer(request)
+    return request
 
 
-def with_directives(request: BodyRequest) -> BodyRequest:
-    """The request as FirecREST takes it since 2.4: an old client's gets the `transferDirectives` that it lacks."""
-    if not is_old(request):
+def _by_streamer(request: BodyRequest) -> BodyRequest:
+    """A newer client's request for s3 as one for streamer."""
+    given = _object(request)
+    directives = given.get("transfer_directives")
+    if not isinstance(directives, dict):
         return request
+    for spelling in ("transferMethod", "transfer_method"):
+        if directives.get(spelling) == "s3":
+            directives[spelling] = "streamer"
+    return _with_body(request, given)
+
+
+def _with_directives(request: BodyRequest) -> BodyRequest:
+    """An old client's request with the `transferDirectives` that it lacks."""
+    given = _object(request)
+    if not given or given.keys() & {"transferDirectives", "transfer_directives"}:
+        return request
+    return _with_body(request, _translated(given))
+
+
+def _object(request: BodyRequest) -> dict[str, Any]:
+    """The JSON object in the body; an empty one for anything else: whoever reads it next tells what is wrong."""
     try:
         given = json_of(request.body)
     except json.JSONDecodeError:
-        return request  # whoever reads it tells what is wrong
-    if not isinstance(given, dict) or given.keys() & {"transferDirectives", "transfer_directives"}:
-        return request
-    body = HttpBody(data=orjson.dumps(_translated(given)))
+        return {}
+    return given if isinstance(given, dict) else {}
+
+
+def _with_body(request: BodyRequest, given: dict[str, Any]) -> BodyRequest:
+    body = HttpBody(content_type=request.body.content_type, data=orjson.dumps(given))
     return BodyRequest(system=request.system, body=body)
 
 

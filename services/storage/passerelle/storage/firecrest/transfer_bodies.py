@@ -1,12 +1,14 @@
 """What FirecREST v2's transfers take and answer, in all spellings."""
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any
 
-from pydantic import Field
 from typing_extensions import TypedDict
 
+from passerelle.runtime.config.plugins import OneOfInstalled
 from passerelle.runtime.firecrest import Model, Text
 from passerelle.storage.firecrest.ops_bodies import CompressBody, ExtractBody, PathBody, TargetBody
+from passerelle.storage.staging.port import GROUP
+from passerelle.storage.staging.wire import Parameters
 
 
 class JobBody(PathBody):
@@ -39,37 +41,11 @@ class RemoveQuery(Model):
     account: Text | None = None
 
 
-class S3Request(Model):
-    """Through an object store; `fileSize` in bytes is for uploads."""
-
-    transfer_method: Literal["s3"]
-    file_size: int | None = Field(default=None, ge=0, lt=2**63)
-
-
-class StreamerRequest(Model):
-    """Straight to or from the job; an upload of known `fileSize` in bytes is refused at once when it is too large."""
-
-    file_size: int | None = Field(default=None, ge=0, lt=2**63)
-    transfer_method: Literal["streamer"]
-
-
-class WormholeRequest(Model):
-    """By magic-wormhole."""
-
-    transfer_method: Literal["wormhole"]
-
-
-class WormholeUploadRequest(WormholeRequest):
-    """By magic-wormhole, from the sender that printed the code."""
-
-    wormhole_code: Text
-
-
 class UploadBody(JobBody):
     """A file to come, and how; `path` is the file's own."""
 
     transfer_directives: Annotated[
-        S3Request | StreamerRequest | WormholeUploadRequest, Field(discriminator="transfer_method")
+        Parameters, OneOfInstalled(GROUP, lambda method: [method.wire.upload], "transfer_method")
     ]
 
 
@@ -77,7 +53,7 @@ class DownloadBody(JobBody):
     """A file to leave, and how."""
 
     transfer_directives: Annotated[
-        S3Request | StreamerRequest | WormholeRequest, Field(discriminator="transfer_method")
+        Parameters, OneOfInstalled(GROUP, lambda method: [method.wire.download], "transfer_method")
     ]
 
 
@@ -103,19 +79,9 @@ class TransferReply(TypedDict):
     transferJob: TransferJobReply
 
 
-class DirectivesReply(TypedDict):
-    """What the client has to do, by the method; sizes in bytes. There are no nulls: what does not apply is absent."""
-
-    transferMethod: Literal["s3", "streamer", "wormhole"]
-    partsUploadUrls: NotRequired[list[str]]
-    completeUploadUrl: NotRequired[str]
-    maxPartSize: NotRequired[int]
-    downloadUrl: NotRequired[str]
-    coordinates: NotRequired[str]
-    wormholeCode: NotRequired[str]
-
-
 class StagedReply(TransferReply):
     """A transfer was submitted, and waits for the client."""
 
-    transferDirectives: DirectivesReply
+    transferDirectives: Annotated[
+        dict[str, Any], OneOfInstalled(GROUP, lambda method: method.wire.instructions)
+    ]

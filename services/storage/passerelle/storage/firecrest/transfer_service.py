@@ -22,13 +22,12 @@ from passerelle.runtime.firecrest import (
 )
 from passerelle.runtime.headers import HTTP_STATUS
 from passerelle.storage.files.tarballs import Tarball
-from passerelle.storage.firecrest.clients import for_old_client, is_old, takes_any, with_directives
+from passerelle.storage.firecrest.clients import adapted, for_old_client, is_old
 from passerelle.storage.firecrest.gnu_wording import told_by
 from passerelle.storage.firecrest.ops_bodies import given_path
 from passerelle.storage.firecrest.transfer_bodies import (
     CompressJobBody,
     CopyJobBody,
-    DirectivesReply,
     DownloadBody,
     ExtractJobBody,
     JobBody,
@@ -43,17 +42,9 @@ from passerelle.storage.firecrest.transfer_bodies import (
 from passerelle.storage.jobs import scripts
 from passerelle.storage.jobs.port import ShellWork, SubmittedJob
 from passerelle.storage.places import Place, Places, demand_inside, place_of
-from passerelle.storage.staging.port import (
-    Code,
-    Coordinates,
-    Directives,
-    DownloadUrl,
-    Inbound,
-    Outbound,
-    PartUrls,
-    Staged,
-)
+from passerelle.storage.staging.port import Staged, Staging, StagingRequest
 from passerelle.storage.staging.targets import demand_no_pipe
+from passerelle.storage.staging.wire import Parameters
 
 OPENAPI: Mapping[str, Operation] = {
     "Move": Operation(body=TargetJobBody, replies={201: TransferReply}),
@@ -119,26 +110,23 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file come."""
-        place, path, body = self._read(UploadBody, with_directives(request))
-        asked = body.transfer_directives
-        inbound = Inbound(
-            path,
-            size=getattr(asked, "file_size", None),
-            account=body.account,
-            code=getattr(asked, "wormhole_code", None),
-        )
+        place, path, body = self._read(UploadBody, self._adapted(request))
+        wanted = StagingRequest(path, body.transfer_directives, body.account)
         with told_by("stat", path):
-            method = _method(place, asked.transfer_method, request)
-            staged = await place.staging.upload(method, inbound)
+            staged = await place.staging.upload(_method(place, wanted), wanted)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file leave."""
-        place, path, body = self._read(DownloadBody, with_directives(request))
+        place, path, body = self._read(DownloadBody, self._adapted(request))
+        wanted = StagingRequest(path, body.transfer_directives, body.account)
         with told_by("stat", path):
-            method = _method(place, body.transfer_directives.transfer_method, request)
-            staged = await place.staging.download(method, Outbound(path, body.account))
+            staged = await place.staging.download(_method(place, wanted), wanted)
         return await _staged(context, staged, request)
+
+    def _adapted(self, request: BodyRequest) -> BodyRequest:
+        """The request with what its client means, on the system that it names."""
+        return adapted(request, place_of(self._places, request.system).staging.methods)
 
     def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
         """The place, the path there, and the body: looked at in FirecREST's order."""
@@ -147,18 +135,16 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         return place, path, read_body(model, request.body)
 
 
-def _method(place: Place, asked: str, request: BodyRequest) -> str:
-    """The name of the staging method: that which was asked for, or another that the client understands as well."""
-    there = place.staging.methods
-    if not there:
+def _method(place: Place, wanted: StagingRequest[Parameters]) -> Staging:
+    """The staging method that was asked for; InvalidArgument says what there is instead."""
+    if not place.staging.methods:
         limit = place.system.data_operation.max_ops_file_size
         raise InvalidArgument(
             "Requested transfer method is not available. Available on this system: none. "
             f"Files of up to {limit} bytes go by ops/upload and ops/download, of any size by "
             f"/v1/systems/{place.system.name}/files:content."
         )
-    streams = asked == "s3" and "s3" not in there and "streamer" in there
-    return "streamer" if streams and takes_any(request) else asked
+    return place.staging.named(wanted.parameters.transfer_method)[1]
 
 
 async def _target(place: Place, source: str, body: TargetJobBody, *, follow: bool = False) -> str:
@@ -179,7 +165,7 @@ async def _submitted(
 
 async def _staged(context: Any, staged: Staged, request: BodyRequest) -> HttpBody:
     reply = StagedReply(
-        transferJob=_job_reply(staged.job), transferDirectives=_directives(staged.directives)
+        transferJob=_job_reply(staged.job), transferDirectives=staged.instructions.json_form()
     )
     return await _created(context, for_old_client(reply) if is_old(request) else reply)
 
@@ -197,22 +183,3 @@ def _job_reply(job: SubmittedJob) -> TransferJobReply:
         workingDirectory=job.working_directory,
         logs=LogsReply(outputLog=job.output_log, errorLog=job.error_log),
     )
-
-
-def _directives(directives: Directives) -> DirectivesReply:
-    match directives:
-        case PartUrls(parts, complete, part_size):
-            return DirectivesReply(
-                transferMethod="s3",
-                partsUploadUrls=list(parts),
-                completeUploadUrl=complete,
-                maxPartSize=part_size,
-            )
-        case DownloadUrl(url):
-            return DirectivesReply(transferMethod="s3", downloadUrl=url)
-        case Coordinates(encoded):
-            return DirectivesReply(transferMethod="streamer", coordinates=encoded)
-        case Code(str(code)):
-            return DirectivesReply(transferMethod="wormhole", wormholeCode=code)
-        case Code():
-            return DirectivesReply(transferMethod="wormhole")

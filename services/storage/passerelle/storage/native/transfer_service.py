@@ -8,15 +8,7 @@ from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.native.file_messages import path_in, target
 from passerelle.storage.paths import checked_path
 from passerelle.storage.places import Places, place_of
-from passerelle.storage.staging.port import (
-    Code,
-    Coordinates,
-    DownloadUrl,
-    Inbound,
-    Outbound,
-    PartUrls,
-    Staged,
-)
+from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.transfers.copies import CopyProgress, Order, Road
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
@@ -56,21 +48,22 @@ class TransferService(pb_grpc.TransferServiceServicer):
     async def StageUpload(self, request: pb.StageUploadRequest, context: Any) -> pb.StagedTransfer:
         """Let a file come."""
         place = place_of(self._places, request.system)
-        inbound = Inbound(
-            checked_path(place.system, request.path),
-            size=request.size if request.HasField("size") else None,
-            account=request.account or None,
-            code=request.wormhole_code or None,
-        )
-        return _staged_message(await place.staging.upload(request.method, inbound))
+        path = checked_path(place.system, request.path)
+        name, method = place.staging.named(request.method)
+        parameters = method.wire.upload.from_native(name, request)
+        wanted = StagingRequest(path, parameters, request.account or None)
+        return _staged_message(name, await place.staging.upload(method, wanted))
 
     async def StageDownload(
         self, request: pb.StageDownloadRequest, context: Any
     ) -> pb.StagedTransfer:
         """Let a file leave."""
         place = place_of(self._places, request.system)
-        outbound = Outbound(checked_path(place.system, request.path), request.account or None)
-        return _staged_message(await place.staging.download(request.method, outbound))
+        path = checked_path(place.system, request.path)
+        name, method = place.staging.named(request.method)
+        parameters = method.wire.download.from_native(name, request)
+        wanted = StagingRequest(path, parameters, request.account or None)
+        return _staged_message(name, await place.staging.download(method, wanted))
 
 
 def _progress_message(progress: CopyProgress) -> pb.TransferProgress:
@@ -94,16 +87,8 @@ def _job_message(job: SubmittedJob) -> pb.TransferJob:
     )
 
 
-def _staged_message(staged: Staged) -> pb.StagedTransfer:
-    message = pb.StagedTransfer(job=_job_message(staged.job))
-    match staged.directives:
-        case PartUrls(parts, complete, part_size):
-            urls = pb.StagedTransfer.S3(part_urls=parts, complete_url=complete, part_size=part_size)
-            message.s3.CopyFrom(urls)
-        case DownloadUrl(url):
-            message.s3.CopyFrom(pb.StagedTransfer.S3(download_url=url))
-        case Coordinates(encoded):
-            message.streamer.CopyFrom(pb.StagedTransfer.Streamer(coordinates=encoded))
-        case Code(code):
-            message.wormhole.CopyFrom(pb.StagedTransfer.Wormhole(code=code or ""))
+def _staged_message(method: str, staged: Staged) -> pb.StagedTransfer:
+    message = staged.instructions.native()
+    message.method = method
+    message.job.CopyFrom(_job_message(staged.job))
     return message

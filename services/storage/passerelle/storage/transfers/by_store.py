@@ -20,7 +20,6 @@ from passerelle.runtime.errors import (
     NotFound,
 )
 from passerelle.storage.jobs.port import SubmittedJob
-from passerelle.storage.staging.port import Outbound
 from passerelle.storage.transfers.copies import (
     Copy,
     CopyProgress,
@@ -58,7 +57,7 @@ class Depot(Protocol):
         """Two methods with the same store can take each other's objects."""
         ...
 
-    async def send(self, outbound: Outbound) -> tuple[SubmittedJob, Any]:
+    async def send(self, path: str, account: str | None) -> tuple[SubmittedJob, Any]:
         """Submit a job that puts a file into the store; that job, and the object it will be."""
         ...
 
@@ -118,7 +117,7 @@ class _Relay:
         order = self._order
         await self._copy.begin()
         with on(order.source):
-            job, stored = await source.send(Outbound(order.path, order.account))
+            job, stored = await source.send(order.path, order.account)
         self._discard = partial(source.discard, stored)
         self._submitted = (job,)
         with on(order.target):

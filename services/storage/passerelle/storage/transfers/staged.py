@@ -1,8 +1,10 @@
 """Transfers by the staging methods of one system, and what is done after them."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from passerelle.storage.staging.port import Inbound, Outbound, Staged, Staging, method_of
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.staging.port import Staged, Staging, StagingRequest
 from passerelle.storage.transfers.tidying import Tidying
 
 
@@ -13,16 +15,26 @@ class StagedTransfers:
         self.methods = methods
         self._tidying = tidying
 
-    async def upload(self, method: str | None, inbound: Inbound) -> Staged:
-        """As `Staging.upload`, by the method of that name, the preferred one if none is asked for; raises
-        InvalidArgument when there is no such method."""
-        staged = await method_of(self.methods, method).upload(inbound)
+    def named(self, name: str | None) -> tuple[str, Staging]:
+        """The method of that name, the preferred one if none is asked for, and its name; InvalidArgument lists the
+        methods when there is no such one."""
+        chosen = name or next(iter(self.methods), "")
+        if chosen not in self.methods:
+            listed = ", ".join(self.methods) or "none"
+            raise InvalidArgument(
+                f"Requested transfer method is not available. Available on this system: {listed}."
+            )
+        return chosen, self.methods[chosen]
+
+    async def upload(self, method: Staging, request: StagingRequest[Any]) -> Staged:
+        """As `Staging.upload` of one of the methods."""
+        staged = await method.upload(request)
         self.look_after()
         return staged
 
-    async def download(self, method: str | None, outbound: Outbound) -> Staged:
-        """As `Staging.download`; `method` as in `upload`."""
-        staged = await method_of(self.methods, method).download(outbound)
+    async def download(self, method: Staging, request: StagingRequest[Any]) -> Staged:
+        """As `Staging.download` of one of the methods."""
+        staged = await method.download(request)
         self.look_after()
         return staged
 

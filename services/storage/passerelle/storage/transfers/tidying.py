@@ -8,7 +8,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.files.port import Files
 from passerelle.storage.jobs.port import work_dir
 from passerelle.storage.jobs.private_files import Unfinished
-from passerelle.storage.staging.port import LeavesElsewhere, Staging
+from passerelle.storage.staging.port import LeavesElsewhere
 
 log = logging.getLogger(__name__)
 
@@ -129,13 +129,14 @@ class Tidying:
         files: Files,
         transfers: Transfers,
         compute: Compute,
-        methods: Mapping[str, Staging],
+        methods: Iterable[object],
     ) -> None:
+        """`methods` are the system's staging methods; those that are `LeavesElsewhere` tidy up there."""
         self._system = system
         self._files = files
         self._transfers = transfers
         self._compute = compute
-        self._elsewhere = [m for m in methods.values() if isinstance(m, LeavesElsewhere)]
+        self._elsewhere = [m for m in methods if isinstance(m, LeavesElsewhere)]
         self._watches: dict[str, _Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -30,10 +30,11 @@ from passerelle.storage.jobs.port import (
     TransferJobs,
     hidden_part,
 )
-from passerelle.storage.staging.port import DownloadUrl, Inbound, Outbound, PartUrls, Staged
+from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.programs import job_program
 from passerelle.storage.staging.s3.options import LARGEST_PART, S3Options
 from passerelle.storage.staging.s3.urls import LONGEST_LIFE, Endpoint, ObjectName, bucket_name
+from passerelle.storage.staging.s3.wire import WIRE, DownloadUrl, PartUrls, S3Request
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class S3:
     """The `s3` staging method of one system."""
 
     Options = S3Options
+    wire = WIRE
 
     def __init__(
         self, system: System, files: Files, jobs: TransferJobs, options: S3Options
@@ -90,36 +92,40 @@ class S3:
         """Which store it is: methods that have the same can fetch what the other sends."""
         return f"{self._options.private_url} {self._options.tenant or ''}"
 
-    async def upload(self, inbound: Inbound) -> Staged:
-        """As Staging.upload; `size` is required."""
-        if inbound.size is None:
+    async def upload(self, request: StagingRequest[S3Request]) -> Staged:
+        """As Staging.upload; the size is required."""
+        size = request.parameters.file_size
+        if size is None:
             raise _wrong_size("is required for transfers with s3")
-        target = await self._files.demand_writable(inbound.path)  # before anything is made
-        stored = await self._begin(inbound.path, inbound.size)
+        target = await self._files.demand_writable(request.path)  # before anything is made
+        stored = await self._begin(request.path, size)
         try:
             urls = await self._store.in_thread(self._part_urls, self._public, stored)
             complete = self._public.presigned(
                 "POST", stored.name, self._options.ttl, uploadId=stored.upload
             )
-            job = await self._fetch(stored, inbound.path, target, inbound.account)
+            job = await self._fetch(stored, request.path, target, request.account)
         except BaseException:
             await self.discard(stored)
             raise
-        return Staged(job, PartUrls(urls, complete, stored.part_size))
+        instructions = PartUrls(
+            parts_upload_urls=urls, complete_upload_url=complete, max_part_size=stored.part_size
+        )
+        return Staged(job, instructions)
 
-    async def download(self, outbound: Outbound) -> Staged:
+    async def download(self, request: StagingRequest[S3Request]) -> Staged:
         """As Staging.download."""
-        job, stored = await self.send(outbound)
+        job, stored = await self.send(request.path, request.account)
         url = self._public.presigned("GET", stored.name, self._options.ttl)
-        return Staged(job, DownloadUrl(url))
+        return Staged(job, DownloadUrl(download_url=url))
 
-    async def send(self, outbound: Outbound) -> tuple[SubmittedJob, S3Object]:
+    async def send(self, path: str, account: str | None) -> tuple[SubmittedJob, S3Object]:
         """Submit a job that puts the file into an object; raises as Staging.download does."""
-        stored = await self._begin(outbound.path, await self._readable_size(outbound.path))
+        stored = await self._begin(path, await self._readable_size(path))
         try:
-            parameters = await self._store.in_thread(self._egress, stored, outbound.path)
+            parameters = await self._store.in_thread(self._egress, stored, path)
             work = AgentWork(_EGRESS, parameters, Leftovers(elsewhere=self._elsewhere(stored)))
-            job = await self._jobs.submit("OutgressFileTransfer", work, outbound.account)
+            job = await self._jobs.submit("OutgressFileTransfer", work, account)
         except BaseException:
             await self.discard(stored)
             raise

@@ -13,8 +13,9 @@ from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import TooLarge
 from passerelle.storage.files.port import Files
 from passerelle.storage.jobs.port import AgentWork, Leftovers, TransferJobs, hidden_part
-from passerelle.storage.staging.port import Coordinates, Inbound, Outbound, Staged
+from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.programs import job_program
+from passerelle.storage.staging.streamer.wire import WIRE, Coordinates, StreamerRequest
 from passerelle.storage.staging.targets import demand_absent, demand_readable
 
 _SOURCE = job_program(
@@ -27,6 +28,8 @@ _SOURCE = job_program(
 
 class Streamer:
     """Files straight between the caller and a job on the system, over a WebSocket without TLS."""
+
+    wire = WIRE
 
     class Options(Section):
         """Where jobs listen, and what they take."""
@@ -71,28 +74,28 @@ class Streamer:
         self._jobs = jobs
         self._options = options
 
-    async def upload(self, inbound: Inbound) -> Staged:
+    async def upload(self, request: StagingRequest[StreamerRequest]) -> Staged:
         """As `Staging.upload`; TooLarge for more than the limit, Forbidden when there is such a file already."""
-        limit = self._options.inbound_transfer_limit
-        if inbound.size is not None and inbound.size > limit:
+        limit, size = self._options.inbound_transfer_limit, request.parameters.file_size
+        if size is not None and size > limit:
             raise TooLarge(
                 f"Inbound transfer limit exceeded, max allowed transfer size: {limit} bytes."
             )
-        await demand_absent(self._files, inbound.path)
+        await demand_absent(self._files, request.path)
         return await self._staged(
             "IngressFileTransfer",
             "receive",
-            inbound.path,
-            inbound.account,
-            Leftovers(hidden_part(inbound.path)),
+            request.path,
+            request.account,
+            Leftovers(hidden_part(request.path)),
             inbound_transfer_limit=limit,
         )
 
-    async def download(self, outbound: Outbound) -> Staged:
+    async def download(self, request: StagingRequest[StreamerRequest]) -> Staged:
         """As `Staging.download`."""
-        await demand_readable(self._files, outbound.path)
+        await demand_readable(self._files, request.path)
         return await self._staged(
-            "OutgressFileTransfer", "send", outbound.path, outbound.account, Leftovers()
+            "OutgressFileTransfer", "send", request.path, request.account, Leftovers()
         )
 
     async def _staged(
@@ -132,4 +135,5 @@ class Streamer:
             "secret": secret,
             "operation": operation,
         }
-        return Coordinates(base64.urlsafe_b64encode(json.dumps(data).encode()).decode())
+        encoded = base64.urlsafe_b64encode(json.dumps(data).encode()).decode()
+        return Coordinates(coordinates=encoded)

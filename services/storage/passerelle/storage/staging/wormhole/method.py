@@ -11,9 +11,16 @@ from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.files.port import Files
 from passerelle.storage.jobs.port import AgentWork, Leftovers, TransferJobs, hidden_part
-from passerelle.storage.staging.port import Code, Inbound, Outbound, Staged
+from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.programs import job_program
 from passerelle.storage.staging.targets import demand_absent, demand_readable
+from passerelle.storage.staging.wormhole.wire import (
+    WIRE,
+    SenderWaits,
+    WormholeCode,
+    WormholeRequest,
+    WormholeUploadRequest,
+)
 
 _SOURCE = job_program(
     "remote.arriving",
@@ -29,6 +36,8 @@ _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 
 class Wormhole:
     """Files by magic-wormhole: neither side has to be reachable from the other."""
+
+    wire = WIRE
 
     class Options(Section):
         """How jobs find magic-wormhole, and it finds the other side."""
@@ -62,21 +71,21 @@ class Wormhole:
         self._jobs = jobs
         self._options = options
 
-    async def upload(self, inbound: Inbound) -> Staged:
+    async def upload(self, request: StagingRequest[WormholeUploadRequest]) -> Staged:
         """As `Staging.upload`; Forbidden when there is such a file already."""
-        code = _checked(inbound.code)
-        await demand_absent(self._files, inbound.path)
-        work = self._work("receive", inbound.path, code, Leftovers(hidden_part(inbound.path)))
-        job = await self._jobs.submit("IngressFileTransfer", work, inbound.account)
-        return Staged(job, Code(None))
+        code = _checked(request.parameters.wormhole_code)
+        await demand_absent(self._files, request.path)
+        work = self._work("receive", request.path, code, Leftovers(hidden_part(request.path)))
+        job = await self._jobs.submit("IngressFileTransfer", work, request.account)
+        return Staged(job, SenderWaits())
 
-    async def download(self, outbound: Outbound) -> Staged:
+    async def download(self, request: StagingRequest[WormholeRequest]) -> Staged:
         """As `Staging.download`."""
-        await demand_readable(self._files, outbound.path)
+        await demand_readable(self._files, request.path)
         code = new_code()
-        work = self._work("send", outbound.path, code, Leftovers())
-        job = await self._jobs.submit("OutgressFileTransfer", work, outbound.account)
-        return Staged(job, Code(code))
+        work = self._work("send", request.path, code, Leftovers())
+        job = await self._jobs.submit("OutgressFileTransfer", work, request.account)
+        return Staged(job, WormholeCode(wormhole_code=code))
 
     def _work(self, operation: str, path: str, code: str, leftovers: Leftovers) -> AgentWork:
         parameters = {
@@ -104,8 +113,8 @@ def _word(number: int) -> str:
     return letters
 
 
-def _checked(code: str | None) -> str:
-    if code is None or not _CODE.fullmatch(code):
+def _checked(code: str) -> str:
+    if not _CODE.fullmatch(code):
         wrong = "must be the code that `wormhole send` printed, like 7-word-word"
         raise InvalidArgument(f"wormhole_code {wrong}", (Field("body", "wormhole_code", wrong),))
     return code

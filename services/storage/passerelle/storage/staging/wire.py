@@ -1,0 +1,89 @@
+"""How staging methods look in both APIs: the bases of what each method says for itself, in its own folder.
+
+A method has models of what requests tell it and of what it answers, and one of how `/status/systems` shows it. They are
+FirecREST's JSON: members in camelCase, the method's name among them. Over the native API a method reads the fields of
+the request, and `parameters` for what has no field; it answers in a message of its own, or in `parameters`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from google.protobuf.json_format import MessageToDict
+from pydantic import ConfigDict
+
+from passerelle.runtime.firecrest import Model, validate
+from passerelle.v1 import transfers_pb2 as pb
+
+NativeRequest = pb.StageUploadRequest | pb.StageDownloadRequest
+
+
+class Parameters(Model):
+    """What a request tells a method besides the file's path and the job's account.
+
+    It is read from FirecREST's `transferDirectives`. Each model has a field `transfer_method` that takes the method's
+    name and nothing else; it needs no default, since the native API fills it in.
+    """
+
+    transfer_method: str
+
+    @classmethod
+    def from_native(cls, method: str, request: NativeRequest) -> Self:
+        """What a request of the native API tells the method of that name: the members of `parameters`, and `size` as
+        `fileSize`. Raises InvalidArgument that names the members that are wrong."""
+        told = MessageToDict(request.parameters) | {"transferMethod": method}
+        if isinstance(request, pb.StageUploadRequest) and request.HasField("size"):
+            told["fileSize"] = request.size
+        return validate(cls, told, "body")
+
+
+class _Reply(Model):
+    """What is answered: every field of it, also those with a default."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    def json_form(self) -> dict[str, Any]:
+        """The members of its JSON object, as FirecREST's clients get it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Instructions(_Reply):
+    """What the caller's side has to do; FirecREST's `transferDirectives` of a reply.
+
+    Each model has a field `transfer_method` that is the method's name.
+    """
+
+    transfer_method: str
+
+    def native(self) -> pb.StagedTransfer:
+        """The same in the native API: a message with one of its `directives` set, and nothing else."""
+        message = pb.StagedTransfer()
+        message.parameters.update(self.json_form())
+        del message.parameters["transferMethod"]  # the message's own `method` says it
+        return message
+
+
+class Service(_Reply):
+    """A method as FirecREST's `/status/systems` shows it, secrets never.
+
+    Each model has a field `service_type` that is the method's name.
+    """
+
+    service_type: str
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """How the method is shown with these options, which are as they stand in the configuration file, with defaults
+        for the others. Unless a method says otherwise, each field is the option of the same name."""
+        return cls.model_validate(options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireForm:
+    """All models of one method: what an `upload` and a `download` are told, all `instructions` that it answers, and the
+    `service` that it is."""
+
+    upload: type[Parameters]
+    download: type[Parameters]
+    instructions: tuple[type[Instructions], ...]
+    service: type[Service]
