@@ -473,8 +473,8 @@ def test_the_log_of_refusals_is_bounded(caplog: pytest.LogCaptureFixture) -> Non
     now = 0.0
     refusals = RefusalLog(lambda: now)
     for _ in range(1000):
-        refusals.tell(Refusal(Unauthenticated("No."), "aud", "a", "b"))
+        refusals.write(Refusal(Unauthenticated("No."), "aud", "a", "b"))
     assert len(caplog.records) == 20
     now = 1.5
-    refusals.tell(Refusal(Unauthenticated("No."), "aud", "a", "b"))
+    refusals.write(Refusal(Unauthenticated("No."), "aud", "a", "b"))
     assert caplog.records[-1].__dict__["not_logged"] == "980"

@@ -69,7 +69,7 @@ class Watched:
 
     async def round(self) -> Callable[..., Health]:
         await self.checks.round()
-        found = {(h.service, h.path): h for h in self.directory.one("daint").health}
+        found = {(h.service, h.path): h for h in self.directory.get("daint").health}
         return lambda service, path=None: found[service, path]
 
     def break_all(self, error: Exception) -> None:
@@ -207,7 +207,7 @@ async def test_rounds_go_on_until_cancelled() -> None:
     watched = Watched()
     task = asyncio.create_task(watched.checks.run())
     async with asyncio.timeout(10):
-        while watched.directory.one("daint").last_check is None:
+        while watched.directory.get("daint").last_check is None:
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.wait([task])

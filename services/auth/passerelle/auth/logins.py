@@ -1,4 +1,4 @@
-"""Logging in to the systems: checks who asks, issues, and leaves a line in the audit log."""
+"""Issues SSH credentials: validates the token, asks the configured source, and writes a line of the audit log."""
 
 import logging
 from collections.abc import Collection
@@ -22,7 +22,7 @@ class Logins:
         self._systems = systems
 
     async def credential(self, token: str, *, system: str, public_key: str) -> Credential:
-        """A way for the token's principal to log in to `system`.
+        """A credential with which the token's principal can log in to `system`.
 
         Raises what `Tokens.principal` and `Credentials.issue` do, NotFound for an unknown system, FailedPrecondition at
         a site that issues no credentials.

@@ -1,4 +1,4 @@
-"""The auth service: the one place where its parts are put together."""
+"""Puts the auth service together."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,16 +41,16 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         keys = {issuer: _keys(http, issuer) for issuer in settings.issuers}
-        for found in keys.values():
-            await stack.enter_async_context(found.kept_fresh())
-        tokens = Tokens([TrustedIssuer(issuer, found) for issuer, found in keys.items()])
+        for key_set in keys.values():
+            await stack.enter_async_context(key_set.kept_fresh())
+        tokens = Tokens([TrustedIssuer(issuer, key_set) for issuer, key_set in keys.items()])
         authorizer = make("auth.authorizer", settings.authorizer)
         policy = Policy(tokens, authorizer, enforce_scopes=settings.enforce_scopes)
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
 
         failures = Buckets(settings.max_failures, settings.max_failures / 60)
         rejected = RejectedRequests()
-        await stack.enter_async_context(rejected.summed_up())
+        await stack.enter_async_context(rejected.summing_up())
 
         def register(server: grpc.aio.Server) -> None:
             pb_grpc.add_AuthServiceServicer_to_server(AuthService(tokens), server)

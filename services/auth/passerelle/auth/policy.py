@@ -1,4 +1,4 @@
-"""Whether the bearer of a token may do what an RPC demands. The auth service authorises its own calls with it, too."""
+"""Decides whether the bearer of a token may call an RPC. The auth service authorises its own calls with it, too."""
 
 from passerelle.auth.authorizers.port import Authorizer
 from passerelle.auth.tokens.principal import Principal
@@ -9,7 +9,7 @@ from passerelle.v1.access_pb2 import Access
 
 
 class Policy:
-    """The order of decisions: a valid token, then the scope (where scopes are enforced), then the relation."""
+    """Checks the token, then its scope where scopes are enforced, then the principal's relation to the system."""
 
     def __init__(self, tokens: Tokens, authorizer: Authorizer, *, enforce_scopes: bool) -> None:
         self._tokens = tokens
@@ -17,7 +17,7 @@ class Policy:
         self._enforce_scopes = enforce_scopes
 
     async def principal(self, token: str, *, scope: str, relation: str, system: str) -> Principal:
-        """Who the token stands for; raises what `Tokens.principal` does, and Forbidden when it may not."""
+        """The principal of the token; raises what `Tokens.principal` does, and Forbidden when it may not."""
         principal = await self._tokens.principal(token)
         if scope and self._enforce_scopes and scope not in principal.scopes:
             raise Forbidden(f"The access token lacks the scope {scope}.", scope=scope)
@@ -30,13 +30,13 @@ class Policy:
 
     async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
         """See `runtime.stages.Authority`."""
-        found = await self.principal(
+        principal = await self.principal(
             token, scope=demand.scope, relation=demand.relation, system=system
         )
         return Caller(
-            found.username,
+            principal.username,
             token,
-            issuer=found.issuer,
-            subject=found.subject,
-            client_id=found.client_id,
+            issuer=principal.issuer,
+            subject=principal.subject,
+            client_id=principal.client_id,
         )

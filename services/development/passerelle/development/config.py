@@ -17,7 +17,7 @@ from passerelle.runtime.config.trials import Failed, Trial
 
 def _loopback(listen: str) -> str:
     host, _, port = listen.rpartition(":")
-    host = "127.0.0.1" if host == "localhost" else host  # what the name means is not ours to trust
+    host = "127.0.0.1" if host == "localhost" else host  # whatever a resolver makes of the name
     try:
         loopback = ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -37,16 +37,15 @@ ISSUER_KEY, HOST_KEY = "ssh-rsa", "ssh-ed25519"
 """The algorithms of the keys that are made when absent."""
 
 
-def _of_key(path: Path, algorithm: str, key: str) -> Iterator[Finding]:
-    from passerelle.development.keys import (
-        read_key,
-    )  # not for processes that only read a configuration
+def _key_findings(path: Path, algorithm: str, key: str) -> Iterator[Finding]:
+    # Imported here: processes that only read a configuration need no asyncssh.
+    from passerelle.development.keys import read_key
     from passerelle.runtime.config.site import ConfigError
 
     if not path.exists():
         return
-    if told := unreadable(path):
-        yield wrong(told, key)
+    if reason := unreadable(path):
+        yield wrong(reason, key)
         return
     try:
         read_key(path, algorithm)
@@ -76,7 +75,7 @@ class DevelopmentIssuer(Section):
 
     def findings(self, around: Around) -> Iterator[Finding]:
         """See `Section.findings`."""
-        yield from _of_key(self.key_file, ISSUER_KEY, "key_file")
+        yield from _key_findings(self.key_file, ISSUER_KEY, "key_file")
 
     def trials(self, around: Around) -> Iterator[Trial]:
         """See `Section.trials`."""
@@ -105,7 +104,7 @@ class DevelopmentSshd(Section):
 
     def findings(self, around: Around) -> Iterator[Finding]:
         """See `Section.findings`."""
-        yield from _of_key(self.host_key_file, HOST_KEY, "host_key_file")
+        yield from _key_findings(self.host_key_file, HOST_KEY, "host_key_file")
 
 
 class DevelopmentSection(Section):

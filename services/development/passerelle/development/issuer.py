@@ -30,7 +30,7 @@ _NOT_STORED = {"Cache-Control": "no-store"}
 
 
 class _Refused(Exception):
-    """A token request that gets no token: an error code of RFC 6749 §5.2, and words for people."""
+    """A token request that gets no token: an error code of RFC 6749 §5.2, and a description for people."""
 
     def __init__(self, code: str, why: str, status: int = 400) -> None:
         super().__init__(code)
@@ -51,7 +51,7 @@ class Issuer:
         self._jwk = _public_jwk(self._key)
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """What it answers to."""
+        """Its routes."""
         return (
             web.get("/.well-known/openid-configuration", self._discovery),
             web.get("/jwks", self._jwks),
@@ -81,7 +81,7 @@ class Issuer:
     async def _token(self, request: web.Request) -> web.Response:
         try:
             form = await _form(request)
-            client = self._authenticated(request, form)
+            client = self._authenticate(request, form)
             if form.get("grant_type") != "client_credentials":
                 raise _Refused("unsupported_grant_type", "Only client_credentials is offered.")
         except _Refused as refused:
@@ -89,10 +89,10 @@ class Issuer:
             return web.json_response(
                 refused.body, status=refused.status, headers=_NOT_STORED | headers
             )
-        return web.json_response(self._granted(client, form.get("scope")), headers=_NOT_STORED)
+        return web.json_response(self._grant(client, form.get("scope")), headers=_NOT_STORED)
 
-    def _authenticated(self, request: web.Request, form: Mapping[str, str]) -> Client:
-        """The client that the request shows the secret of, in the header or the body (RFC 6749 §2.3.1)."""
+    def _authenticate(self, request: web.Request, form: Mapping[str, str]) -> Client:
+        """The client whose secret the request has, in the header or the body (RFC 6749 §2.3.1)."""
         header = request.headers.get("authorization")
         if header is not None and "client_secret" in form:
             raise _Refused("invalid_request", "Two ways of client authentication at once.")
@@ -106,9 +106,9 @@ class Issuer:
             raise _Refused("invalid_client", "Unknown client or wrong secret.", 401)
         return client
 
-    def _granted(self, client: Client, asked: str | None) -> dict[str, Any]:
+    def _grant(self, client: Client, requested: str | None) -> dict[str, Any]:
         """A token reply; of the scopes asked for, those that the client has (RFC 6749 §3.3 allows that)."""
-        wanted = client.scopes if asked is None else asked.split()
+        scopes = client.scopes if requested is None else requested.split()
         now = int(time.time())
         claims = {
             "iss": self._url,
@@ -120,7 +120,7 @@ class Issuer:
             "exp": now + self._settings.token_life,
             "jti": secrets.token_hex(16),
             "preferred_username": client.username,
-            "scope": " ".join(scope for scope in client.scopes if scope in wanted),
+            "scope": " ".join(scope for scope in client.scopes if scope in scopes),
         }
         headers = {"kid": self._jwk["kid"], "typ": "at+jwt"}
         token = jwt.encode(claims, self._key, algorithm="RS256", headers=headers)  # type: ignore[arg-type]
@@ -153,12 +153,12 @@ async def _form(request: web.Request) -> dict[str, str]:
     if request.content_type != "application/x-www-form-urlencoded":
         raise _Refused("invalid_request", "The body must be application/x-www-form-urlencoded.")
     form = await request.post()
-    found = {name: value for name, value in form.items() if isinstance(value, str)}
-    if len(found) != len(form):
+    values = {name: value for name, value in form.items() if isinstance(value, str)}
+    if len(values) != len(form):
         raise _Refused("invalid_request", "A parameter is given twice.")
-    if not found.get("grant_type"):
+    if not values.get("grant_type"):
         raise _Refused("invalid_request", "The parameter grant_type is missing.")
-    return found
+    return values
 
 
 def _basic(header: str) -> tuple[str, str]:
@@ -176,14 +176,14 @@ def _public_jwk(key: Any) -> dict[str, Any]:
     """The key's public half; its id is its RFC 7638 thumbprint, so that it stays the same over restarts."""
     if not isinstance(key, RSAPrivateKey):
         raise TypeError("an RSA key is needed")
-    found = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    named = json.dumps({name: found[name] for name in ("e", "kty", "n")}, separators=(",", ":"))
-    digest = hashlib.sha256(named.encode()).digest()
+    jwk = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    members = json.dumps({name: jwk[name] for name in ("e", "kty", "n")}, separators=(",", ":"))
+    digest = hashlib.sha256(members.encode()).digest()
     kid = base64.urlsafe_b64encode(digest).decode().rstrip("=")
     return {
         "kty": "RSA",
-        "n": found["n"],
-        "e": found["e"],
+        "n": jwk["n"],
+        "e": jwk["e"],
         "kid": kid,
         "use": "sig",
         "alg": "RS256",

@@ -1,4 +1,4 @@
-"""The development servers: the one place where they are put together. One process for both saves memory."""
+"""Puts the development servers together. One process for both saves memory."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

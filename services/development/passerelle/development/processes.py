@@ -129,5 +129,5 @@ def _drop(stdin: StreamWriter) -> None:
 def _path() -> str:
     """This server's PATH without its virtual environment, which users' commands have nothing to do with."""
     own = os.path.join(sys.prefix, "bin") if sys.prefix != sys.base_prefix else None
-    found = [entry for entry in os.environ.get("PATH", "").split(":") if entry and entry != own]
-    return ":".join(dict.fromkeys(found + _STANDARD_PATH.split(":")))
+    entries = [entry for entry in os.environ.get("PATH", "").split(":") if entry and entry != own]
+    return ":".join(dict.fromkeys(entries + _STANDARD_PATH.split(":")))

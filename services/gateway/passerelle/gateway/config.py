@@ -117,15 +117,14 @@ class GatewaySection(Section):
             if (address := getattr(self, key)) and (other := clashing(address, taken)):
                 yield wrong(f"{address} is taken by {other}", key)
         if self.behind_tls_proxy and not self.tls and not is_loopback(self.listen):
-            told = f"whoever reaches {self.listen} may come without TLS: let it be the proxy alone"
-            yield note(told, "behind_tls_proxy")
+            text = f"whoever reaches {self.listen} may come without TLS: let it be the proxy alone"
+            yield note(text, "behind_tls_proxy")
         if self.tls:
-            from passerelle.gateway import (
-                tls_files,
-            )  # with a library that most processes do without
+            # Imported here: it needs a library that most processes do not.
+            from passerelle.gateway import certificates
 
-            found = tls_files.findings(self.tls, self.host_names)
-            yield from (one.below(("tls",)) for one in found)
+            findings = certificates.findings(self.tls, self.host_names)
+            yield from (finding.below(("tls",)) for finding in findings)
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:

@@ -131,12 +131,12 @@ def transcodable(contract: str | None = None) -> bytes:
 def _imported(contract: str) -> set[str]:
     """A file's name, and those of all that it imports."""
     imports = {file.name: file.dependency for file in descriptors().file}
-    found, waiting = set[str](), [contract]
+    names, waiting = set[str](), [contract]
     while waiting:
         name = waiting.pop()
-        found.add(name)
-        waiting += set(imports[name]) - found
-    return found
+        names.add(name)
+        waiting += set(imports[name]) - names
+    return names
 
 
 def _trim(rule: HttpRule) -> None:
@@ -165,12 +165,12 @@ def lists_in_queries() -> tuple[str, ...]:
     pool = descriptor_pool.DescriptorPool()
     for file in descriptors().file:
         pool.Add(file)
-    found: set[str] = set()
+    names: set[str] = set()
     for method in methods():
         if method.bindings:
             kind = pool.FindMethodByName(f"{method.service}.{method.name}").input_type
-            found |= {name for f in kind.fields if f.is_repeated for name in (f.name, f.json_name)}
-    return tuple(sorted(found))
+            names |= {name for f in kind.fields if f.is_repeated for name in (f.name, f.json_name)}
+    return tuple(sorted(names))
 
 
 def _method(name: str, service: ServiceDescriptorProto, method: MethodDescriptorProto) -> Method:

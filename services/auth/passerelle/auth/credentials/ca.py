@@ -67,22 +67,22 @@ class CertificateAuthority:
 
         def findings(self, around: Around) -> Iterator[Finding]:
             """See `Section.findings`."""
-            yield from self._of_key()
+            yield from self._key_findings()
             if "port-forwarding" in self.extensions:
                 return
             for system in around.site.systems:
                 if system.ssh.proxy_host is not None:
-                    told = (
+                    reason = (
                         f"without port-forwarding no certificate passes the jump host of {system.name}: "
                         "`extensions: [port-forwarding]`"
                     )
-                    yield note(told, "extensions")
+                    yield note(reason, "extensions")
 
-        def _of_key(self) -> Iterator[Finding]:
+        def _key_findings(self) -> Iterator[Finding]:
             if self.create and not self.key_file.exists():
                 return
-            if told := unreadable(self.key_file):
-                yield wrong(told, "key_file")
+            if reason := unreadable(self.key_file):
+                yield wrong(reason, "key_file")
                 return
             try:
                 _read(self)
@@ -140,8 +140,8 @@ def _read(options: CertificateAuthority.Options) -> asyncssh.SSHKey:
         raise ConfigError(
             f"{path}: others may read this private key (mode {mode:04o}): chmod 600 it"
         )
-    if told := foreign(path):
-        raise ConfigError(told)
+    if reason := foreign(path):
+        raise ConfigError(reason)
     phrase = options.passphrase.get_secret_value() if options.passphrase else None
     return imported(data, phrase, str(path))
 
@@ -193,6 +193,6 @@ def _key_id(principal: Principal) -> str:
         ("iss", principal.issuer),
         ("sub", principal.subject),
     )
-    told = " ".join(f"{name}={value[:200]}" for name, value in parts if value)
+    text = " ".join(f"{name}={value[:200]}" for name, value in parts if value)
     # sshd logs it as it is: nothing in it may look like a line of its own.
-    return "".join(char if char.isascii() and char.isprintable() else "?" for char in told)
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in text)

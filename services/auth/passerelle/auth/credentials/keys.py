@@ -50,11 +50,11 @@ class StaticKeys:
 
     async def issue(self, principal: Principal, *, system: str, public_key: str) -> Credential:
         """See `Credentials.issue`: the same key for every system."""
-        found = self._credentials.get(principal.username)
-        if found is None:
+        credential = self._credentials.get(principal.username)
+        if credential is None:
             # FirecREST's words, which its profile shows.
             raise Forbidden(f"No SSH credentials found for user:{principal.username}")
-        return found
+        return credential
 
 
 def _read(username: str, given: UserKey) -> Credential:
@@ -75,10 +75,10 @@ def _read(username: str, given: UserKey) -> Credential:
 
 def _certificate(username: str, text: str, key: asyncssh.SSHKey) -> SSHCertificate:
     try:
-        found = load_ssh_public_identity(text.encode())
-        certified = asyncssh.import_certificate(text).key
+        certificate = load_ssh_public_identity(text.encode())
+        certified_key = asyncssh.import_certificate(text).key
     except (ValueError, asyncssh.KeyImportError) as error:
         raise ConfigError(f"the certificate of user {username} cannot be read: {error}") from None
-    if not isinstance(found, SSHCertificate) or certified != key.convert_to_public():
+    if not isinstance(certificate, SSHCertificate) or certified_key != key.convert_to_public():
         raise ConfigError(f"the certificate of user {username} is not for the private key")
-    return found
+    return certificate

@@ -1,4 +1,4 @@
-"""What Envoy tells of requests that it has turned away without asking (see gateway/envoy/door.py)."""
+"""Envoy's access log service: takes the requests that Envoy rejected without asking (see gateway/envoy/door.py)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,19 +30,19 @@ _GRPC_ERRORS: Mapping[str, type[ApiError]] = {
 
 
 class AccessLogService(pb_grpc.AccessLogServiceServicer):
-    """Envoy's access log service: writes them into the audit log."""
+    """Writes them into the audit log."""
 
     def __init__(self, rejected: RejectedRequests) -> None:
         self._rejected = rejected
 
     async def StreamAccessLogs(self, requests: Any, context: Any) -> pb.StreamAccessLogsResponse:
-        """Take note, as long as Envoy lives."""
+        """Write a line for each entry, until Envoy ends the stream."""
         async for message in requests:
             for entry in message.http_logs.log_entry:
-                self._note(entry)
+                self._write(entry)
         return pb.StreamAccessLogsResponse()
 
-    def _note(self, entry: pb.HTTPAccessLogEntry) -> None:
+    def _write(self, entry: pb.HTTPAccessLogEntry) -> None:
         request, response = entry.request, entry.response
         grpc_status = response.response_headers.get("grpc-status", "")
         error = _GRPC_ERRORS.get(grpc_status) or _ERRORS.get(response.response_code.value)

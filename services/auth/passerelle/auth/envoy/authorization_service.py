@@ -1,6 +1,6 @@
-"""What Envoy asks about requests whose token it did not verify itself, before it passes anything of them on.
+"""Envoy's `ext_authz`: judges requests whose token Envoy did not verify itself, before it forwards anything of them.
 
-A refusal has the shape of the surface that was called, and the words of the services themselves.
+A refusal looks as the services of the called surface would answer it.
 """
 
 import math
@@ -25,7 +25,7 @@ from passerelle.runtime.pipeline.stages import NATIVE_PATHS, bearer, rest_answer
 
 LIMITED = Counter(
     "passerelle_door_limited_total",
-    "Requests answered 429, because their address showed too many tokens that are none.",
+    "Requests answered 429, because their address sent too many without a valid token.",
 )
 
 _Http = pb.AttributeContext.HttpRequest
@@ -33,7 +33,7 @@ _REPLACE = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_AD
 
 
 class AuthorizationService(pb_grpc.AuthorizationServicer):
-    """Envoy's `ext_authz`: whether a request shows a valid token. Nothing is granted here."""
+    """Whether a request carries a valid token. What its caller may do is decided by the service that it is for."""
 
     def __init__(self, tokens: Tokens, failures: Buckets, rejected: RejectedRequests) -> None:
         self._tokens = tokens
@@ -41,20 +41,20 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
         self._rejected = rejected
 
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
-        """Let it pass, or say what the client is answered."""
+        """Accept the request, or return the answer for the client."""
         http = request.attributes.request.http
         with caller.bind_request(http.headers.get(REQUEST_ID, "")):
             try:
                 await self._tokens.principal(bearer(http.headers))
             except ApiError as error:
                 address = request.attributes.source.address.socket_address.address
-                answer = self._counted(error, address)
+                answer = self._limited(error, address)
                 self._write(answer, http, address)
                 return _denied(answer, http)
         return pb.CheckResponse(status=status_pb2.Status())
 
-    def _counted(self, error: ApiError, address: str) -> ApiError:
-        """The error to answer with."""
+    def _limited(self, error: ApiError, address: str) -> ApiError:
+        """The error to answer with: Overloaded for an address that sends too many requests without a valid token."""
         seconds = self._failures.take(address) if isinstance(error, Unauthenticated) else 0
         if not seconds:
             return error
@@ -101,7 +101,7 @@ def _is_grpc(headers: Mapping[str, str]) -> bool:
 
 def _grpc_status(error: ApiError) -> Iterator[tuple[str, str]]:
     """The status in header fields (gRPC over HTTP/2, `Trailers-Only`); Envoy makes `grpc-message` of the body."""
-    told = error.proto()
-    yield "grpc-status", str(told.code)
-    details = b64encode(told.SerializeToString()).decode().rstrip("=")
+    status = error.proto()
+    yield "grpc-status", str(status.code)
+    details = b64encode(status.SerializeToString()).decode().rstrip("=")
     yield "grpc-status-details-bin", details

@@ -1,4 +1,4 @@
-"""The issuers' keys for Envoy, which verifies most tokens itself: read here and nowhere else."""
+"""Serves the issuers' keys to Envoy, which verifies most tokens itself; auth alone reads them from the issuers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from passerelle.edge import keys_pb2_grpc as pb_grpc
 
 
 class KeysService(pb_grpc.KeysServicer):
-    """The keys of each configured issuer, in their order. They are public."""
+    """The public keys of each configured issuer, by its number in the configuration."""
 
     def __init__(self, issuers: Sequence[KeySet]) -> None:
         self._issuers = issuers
 
     async def GetKeys(self, request: pb.GetKeysRequest, context: Any) -> HttpBody:
-        """The JWK set of one."""
+        """The JWK set of one issuer."""
         if request.issuer >= len(self._issuers):
             await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such issuer.")
         keys = self._issuers[request.issuer].known

@@ -1,6 +1,6 @@
-"""Requests that go no further than Envoy, in the audit log: a line each, and a count where they are too many.
+"""Requests that Envoy rejects, in the audit log: a line each, or where they are too many, their number.
 
-So a flood of them fills no disk, and pushes nothing else out of the log; how many there were is written all the same.
+So a flood of them neither fills the disk nor displaces other lines from the log.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from passerelle.runtime.pipeline import audit
 
 _BURST, _PER_SECOND = 20, 1.0  # lines of one address
 _BURST_OF_ALL, _PER_SECOND_OF_ALL = 200, 10.0
-_ADDRESSES = 1000  # that are counted one by one
+_ADDRESSES = 1000  # counted separately; the rest are counted together
 _OTHERS = "others"
 _SUMMARY_SECONDS = 60.0
 
 
 class RejectedRequests:
-    """Writes their lines. `clock` is in seconds."""
+    """Writes the lines of rejected requests. `clock` is in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class RejectedRequests:
     def write(
         self, *, method: str, request_id: str, address: str, error: type[ApiError] | ApiError
     ) -> None:
-        """Write the line of one, or count it; `method` is its verb and path, or the gRPC path."""
+        """Write the line of a request, or count it. `method` is its verb and path, or its gRPC path."""
         if self._addresses.take(address) or self._all.take(self._clock()):
             known = address in self._left_out or len(self._left_out) < _ADDRESSES
             self._left_out[address if known else _OTHERS] += 1
@@ -46,14 +46,14 @@ class RejectedRequests:
         )
 
     def sum_up(self) -> None:
-        """Write how many have been left out of each address since the last time."""
+        """Write for each address how many requests have been counted and not written since the last call."""
         counted, self._left_out = self._left_out, Counter()
         for address, count in counted.items():
             audit.write_left_out(address=address, count=count)
 
     @asynccontextmanager
-    async def summed_up(self) -> AsyncIterator[None]:
-        """Sum up every minute inside the block, and at its end."""
+    async def summing_up(self) -> AsyncIterator[None]:
+        """Call `sum_up` every minute inside the block, and at its end."""
         task = asyncio.create_task(self._keep_summing_up())
         try:
             yield

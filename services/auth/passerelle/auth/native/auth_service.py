@@ -1,4 +1,4 @@
-"""The gRPC face of the auth service: converts, calls, converts."""
+"""The services of `passerelle.v1` that auth serves: `AuthService` for clients, `AccessService` for other services."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from passerelle.v1 import auth_pb2_grpc as pb_grpc
 
 
 class AuthService(pb_grpc.AuthServiceServicer):
-    """Who the caller is, for the caller."""
+    """Answers callers who they are."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -26,37 +26,37 @@ class AuthService(pb_grpc.AuthServiceServicer):
 
 
 class AccessService(pb_grpc.AccessServiceServicer):
-    """What the other services ask."""
+    """Answers the other services."""
 
     def __init__(self, policy: Policy, logins: Logins) -> None:
         self._policy = policy
         self._logins = logins
 
     async def Authorize(self, request: pb.AuthorizeRequest, context: Any) -> pb.Principal:
-        """Who a token stands for, if it may do what is asked."""
-        found = await self._policy.principal(
+        """The principal of a token, if it may do what is asked."""
+        principal = await self._policy.principal(
             request.token, scope=request.scope, relation=request.relation, system=request.system
         )
-        return _principal(found)
+        return _principal(principal)
 
     async def IssueSshCredential(
         self, request: pb.IssueSshCredentialRequest, context: Any
     ) -> pb.SshCredential:
-        """A way for a token's principal to log in."""
+        """A credential for a token's principal to log in to a system."""
         issued = await self._logins.credential(
             request.token, system=request.system, public_key=request.public_key
         )
         return _credential(issued)
 
 
-def _principal(found: Principal) -> pb.Principal:
+def _principal(principal: Principal) -> pb.Principal:
     return pb.Principal(
-        username=found.username,
-        issuer=found.issuer,
-        subject=found.subject,
-        scopes=sorted(found.scopes),
-        expire_time=Timestamp(seconds=found.expires),
-        client_id=found.client_id,
+        username=principal.username,
+        issuer=principal.issuer,
+        subject=principal.subject,
+        scopes=sorted(principal.scopes),
+        expire_time=Timestamp(seconds=principal.expires),
+        client_id=principal.client_id,
     )
 
 

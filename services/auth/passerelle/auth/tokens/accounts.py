@@ -1,4 +1,4 @@
-"""Which accounts a token may stand for. What is an account name at all is decided before."""
+"""Which accounts a token may stand for. That the name is a possible account name has been checked before."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -25,8 +25,8 @@ SYSTEM_ACCOUNTS = (
 """Patterns of names that belong to a system, not to a person; compared in lower case."""
 
 
-def barred(name: str, issuer: Issuer) -> str | None:
-    """Why tokens of `issuer` may not stand for the account `name`: what would allow it; None when they may."""
+def why_barred(name: str, issuer: Issuer) -> str | None:
+    """What is accepted instead of the account `name`, if tokens of `issuer` may not stand for it; None if they may."""
     if name.lower() == "root" and not issuer.allow_root:
         return "not root, unless `allow_root`"
     if not _matches(name, issuer.accounts):

@@ -42,14 +42,14 @@ class PublishedKeys:
         try:
             async with asyncio.timeout(self._issuer.timeout):
                 address = self._issuer.jwks_uri or await self._discovered()
-                found = keys_of(await self._json(address))
+                keys = keys_of(await self._json(address))
         except TimeoutError:
             raise SourceFailed(f"no answer within {self._issuer.timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise SourceFailed(str(error) or type(error).__name__) from None
-        if not found:
+        if not keys:
             raise SourceFailed("it publishes no key that can verify a signature")
-        return found
+        return keys
 
     async def _discovered(self) -> str:
         issuer = str(self._issuer.issuer)
@@ -76,9 +76,9 @@ class PublishedKeys:
 
     async def _get(self, address: str) -> bytes:
         async with self._http.get(address, headers={"accept": "application/json"}) as reply:
-            for way in (*reply.history, reply)[1:]:
-                if not self._issuer.may_read(str(way.url)):
-                    raise ValueError(f"{address} redirects to an unsafe address: {way.url}")
+            for redirect in (*reply.history, reply)[1:]:
+                if not self._issuer.may_read(str(redirect.url)):
+                    raise ValueError(f"{address} redirects to an unsafe address: {redirect.url}")
             reply.raise_for_status()
             data = bytearray()
             async for chunk in reply.content.iter_any():

@@ -76,12 +76,12 @@ class KeySet:
         return self._keys if self._usable else ()
 
     async def find(self, kid: Any, algorithm: str) -> Key | None:
-        """The key that a token's header means, or None; BackendUnavailable when no keys are known at all.
+        """The key that a token's header names, or None; BackendUnavailable when no keys are known at all.
 
-        A token without key id is verified only when exactly one key comes into question.
+        A token without key id is verified only when exactly one key fits.
         """
-        if self._usable and (found := self._match(kid, algorithm)):
-            return found
+        if self._usable and (key := self._match(kid, algorithm)):
+            return key
         await self._read_again()
         if not self._usable:
             raise BackendUnavailable(

@@ -1,4 +1,4 @@
-"""Who an access token stands for."""
+"""The principal that an access token stands for."""
 
 from dataclasses import dataclass
 

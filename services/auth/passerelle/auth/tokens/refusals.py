@@ -23,16 +23,16 @@ _PER_SECOND = 1.0
 class Refusal(Exception):
     """A token that is not accepted: `error` is the caller's answer, the rest is for the log.
 
-    `claim` is the part of the token that is wrong, in a word of ours (it is a metric's label, too); `seen` is what it
-    says, `expected` is what would do.
+    `claim` names the part of the token that is not accepted (it is a label of the metric, too); `seen` is its value,
+    and `expected` says which values are accepted.
     """
 
     def __init__(self, error: ApiError, claim: str, seen: Any, expected: Any) -> None:
         super().__init__(claim)
         self.error = error
         self.claim = claim
-        self.seen = _told(seen)
-        self.expected = _told(expected)
+        self.seen = _printable(seen)
+        self.expected = _printable(expected)
 
 
 class RefusalLog:
@@ -46,7 +46,7 @@ class RefusalLog:
         self._lines = Bucket(_BURST, _PER_SECOND, clock())
         self._silent = 0
 
-    def tell(self, refusal: Refusal) -> None:
+    def write(self, refusal: Refusal) -> None:
         """Count it, and log it when there is room."""
         REFUSED.labels(refusal.claim).inc()
         if self._lines.take(self._clock()):
@@ -65,7 +65,7 @@ class RefusalLog:
         )
 
 
-def _told(value: Any) -> str:
+def _printable(value: Any) -> str:
     """A value in bounded, printable characters."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return shortened("".join(char if char.isprintable() else "?" for char in text), _MAX_VALUE)

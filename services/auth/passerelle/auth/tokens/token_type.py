@@ -32,7 +32,7 @@ def require_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) -
     for name in _FOREIGN_CLAIMS:
         if name in claims:
             raise _refused(name, "there", "an access token, which has none")
-    if "nonce" in claims and not _marked(header, claims):
+    if "nonce" in claims and not _claims_access(header, claims):
         raise _refused("nonce", "there, and no scope", "an access token; this is an ID token")
     if claims.get("cnf") is not None:
         raise _refused("cnf", claims["cnf"], "bearer tokens; this one is bound to a key")
@@ -55,8 +55,8 @@ def _require_type(name: str, value: Any, accepted: tuple[str, ...]) -> None:
         raise _refused(name, value, accepted)
 
 
-def _marked(header: Mapping[str, Any], claims: Mapping[str, Any]) -> bool:
-    """Whether anything says that it is an access token. Keycloak before 24 put a `nonce` into those, too."""
+def _claims_access(header: Mapping[str, Any], claims: Mapping[str, Any]) -> bool:
+    """Whether anything in it says that it is an access token. Keycloak before 24 put a `nonce` into those, too."""
     own = str(header.get("typ")).lower().endswith("at+jwt")
     return own or any(name in claims for name in (*_TYPE_CLAIMS, "scope", "scp"))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from passerelle.auth.tokens.accounts import barred
+from passerelle.auth.tokens.accounts import why_barred
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.keyset import Key, KeySet
 from passerelle.auth.tokens.principal import Principal
@@ -41,8 +41,8 @@ class TrustedIssuer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What a token says before anything is verified; good for finding its key and for the log, for nothing else."""
+class _Unverified:
+    """The header and the claims of a token before its signature is verified: only to find its key, and for the log."""
 
     header: Mapping[str, Any]
     claims: Mapping[str, Any]
@@ -53,14 +53,14 @@ class _Said:
 
 
 class Tokens:
-    """Finds out who an access token stands for."""
+    """Validates access tokens."""
 
     def __init__(self, issuers: Sequence[TrustedIssuer]) -> None:
         self._issuers = issuers
         self._log = RefusalLog()
 
     async def principal(self, token: str) -> Principal:
-        """Who the token stands for. Why one is refused stands in the log.
+        """The principal of the token. The reason of a refusal is in the log.
 
         Raises Unauthenticated for a token that is not valid, InvalidArgument for one without username claim, Forbidden
         for one whose username is no account that it may stand for, BackendUnavailable when its issuer's keys cannot be
@@ -69,14 +69,14 @@ class Tokens:
         try:
             return await self._accepted(token)
         except Refusal as refusal:
-            self._log.tell(refusal)
+            self._log.write(refusal)
             raise refusal.error from None
 
     async def _accepted(self, token: str) -> Principal:
-        said = _read(token)
-        issuer, key = await self._signer(said)
-        claims = _verified(token, issuer, key, said)
-        require_access_token(said.header, claims)
+        unverified = _read(token)
+        issuer, key = await self._signer(unverified)
+        claims = _verified(token, issuer, key, unverified)
+        require_access_token(unverified.header, claims)
         require_client(claims, issuer)
         return Principal(
             username=_username(claims, issuer),
@@ -87,64 +87,68 @@ class Tokens:
             client_id=str(claims.get("azp") or claims.get("client_id") or ""),
         )
 
-    async def _signer(self, said: _Said) -> tuple[Issuer, Key]:
-        away: BackendUnavailable | None = None
-        candidates = self._candidates(said)
-        kid = said.header.get("kid")
+    async def _signer(self, unverified: _Unverified) -> tuple[Issuer, Key]:
+        unavailable: BackendUnavailable | None = None
+        candidates = self._candidates(unverified)
+        kid = unverified.header.get("kid")
         for issuer in candidates:
             try:
-                key = await issuer.keys.find(kid, said.algorithm)
+                key = await issuer.keys.find(kid, unverified.algorithm)
             except BackendUnavailable as error:
-                away = error
+                unavailable = error
                 continue
             if key is not None:
                 return issuer.settings, key
         unknown = Unauthenticated("Token's public key not found.")
         names = [issuer.keys.name for issuer in candidates]
-        raise away or Refusal(unknown, "kid", kid, f"a key for {said.algorithm} of {names}")
+        raise unavailable or Refusal(
+            unknown, "kid", kid, f"a key for {unverified.algorithm} of {names}"
+        )
 
-    def _candidates(self, said: _Said) -> list[TrustedIssuer]:
+    def _candidates(self, unverified: _Unverified) -> list[TrustedIssuer]:
         """The issuers the token may be from: the one it names, or else those that are accepted unnamed."""
-        seen = said.claims.get("iss")
+        seen = unverified.claims.get("iss")
         named = [issuer for issuer in self._issuers if issuer.settings.issuer is not None]
         issuers = [issuer for issuer in named if issuer.settings.issuer == seen]
         issuers = issuers or [issuer for issuer in self._issuers if issuer.settings.any_issuer]
         if not issuers:
             raise _invalid("iss", seen, [issuer.settings.issuer for issuer in named])
-        able = [issuer for issuer in issuers if said.algorithm in issuer.settings.algorithms]
-        if not able:
-            raise _invalid("alg", said.algorithm, [i.settings.algorithms for i in issuers])
-        return able
+        capable = [
+            issuer for issuer in issuers if unverified.algorithm in issuer.settings.algorithms
+        ]
+        if not capable:
+            raise _invalid("alg", unverified.algorithm, [i.settings.algorithms for i in issuers])
+        return capable
 
 
-def _read(token: str) -> _Said:
+def _read(token: str) -> _Unverified:
     if len(token) > _MAX_TOKEN:
         raise _invalid("length", len(token), _MAX_TOKEN)
     try:
         whole = jwt.decode_complete(token, options={"verify_signature": False})
-        # JSON can escape half a surrogate pair (RFC 8259 §8.2), which is no text to anybody who is told of the claims.
+        # JSON can escape half a surrogate pair (RFC 8259 §8.2), which cannot be encoded when the claims are sent on.
         json.dumps(whole["payload"], ensure_ascii=False).encode()
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
         raise _invalid("form", type(error).__name__, "a signed JWT") from None
-    return _Said(whole["header"], whole["payload"])
+    return _Unverified(whole["header"], whole["payload"])
 
 
-def _verified(token: str, issuer: Issuer, key: Key, said: _Said) -> Mapping[str, Any]:
+def _verified(token: str, issuer: Issuer, key: Key, unverified: _Unverified) -> Mapping[str, Any]:
     """The claims of a token whose signature and dates are right. Its algorithm is one that `key` may verify."""
     try:
         claims: Mapping[str, Any] = jwt.decode(
             token,
             key.public,
-            algorithms=[said.algorithm],
+            algorithms=[unverified.algorithm],
             audience=issuer.audience or None,
             issuer=issuer.issuer,
             leeway=issuer.clock_skew,
             options={"require": ["exp"], "verify_aud": not issuer.any_audience},
         )
     except jwt.ExpiredSignatureError:
-        raise _expired(said.claims) from None
+        raise _expired(unverified.claims) from None
     except (jwt.InvalidTokenError, ValueError, TypeError) as error:
-        raise _why(error, issuer, said) from None
+        raise _refusal_of(error, issuer, unverified) from None
     for name in _DATES:  # RFC 7519 §2; the library takes "1" and True, too
         if type(claims.get(name, 0)) not in (int, float):
             raise _invalid(name, claims[name], "a number of seconds")
@@ -160,28 +164,30 @@ def _verified(token: str, issuer: Issuer, key: Key, said: _Said) -> Mapping[str,
     return claims
 
 
-def _why(error: Exception, issuer: Issuer, said: _Said) -> Refusal:
-    """What the JWT library found wrong, in terms of the token and of the configuration."""
+def _refusal_of(error: Exception, issuer: Issuer, unverified: _Unverified) -> Refusal:
+    """The refusal for an error of the JWT library, in terms of the token and of the configuration."""
     match error:
         case jwt.InvalidAudienceError() | jwt.MissingRequiredClaimError(claim="aud"):
-            return _invalid("aud", said.claims.get("aud"), issuer.audience)
+            return _invalid("aud", unverified.claims.get("aud"), issuer.audience)
         case jwt.InvalidIssuerError():
-            return _invalid("iss", said.claims.get("iss"), issuer.issuer)
+            return _invalid("iss", unverified.claims.get("iss"), issuer.issuer)
         case jwt.ImmatureSignatureError():
-            claim = "nbf" if _ahead(said, "nbf") > issuer.clock_skew else "iat"
-            seen = f"{_ahead(said, claim):.0f} s in the future"
+            claim = "nbf" if _ahead(unverified, "nbf") > issuer.clock_skew else "iat"
+            seen = f"{_ahead(unverified, claim):.0f} s in the future"
             return _invalid(claim, seen, f"at most {issuer.clock_skew} s: compare the clocks")
         case jwt.MissingRequiredClaimError():
             return _invalid("exp", None, "a date")
         case jwt.InvalidSignatureError():
-            return _invalid("signature", "wrong", f"one by the key {said.header.get('kid')!r}")
+            return _invalid(
+                "signature", "wrong", f"one by the key {unverified.header.get('kid')!r}"
+            )
     return _invalid("form", str(error), "a JWT as in RFC 7519")
 
 
-def _ahead(said: _Said, claim: str) -> float:
+def _ahead(unverified: _Unverified, claim: str) -> float:
     """How many seconds a date of the token lies in the future."""
     try:
-        return float(said.claims[claim]) - time.time()
+        return float(unverified.claims[claim]) - time.time()
     except (KeyError, TypeError, ValueError):
         return 0.0
 
@@ -195,16 +201,16 @@ def _username(claims: Mapping[str, Any], issuer: Issuer) -> str:
     if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
         unfit = Forbidden(f"The access token's '{claim}' claim is not a valid account name.")
         raise Refusal(unfit, "username", name, "a POSIX account name")
-    if allowed := barred(name, issuer):
+    if accepted := why_barred(name, issuer):
         answer = Forbidden(f"The account {name} may not be used.")
-        raise Refusal(answer, "username", name, allowed)
+        raise Refusal(answer, "username", name, accepted)
     return name
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     """From `scope` (RFC 9068) or `scp` (Microsoft Entra), each a list or words in one text."""
-    found = claims.get("scope", claims.get("scp", ""))
-    words = found.split() if isinstance(found, str) else found
+    scopes = claims.get("scope", claims.get("scp", ""))
+    words = scopes.split() if isinstance(scopes, str) else scopes
     return frozenset(str(word) for word in words) if isinstance(words, list) else frozenset()
 
 

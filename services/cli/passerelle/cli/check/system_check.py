@@ -7,7 +7,7 @@ import asyncssh
 import jwt
 
 from passerelle.cli.check.trial_runner import TrialRunner
-from passerelle.gateway.directory.probe import GrpcProbe, as_the_accounts, said_by
+from passerelle.gateway.directory.probe import GrpcProbe, about_the_account, token_summary
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.system_trials import said
@@ -81,14 +81,14 @@ class SystemCheck:
 
     async def _get_token(self) -> str:
         self._token = await self._probe.token(self._system)
-        return f"{said_by(self._token)}, ends in {_remaining(self._token):.0f} s"
+        return f"{token_summary(self._token)}, ends in {_remaining(self._token):.0f} s"
 
     async def _authorize(self) -> str:
         name = self._system.name
         try:
             self._caller = await self._authority.caller(self._token, demand=Access(), system=name)
         except ApiError as error:
-            raise as_the_accounts(error, self._token) from None
+            raise about_the_account(error, self._token) from None
         return self._caller.username
 
     async def _log_in(self) -> str:

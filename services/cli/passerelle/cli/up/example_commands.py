@@ -39,11 +39,11 @@ def example_commands(url: str, token: str | None, certificate: Path | None) -> S
 def _client_url(url: str, certificate: Path) -> tuple[str, Path | None]:
     """The URL with a host name that the certificate is for; and its file, unless clients trust it already."""
     from passerelle.gateway import (
-        tls_files,
+        certificates,
     )  # imports a library that a site without TLS need not load
 
     host, port = str(urlsplit(url).hostname), urlsplit(url).port
-    names = tls_files.names(certificate)
+    names = certificates.covered_names(certificate)
     plain = [name for name in names if not name.startswith("*")]
     name = host if host in names or not plain else plain[0]
     shown = f"[{name}]" if ":" in name else name

@@ -17,7 +17,7 @@ from passerelle.cli.up.example_commands import example_commands
 from passerelle.cli.up.logs import LogFile, SiteLogs
 from passerelle.cli.up.standby_listener import StandbyListener
 from passerelle.cli.up.supervisor import BadConfiguration, CannotRun, Child, Supervisor
-from passerelle.gateway import tls_files
+from passerelle.gateway import certificates
 from passerelle.gateway.config import Logs, Tls
 from passerelle.runtime.config.site import ConfigError, load
 from passerelle.runtime.serving import sockets
@@ -67,7 +67,7 @@ class SiteRun:
         """
         site_file.require_free_ports(self._data, self._port_from)
         if self._tls:
-            tls_files.require_pair(self._tls)
+            certificates.require_pair(self._tls)
         async with AsyncExitStack() as stack:
             stack.callback(self._logs.close)
             bounding = asyncio.create_task(self._logs.keep_bounded(self._audit_log))

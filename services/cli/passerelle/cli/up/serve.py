@@ -65,7 +65,7 @@ async def _run(service: str, site: SiteBase) -> None:
 
 
 def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
-    from passerelle.gateway import tls_files
+    from passerelle.gateway import certificates
     from passerelle.gateway.envoy import configuration
 
     settings = section(site, GatewaySection)
@@ -75,7 +75,7 @@ def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
     if settings.admin:
         sockets.require_free("gateway.admin", settings.admin)
     if settings.tls:
-        tls_files.require_pair(settings.tls)
+        certificates.require_pair(settings.tls)
     # `up` keeps the site file in a private directory; without `up`, one is made for the rendered configuration.
     directory = config.parent if supervised else Path(mkdtemp(prefix="passerelle-envoy-"))
     rendered = directory / "envoy.json"

@@ -1,4 +1,7 @@
-"""Background health checks with hysteresis: they block no request, and never turn a busy system into a dead one."""
+"""Background health checks of the systems. A system is unhealthy only after several failures in a row.
+
+They hold up no request, and a system that is merely busy does not count as failed.
+"""
 
 import asyncio
 import logging
@@ -39,32 +42,31 @@ CHECKED = Gauge(
     ["system"],
 )
 
-_CONFIRM = 5.0  # seconds at most until a failure is looked at again, before it counts as one
+_CONFIRM = 5.0  # seconds at most until a failed check is repeated, while it does not count yet
 
-
-# These come without any answer of the system itself; Forbidden when there is no credential to log in with, too.
+# Errors that are raised without an answer of the system itself. Forbidden is, where there is no credential to log in.
 _NOT_REACHED = (BackendUnavailable, DeadlineExceeded, Forbidden, Overloaded, Unauthenticated)
 
 
 class Probe(Protocol):
-    """Asks one thing of a system, as the account of its health checks; raises ApiError."""
+    """Makes one request about a system, as the account of its health checks; raises ApiError."""
 
     async def ready(self, system: System) -> None:
-        """Return when asking makes sense, soon in any case: at a start, others start too."""
+        """Wait until the services can be asked, for a short time at most: at a start they are starting too."""
         ...
 
     async def scheduler(self, system: System) -> str | None:
-        """Ask the scheduler whether it is there; its own words, if it has any."""
+        """Ask the scheduler whether it works; returns its own message, if it has one."""
         ...
 
     async def filesystem(self, system: System, path: str) -> str | None:
-        """Look at the root of a filesystem; what of the usual ways to it there is not, in words."""
+        """Look at the root of a filesystem; returns what the account lacks there (SFTP, `python3`), if anything."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One check that ended: `error` is None when it went well."""
+    """The outcome of one check; `error` is None when it succeeded."""
 
     service: Service
     path: str | None
@@ -75,15 +77,15 @@ class _Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether it counts against the service; a full queue only tells that it is busy."""
+        """Whether it counts as a failure; a full queue only means that the system is busy."""
         return self.error is not None and not isinstance(self.error, Overloaded)
 
     @property
     def reached(self) -> bool:
-        """Whether an answer of the system itself came, good or bad."""
+        """Whether the system itself answered, with a result or an error."""
         if self.error is None:
             return True
-        # A bare ApiError is a bug of ours, told by the service that has it.
+        # A plain ApiError is a bug in the service that answered.
         named = isinstance(self.error, ApiError) and type(self.error) is not ApiError
         return named and not isinstance(self.error, _NOT_REACHED)
 
@@ -97,7 +99,7 @@ class SystemChecks:
         self._directory = directory
         self._failures: Counter[tuple[Service, str | None]] = Counter()
         self._known: dict[tuple[Service, str | None], bool] = {}
-        CHECKED.labels(system.name)  # shown before the first round has ended, too
+        CHECKED.labels(system.name)  # so that the metric is there before the first round has ended
 
     async def run(self) -> None:
         """Check until cancelled, at the system's interval give or take a tenth."""
@@ -107,7 +109,7 @@ class SystemChecks:
             await asyncio.sleep(self._pause() * random.uniform(0.9, 1.1))  # noqa: S311  # jitter
 
     async def round(self) -> None:
-        """Check everything once, at the same time, and record how it fares."""
+        """Check everything once, concurrently, and record the health."""
         system, probe = self._system, self._probe
         outcomes = await asyncio.gather(
             self._outcome(Service.SCHEDULER, None, probe.scheduler(system)),
@@ -120,8 +122,8 @@ class SystemChecks:
         health = [self._judge(o) for o in (scheduler, _ssh(outcomes), *filesystems)]
         self._directory.record(system.name, health)
         self._measure(health)
-        for found in health:
-            self._log_change(found)
+        for one in health:
+            self._log_change(one)
 
     async def _outcome(
         self, service: Service, path: str | None, check: Awaitable[str | None]
@@ -149,7 +151,7 @@ class SystemChecks:
         limit = self._system.probing.failures
         healthy = self._failures[key] < limit
         message = outcome.message
-        # No word of a fault stands beside `healthy`, but one of a doubt.
+        # A healthy service has a message about its failures only while they are being counted.
         if healthy and outcome.error is not None:
             failed = self._failures[key]
             message = f"{failed} of {limit} checks failed: {message}" if failed else None
@@ -163,14 +165,14 @@ class SystemChecks:
         )
 
     def _measure(self, health: Sequence[Health]) -> None:
-        for found in health:
-            labels = (self._system.name, str(found.service), found.path or "")
-            HEALTHY.labels(*labels).set(found.healthy)
-            CHECK_SECONDS.labels(*labels).set(found.latency)
+        for one in health:
+            labels = (self._system.name, str(one.service), one.path or "")
+            HEALTHY.labels(*labels).set(one.healthy)
+            CHECK_SECONDS.labels(*labels).set(one.latency)
         CHECKED.labels(self._system.name).set_to_current_time()
 
     def _log_change(self, health: Health) -> None:
-        """Log a verdict that is not the last one's; that all is well at the beginning is no news."""
+        """Log a change of health; a service that is healthy from the start is not logged."""
         key = (health.service, health.path)
         if self._known.get(key, True) == health.healthy:
             return
@@ -195,8 +197,8 @@ class SystemChecks:
 
 
 def _ssh(outcomes: Sequence[_Outcome]) -> _Outcome:
-    """Logging in works when any check got an answer from the system; the quickest one tells how fast."""
-    found = min(outcomes, key=lambda outcome: (not outcome.reached, outcome.latency))
-    if found.reached:
-        return _Outcome(Service.SSH, None, found.began, found.latency)
-    return _Outcome(Service.SSH, None, found.began, found.latency, found.message, found.error)
+    """The outcome for SSH: it works when the system answered any of the checks; its latency is that of the fastest."""
+    best = min(outcomes, key=lambda outcome: (not outcome.reached, outcome.latency))
+    if best.reached:
+        return _Outcome(Service.SSH, None, best.began, best.latency)
+    return _Outcome(Service.SSH, None, best.began, best.latency, best.message, best.error)

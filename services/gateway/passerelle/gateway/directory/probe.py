@@ -1,4 +1,4 @@
-"""Health checks as any client would make them: over gRPC, with a token of the service account."""
+"""Health checks through the services' own API: over gRPC, with a token of the checks' service account."""
 
 import asyncio
 import logging
@@ -29,13 +29,11 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _SPARE = 60.0  # seconds before its end at which a token is no longer used
-_UNSAID = (
-    60.0  # seconds that a token lives whose issuer does not tell; RFC 6749, 5.1 leaves it open
-)
+_DEFAULT_LIFE = 60.0  # seconds, for a token whose issuer does not say (RFC 6749, 5.1 allows that)
 
-_MOST_WORDS = 200  # characters of what the token endpoint says
-_PATIENCE = 20.0  # seconds to wait for what starts beside us, before checks are made all the same
-_PAUSE = 0.5  # seconds between two looks at it
+_MAX_MESSAGE = 200  # characters of the token endpoint's message
+_READY_SECONDS = 20.0  # to wait for the services and a token, before checks are made all the same
+_PAUSE = 0.5  # seconds between two attempts to get a token
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
@@ -74,21 +72,21 @@ class AccessToken:
 
     async def _renew(self) -> None:
         try:
-            answer = await self._asked()
-            life = float(str(answer.get("expires_in", _UNSAID)))
+            answer = await self._request()
+            life = float(str(answer.get("expires_in", _DEFAULT_LIFE)))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise NoToken("The token endpoint of the service account did not answer.") from error
         if "access_token" not in answer:
             # RFC 6749, 5.2
-            said = [str(answer[key]) for key in ("error", "error_description") if key in answer]
-            why = f": {shortened(', '.join(said), _MOST_WORDS)}" if said else ""
+            messages = [str(answer[key]) for key in ("error", "error_description") if key in answer]
+            why = f": {shortened(', '.join(messages), _MAX_MESSAGE)}" if messages else ""
             raise AccountRefused(
                 f"The token endpoint refused the service account{why.removesuffix('.')}."
             )
         self._token = str(answer["access_token"])
         self._until = time.monotonic() + life - min(_SPARE, life / 2)
 
-    async def _asked(self) -> dict[str, object]:
+    async def _request(self) -> dict[str, object]:
         account, secret = self._account, self._account.client_secret.get_secret_value()
         form, headers = {"grant_type": "client_credentials"}, {}
         if account.auth_method == "client_secret_post":
@@ -96,11 +94,11 @@ class AccessToken:
         else:  # RFC 6749, 2.3.1: both are form-encoded first
             pair = f"{quote(account.client_id, safe='')}:{quote(secret, safe='')}"
             headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-        asked = self._http.post(
+        request = self._http.post(
             account.token_url, data=form, headers=headers, allow_redirects=False
         )
-        async with asked as reply:
-            if 300 <= reply.status < 400:  # the secret goes nowhere but where the site says
+        async with request as reply:
+            if 300 <= reply.status < 400:  # the secret must go nowhere else
                 raise ValueError(f"it redirects to {reply.headers.get('location')}")
             answer = await reply.json(content_type=None)
             return answer if isinstance(answer, dict) else {}
@@ -128,7 +126,7 @@ class GrpcProbe:
     async def ready(self, system: System) -> None:
         """Return when both services serve and there is a token, or after 20 s."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_READY_SECONDS):
                 for health in self._health:
                     await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
                 await self._first_token(self._token_of(system))
@@ -140,7 +138,7 @@ class GrpcProbe:
         return await self._token_of(system).get()
 
     async def scheduler(self, system: System) -> str | None:
-        """The scheduler's own words about itself."""
+        """The scheduler's message about itself, if it has one."""
         request = compute_pb2.PingSchedulerRequest(system=system.name)
         reply = await self._ask(
             system,
@@ -163,21 +161,21 @@ class GrpcProbe:
         self, system: System, service: str, call: Callable[[Metadata, float], Awaitable[T]]
     ) -> T:
         token = self._token_of(system)
-        shown = await token.get()
-        sent = (
-            ("authorization", f"Bearer {shown}"),
+        text = await token.get()
+        metadata = (
+            ("authorization", f"Bearer {text}"),
             ("x-request-id", f"health-{system.name}-{secrets.token_hex(4)}"),
         )
         try:
-            return await call(sent, system.probing.timeout)
+            return await call(metadata, system.probing.timeout)
         except grpc.aio.AioRpcError as failure:
             error = from_rpc(failure, service)
         if isinstance(error, Unauthenticated):
             token.forget()
-        raise as_the_accounts(error, shown)
+        raise about_the_account(error, text)
 
     async def _first_token(self, token: AccessToken) -> None:
-        """Return when there is one, or will be none."""
+        """Wait until there is a token, or its issuer refuses one."""
         while True:
             try:
                 await token.get()
@@ -193,23 +191,23 @@ class GrpcProbe:
         if account is None:
             raise LookupError(f"{system.name} has no service account to check it with")
         secret = account.client_secret.get_secret_value()
-        # One system's wrong secret must not be shown for the others.
+        # A token that was obtained with one system's secret must not be used for the others.
         key = (account.token_url, account.client_id, secret, account.auth_method)
         if key not in self._tokens:
             self._tokens[key] = AccessToken(account, self._http)
         return self._tokens[key]
 
 
-def as_the_accounts(error: ApiError, token: str) -> ApiError:
-    """The same error; where it is about the token, it says whose that is, and what stands in it."""
+def about_the_account(error: ApiError, token: str) -> ApiError:
+    """The error for an operator: one about the token says that it is the service account's, and shows its claims."""
     if isinstance(error, Unauthenticated) or "scope" in error.metadata:
         refused = f"the service account's token is refused: {error.detail}"
-        return type(error)(f"{refused} ({said_by(token)})")
+        return type(error)(f"{refused} ({token_summary(token)})")
     return error
 
 
-def said_by(token: str) -> str:
-    """What a token says of itself, to compare with what `auth` accepts."""
+def token_summary(token: str) -> str:
+    """The claims of a token that have to fit what `auth` accepts."""
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
     except jwt.InvalidTokenError:

@@ -1,4 +1,4 @@
-"""The directory of systems: what the configuration says of them, and how they fare."""
+"""The directory of systems: their configuration, and their newest health."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Service(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How one service of a system fares.
+    """The health of one service of a system.
 
     `path` is the filesystem's, for FILESYSTEM. `message` is what the last check said or why it failed, `checked` when
     it began, `latency` how long it took, in s.
@@ -52,7 +52,7 @@ class Directory:
         """Every system."""
         return tuple(self._listed.values())
 
-    def one(self, name: str) -> Listed:
+    def get(self, name: str) -> Listed:
         """The system of that name; raises NotFound."""
         if name not in self._listed:
             raise NotFound("System not found", system=name)

@@ -26,7 +26,7 @@ class SystemsService(pb_grpc.SystemsServiceServicer):
 
     async def GetSystem(self, request: pb.GetSystemRequest, context: Any) -> Any:
         """One system."""
-        return _system(self._directory.one(request.system))
+        return _system(self._directory.get(request.system))
 
 
 def _system(listed: Listed) -> pb.System:
@@ -49,12 +49,12 @@ def _filesystem(filesystem: Filesystem) -> pb.Filesystem:
 
 
 def _health(health: Health) -> pb.Health:
-    found = pb.Health(
+    message = pb.Health(
         service=_SERVICES[health.service],
         path=health.path or "",
         healthy=health.healthy,
         message=health.message or "",
     )
-    found.check_time.FromDatetime(health.checked)
-    found.latency.FromNanoseconds(round(health.latency * 1e9))
-    return found
+    message.check_time.FromDatetime(health.checked)
+    message.latency.FromNanoseconds(round(health.latency * 1e9))
+    return message

@@ -1,4 +1,4 @@
-"""Whether the public port's certificate and key can be served, and whom they serve."""
+"""Checks the certificate and the key of the public port, and the host names that the certificate is for."""
 
 import ssl
 from collections.abc import Iterator, Sequence
@@ -16,32 +16,32 @@ _SOON = timedelta(days=21)  # before its end a certificate is to be renewed; som
 
 def require_pair(tls: Tls) -> None:
     """Raise ConfigError, naming the key, unless both files are there, readable, PEM, and belong together."""
-    for found in _pair(tls):
-        raise ConfigError(f"gateway.tls.{found.key[0]}: {found.text}")
+    for finding in _pair_findings(tls):
+        raise ConfigError(f"gateway.tls.{finding.key[0]}: {finding.text}")
 
 
 def findings(tls: Tls, host_names: Sequence[str]) -> Iterator[Finding]:
-    """What is wrong with the pair, and with the certificate for clients that call us by `host_names`."""
-    faults = list(_pair(tls))
+    """The faults of the pair, and of the certificate for clients that call the gateway by `host_names`."""
+    faults = list(_pair_findings(tls))
     yield from faults
     if faults:
         return
-    if told := exposed(tls.key):
-        yield note(told, "key")
-    yield from _dates(_first(tls.cert))
-    covered = names(tls.cert)
+    if reason := exposed(tls.key):
+        yield note(reason, "key")
+    yield from _date_findings(_leaf(tls.cert))
+    covered = covered_names(tls.cert)
     for name in host_names:
         if not any(_covers(pattern, _host(name)) for pattern in covered):
-            told = f"is for {', '.join(covered) or 'no name'}, not for {name} (`host_names`)"
-            yield note(told, "cert")
+            text = f"is for {', '.join(covered) or 'no name'}, not for {name} (`host_names`)"
+            yield note(text, "cert")
 
 
-def _pair(tls: Tls) -> Iterator[Finding]:
-    absent = [(key, unreadable(getattr(tls, key))) for key in ("cert", "key")]
-    for key, told in absent:
-        if told:
-            yield wrong(told, key)
-    if any(told for _, told in absent):
+def _pair_findings(tls: Tls) -> Iterator[Finding]:
+    reasons = {key: unreadable(getattr(tls, key)) for key in ("cert", "key")}
+    for key, reason in reasons.items():
+        if reason:
+            yield wrong(reason, key)
+    if any(reasons.values()):
         return
     try:
         x509.load_pem_x509_certificates(tls.cert.read_bytes())
@@ -61,8 +61,12 @@ def _fault(error: ssl.SSLError) -> str:
     return "no private key in PEM, without a password"
 
 
-def _dates(shown: x509.Certificate) -> Iterator[Finding]:
-    now, begins, ends = datetime.now(UTC), shown.not_valid_before_utc, shown.not_valid_after_utc
+def _date_findings(certificate: x509.Certificate) -> Iterator[Finding]:
+    now, begins, ends = (
+        datetime.now(UTC),
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+    )
     if now > ends:
         yield wrong(f"expired on {ends:%Y-%m-%d %H:%M} UTC: renew it", "cert")
     elif now < begins:
@@ -71,22 +75,20 @@ def _dates(shown: x509.Certificate) -> Iterator[Finding]:
         yield note(f"expires on {ends:%Y-%m-%d %H:%M} UTC", "cert")
 
 
-def names(certificate: Path) -> list[str]:
+def covered_names(certificate: Path) -> list[str]:
     """The host names and addresses that the certificate in a file is for."""
     try:
-        found = (
-            _first(certificate)
-            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
-            .value
+        names = (
+            _leaf(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         )
     except x509.ExtensionNotFound:
         return []
-    hosts = found.get_values_for_type(x509.DNSName)
-    return [*hosts, *map(str, found.get_values_for_type(x509.IPAddress))]
+    hosts = names.get_values_for_type(x509.DNSName)
+    return [*hosts, *map(str, names.get_values_for_type(x509.IPAddress))]
 
 
-def _first(certificate: Path) -> x509.Certificate:
-    """The one that is shown for us; those after it are its authorities'."""
+def _leaf(certificate: Path) -> x509.Certificate:
+    """The server's own certificate, the first in the file; those after it are of its authorities."""
     return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from passerelle.gateway.certificates import require_pair
 from passerelle.gateway.config import Tls
-from passerelle.gateway.tls_files import require_pair
 from passerelle.runtime.config.site import ConfigError
 from tests.certificates import certificate
 
