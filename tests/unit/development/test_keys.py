@@ -8,7 +8,7 @@ import pytest
 
 from passerelle.development.config import DevelopmentIssuer
 from passerelle.development.keys import kept_key
-from passerelle.runtime.config.findings import Around
+from passerelle.runtime.config.findings import SectionContext
 from passerelle.runtime.config.site import ConfigError, SiteBase
 
 ALGORITHM = "ssh-rsa"
@@ -49,10 +49,10 @@ def test_what_is_wrong_is_told_by_a_check_and_at_the_start(
 ) -> None:
     path = tmp_path / "issuer.key"
     settings = DevelopmentIssuer(listen="127.0.0.1:0", key_file=path)
-    around = Around(SiteBase(), tmp_path / "site.yaml")
-    assert list(settings.findings(around)) == []  # it is made at the first start
+    context = SectionContext(SiteBase(), tmp_path / "site.yaml")
+    assert list(settings.findings(context)) == []  # it is made at the first start
     spoil(path)
-    (finding,) = settings.findings(around)
+    (finding,) = settings.findings(context)
     assert (finding.key, finding.text, finding.fatal) == (("key_file",), f"{path}: {told}", True)
     with pytest.raises(ConfigError) as error:
         kept_key(path, ALGORITHM, "development.issuer.key_file")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field, field_validator
 
 from passerelle.auth.tokens.issuer import Issuer
-from passerelle.runtime.config.findings import Around, Finding, note
+from passerelle.runtime.config.findings import Finding, SectionContext, note
 from passerelle.runtime.config.sections import Plugin, Section
 
 
@@ -44,7 +44,7 @@ class AuthSection(Section):
         description="Where SSH credentials come from (entry points `passerelle.credentials`).",
     )
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         if not self.issuers:
             yield note("there is none, so that nobody can come in", "issuers")

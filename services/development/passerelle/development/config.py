@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from passerelle.runtime.config.findings import Around, Finding, unreadable, wrong
+from passerelle.runtime.config.findings import Finding, SectionContext, problem, unreadable
 from passerelle.runtime.config.host_keys import PublicKey
 from passerelle.runtime.config.sections import Secret, Section
 from passerelle.runtime.config.trials import Failed, Trial
@@ -45,12 +45,12 @@ def _key_findings(path: Path, algorithm: str, key: str) -> Iterator[Finding]:
     if not path.exists():
         return
     if reason := unreadable(path):
-        yield wrong(reason, key)
+        yield problem(reason, key)
         return
     try:
         read_key(path, algorithm)
     except ConfigError as error:
-        yield wrong(str(error), key)
+        yield problem(str(error), key)
 
 
 class Client(Section):
@@ -73,11 +73,11 @@ class DevelopmentIssuer(Section):
     audience: str = Field(default="passerelle", description="The `aud` of its tokens.")
     token_life: int = Field(default=3600, ge=60, description="Life of a token, s.")
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         yield from _key_findings(self.key_file, ISSUER_KEY, "key_file")
 
-    def trials(self, around: Around) -> Iterator[Trial]:
+    def trials(self, context: SectionContext) -> Iterator[Trial]:
         """See `Section.trials`."""
 
         async def listens() -> str:
@@ -89,8 +89,8 @@ class DevelopmentIssuer(Section):
             writer.close()
             return "listens"
 
-        mend = "it runs in `passerelle up` alone: start that, and try from a second terminal"
-        yield Trial(f"development issuer {self.listen}", listens, mend)
+        hint = "it runs in `passerelle up` alone: start that, and try from a second terminal"
+        yield Trial(f"development issuer {self.listen}", listens, hint)
 
 
 class DevelopmentSshd(Section):
@@ -102,7 +102,7 @@ class DevelopmentSshd(Section):
         description="Public key of the certificate authority whose user certificates it accepts.",
     )
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         yield from _key_findings(self.host_key_file, HOST_KEY, "host_key_file")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography import x509
 
 from passerelle.gateway.config import Tls
-from passerelle.runtime.config.findings import Finding, exposed, note, unreadable, wrong
+from passerelle.runtime.config.findings import Finding, exposed, note, problem, unreadable
 from passerelle.runtime.config.site import ConfigError
 
 _SOON = timedelta(days=21)  # before its end a certificate is to be renewed; some live for 47 days
@@ -40,19 +40,19 @@ def _pair_findings(tls: Tls) -> Iterator[Finding]:
     reasons = {key: unreadable(getattr(tls, key)) for key in ("cert", "key")}
     for key, reason in reasons.items():
         if reason:
-            yield wrong(reason, key)
+            yield problem(reason, key)
     if any(reasons.values()):
         return
     try:
         x509.load_pem_x509_certificates(tls.cert.read_bytes())
     except ValueError:
-        yield wrong(f"{tls.cert}: no certificates in PEM", "cert")
+        yield problem(f"{tls.cert}: no certificates in PEM", "cert")
         return
     try:
         # An empty password, so that OpenSSL does not ask for one at a terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key, password="")
     except ssl.SSLError as error:
-        yield wrong(f"{tls.key}: {_fault(error)}", "key")
+        yield problem(f"{tls.key}: {_fault(error)}", "key")
 
 
 def _fault(error: ssl.SSLError) -> str:
@@ -68,9 +68,9 @@ def _date_findings(certificate: x509.Certificate) -> Iterator[Finding]:
         certificate.not_valid_after_utc,
     )
     if now > ends:
-        yield wrong(f"expired on {ends:%Y-%m-%d %H:%M} UTC: renew it", "cert")
+        yield problem(f"expired on {ends:%Y-%m-%d %H:%M} UTC: renew it", "cert")
     elif now < begins:
-        yield wrong(f"is not valid before {begins:%Y-%m-%d %H:%M} UTC: compare the clock", "cert")
+        yield problem(f"is not valid before {begins:%Y-%m-%d %H:%M} UTC: compare the clock", "cert")
     elif ends - now < _SOON:
         yield note(f"expires on {ends:%Y-%m-%d %H:%M} UTC", "cert")
 

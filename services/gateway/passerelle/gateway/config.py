@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.config.addresses import ListenAddress, clashing, is_loopback
-from passerelle.runtime.config.findings import Around, Finding, note, wrong
+from passerelle.runtime.config.findings import Finding, SectionContext, note, problem
 from passerelle.runtime.config.sections import Section
 
 
@@ -110,12 +110,12 @@ class GatewaySection(Section):
         description="host:port of Envoy's admin interface and statistics; only loopback is accepted.",
     )
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
-        taken = dict(around.site.services.bound())
+        taken = dict(context.site.services.listen_addresses())
         for key in ("listen", "admin"):
             if (address := getattr(self, key)) and (other := clashing(address, taken)):
-                yield wrong(f"{address} is taken by {other}", key)
+                yield problem(f"{address} is taken by {other}", key)
         if self.behind_tls_proxy and not self.tls and not is_loopback(self.listen):
             text = f"whoever reaches {self.listen} may come without TLS: let it be the proxy alone"
             yield note(text, "behind_tls_proxy")

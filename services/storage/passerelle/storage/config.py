@@ -6,7 +6,7 @@ from pydantic import Field
 
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.system_trials import python
-from passerelle.runtime.config.trials import Doubt, LoggedIn, Trial
+from passerelle.runtime.config.trials import Caveat, SystemLogin, Trial
 
 
 class StorageSection(Section):
@@ -27,19 +27,19 @@ class StorageSection(Section):
         description="Uploads untouched for this long are removed when their user begins another one beside them, days.",
     )
 
-    def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
-        """See `Section.trials_on`."""
+    def login_trials(self, login: SystemLogin) -> Iterator[Trial]:
+        """See `Section.login_trials`."""
 
         async def sftp() -> str:
             # Only here: asyncssh is not for processes that only read a configuration.
             from passerelle.runtime.ssh.connection import NoSftp
 
             try:
-                await on.connection.sftp()
+                await login.connection.sftp()
             except NoSftp as error:
-                raise Doubt(f"{error}; file content goes another way, slower") from None
+                raise Caveat(f"{error}; file content goes another way, slower") from None
             return "starts"
 
         if self.remote_helper:
-            yield python(on, "python3", "plain commands are used instead of a helper, slower")
+            yield python(login, "python3", "plain commands are used instead of a helper, slower")
         yield Trial("SFTP", sftp, needs_commands=False)

@@ -19,7 +19,14 @@ from pydantic import Field, field_validator
 from passerelle.auth.credentials.port import Credential
 from passerelle.auth.tokens.principal import Principal
 from passerelle.runtime import errors
-from passerelle.runtime.config.findings import Around, Finding, foreign, note, unreadable, wrong
+from passerelle.runtime.config.findings import (
+    Finding,
+    SectionContext,
+    foreign_owner,
+    note,
+    problem,
+    unreadable,
+)
 from passerelle.runtime.config.sections import Secret, Section
 from passerelle.runtime.config.site import ConfigError
 
@@ -65,12 +72,12 @@ class CertificateAuthority:
         def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(str(ip_network(network)) for network in networks)
 
-        def findings(self, around: Around) -> Iterator[Finding]:
+        def findings(self, context: SectionContext) -> Iterator[Finding]:
             """See `Section.findings`."""
             yield from self._key_findings()
             if "port-forwarding" in self.extensions:
                 return
-            for system in around.site.systems:
+            for system in context.site.systems:
                 if system.ssh.proxy_host is not None:
                     reason = (
                         f"without port-forwarding no certificate passes the jump host of {system.name}: "
@@ -82,12 +89,12 @@ class CertificateAuthority:
             if self.create and not self.key_file.exists():
                 return
             if reason := unreadable(self.key_file):
-                yield wrong(reason, "key_file")
+                yield problem(reason, "key_file")
                 return
             try:
                 _read(self)
             except ConfigError as error:
-                yield wrong(str(error), "key_file")
+                yield problem(str(error), "key_file")
 
     def __init__(self, options: Options) -> None:
         if options.create and not options.key_file.exists():
@@ -140,7 +147,7 @@ def _read(options: CertificateAuthority.Options) -> asyncssh.SSHKey:
         raise ConfigError(
             f"{path}: others may read this private key (mode {mode:04o}): chmod 600 it"
         )
-    if reason := foreign(path):
+    if reason := foreign_owner(path):
         raise ConfigError(reason)
     phrase = options.passphrase.get_secret_value() if options.passphrase else None
     return imported(data, phrase, str(path))

@@ -10,7 +10,7 @@ from pydantic import Field
 from passerelle.auth.credentials.ca import imported
 from passerelle.auth.credentials.port import Credential
 from passerelle.auth.tokens.principal import Principal
-from passerelle.runtime.config.findings import Around, Finding, wrong
+from passerelle.runtime.config.findings import Finding, SectionContext, problem
 from passerelle.runtime.config.sections import Secret, Section
 from passerelle.runtime.config.site import ConfigError
 from passerelle.runtime.errors import Forbidden
@@ -34,16 +34,16 @@ class StaticKeys:
 
         users: Mapping[str, UserKey] = Field(description="The users' keys, by account name.")
 
-        def findings(self, around: Around) -> Iterator[Finding]:
+        def findings(self, context: SectionContext) -> Iterator[Finding]:
             """See `Section.findings`."""
             for name, key in self.users.items():
                 try:
                     ends = _read(name, key).expires
                 except ConfigError as error:
-                    yield wrong(str(error), "users", name)
+                    yield problem(str(error), "users", name)
                     continue
                 if ends is not None and ends < time.time():
-                    yield wrong("has expired: renew it", "users", name, "public_cert")
+                    yield problem("has expired: renew it", "users", name, "public_cert")
 
     def __init__(self, options: Options) -> None:
         self._credentials = {name: _read(name, key) for name, key in options.users.items()}

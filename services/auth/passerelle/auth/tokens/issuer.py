@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.runtime.config.addresses import Url, is_plain_http
-from passerelle.runtime.config.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.config.findings import Finding, SectionContext, note, problem, unreadable
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.trials import Failed, Trial
 
@@ -120,15 +120,15 @@ class Issuer(Section):
             raise ValueError("the address of keys is an https://, http:// or file:// URL")
         return address
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         if self.allow_root:
             yield note("tokens of this issuer may stand for root", "allow_root")
         address = urlsplit(self.jwks_uri or "")
         if address.scheme == "file" and (reason := unreadable(Path(unquote(address.path)))):
-            yield wrong(reason, "jwks_uri")
+            yield problem(reason, "jwks_uri")
 
-    def trials(self, around: Around) -> Iterator[Trial]:
+    def trials(self, context: SectionContext) -> Iterator[Trial]:
         """See `Section.trials`."""
 
         async def keys() -> str:

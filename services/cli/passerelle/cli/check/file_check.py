@@ -42,8 +42,8 @@ def check(path: Path) -> FileReport:
 
 
 def _findings(site: SiteBase, path: Path) -> Iterator[Finding]:
-    for key, value, around in checkables(site, path):
-        for finding in value.findings(around):
+    for key, value, context in checkables(site, path):
+        for finding in value.findings(context):
             # What concerns all options of a plugin is shown at the plugin.
             yield finding.below(key if finding.key or key[-1:] != ("options",) else key[:-1])
         if isinstance(value, Section):

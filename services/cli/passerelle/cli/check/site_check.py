@@ -17,15 +17,15 @@ from passerelle.cli.check.trial_runner import TrialRunner
 from passerelle.cli.up import site_file
 from passerelle.gateway.directory.probe import grpc_probe
 from passerelle.runtime.config import plugins
-from passerelle.runtime.config.findings import Around
+from passerelle.runtime.config.findings import SectionContext
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.site import SiteBase, System, read, site_model
-from passerelle.runtime.config.trials import LoggedIn, Trial
+from passerelle.runtime.config.trials import SystemLogin, Trial
 from passerelle.runtime.serving.auth_client import auth_client
 
 _SERVICES = ("auth", "compute", "storage")
 
-PlacedSections = Sequence[tuple[Section, Around]]
+PlacedSections = Sequence[tuple[Section, SectionContext]]
 """Sections, and what each is part of."""
 
 
@@ -44,7 +44,7 @@ async def check_site(path: Path, runner: TrialRunner) -> None:
         for system in site.systems:
             for trial in _without_login(placed, system):
                 await runner.run(trial, f"{system.name}: ")
-            login = LoggedIn(system)
+            login = SystemLogin(system)
             check = SystemCheck(login, authority, probe, runner)
             await check.run(list(_with_login(placed, login)))
 
@@ -59,13 +59,13 @@ def _isolated(path: Path) -> SiteBase:
 
 def _without_login(placed: PlacedSections, system: System | None) -> Iterator[Trial]:
     """The trials that need no login: those of the whole site, or of one system."""
-    for section, around in placed:
-        if around.system is system:
-            yield from section.trials(around)
+    for section, context in placed:
+        if context.system is system:
+            yield from section.trials(context)
 
 
-def _with_login(placed: PlacedSections, login: LoggedIn) -> Iterator[Trial]:
+def _with_login(placed: PlacedSections, login: SystemLogin) -> Iterator[Trial]:
     """The trials on a system, by its own sections and by those of the whole site."""
-    for section, around in placed:
-        if around.system in (None, login.system):
-            yield from section.trials_on(login)
+    for section, context in placed:
+        if context.system in (None, login.system):
+            yield from section.login_trials(login)

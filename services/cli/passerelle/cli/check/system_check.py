@@ -10,8 +10,8 @@ from passerelle.cli.check.trial_runner import TrialRunner
 from passerelle.gateway.directory.probe import GrpcProbe, about_the_account, token_summary
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.config.system_trials import said
-from passerelle.runtime.config.trials import LoggedIn, Trial
+from passerelle.runtime.config.system_trials import output_of
+from passerelle.runtime.config.trials import SystemLogin, Trial
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.serving.auth_client import AuthClient
 from passerelle.runtime.ssh.accounts import demand_user
@@ -24,7 +24,7 @@ class SystemCheck:
     """The trials of one system, most of which need what the one before them has got."""
 
     def __init__(
-        self, login: LoggedIn, authority: AuthClient, probe: GrpcProbe, runner: TrialRunner
+        self, login: SystemLogin, authority: AuthClient, probe: GrpcProbe, runner: TrialRunner
     ) -> None:
         self._login = login
         self._system = login.system
@@ -104,7 +104,7 @@ class SystemCheck:
 
     async def _identify(self) -> str:
         """Whether commands run, as a user's account."""
-        identity = (await said(self._login, ("id",))).strip()
+        identity = (await output_of(self._login, ("id",))).strip()
         if self._connection:
             await demand_user(self._connection, self._system.ssh)
         return identity

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from passerelle.runtime.config.trials import Doubt, Failed, Trial
+from passerelle.runtime.config.trials import Caveat, Failed, Trial
 from passerelle.runtime.errors import ApiError
 
 _DEADLINE = 30.0  # seconds for one trial
@@ -43,9 +43,9 @@ class TrialRunner:
             outcome, text = await _outcome(trial)
         if outcome == FAILED:
             text = "; ".join(reason.removesuffix(".") for reason in (text, *warnings))
-            if trial.mend:
+            if trial.hint:
                 end = "" if text.endswith("?") else "."
-                text = f"{text}{end} Look at: {trial.mend}"
+                text = f"{text}{end} Look at: {trial.hint}"
         self._add(Result(name, outcome, text))
         return outcome != FAILED
 
@@ -64,7 +64,7 @@ async def _outcome(trial: Trial) -> tuple[str, str]:
             return OK, await trial.run()
     except TimeoutError:
         return FAILED, f"no answer within {_DEADLINE:.0f} s"
-    except Doubt as doubt:
+    except Caveat as doubt:
         return DOUBT, str(doubt)
     except Failed as failure:
         return FAILED, str(failure)

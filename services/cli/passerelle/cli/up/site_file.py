@@ -95,7 +95,7 @@ def _listening_addresses(site: Any) -> Iterator[tuple[str, str]]:
     yield "gateway.listen", site.gateway.listen
     if site.gateway.admin:
         yield "gateway.admin", site.gateway.admin
-    yield from site.services.bound()
+    yield from site.services.listen_addresses()
     for name in ("issuer", "sshd"):
         if server := getattr(site.development, name):
             yield f"development.{name}.listen", server.listen

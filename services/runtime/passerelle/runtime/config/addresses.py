@@ -1,4 +1,4 @@
-"""Where things are: host:port, hosts and URLs in the configuration, told from what is none."""
+"""Types for host:port, hosts and URLs in the configuration, which refuse anything else."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def is_loopback(address: str) -> bool:
 
 
 def is_plain_http(url: str) -> bool:
-    """Whether what `url` answers can be read and changed on its way: plain HTTP to another machine."""
+    """Whether others can read and change what `url` answers: plain HTTP to another machine."""
     return url.lower().startswith("http://") and not is_loopback(url)
 
 
@@ -33,7 +33,7 @@ def is_ip(host: str) -> bool:
 
 
 def clashing(address: str, taken: Mapping[str, str]) -> str | None:
-    """The key of what has taken the port of `address`, on its host or on all hosts; `taken` are addresses by key."""
+    """The key of an address in `taken` with the same port, on the same host or all hosts; None when there is none."""
     host, port = _parts(address)
     for key, other in taken.items():
         other_host, other_port = _parts(other)
@@ -65,7 +65,7 @@ def _address(address: str) -> str:
     return address
 
 
-def _listened(address: str) -> str:
+def _listen_address(address: str) -> str:
     if not is_ip(address.rpartition(":")[0].strip("[]")):
         raise ValueError(
             "Envoy listens on addresses, not on names: write 127.0.0.1:8000, 0.0.0.0:443 or [::]:443"
@@ -86,7 +86,7 @@ Host = Annotated[str, AfterValidator(_host)]
 Address = Annotated[str, AfterValidator(_address)]
 """host:port, an IPv6 address in brackets; without a host, the port of all interfaces."""
 
-ListenAddress = Annotated[Address, AfterValidator(_listened)]
+ListenAddress = Annotated[Address, AfterValidator(_listen_address)]
 """host:port where Envoy listens: with an IP address."""
 
 Url = Annotated[str, AfterValidator(_url)]

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration file, told by file, line and key, with what would be right."""
+"""Explains the faults of a configuration file: by file, line and key, with what would be correct."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from passerelle.runtime.config.findings import Key
 
 
 class Places:
-    """Where the keys of a YAML text stand, to start a message with; `source` is what the text is called."""
+    """Finds the lines of keys in a YAML text, to begin messages with; `source` is the name of the text."""
 
     def __init__(self, text: str, source: str) -> None:
         self._tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -20,31 +20,31 @@ class Places:
 
     def of(self, location: Key) -> str:
         """As `source:line: key`; a system's number has its name beside it, as in `systems.1 (daint).ssh`."""
-        spelt = [str(part) for part in location]
-        nodes = [node for _, node in self._way(location)]
+        names = [str(part) for part in location]
+        nodes = [node for _, node in self._nodes(location)]
         if len(nodes) > 1 and location[0] == "systems" and (name := _name(nodes[1])):
-            spelt[1] += f" ({name})"
-        return f"{self._source}:{self.line(location)}: {'.'.join(spelt)}"
+            names[1] += f" ({name})"
+        return f"{self._source}:{self.line(location)}: {'.'.join(names)}"
 
     def line(self, location: Key) -> int:
         """That of the deepest part of the key which the text has, counted from 1."""
-        return [1, *(line for line, _ in self._way(location))][-1]
+        return [1, *(line for line, _ in self._nodes(location))][-1]
 
-    def _way(self, location: Key) -> Iterator[tuple[int, yaml.Node]]:
-        """The line and what stands there, for each part of the key that the text has."""
+    def _nodes(self, location: Key) -> Iterator[tuple[int, yaml.Node]]:
+        """The line and the node of each part of the key that the text has."""
         node = self._tree
         for part in location:
-            found = _child(node, part)
-            if found is None:
+            child = _child(node, part)
+            if child is None:
                 return
-            yield found
-            node = found[1]
+            yield child
+            node = child[1]
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """What a YAML text says.
+    """The data of a YAML text.
 
-    ValueError, with `source` and the line, for what is none and for a key that stands twice.
+    Raises ValueError, with `source` and the line, for invalid YAML and for a key that stands twice.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -74,17 +74,17 @@ def _repeated(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
 
 
 def explain(error: ValidationError, text: str, source: str, model: type[BaseModel]) -> str:
-    """What is wrong with the YAML `text` of a file that `model` describes: a line for each fault."""
+    """The faults of the YAML `text` of a file that `model` describes, one a line."""
     places = Places(text, source)
-    found = sorted(faults(error, model), key=lambda fault: places.line(fault[0]))
-    return "\n".join(f"{places.of(key)}: {why}" for key, why in found)
+    ordered = sorted(faults(error, model), key=lambda fault: places.line(fault[0]))
+    return "\n".join(f"{places.of(key)}: {why}" for key, why in ordered)
 
 
 def faults(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Key, str]]:
-    """What is wrong with a section that `model` describes, in plain words, by its key there."""
+    """The faults of a section that `model` describes: the key in the section, and a sentence."""
     for item in error.errors(include_url=False, include_input=False):
         key = item["loc"]
-        yield key, _unknown(model, key) if item["type"] == "extra_forbidden" else _said(item)
+        yield key, _unknown(model, key) if item["type"] == "extra_forbidden" else _sentence(item)
 
 
 _PLAIN = {
@@ -102,10 +102,10 @@ _PLAIN = {
     "tuple_type": "must be a list",
     "list_type": "must be a list",
 }
-"""What pydantic's types of errors mean to somebody who writes YAML."""
+"""Sentences for pydantic's types of errors, in terms of YAML."""
 
 
-def _said(item: ErrorDetails) -> str:
+def _sentence(item: ErrorDetails) -> str:
     match item["type"]:
         case "literal_error":
             expected = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
@@ -114,8 +114,8 @@ def _said(item: ErrorDetails) -> str:
             return f"must have at least {item['ctx']['min_length']} in it"
         case kind if kind in _PLAIN:
             return _PLAIN[kind]
-    told = item["msg"].removeprefix("Value error, ")
-    return told.replace("Input should be", "must be").replace("String should", "must")
+    message = item["msg"].removeprefix("Value error, ")
+    return message.replace("Input should be", "must be").replace("String should", "must")
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -131,15 +131,15 @@ def _plain(word: str) -> str:
 
 def _name(system: yaml.Node | None) -> str | None:
     """The name that the file gives to a system."""
-    found = _child(system, "name")
-    return found[1].value if found and isinstance(found[1], yaml.ScalarNode) else None
+    child = _child(system, "name")
+    return child[1].value if child and isinstance(child[1], yaml.ScalarNode) else None
 
 
 def _unknown(model: Any, location: Key) -> str:
-    """What to say about a key that is none, with the one that was probably meant."""
-    *way, key = location
-    named = False  # what comes next is a name, as in `users.alice`
-    for part in way:
+    """The sentence about an unknown key, with the key that was probably meant."""
+    *parents, key = location
+    named = False  # whether the next part is a name, as in `users.alice`
+    for part in parents:
         if isinstance(part, str) and not named:
             model, named = _section_inside(model, part)
         else:
@@ -151,12 +151,12 @@ def _unknown(model: Any, location: Key) -> str:
 def _section_inside(model: Any, key: str) -> tuple[Any, bool]:
     """The section model that the field `key` of a section holds, once or several times; None for anything else.
 
-    And whether the sections have names there.
+    The second value is whether they have names there.
     """
     field = model.model_fields.get(key) if model is not None else None
     kinds = [field.annotation, *get_args(field.annotation)] if field else []
-    found = (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
-    return next(found, None), bool(kinds) and get_origin(kinds[0]) in (dict, Mapping)
+    sections = (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+    return next(sections, None), bool(kinds) and get_origin(kinds[0]) in (dict, Mapping)
 
 
 def _child(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:

@@ -1,6 +1,6 @@
-"""What `passerelle config check` finds out beside what a model says of its own values.
+"""Findings of `passerelle config check` that go beyond the values of one section.
 
-Each section, and each plugin's `Options`, says it itself: `Section.findings`, beside the keys that it is about.
+Each section, and each plugin's `Options`, yields its own in `Section.findings`, beside the keys that they are about.
 """
 
 import os
@@ -19,33 +19,33 @@ Key = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found out about what stands at `key`; `fatal` when it cannot work so."""
+    """One finding about the value at `key`; `fatal` when the site cannot work with it."""
 
     key: Key
     text: str
     fatal: bool
 
     def below(self, key: Key) -> "Finding":
-        """The same, of a section that stands at `key`."""
+        """The same finding, with `key` before its own key."""
         return replace(self, key=(*key, *self.key))
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """What a section is part of: the whole site, the file in which it stands, and the system if it belongs to one."""
+class SectionContext:
+    """What a section is part of: the whole site, the configuration file, and the system if it belongs to one."""
 
     site: "SiteBase"
     file: Path
     system: "System | None" = None
 
 
-def wrong(text: str, *key: str | int) -> Finding:
-    """It cannot work so; `key` is counted from the section that says it."""
+def problem(text: str, *key: str | int) -> Finding:
+    """A fatal finding; `key` is counted from the section that yields it."""
     return Finding(key, text, fatal=True)
 
 
 def note(text: str, *key: str | int) -> Finding:
-    """It works, but not as everybody would expect; `key` is counted from the section that says it."""
+    """A finding about what works, but may surprise; `key` is counted from the section that yields it."""
     return Finding(key, text, fatal=False)
 
 
@@ -55,13 +55,13 @@ def unreadable(path: Path) -> str | None:
         with path.open("rb") as file:
             file.read(1)
     except PermissionError:
-        return f"{path}: {account(os.geteuid())} may not read it{_owned(path)}"
+        return f"{path}: {account(os.geteuid())} may not read it{_ownership(path)}"
     except OSError as error:
         return f"{path}: {error.strerror}"
     return None
 
 
-def _owned(path: Path) -> str:
+def _ownership(path: Path) -> str:
     try:
         status = path.stat()
     except OSError:
@@ -69,8 +69,8 @@ def _owned(path: Path) -> str:
     return f": it belongs to {account(status.st_uid)}, mode {stat.S_IMODE(status.st_mode):04o}"
 
 
-def foreign(path: Path) -> str | None:
-    """Whose a file is, when it is neither ours nor root's, and what to do about it."""
+def foreign_owner(path: Path) -> str | None:
+    """Who owns a file, and what to do about it; None when this account or root does."""
     owner = path.stat().st_uid
     if owner in (0, os.geteuid()):
         return None
@@ -85,7 +85,7 @@ def exposed(path: Path) -> str | None:
         return f"{path}: everybody may read or change it (mode {mode:04o}): chmod 600 it"
     if mode & 0o020:
         return f"{path}: its group may change it (mode {mode:04o}): chmod 600 it"
-    return foreign(path)
+    return foreign_owner(path)
 
 
 def account(uid: int) -> str:

@@ -1,6 +1,6 @@
-"""Public keys in OpenSSH's one-line format (RFC 4253 §6.6, RFC 8709, RFC 5656), told from what is none.
+"""Types for public keys in OpenSSH's one-line format (RFC 4253 §6.6, RFC 8709, RFC 5656), which refuse anything else.
 
-Read here and not by asyncssh, which would cost every process 20 MB that holds no connection.
+They do not use asyncssh: it takes 20 MB in every process, also in those that open no connection.
 """
 
 import base64
@@ -51,9 +51,9 @@ PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
 def known_hosts_faults(path: Path) -> Iterator[str]:
-    """The lines of an OpenSSH known_hosts file that hold no key, as `path:line: what is wrong`.
+    """The lines of an OpenSSH known_hosts file that hold no key, as `path:line: reason`.
 
-    Types of keys that nobody here knows are passed over, as ssh does. Raises OSError, ValueError for what is no text.
+    Unknown types of keys are ignored, as ssh does. Raises OSError, and ValueError for a file that is not text.
     """
     for number, line in enumerate(path.read_text().splitlines(), 1):
         words = line.split()
@@ -67,8 +67,8 @@ def known_hosts_faults(path: Path) -> Iterator[str]:
 
 
 def unknown_hosts(path: Path, hosts: Mapping[str, int]) -> Iterator[str]:
-    """The names, as such a file has them, of the hosts (with their ports) that it has no key of; raises as above."""
-    import asyncssh  # not for processes that only read a configuration
+    """The hosts, by their names in such a file, for which it has no key; `hosts` are ports by host. Raises as above."""
+    import asyncssh  # imported here: processes that only read a configuration do not need it
 
     known = asyncssh.read_known_hosts(str(path))
     for host, port in hosts.items():

@@ -1,4 +1,4 @@
-"""What every section of the configuration is made of: its base, secrets, and plugins with options of their own."""
+"""The base of every section of the configuration, secrets, and plugins with options of their own."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from passerelle.runtime.config.findings import Around, Finding, exposed, note
-from passerelle.runtime.config.trials import LoggedIn, Trial
+from passerelle.runtime.config.findings import Finding, SectionContext, exposed, note
+from passerelle.runtime.config.trials import SystemLogin, Trial
 
 
 class Section(BaseModel):
@@ -18,39 +18,39 @@ class Section(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
 
-    def findings(self, around: Around) -> Iterator[Finding]:
-        """What `passerelle config check` has to say of it beyond its values: of files it names, of other sections.
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
+        """Findings of `passerelle config check` beyond its values: about files that it names, or other sections.
 
-        Nothing, unless a section says it. What is inside it speaks for itself.
+        None by default. Sections inside this one yield their own.
         """
         yield from ()
 
-    def trials(self, around: Around) -> Iterator[Trial]:
-        """What `passerelle config check --connect` tries for it, from here."""
+    def trials(self, context: SectionContext) -> Iterator[Trial]:
+        """The trials of `passerelle config check --connect` that need no login; none by default."""
         yield from ()
 
-    def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
-        """What `passerelle config check --connect` tries for it on a system."""
+    def login_trials(self, login: SystemLogin) -> Iterator[Trial]:
+        """The trials of `passerelle config check --connect` on a system; none by default."""
         yield from ()
 
 
 class KnownSecret(SecretStr):
-    """A secret that knows where it was read; `file` is None for one of the environment, or of the text itself."""
+    """A secret that knows where it was read: from `file`, or if that is None, the environment or the configuration."""
 
     def __init__(self, value: str, *, file: Path | None = None, written: bool = False) -> None:
         super().__init__(value)
         self.file = file
         self.written = written
-        """Whether it stands in the configuration file."""
+        """Whether it stands in the configuration file itself."""
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
-        if self.file and (told := exposed(self.file)):
-            yield note(told)
+        if self.file and (reason := exposed(self.file)):
+            yield note(reason)
         if self.written:
-            seen = exposed(around.file)
-            told = f"; {seen}" if seen else ""
-            yield note(f"stands in this file; better `secret_file:/path` or `env:NAME`{told}")
+            reason = exposed(context.file)
+            more = f"; {reason}" if reason else ""
+            yield note(f"stands in this file; better `secret_file:/path` or `env:NAME`{more}")
 
 
 def _read_secret(value: Any) -> Any:
@@ -71,12 +71,12 @@ def _read_secret(value: Any) -> Any:
 
 def _secret_of_file(path: Path) -> KnownSecret:
     try:
-        found = path.read_text().strip()
+        text = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not found:
+    if not text:
         raise ValueError(f"{path}: the secret is empty")
-    return KnownSecret(found, file=path)
+    return KnownSecret(text, file=path)
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
@@ -87,7 +87,7 @@ class Plugin(Section):
     """A plugin's name, and the options that only the plugin understands."""
 
     group: ClassVar[str]
-    """The entry points among which its type is found."""
+    """The group of entry points among which its type is registered."""
 
     type: str = Field(description="The plugin's registered name.")
     options: dict[str, Any] = Field(default={}, description="The plugin's own options.")

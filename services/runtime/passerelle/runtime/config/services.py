@@ -1,4 +1,4 @@
-"""The `services` section of the configuration file: where the services are, and what they have in common."""
+"""The `services` section of the configuration file: the services' addresses, and the settings that they share."""
 
 import os
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from passerelle.runtime.config.addresses import Address, clashing, is_loopback
-from passerelle.runtime.config.findings import Around, Finding, account, wrong
+from passerelle.runtime.config.findings import Finding, SectionContext, account, problem
 from passerelle.runtime.config.sections import Secret, Section
 
 _MIN_SECRET = 32  # characters of the services' secret
 
 
 class Endpoint(Section):
-    """Where one service is."""
+    """The addresses of one service."""
 
     address: Address | None = Field(
         default=None,
@@ -34,7 +34,7 @@ class Endpoint(Section):
         """host:port to listen on; empty when none is configured."""
         return self.listen or self.address or ""
 
-    def bound(self, key: str) -> Iterator[tuple[str, str]]:
+    def listen_addresses(self, key: str) -> Iterator[tuple[str, str]]:
         """The key, below `key`, and host:port of everything that the service listens on."""
         if self.bind:
             yield f"{key}.{'listen' if self.listen else 'address'}", self.bind
@@ -124,37 +124,37 @@ class Services(Section):
     @model_validator(mode="after")
     def _private(self) -> Self:
         for name in ("auth", "compute", "storage", "gateway"):
-            found: Endpoint | None = getattr(self, name)
-            if found is None:
+            endpoint: Endpoint | None = getattr(self, name)
+            if endpoint is None:
                 continue
-            if found.bind and not is_loopback(found.bind) and not self.insecure_plain_text:
+            if endpoint.bind and not is_loopback(endpoint.bind) and not self.insecure_plain_text:
                 raise ValueError(
-                    f"{name} listens on {found.bind}: off loopback it needs `insecure_plain_text: true`"
+                    f"{name} listens on {endpoint.bind}: off loopback it needs `insecure_plain_text: true`"
                 )
-            if found.metrics and not is_loopback(found.metrics) and not self.insecure_metrics:
+            if endpoint.metrics and not is_loopback(endpoint.metrics) and not self.insecure_metrics:
                 raise ValueError(
-                    f"{name}'s metrics are on {found.metrics}: off loopback they need `insecure_metrics: true`"
+                    f"{name}'s metrics are on {endpoint.metrics}: off loopback they need `insecure_metrics: true`"
                 )
         return self
 
-    def bound(self) -> Iterator[tuple[str, str]]:
+    def listen_addresses(self) -> Iterator[tuple[str, str]]:
         """The key and host:port of everything that the services listen on."""
         for name in ("auth", "compute", "storage", "gateway"):
             endpoint: Endpoint | None = getattr(self, name)
             if endpoint is not None:
-                yield from endpoint.bound(f"services.{name}")
+                yield from endpoint.listen_addresses(f"services.{name}")
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         if self.audit_log and not os.access(self.audit_log.parent, os.W_OK | os.X_OK):
-            told = (
+            text = (
                 f"{self.audit_log.parent} is no directory that {account(os.geteuid())} may write to"
             )
-            yield wrong(told, "audit_log")
+            yield problem(text, "audit_log")
         taken: dict[str, str] = {}
-        for key, address in self.bound():
+        for key, address in self.listen_addresses():
             if other := clashing(address, taken):
-                yield wrong(f"{address} is taken by {other}", *key.split(".")[1:])
+                yield problem(f"{address} is taken by {other}", *key.split(".")[1:])
             taken[key] = address
 
     def address(self, name: str) -> str:

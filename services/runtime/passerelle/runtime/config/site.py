@@ -17,12 +17,12 @@ from pydantic import Field, ValidationError, create_model, field_validator, mode
 
 from passerelle.runtime.config.addresses import Host, Url, is_plain_http
 from passerelle.runtime.config.faults import explain, read_yaml
-from passerelle.runtime.config.findings import Around, Finding, note, wrong
+from passerelle.runtime.config.findings import Finding, SectionContext, note, problem
 from passerelle.runtime.config.host_keys import HostKey, known_hosts_faults, unknown_hosts
 from passerelle.runtime.config.sections import Plugin, Secret, Section
 from passerelle.runtime.config.services import Services
-from passerelle.runtime.config.system_trials import of_every_system
-from passerelle.runtime.config.trials import LoggedIn, Trial
+from passerelle.runtime.config.system_trials import common_trials
+from passerelle.runtime.config.trials import SystemLogin, Trial
 
 
 class ConfigError(Exception):
@@ -86,7 +86,7 @@ class Ssh(Section):
     )
     timeout: Timeouts = Timeouts()
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         if not self.least_uid:
             yield note("0, so that accounts of the system itself may be used", "least_uid")
@@ -99,18 +99,18 @@ class Ssh(Section):
         if self.host_keys:
             yield note("not looked at, because there is known_hosts", "host_keys")
         try:
-            for told in known_hosts_faults(self.known_hosts):
-                yield wrong(told, "known_hosts")
+            for reason in known_hosts_faults(self.known_hosts):
+                yield problem(reason, "known_hosts")
             for host in unknown_hosts(self.known_hosts, dict(self._hops())):
                 yield note(f"{self.known_hosts}: no key under the name {host}", "known_hosts")
         except OSError as error:
-            yield wrong(f"{self.known_hosts}: {error.strerror}", "known_hosts")
+            yield problem(f"{self.known_hosts}: {error.strerror}", "known_hosts")
         except ValueError as error:
-            yield wrong(f"{self.known_hosts}: {error}", "known_hosts")
+            yield problem(f"{self.known_hosts}: {error}", "known_hosts")
 
-    def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
-        """See `Section.trials_on`."""
-        yield from of_every_system(on)
+    def login_trials(self, login: SystemLogin) -> Iterator[Trial]:
+        """See `Section.login_trials`."""
+        yield from common_trials(login)
 
     def _hops(self) -> Iterator[tuple[str, int]]:
         yield self.host, self.port
@@ -181,7 +181,7 @@ class Probing(Section):
         default=3, ge=1, description="How many checks in a row must fail before it is unhealthy."
     )
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         if self.service_account is None:
             yield note("no service_account, so that its health is not checked")
@@ -240,12 +240,12 @@ class System(Section):
             )
         return name
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         marked = any(filesystem.default_work_dir for filesystem in self.filesystems)
         if "{filesystem}" in self.data_operation.work_dir and not marked:
-            told = "none is marked default_work_dir, so that transfer jobs cannot run"
-            yield note(told, "filesystems")
+            text = "none is marked default_work_dir, so that transfer jobs cannot run"
+            yield note(text, "filesystems")
         if self.filesystems and not self.check_links:
             yield note("links may lead out of the filesystems", "check_links")
 
@@ -269,7 +269,7 @@ class SiteBase(Section):
             raise ValueError("two systems have the same name")
         return systems
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         if not self.systems:
             yield note("there is none", "systems")
@@ -309,14 +309,14 @@ S = TypeVar("S", bound=Section)
 def section(site: SiteBase, kind: type[S]) -> S:
     """The section of `site` that `kind` describes: how a service finds its own part of the file."""
     for name in type(site).model_fields:
-        found = getattr(site, name)
-        if isinstance(found, kind):
-            return found
+        value = getattr(site, name)
+        if isinstance(value, kind):
+            return value
     raise LookupError(f"the site has no section of kind {kind.__name__}")
 
 
 def load(path: Path) -> SiteBase:
-    """Read, check and return the site file; ConfigError tells what is wrong with it."""
+    """Read, check and return the site file; raises ConfigError when it is not correct."""
     return site_model().parse(read(path), str(path))
 
 

@@ -1,7 +1,7 @@
-"""What `passerelle config check --connect` tries.
+"""The trials of `passerelle config check --connect`.
 
-Each section, and each plugin's `Options`, brings its own: `Section.trials`, and `Section.trials_on` for what needs a
-login to a system.
+Each section, and each plugin's `Options`, yields its own: in `Section.trials`, and those that need a login to a system
+in `Section.login_trials`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class Failed(Exception):
-    """It does not work; the text says why."""
+    """A trial failed; the text says why."""
 
 
-class Doubt(Exception):
-    """It works, but not as everybody would expect; the text says how."""
+class Caveat(Exception):
+    """A trial succeeded, but not as everybody would expect; the text says how."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One thing to try.
 
-    `run` returns what it found, in some words; it raises Failed, Doubt or an ApiError. `mend` says where to look when
-    it fails. One on a system is made when its commands run, or, where it needs none, when the login worked.
+    `run` returns its result as a short text; it raises Failed, Caveat or an ApiError. `hint` says where to look when it
+    fails. A trial on a system runs when commands run there, or, where `needs_commands` is false, when the login works.
     """
 
     name: str
     run: Callable[[], Awaitable[str]]
-    mend: str = ""
+    hint: str = ""
     needs_commands: bool = True
 
 
@@ -53,15 +53,15 @@ class Login(Protocol):
 
 
 @dataclass(slots=True)
-class LoggedIn:
-    """A system and the connection to it of the account of its health checks, once there is one."""
+class SystemLogin:
+    """A system, and the connection to it as the account of its health checks, once there is one."""
 
     system: "System"
     opened: Login | None = None
 
     @property
     def connection(self) -> Login:
-        """The connection, for a trial that runs."""
+        """The connection; raises Failed when there is none."""
         if self.opened is None:
             raise Failed("not logged in")
         return self.opened

@@ -27,7 +27,7 @@ async def running_service(
     secret = site.services.secret
     if endpoint is None or not endpoint.bind or secret is None:
         raise LookupError(f"services.{name}.address and services.secret must be configured")
-    for key, address in endpoint.bound(f"services.{name}"):
+    for key, address in endpoint.listen_addresses(f"services.{name}"):
         sockets.require_free(key, address)
     grace = Grace(site.services.upload_grace, site.services.answer_grace)
     limits = CallLimits(

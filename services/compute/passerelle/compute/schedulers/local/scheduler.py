@@ -37,10 +37,10 @@ from passerelle.compute.scheduler import (
 )
 from passerelle.runtime.command import Command, Output, Shell
 from passerelle.runtime.config.addresses import is_loopback
-from passerelle.runtime.config.findings import Around, Finding, note
+from passerelle.runtime.config.findings import Finding, SectionContext, note
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.system_trials import programs
-from passerelle.runtime.config.trials import LoggedIn, Trial
+from passerelle.runtime.config.trials import SystemLogin, Trial
 from passerelle.runtime.errors import (
     ApiError,
     BackendError,
@@ -123,18 +123,18 @@ class Local:
                 raise ValueError("begins with `/`, `~` or `$NAME`")
             return directory
 
-        def findings(self, around: Around) -> Iterator[Finding]:
+        def findings(self, context: SectionContext) -> Iterator[Finding]:
             """See `Section.findings`."""
-            host = around.system.ssh.host if around.system else ""
+            host = context.system.ssh.host if context.system else ""
             here = socket.gethostname().partition(".")[0]
             if not is_loopback(host) and host.partition(".")[0] != here:
                 yield note(
                     f"its jobs run on the login node, {host}, as processes; is it one with Slurm?"
                 )
 
-        def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
-            """See `Section.trials_on`."""
-            yield programs(on, ("bash", self.python), (self.python, "--version"))
+        def login_trials(self, login: SystemLogin) -> Iterator[Trial]:
+            """See `Section.login_trials`."""
+            yield programs(login, ("bash", self.python), (self.python, "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
         self._shell = shell

@@ -25,7 +25,7 @@ from passerelle.compute.schedulers.slurm.queue import Queue
 from passerelle.runtime.command import Command, Shell
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.system_trials import programs
-from passerelle.runtime.config.trials import LoggedIn, Trial
+from passerelle.runtime.config.trials import SystemLogin, Trial
 from passerelle.runtime.errors import BackendUnavailable, NotFound
 
 
@@ -44,10 +44,10 @@ class Slurm(CommandLineScheduler):
             "A job that ends in the meantime is noticed all the same.",
         )
 
-        def trials_on(self, on: LoggedIn) -> Iterator[Trial]:
-            """See `Section.trials_on`."""
+        def login_trials(self, login: SystemLogin) -> Iterator[Trial]:
+            """See `Section.login_trials`."""
             needed = ("bash", "sed", *failures.ERRORS.programs)
-            yield programs(on, needed, ("sinfo", "--version"))
+            yield programs(login, needed, ("sinfo", "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
         super().__init__(shell)

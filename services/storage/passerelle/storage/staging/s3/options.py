@@ -9,7 +9,7 @@ from minio.credentials.credentials import Credentials
 from pydantic import AfterValidator, Field, field_validator
 
 from passerelle.runtime.config.addresses import is_plain_http
-from passerelle.runtime.config.findings import Around, Finding, note, unreadable, wrong
+from passerelle.runtime.config.findings import Finding, SectionContext, note, problem, unreadable
 from passerelle.runtime.config.sections import Secret, Section
 from passerelle.runtime.config.trials import Trial
 from passerelle.storage.staging.s3.store import Life, ObjectStore
@@ -80,22 +80,22 @@ class S3Options(Section):
             raise ValueError("must hold `{user}`: each user has a bucket")
         return bucket
 
-    def findings(self, around: Around) -> Iterator[Finding]:
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
         for key in ("private_url", "public_url"):
             if (url := getattr(self, key)) and is_plain_http(url):
                 yield note(f"{url} is plain http: files can be read on their way", key)
         if self.ca_file is None:
             return
-        if told := unreadable(self.ca_file):
-            yield wrong(told, "ca_file")
+        if reason := unreadable(self.ca_file):
+            yield problem(reason, "ca_file")
             return
         try:
             ssl.create_default_context(cafile=self.ca_file)
         except ssl.SSLError:
-            yield wrong(f"{self.ca_file}: no certificates in PEM", "ca_file")
+            yield problem(f"{self.ca_file}: no certificates in PEM", "ca_file")
 
-    def trials(self, around: Around) -> Iterator[Trial]:
+    def trials(self, context: SectionContext) -> Iterator[Trial]:
         """See `Section.trials`."""
         mend = "private_url, access_key_id, secret_access_key, region, ca_file; the clock"
         yield Trial(f"object store {self.private_url}", self.store().greet, mend)
