@@ -22,8 +22,8 @@ from google.protobuf.descriptor_pb2 import (
 from openapi_schemas import Contracts, Json, Schemas, is_required, untitled
 
 from passerelle.gateway.contracts import Binding, bindings
-from passerelle.runtime import firecrest
-from passerelle.runtime.firecrest import Operation
+from passerelle.surfaces.firecrest import Firecrest
+from passerelle.surfaces.firecrest.replies import Operation
 from passerelle.v1 import access_pb2
 
 _BODY = ".google.api.HttpBody"
@@ -158,7 +158,7 @@ class _Operation:
         self._method = method
         self._binding = binding
         self._access = method.options.Extensions[access_pb2.access]
-        self._is_profile = service_name.startswith(f"{firecrest.PACKAGE}.")
+        self._is_profile = service_name.rpartition(".")[0] in Firecrest.packages
         self._profile = (_adapter(service) if self._is_profile else {}).get(
             method.name, Operation()
         )

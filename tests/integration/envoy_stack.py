@@ -24,11 +24,11 @@ from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import SiteBase, site_model
 from passerelle.runtime.errors import BackendError, Forbidden, NotFound, Overloaded, Unauthenticated
-from passerelle.runtime.firecrest import json_reply
 from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.limits import CallLimits
 from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
 from passerelle.runtime.serving.server import serving
+from passerelle.surfaces.firecrest.replies import json_reply
 from passerelle.v1 import compute_pb2, storage_pb2
 from passerelle.v1 import compute_pb2_grpc as native_compute
 from passerelle.v1 import storage_pb2_grpc as native_storage

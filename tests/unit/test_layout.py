@@ -23,10 +23,13 @@ MOST_MODULES = 16
 """In one folder, besides `__init__.py`."""
 
 FOLDERS: dict[str, str] = {
-    "runtime": "runtime.config",
+    "runtime": "",
     "runtime.config": "runtime",
     "runtime.ssh": "runtime runtime.config",
     "runtime.pipeline": "proto.v1 runtime",
+    "surfaces": "",
+    "surfaces.firecrest": "runtime",
+    "surfaces.native": "runtime",
     "runtime.serving": "proto.v1 runtime runtime.config runtime.pipeline runtime.ssh",
     "auth": (
         "auth.authorizers auth.credentials auth.tokens proto.v1 runtime runtime.config "
@@ -45,7 +48,7 @@ FOLDERS: dict[str, str] = {
     "cli.pages": "gateway runtime.config",
     "cli.up": "gateway gateway.envoy runtime.config runtime.pipeline runtime.serving",
     "compute": "runtime runtime.config",
-    "compute.firecrest": "compute proto.firecrest runtime runtime.pipeline",
+    "compute.firecrest": "compute proto.firecrest runtime runtime.pipeline surfaces.firecrest",
     "compute.native": "compute proto.v1 runtime runtime.pipeline",
     "compute.schedulers": "",
     "compute.schedulers.command_line": "compute runtime",
@@ -55,8 +58,8 @@ FOLDERS: dict[str, str] = {
     "development": "runtime.config runtime.serving",
     "gateway": "proto.v1 runtime runtime.config",
     "gateway.directory": "proto.v1 runtime runtime.config",
-    "gateway.envoy": "gateway runtime runtime.config runtime.pipeline",
-    "gateway.firecrest": "gateway.directory proto.firecrest runtime runtime.config",
+    "gateway.envoy": "gateway runtime runtime.config",
+    "gateway.firecrest": "gateway.directory proto.firecrest runtime.config surfaces.firecrest",
     "gateway.native": "gateway.directory proto.v1 runtime.config",
     "storage": (
         "runtime runtime.config runtime.ssh storage.files storage.jobs storage.remote "
@@ -73,8 +76,8 @@ FOLDERS: dict[str, str] = {
         "runtime runtime.ssh storage storage.access storage.remote storage.remote.changing"
     ),
     "storage.firecrest": (
-        "proto.firecrest runtime runtime.config runtime.pipeline storage storage.files storage.jobs "
-        "storage.native storage.staging"
+        "proto.firecrest runtime runtime.config runtime.pipeline storage storage.files "
+        "storage.jobs storage.native storage.staging surfaces.firecrest"
     ),
     "storage.jobs": (
         "proto.v1 runtime runtime.config runtime.pipeline runtime.serving storage storage.access "
@@ -88,7 +91,7 @@ FOLDERS: dict[str, str] = {
     "storage.remote.changing": "storage.remote",
     "storage.remote.helper": "storage.remote storage.remote.changing storage.remote.reading",
     "storage.remote.reading": "storage.remote",
-    "storage.staging": "proto.v1 runtime storage storage.files storage.jobs",
+    "storage.staging": "proto.v1 runtime storage storage.files storage.jobs surfaces.firecrest",
     "storage.staging.remote": "storage.remote storage.remote.changing",
     "storage.staging.s3": (
         "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging"
@@ -99,7 +102,8 @@ FOLDERS: dict[str, str] = {
     ),
     "storage.staging.streamer.remote": "storage.remote storage.staging.remote",
     "storage.staging.wormhole": (
-        "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging"
+        "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging "
+        "surfaces.firecrest"
     ),
     "storage.staging.wormhole.remote": (
         "storage.remote storage.remote.changing storage.staging.remote"

@@ -12,7 +12,7 @@ from passerelle.gateway.contracts import Method, methods
 
 DOCUMENT: Any = json.loads(files("passerelle.v1").joinpath("openapi.json").read_bytes())
 BOUND = [(method, binding) for method in methods() for binding in method.bindings]
-PROFILE = sorted({m.service for m in methods() if m.is_firecrest})
+PROFILE = sorted({m.service for m in methods() if m.surface.name == "firecrest"})
 
 
 def operation(path: str, verb: str) -> Any:

@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import json
 import pkgutil
 from typing import Any
 
@@ -11,9 +10,11 @@ import pytest
 from google.rpc import error_details_pb2
 
 import passerelle
-from passerelle.runtime import errors, firecrest
-from passerelle.runtime.pipeline.stages import rest_answer
+from passerelle.runtime import errors
+from passerelle.runtime.surface import surfaces
 from passerelle.storage.errors import FileError
+from passerelle.surfaces.firecrest import Firecrest
+from passerelle.surfaces.native import Native
 
 
 def every_error() -> list[type[errors.ApiError]]:
@@ -33,6 +34,7 @@ def every_error() -> list[type[errors.ApiError]]:
 EVERY = every_error()
 REGISTERED = [kind for kind in EVERY if errors.registered().get(kind.reason) is kind]
 GENERAL = [kind for kind in EVERY if kind.__module__ == errors.__name__]
+NATIVE, FIRECREST = Native(), Firecrest()
 FIELDS = (
     errors.Field("query", "path", "must be absolute"),
     errors.Field("path", "job_id", "must be a number"),
@@ -58,10 +60,9 @@ def over_grpc(error: errors.ApiError) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), sent, status.details, None)
 
 
-def answer(error: errors.ApiError, is_firecrest: bool) -> tuple[int, Any]:
-    """The HTTP status and body over REST."""
-    status, body = rest_answer(error, is_firecrest=is_firecrest, user="alice")
-    return status, json.loads(body)
+def over_rest(error: errors.ApiError) -> list[Any]:
+    """What the clients of every surface see."""
+    return [[one.name, one.answer(error, "alice"), error.headers] for one in surfaces()]
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
@@ -73,8 +74,7 @@ def test_an_error_keeps_its_meaning_across_a_service_boundary(kind: type[errors.
     assert (got.code, got.reason, got.http) == (sent.code, sent.reason, sent.http)
     assert (got.detail, got.metadata, got.headers) == (sent.detail, sent.metadata, sent.headers)
     assert getattr(got, "fields", None) == getattr(sent, "fields", None)
-    for is_firecrest in (False, True):
-        assert answer(got, is_firecrest) == answer(sent, is_firecrest)
+    assert over_rest(got) == over_rest(sent)
 
 
 @pytest.mark.parametrize("kind", REGISTERED, ids=lambda kind: kind.__name__)
@@ -86,7 +86,7 @@ def test_an_error_of_an_unknown_reason_keeps_its_meaning(kind: type[errors.ApiEr
     assert got.__class__ in GENERAL
     assert (got.code, got.reason, got.http) == (kind.code, "KNOWN_ELSEWHERE", kind.http)
     assert (got.retry_after, got.challenge) == (sent.retry_after, sent.challenge)
-    assert got.json() == sent.json()
+    assert NATIVE.answer(got, None) == NATIVE.answer(sent, None)
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EDQUOT, errno.EIO])
@@ -94,14 +94,14 @@ def test_a_file_error_travels_as_what_its_errno_means(number: int) -> None:
     error = FileError("open", "/a", number)
     got = errors.from_rpc(over_grpc(error), "storage")
     assert type(got) is error.meaning
-    assert got.json() == error.json()
+    assert over_rest(got) == over_rest(error)
 
 
 def test_an_error_passes_several_services() -> None:
     error = raised(errors.InvalidArgument)
     for service in ("auth", "compute", "storage"):
         error = errors.from_rpc(over_grpc(error), service)
-    assert error.json() == raised(errors.InvalidArgument).json()
+    assert over_rest(error) == over_rest(raised(errors.InvalidArgument))
 
 
 @pytest.mark.parametrize("kind", REGISTERED, ids=lambda kind: kind.__name__)
@@ -137,7 +137,7 @@ def test_an_error_with_a_status_of_its_own_has_a_reason_of_its_own(stated: dict[
 
 def test_the_native_body_lists_wrong_fields() -> None:
     wrong = errors.InvalidArgument("Bad.", (errors.Field("body", "path", "must be absolute"),))
-    details = wrong.json()["error"]["details"]
+    details = NATIVE.answer(wrong, None).body["error"]["details"]
     assert details[1]["fieldViolations"] == [{"field": "path", "description": "must be absolute"}]
     bad = error_details_pb2.BadRequest()
     assert wrong.proto().details[1].Unpack(bad)
@@ -169,11 +169,11 @@ def test_an_endless_message_keeps_both_ends() -> None:
     ],
 )
 def test_firecrest_has_its_own_statuses(error: errors.ApiError, status: int) -> None:
-    assert firecrest.status_of(error) == status
+    assert FIRECREST.answer(error, None).status == status
 
 
 def test_the_firecrest_body_has_all_five_keys() -> None:
-    body = firecrest.body_of(errors.NotFound("System not found"), None)
+    body = FIRECREST.answer(errors.NotFound("System not found"), None).body
     assert body == {
         "errorType": "error",
         "message": "System not found",

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from passerelle.firecrest.v2 import filesystem_pb2
-from passerelle.runtime import firecrest
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.runtime.firecrest import SOURCE_PATH, Model, checked_path, read_body, read_query
+from passerelle.storage.firecrest.paths import checked_path
+from passerelle.surfaces.firecrest.bodies import SOURCE_PATH, Model, read_body, read_query
+from passerelle.surfaces.firecrest.replies import json_reply
 
 SYSTEM = System.model_validate(
     {
@@ -144,5 +145,5 @@ def test_no_path_leaves_the_filesystem(parts: list[str]) -> None:
 
 
 def test_every_key_is_printed() -> None:
-    reply = firecrest.json_reply({"a": None, "b": 0, "c": [], "d": False})
+    reply = json_reply({"a": None, "b": 0, "c": [], "d": False})
     assert reply.data == b'{"a":null,"b":0,"c":[],"d":false}'

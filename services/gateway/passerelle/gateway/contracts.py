@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import product
 
 from google.api import annotations_pb2
@@ -16,7 +15,7 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-from passerelle.runtime import firecrest
+from passerelle.runtime.surface import Surface, surfaces
 from passerelle.v1 import access_pb2
 
 REPLIES = "-replies"
@@ -57,7 +56,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC: `service` is its full name, `served_by` the process that serves it.
+    """One RPC: `service` is its full name, `surface` the API it belongs to, `served_by` the process that serves it.
 
     `public` ones are for clients; those that `anyone` may call want no token, of others it has to carry `scope`, and
     the caller to have `relation` on the system, and those of `also` on the systems in other request fields.
@@ -65,6 +64,7 @@ class Method:
 
     service: str
     name: str
+    surface: Surface
     served_by: str
     public: bool
     anyone: bool
@@ -81,14 +81,14 @@ class Method:
         return f"/{self.service}/{self.name}"
 
     @property
-    def is_firecrest(self) -> bool:
-        """Whether it belongs to the FirecREST profile."""
-        return self.service.startswith(f"{firecrest.PACKAGE}.")
-
-    @property
     def cluster(self) -> str:
         """Envoy's name for who serves it; for methods that answer with streams, by connections with larger windows."""
         return self.served_by + (REPLIES if self.server_streaming else "")
+
+    @property
+    def answers_head(self) -> bool:
+        """Whether it answers HEAD where it answers GET."""
+        return f"{self.service}/{self.name}" in self.surface.heads
 
     @property
     def streams(self) -> bool:
@@ -104,10 +104,9 @@ def to_json_name(name: str) -> str:
 
 @cache
 def descriptors() -> FileDescriptorSet:
-    """The descriptor set of all contracts, as installed."""
-    return FileDescriptorSet.FromString(
-        files("passerelle.v1").joinpath("descriptors.pb").read_bytes()
-    )
+    """The descriptor set of all contracts, as installed; a file that several surfaces bring is in it once."""
+    sets = map(FileDescriptorSet.FromString, {one.descriptor_set(): one for one in surfaces()})
+    return FileDescriptorSet(file={file.name: file for one in sets for file in one.file}.values())
 
 
 def transcodable(contract: str | None = None) -> bytes:
@@ -151,10 +150,10 @@ def _trim(rule: HttpRule) -> None:
 def methods() -> tuple[Method, ...]:
     """Every RPC of our own contracts, in the order of the files."""
     return tuple(
-        _method(f"{file.package}.{service.name}", service, method)
+        _method(f"{file.package}.{service.name}", surface, service, method)
         for file in descriptors().file
-        if file.package.startswith("passerelle.")
         for service in file.service
+        if (surface := surfaces().of_method(f"{file.package}.{service.name}"))
         for method in service.method
     )
 
@@ -173,11 +172,14 @@ def lists_in_queries() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _method(name: str, service: ServiceDescriptorProto, method: MethodDescriptorProto) -> Method:
+def _method(
+    name: str, surface: Surface, service: ServiceDescriptorProto, method: MethodDescriptorProto
+) -> Method:
     access = method.options.Extensions[access_pb2.access]
     return Method(
         service=name,
         name=method.name,
+        surface=surface,
         served_by=service.options.Extensions[access_pb2.served_by],
         public=access.audience in (access_pb2.Access.PUBLIC, access_pb2.Access.USER),
         anyone=access.audience == access_pb2.Access.PUBLIC,

@@ -164,18 +164,6 @@ class ApiError(Exception):
         """The same, as grpc.aio's `abort_with_status` wants it."""
         return rpc_status.to_status(self.proto())
 
-    def json(self) -> dict[str, Any]:
-        """The same, as the JSON body of the native REST surface (AIP-193)."""
-        info = {"reason": self.reason, "domain": DOMAIN, "metadata": self.metadata}
-        return {
-            "error": {
-                "code": self.http,
-                "status": self.code.name,
-                "message": self.detail,
-                "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", **info}],
-            }
-        }
-
     def _details(self) -> list[Any]:
         return []
 
@@ -206,17 +194,6 @@ class InvalidArgument(ApiError):
         )
         error.fields = tuple(map(_field, violations))
         return error
-
-    def json(self) -> dict[str, Any]:
-        """As the base, with a BadRequest detail that lists the fields."""
-        body = super().json()
-        if self.fields:
-            violations = [
-                {"field": f.name or f.location, "description": f.message} for f in self.fields
-            ]
-            kind = "type.googleapis.com/google.rpc.BadRequest"
-            body["error"]["details"].append({"@type": kind, "fieldViolations": violations})
-        return body
 
     def _details(self) -> list[Any]:
         violation = error_details_pb2.BadRequest.FieldViolation

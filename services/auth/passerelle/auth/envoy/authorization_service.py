@@ -4,7 +4,6 @@ A refusal looks as the services of the called surface would answer it.
 """
 
 import math
-import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,7 +20,8 @@ from passerelle.runtime import caller
 from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
 from passerelle.runtime.headers import REQUEST_ID, REST
-from passerelle.runtime.pipeline.stages import NATIVE_PATHS, bearer, rest_answer
+from passerelle.runtime.pipeline.stages import bearer
+from passerelle.runtime.surface import surfaces
 
 LIMITED = Counter(
     "passerelle_door_limited_total",
@@ -71,15 +71,15 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
 
 
 def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:
-    status, body = rest_answer(
-        error, is_firecrest=not re.fullmatch(NATIVE_PATHS, http.path), user=None
-    )
-    headers = {"content-type": "application/json"}
+    surface = surfaces().of_path(http.path)
+    shown = surface.shown(error)
+    answer = surface.answer(shown, user=None)
+    body, headers = answer.text, {"content-type": "application/json"}
     if _is_grpc(http.headers):
-        body, headers = error.detail, dict(_grpc_status(error))
-    headers |= error.headers
-    answer = pb.DeniedHttpResponse(
-        status=pb.HttpStatus(code=status),
+        body, headers = shown.detail, dict(_grpc_status(shown))
+    headers |= shown.headers
+    denied = pb.DeniedHttpResponse(
+        status=pb.HttpStatus(code=answer.status),
         headers=[
             pb.HeaderValueOption(
                 header=pb.HeaderValue(key=key, value=value), append_action=_REPLACE
@@ -90,7 +90,7 @@ def _denied(error: ApiError, http: _Http) -> pb.CheckResponse:
     )
     return pb.CheckResponse(
         status=status_pb2.Status(code=grpc.StatusCode.PERMISSION_DENIED.value[0]),
-        denied_response=answer,
+        denied_response=denied,
     )
 
 

@@ -50,7 +50,7 @@ def scopes_page() -> str:
 
 
 def _order(method: Method) -> tuple[str, bool, str]:
-    return method.scope, method.is_firecrest, method.path
+    return method.scope, method.surface.is_root, method.path
 
 
 def _listed(names: Sequence[str]) -> str:

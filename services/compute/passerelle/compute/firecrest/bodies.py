@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 from passerelle.compute import limits
 from passerelle.compute.scheduler import JobDescription, JobFilter
 from passerelle.runtime import caller
-from passerelle.runtime.firecrest import Model
+from passerelle.surfaces.firecrest.bodies import Model
 
 _WINDOWS: Mapping[str, int] = {
     "1h": 3600,

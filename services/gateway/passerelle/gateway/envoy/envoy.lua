@@ -1,9 +1,22 @@
--- Runs in Envoy around every request. It tells the services which surface was called, and turns the metadata that they
--- answer with (runtime/pipeline/stages.py) into HTTP: status and error body. It is listed before the transcoder, so on the way
--- back it sees what the transcoder made. Edits of headers come before the body is touched: Envoy forbids them after.
+-- Runs in Envoy around every request. It tells the services that a request is REST, and turns the metadata that they
+-- answer with (runtime/pipeline/stages.py) into HTTP: status and error body. It is listed before the transcoder, so on the
+-- way back it sees what the transcoder made. Edits of headers come before the body is touched: Envoy forbids them after.
+
+-- Filled in by lua.py: the names of headers, by those in runtime/headers.py; of every surface, by its name, whether it speaks
+-- HTTP/1.0, and its error bodies by gRPC status, where MESSAGE stands for the message.
+local HEADERS = { --[[ HEADERS ]] }
+local SURFACES = { --[[ SURFACES ]] }
+local ROOT = --[[ ROOT ]]
+local MESSAGE = --[[ MESSAGE ]]
+
+-- First path segments of surfaces whose paths are read in any case; request fields that are lists, and those that some path
+-- carries, by their JSON names.
+local CASELESS = { --[[ CASELESS ]] }
+local LISTS = { --[[ LISTS ]] }
+local VARIABLES = { --[[ VARIABLES ]] }
 
 local INTERNAL = {
-  "x-http-code", "x-error-body", "x-content-length",
+  HEADERS.HTTP_STATUS, HEADERS.ERROR_BODY, HEADERS.STREAM_LENGTH,
   "grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding",
 }
 
@@ -11,23 +24,16 @@ local INTERNAL = {
 local HEAD = "passerelle.head"
 local GRPC = "passerelle.grpc"
 
--- First path segments of the FirecREST profile, which takes its whole path in any case.
-local PROFILE = { status = true, compute = true, filesystem = true }
-
-local function lower_case_profile_path(headers)
+local function lower_case_path(headers)
   local path = headers:get(":path")
   local query = path:find("?", 1, true)
   local bare = query and path:sub(1, query - 1) or path
   if not bare:find("%u") then return end
-  local first = bare:match("^/(%a+)/")
-  if first and PROFILE[first:lower()] then
+  local first = bare:match("^/([^/]+)")
+  if first and CASELESS[first:lower()] then
     headers:replace(":path", bare:lower() .. (query and path:sub(query) or ""))
   end
 end
-
--- Filled in by configuration.py: request fields that are lists, and those that some path carries; by their JSON names.
-local LISTS = { --[[ LISTS ]] }
-local VARIABLES = { --[[ VARIABLES ]] }
 
 local function percent_decoded(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
@@ -58,15 +64,15 @@ end
 
 -- A request id of the client's that is a word of at most 64 characters stands for the one that Envoy made.
 local function take_request_id(headers)
-  for _, name in ipairs({ "x-passerelle-asked", "x-correlation-id" }) do
+  for _, name in ipairs({ HEADERS.ASKED_ID, HEADERS.CORRELATION_ID }) do
     local id = headers:get(name)
     if id and not (#id <= 64 and id:find("^[%w._:-]+$")) then
       headers:remove(name)
-    elseif id and name == "x-passerelle-asked" then
-      headers:replace("x-request-id", id)
+    elseif id and name == HEADERS.ASKED_ID then
+      headers:replace(HEADERS.REQUEST_ID, id)
     end
   end
-  headers:remove("x-passerelle-asked")
+  headers:remove(HEADERS.ASKED_ID)
 end
 
 -- Whether a request that needs a token shows none, whatever it may be worth: that is answered here and costs nobody more.
@@ -76,13 +82,14 @@ local function shows_no_token(handle, headers)
   return not shown or not shown:find("^%a+%s+%S") or shown:sub(1, 6):lower() ~= "bearer"
 end
 
--- Proxies in front and health checkers may speak HTTP/1.0, which has no chunks: the native surface's streams, whose lengths
--- nobody knows, could not tell their end from a connection that broke. The profile's replies are whole. One request a
+-- Proxies in front and health checkers may speak HTTP/1.0, which has no chunks: a stream whose length nobody knows could not
+-- tell its end from a connection that broke. So only surfaces whose replies are whole are spoken over it. One request a
 -- connection, because programs differ in where the body of one ends.
 local function refused_over_http_10(handle)
   if handle:streamInfo():protocol() ~= "HTTP/1.0" then return false end
   handle:streamInfo():drainConnectionUponCompletion()
-  return handle:metadata():get("surface") == "native"
+  local surface = SURFACES[handle:metadata():get("surface")]
+  return surface and not surface.http_1_0
 end
 
 function envoy_on_request(handle)
@@ -109,36 +116,27 @@ function envoy_on_request(handle)
     return
   end
   if grpc then return end
-  lower_case_profile_path(headers)
+  lower_case_path(headers)
   tidy_query(handle, headers)
-  headers:replace("x-passerelle-rest", "1")
-  -- The transcoder knows no HEAD: for file content, which can be long, the service is asked to leave the body out.
-  if headers:get(":method") == "HEAD" and headers:get(":path"):find("^/v1/systems/[^/?]+/files:content%f[?%z]") then
+  headers:replace(HEADERS.REST, "1")
+  -- The transcoder knows no HEAD: the service is asked to leave the body out, which can be long.
+  if headers:get(":method") == "HEAD" and handle:metadata():get("head") then
     headers:replace(":method", "GET")
-    headers:replace("x-passerelle-head", "1")
+    headers:replace(HEADERS.HEAD, "1")
     handle:streamInfo():dynamicMetadata():set(HEAD, "asked", true)
   end
 end
 
--- Names of gRPC status codes, from 1 on.
-local STATUS = {
-  "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-  "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-}
-
-local function json_string(text)
-  return '"' .. text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end) .. '"'
+local function json_escaped(text)
+  return (text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end))
 end
 
 -- The body of an error that did not pass our own interceptors, such as an unknown method.
-local function bare_error(handle, http_status, grpc_status, message)
-  local text = json_string(percent_decoded(message or ""))
-  if handle:metadata():get("surface") == "native" then
-    local name = STATUS[tonumber(grpc_status)] or "UNKNOWN"
-    return '{"error":{"code":' .. http_status .. ',"status":"' .. name .. '","message":' .. text .. ',"details":[]}}'
-  end
-  return '{"errorType":"error","message":' .. text .. ',"causedBy":null,"data":null,"user":null}'
+local function bare_error(handle, grpc_status, message)
+  local text = json_escaped(percent_decoded(message or ""))
+  local surface = SURFACES[handle:metadata():get("surface") or ROOT]
+  local body = surface.bodies[grpc_status] or surface.bodies["2"]
+  return (body:gsub(MESSAGE, function() return text end))
 end
 
 local function replace_body(handle, text)
@@ -165,11 +163,10 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   if handle:streamInfo():dynamicMetadata():get(GRPC) then return as_grpc_web(handle, headers) end
-  local status = headers:get(":status")
-  local code, body = headers:get("x-http-code"), headers:get("x-error-body")
-  local grpc_status, length = headers:get("grpc-status"), headers:get("x-content-length")
+  local code, body = headers:get(HEADERS.HTTP_STATUS), headers:get(HEADERS.ERROR_BODY)
+  local grpc_status, length = headers:get("grpc-status"), headers:get(HEADERS.STREAM_LENGTH)
   if grpc_status and grpc_status ~= "0" and not body then
-    body = bare_error(handle, code or status, grpc_status, headers:get("grpc-message"))
+    body = bare_error(handle, grpc_status, headers:get("grpc-message"))
   end
   for _, name in ipairs(INTERNAL) do headers:remove(name) end
   local location = headers:get("location")  -- of a redirect of Envoy's: by path alone, whatever host the client named

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def of_connections(gateway: GatewaySection, longest: float) -> Json:
     """Fields of the HTTP connection manager; `longest` is what a call without streams may take in all, s."""
     return {
-        # What goes on to a service has times of its own, see envoy_routes.py.
+        # What goes on to a service has times of its own, see routes.py.
         "stream_idle_timeout": f"{gateway.arrival_timeout}s",
         "stream_flush_timeout": _TAKEN,
         "request_headers_timeout": f"{gateway.arrival_timeout}s",

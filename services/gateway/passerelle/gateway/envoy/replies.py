@@ -1,8 +1,8 @@
 """The errors that Envoy itself makes, in the shape of the surface that was called.
 
-Envoy picks the first mapper whose filter matches (`local_reply_config` of its HTTP connection manager). There are
-three shapes: AIP-193 JSON for the native surface, FirecREST's five keys for everything else that speaks JSON, and plain
-text for gRPC, where Envoy itself makes `grpc-status` of the HTTP status and puts the text into `grpc-message`.
+Envoy picks the first mapper whose filter matches (`local_reply_config` of its HTTP connection manager). There is one
+for the JSON of each surface, by its paths. For gRPC there is one in plain text: Envoy makes `grpc-message` of it,
+and `grpc-status` of the HTTP status.
 """
 
 from base64 import b64encode
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from passerelle.runtime import errors, firecrest
+from passerelle.runtime import errors
 from passerelle.runtime.headers import REST
-from passerelle.runtime.pipeline.stages import NATIVE_PATHS
+from passerelle.runtime.surface import Surface, surfaces
 
 Json = dict[str, Any]
 
@@ -76,27 +76,35 @@ _CAUSES = (
 )
 
 
-def local_replies(profile_headers: list[Json]) -> Json:
-    """Envoy's `local_reply_config`. `profile_headers` go onto every reply of the FirecREST profile."""
+def local_replies() -> Json:
+    """Envoy's `local_reply_config`."""
     away, *others = _CAUSES
     mappers = [
-        *_mappers(away, profile_headers),
+        *_mappers(away),
         _AS_JUDGED,
-        *(mapper for cause in others for mapper in _mappers(cause, profile_headers)),
+        *(mapper for cause in others for mapper in _mappers(cause)),
     ]
     return {"mappers": mappers}
 
 
-def _mappers(cause: _Cause, profile_headers: list[Json]) -> Iterator[Json]:
+def _mappers(cause: _Cause) -> Iterator[Json]:
     matches = [_status_is(cause.status), *([_flagged(cause.flags)] if cause.flags else [])]
     detail = cause.error.detail
     grpc = _mapper(cause, [*matches, *_GRPC], {"text_format_source": {"inline_string": detail}})
     yield {**grpc, "headers_to_add": [*grpc["headers_to_add"], *_grpc_details(cause.error)]}
-    yield _mapper(
-        cause, [*matches, _path_matches(NATIVE_PATHS)], {"json_format": _native_body(cause)}
-    )
-    profile = _mapper(cause, matches, {"json_format": firecrest.body_of(cause.error, None)})
-    yield {**profile, "headers_to_add": [*profile["headers_to_add"], *profile_headers]}
+    for surface in surfaces():
+        paths = [] if surface.is_root else [_path_matches(surface.paths)]
+        yield _of_surface(surface, cause, _mapper(cause, [*matches, *paths], _body(surface, cause)))
+
+
+def _body(surface: Surface, cause: _Cause) -> Json:
+    body = surface.body(surface.shown(cause.error), status=cause.answered, user=None)
+    return {"json_format": body}
+
+
+def _of_surface(surface: Surface, cause: _Cause, mapper: Json) -> Json:
+    own = [header(*pair) for pair in surface.reply_headers.items()]
+    return {**mapper, "headers_to_add": [*mapper["headers_to_add"], *own]}
 
 
 def _mapper(cause: _Cause, matches: list[Json], body: Json) -> Json:
@@ -121,12 +129,6 @@ def _grpc_details(error: errors.ApiError) -> Iterator[Json]:
         details = b64encode(error.proto().SerializeToString()).decode().rstrip("=")
         yield header("grpc-status-details-bin", details)
         yield header("grpc-message", error.detail)
-
-
-def _native_body(cause: _Cause) -> Json:
-    body = cause.error.json()
-    body["error"]["code"] = cause.answered
-    return body
 
 
 def header(name: str, value: str) -> Json:

@@ -17,7 +17,7 @@ from typing import Any
 from passerelle.gateway.contracts import Binding, Method
 from passerelle.gateway.envoy import door, limits
 from passerelle.gateway.envoy.replies import header
-from passerelle.runtime.firecrest import VERSION
+from passerelle.runtime.surface import Surface, surfaces
 
 Json = dict[str, Any]
 
@@ -61,18 +61,17 @@ _NO_BODY_READ = {
 # Answered by Envoy itself, at once: it waits for no body, whoever sends one.
 _OPEN = door.OPEN | _NOT_TRANSCODED | _UNLIMITED_BODY | _NO_BODY_READ
 
-PROFILE_HEADERS = [
-    header("f7t-appversion", VERSION),
-    header("f7t-timestamp", "%START_TIME(%s.%6f)%"),
-]
-"""What FirecREST puts on every reply: its version, and the time as seconds since the epoch with fractions."""
 
-_PROFILE_REPLY = {
-    _MUTATION: {
-        "@type": f"{ANY}envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
-        "mutations": {"response_mutations": [{"append": option} for option in PROFILE_HEADERS]},
-    }
-}
+def _reply_of(surface: Surface) -> Json:
+    """The configuration of a route whose replies have the surface's headers."""
+    kind = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+    mutations = [{"append": header(*pair)} for pair in surface.reply_headers.items()]
+    return (
+        {_MUTATION: {"@type": f"{ANY}{kind}", "mutations": {"response_mutations": mutations}}}
+        if mutations
+        else {}
+    )
+
 
 ARRIVING = 30.0
 """Seconds that the body of a call without streams may take."""
@@ -105,25 +104,27 @@ def routes(
     return [
         *pages,
         *(_to_method(method, timeout, idle_timeout) for method in public),
-        _wrong_media_type(),
+        *_wrong_media_type(),
         _health(),
-        *(_redirect(template) for template in _profile_templates(public)),
+        *_redirects(public),
         *_rest_paths(public, idle_timeout),
-        _not_found("/v1/", _OPEN),
-        _not_found("/", _OPEN | _PROFILE_REPLY),
+        *_not_found(),
     ]
 
 
-def _not_found(prefix: str, config: Json) -> Json:
-    return {
-        "match": {"prefix": prefix},
-        "direct_response": {"status": 404},
-        "typed_per_filter_config": config,
-    }
+def _not_found() -> Iterator[Json]:
+    """What is left below the prefixes of each surface; `/` is among those of the last."""
+    for surface in surfaces():
+        for prefix in sorted(surface.prefixes, reverse=True):
+            yield {
+                "match": {"prefix": prefix},
+                "direct_response": {"status": 404},
+                "typed_per_filter_config": _OPEN | _reply_of(surface),
+            }
 
 
 def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
-    config: Json = _PROFILE_REPLY if method.is_firecrest else {}
+    config = _reply_of(method.surface)
     # Nobody is asked for a token here, so nothing of it is passed on before all of it is there.
     config = config | (door.OPEN | _SMALL_BODY if method.anyone else _UNLIMITED_BODY)
     return {
@@ -148,9 +149,13 @@ def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
 
 def _metadata(method: Method, binding: Binding | None = None) -> Json:
     """What `envoy.lua` reads. `all_in_body`: that the request's body holds every field which its path does not."""
-    surface = "firecrest" if method.is_firecrest else "native"
     all_in_body = binding is not None and binding.body == "*"
-    read = {"surface": surface, "token": not method.anyone, "all_in_body": all_in_body}
+    read = {
+        "surface": method.surface.name,
+        "token": not method.anyone,
+        "all_in_body": all_in_body,
+        "head": method.answers_head,
+    }
     return {"filter_metadata": {_LUA: read}}
 
 
@@ -160,16 +165,14 @@ _GRPC_CONTENT = {"name": "content-type", "string_match": {"prefix": "application
 _NO_GRPC_CONTENT = {**_GRPC_CONTENT, "invert_match": True, "treat_missing_header_as_empty": True}
 
 
-def _wrong_media_type() -> Json:
+def _wrong_media_type() -> Iterator[Json]:
     """A gRPC path called with something that is not gRPC: a service would not know what to do with it."""
-    return {
-        "match": {
-            "prefix": "/passerelle.",
-            "headers": [_NO_GRPC_CONTENT],
-        },
-        "direct_response": {"status": 415},
-        "typed_per_filter_config": _OPEN,
-    }
+    for package in (package for surface in surfaces() for package in surface.packages):
+        yield {
+            "match": {"prefix": f"/{package}.", "headers": [_NO_GRPC_CONTENT]},
+            "direct_response": {"status": 415},
+            "typed_per_filter_config": _OPEN,
+        }
 
 
 def _health() -> Json:
@@ -181,16 +184,16 @@ def _health() -> Json:
     }
 
 
-def _profile_templates(methods: Sequence[Method]) -> list[Binding]:
-    return _unique(b for method in methods if method.is_firecrest for b in method.bindings)
+def _redirects(methods: Sequence[Method]) -> Iterator[Json]:
+    """For every path of surfaces that want it, 307 from the path with another end."""
+    redirected = (method for method in methods if method.surface.redirects_slashes)
+    pairs = ((binding, method.surface) for method in redirected for binding in method.bindings)
+    for binding, surface in {pair[0].regex: pair for pair in pairs}.values():
+        yield _redirect(binding, surface)
 
 
-def _unique(bindings: Iterable[Binding]) -> list[Binding]:
-    return list({binding.regex: binding for binding in bindings}.values())
-
-
-def _redirect(binding: Binding) -> Json:
-    """307 to the path with the trailing slash that FirecREST wants, or without the one that it does not want."""
+def _redirect(binding: Binding, surface: Surface) -> Json:
+    """307 to the path with the slash that its contract has at the end, or without the one that it has not."""
     if binding.template.endswith("/"):
         wrong, pattern, right = binding.regex.removesuffix("/"), "^(.*[^/])$", r"\1/"
     else:
@@ -201,7 +204,7 @@ def _redirect(binding: Binding) -> Json:
             "response_code": "TEMPORARY_REDIRECT",
             "regex_rewrite": {"pattern": {"regex": pattern}, "substitution": right},
         },
-        "typed_per_filter_config": _OPEN | _PROFILE_REPLY,
+        "typed_per_filter_config": _OPEN | _reply_of(surface),
     }
 
 
@@ -213,18 +216,20 @@ def _rest_paths(methods: Sequence[Method], idle_timeout: float) -> Iterator[Json
     )
     for regex, group in groupby(taken, key=lambda pair: pair[0].regex):
         pairs = list(group)
-        yield from (_rest_path(binding, method, idle_timeout) for binding, method in pairs)
-        yield _not_allowed(regex, sorted({b.verb for b, _ in pairs}), [m for _, m in pairs])
+        for binding, method in pairs:
+            for verb in (binding.verb, "HEAD") if method.answers_head else (binding.verb,):
+                yield _rest_path(verb, binding, method, idle_timeout)
+        yield _not_allowed(regex, sorted({b.verb for b, _ in pairs}), pairs[0][1].surface)
 
 
-def _rest_path(binding: Binding, method: Method, idle_timeout: float) -> Json:
+def _rest_path(verb: str, binding: Binding, method: Method, idle_timeout: float) -> Json:
     """What holds for a REST request until the transcoder has made it the call that `_to_method` routes."""
-    config = (_PROFILE_REPLY if method.is_firecrest else {}) | _body_limit(method)
+    config = _reply_of(method.surface) | _body_limit(method)
     return {
         "match": {
             "safe_regex": {"regex": f"{binding.regex.removesuffix('/')}/?"},
             "headers": [
-                {"name": ":method", "string_match": {"exact": binding.verb}},
+                {"name": ":method", "string_match": {"exact": verb}},
                 _NO_GRPC_CONTENT,
             ],
         },
@@ -254,13 +259,12 @@ def _most_specific_first(binding: Binding) -> tuple[int, str]:
     return -len(binding.regex.replace("[^/]+", "")), binding.regex
 
 
-def _not_allowed(regex: str, verbs: list[str], methods: list[Method]) -> Json:
-    profile = any(method.is_firecrest for method in methods)
+def _not_allowed(regex: str, verbs: list[str], surface: Surface) -> Json:
     return {
         "match": {"safe_regex": {"regex": regex}},
         "direct_response": {"status": 405},
         "response_headers_to_add": [header("allow", ", ".join(verbs))],
-        "typed_per_filter_config": _OPEN | (_PROFILE_REPLY if profile else {}),
+        "typed_per_filter_config": _OPEN | _reply_of(surface),
     }
 
 

@@ -19,7 +19,7 @@ from passerelle.runtime.config.site import (
     Ssh,
     System,
 )
-from passerelle.runtime.firecrest import Operation, json_reply
+from passerelle.surfaces.firecrest.replies import Operation, json_reply
 
 
 class SshTimeoutsReply(TypedDict):

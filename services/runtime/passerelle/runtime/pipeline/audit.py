@@ -4,7 +4,6 @@ Which calls change something stands in the contract (`Access.effect`). What they
 fields, by their names; handlers add with `note` what only they find out.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,13 @@ from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import grpc
-from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from passerelle.runtime.errors import shortened
-from passerelle.runtime.firecrest import json_of
 from passerelle.runtime.headers import CLIENT_ADDRESS, REQUEST_ID
 from passerelle.runtime.pipeline.interceptors import Rpc
+from passerelle.runtime.surface import Surface
 from passerelle.v1.access_pb2 import Access
 
 log = logging.getLogger("passerelle.audit")
@@ -39,12 +37,6 @@ _BUFFER = 64 << 10
 
 _FIELDS = ("system", "job_id", "upload_id", "path", "target_system", "target")
 """The request fields that say what a call is about. A path in bytes, as `raw_path`, stands for the one in text."""
-
-_IN_BODIES = {
-    "path": ("sourcePath", "source_path", "path"),
-    "target": ("targetPath", "target_path", "linkPath", "link_path"),
-}
-"""The same in bodies of the FirecREST profile, in the order in which their spellings count."""
 
 _about: ContextVar[dict[str, str]] = ContextVar("about")
 
@@ -65,14 +57,13 @@ def note(**about: str) -> None:
         noted.update(about)
 
 
-def about(request: Message) -> dict[str, str]:
-    """What a request names, as far as it is set: system, job, upload, paths."""
+def about(request: Message, surface: Surface) -> dict[str, str]:
+    """What a request names, as far as it is set: system, job, upload, paths; and what its surface adds."""
     found = {}
     for name, field in _named(request.DESCRIPTOR):
         if value := getattr(request, field):
             found[name] = _text(value)
-    body = getattr(request, "body", None)
-    return found | (_about_body(body) if isinstance(body, HttpBody) else {})
+    return {**found, **surface.about(request)}
 
 
 @cache
@@ -85,20 +76,6 @@ def _named(kind: Descriptor) -> tuple[tuple[str, str], ...]:
 def _text(value: str | bytes) -> str:
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
     return shortened(text, _MAX_VALUE)
-
-
-def _about_body(body: HttpBody) -> dict[str, str]:
-    try:
-        said = json_of(body)
-    except json.JSONDecodeError:  # which the handler says
-        return {}
-    if not isinstance(said, dict):
-        return {}
-    chosen = {
-        name: next((said[spelt] for spelt in spellings if spelt in said), None)
-        for name, spellings in _IN_BODIES.items()
-    }
-    return {name: _text(value) for name, value in chosen.items() if isinstance(value, str)}
 
 
 def write(rpc: Rpc, outcome: str) -> None:

@@ -15,13 +15,13 @@ import grpc
 from google.protobuf.message import Message
 from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
-from passerelle.runtime import firecrest
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
 from passerelle.runtime.pipeline.access import contract, demands
 from passerelle.runtime.pipeline.decoding import decoded
 from passerelle.runtime.pipeline.grace import ending_at
 from passerelle.runtime.pipeline.required import RequiredFields
+from passerelle.runtime.surface import Surface, surfaces
 from passerelle.v1.access_pb2 import Access
 
 _REMEDY = " What takes long to send is uploaded in pieces, each with a token that is valid then."
@@ -90,12 +90,13 @@ class Requests:
 
 @dataclass(slots=True)
 class Rpc:
-    """One RPC being served: its full method name, what it demands, its metadata, context and requests.
+    """One RPC being served: its full method name, surface, what it demands, its metadata, context and requests.
 
     `caller` is there once a stage has found it out, `error` once it is answered with one. `about` is for the audit log.
     """
 
     method: str
+    surface: Surface
     demand: Access
     metadata: dict[str, str]
     context: Any
@@ -115,11 +116,6 @@ class Rpc:
         """The caller's account name."""
         return self.caller.username if self.caller else None
 
-    @property
-    def is_firecrest(self) -> bool:
-        """Whether it belongs to the FirecREST profile."""
-        return self.method.startswith(f"/{firecrest.PACKAGE}.")
-
 
 Proceed = Callable[[], Awaitable[Any]]
 Stage = Callable[[Rpc, Proceed], Awaitable[Any]]
@@ -135,6 +131,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
     def __init__(self, stages: Sequence[Stage], *, timeout: float) -> None:
         self._stages = stages
         self._timeout = timeout
+        self._surfaces = surfaces()
         self._handlers: dict[str, Any] = {}
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -143,12 +140,13 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         if found := self._handlers.get(method):
             return found
         handler = await continuation(handler_call_details)
-        if handler is None or not method.startswith("/passerelle."):
+        surface = self._surfaces.of_method(method)
+        if handler is None or surface is None:
             return handler
-        self._handlers[method] = wrapped = self._wrapped(method, handler)
+        self._handlers[method] = wrapped = self._wrapped(method, surface, handler)
         return wrapped
 
-    def _wrapped(self, method: str, handler: Any) -> Any:
+    def _wrapped(self, method: str, surface: Surface, handler: Any) -> Any:
         demand, described = demands(method), contract(method)
         empty = not described.input_type.fields
         check = RequiredFields(described).check
@@ -162,7 +160,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         async def serve(_: Any, context: Any) -> Any:
             metadata = dict(context.invocation_metadata() or ())
             requests = Requests(context, decode, check, limit=self._timeout, empty=empty)
-            rpc = Rpc(method, demand, metadata, context, requests, streams=streams)
+            rpc = Rpc(method, surface, demand, metadata, context, requests, streams=streams)
             return await self._through(rpc, lambda: act(rpc))
 
         make = (

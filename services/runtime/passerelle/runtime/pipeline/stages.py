@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from passerelle.runtime import caller, firecrest
+from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
 from passerelle.runtime.headers import ERROR_BODY, HTTP_STATUS, REQUEST_ID, REST, SERVICE_SECRET
@@ -24,8 +23,6 @@ from passerelle.v1.access_pb2 import Access
 
 log = logging.getLogger(__name__)
 
-NATIVE_PATHS = r"/(v1([/?].*)?|passerelle\.v1\..*)"
-"""A pattern of the native surface's paths: as called, and as the transcoder rewrites them to the gRPC method."""
 _GRACE = Grace()
 _NO_LIMITS = CallLimits()
 
@@ -94,8 +91,8 @@ async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
         await _abort(rpc, ApiError("Internal error."))
 
 
-async def _abort(rpc: Rpc, error: ApiError) -> None:
-    rpc.error = error
+async def _abort(rpc: Rpc, raised: ApiError) -> None:
+    rpc.error = error = rpc.surface.shown(raised)
     status = error.status()
     rest = rpc.metadata.get(REST)
     if rest and rpc.begun:  # the HTTP status is sent already
@@ -107,23 +104,9 @@ async def _abort(rpc: Rpc, error: ApiError) -> None:
 
 def _rest_trailers(rpc: Rpc, error: ApiError) -> tuple[tuple[str, str], ...]:
     """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
-    status, body = rest_answer(error, is_firecrest=rpc.is_firecrest, user=rpc.user)
-    trailers = {HTTP_STATUS: str(status), ERROR_BODY: body, **error.headers}
-    if rpc.is_firecrest and rpc.user:
-        trailers["f7t-authusername"] = rpc.user
-    return tuple(trailers.items())
-
-
-def rest_answer(error: ApiError, *, is_firecrest: bool, user: str | None) -> tuple[int, str]:
-    """The HTTP status and JSON body of an error on its surface; `user` is None before authentication."""
-    if is_firecrest:
-        return firecrest.status_of(error), _ascii(firecrest.body_of(error, user))
-    return error.http, _ascii(error.json())
-
-
-def _ascii(body: dict[str, Any]) -> str:
-    """JSON that may stand in a header: everything beyond ASCII escaped, which orjson does not do."""
-    return json.dumps(body, separators=(",", ":"))
+    answer = rpc.surface.answer(error, rpc.user)
+    said = {HTTP_STATUS: str(answer.status), ERROR_BODY: answer.text}
+    return (*said.items(), *error.headers.items(), *answer.headers.items())
 
 
 def authorise(
@@ -152,7 +135,7 @@ def authorise(
         rpc.caller = found
         with limits.one_call(found), caller.bind(found):
             request = await rpc.requests.first()
-            rpc.about |= audit.about(request)
+            rpc.about |= audit.about(request, rpc.surface)
             await authority.caller(token, demand=rpc.demand, system=system_of(request))
             for demand, other in other_demands(rpc.demand, request):
                 await authority.caller(token, demand=demand, system=other)

@@ -16,8 +16,8 @@ import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
-from passerelle.runtime.firecrest import SOURCE_PATH, json_of
 from passerelle.storage.firecrest.transfer_bodies import StagedReply
+from passerelle.surfaces.firecrest.bodies import SOURCE_PATH, json_of
 
 
 def is_old(request: BodyRequest) -> bool:

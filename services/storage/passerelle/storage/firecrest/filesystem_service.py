@@ -12,14 +12,6 @@ from google.api.httpbody_pb2 import HttpBody
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.runtime.firecrest import (
-    Operation,
-    checked_path,
-    json_reply,
-    read_body,
-    read_query,
-)
-from passerelle.runtime.headers import HTTP_STATUS
 from passerelle.runtime.pipeline import audit
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.form import FormFile
@@ -51,9 +43,12 @@ from passerelle.storage.firecrest.ops_replies import (
     StatReply,
     ViewReply,
 )
+from passerelle.storage.firecrest.paths import checked_path
 from passerelle.storage.native.content_messages import pieces
 from passerelle.storage.places import Place, Places, place_of
 from passerelle.storage.values import Columns, Excerpt, Listing
+from passerelle.surfaces.firecrest.bodies import read_body, read_query
+from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
 
 _COLUMNS: Columns = (
     ("name", "name"),
@@ -166,7 +161,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         place, path, body = self._read(MakeDirectoryBody, request)
         with told_by("mkdir", path):
             made = await place.files.make_directory(path, _COLUMNS, parents=body.parent)
-        await _answered(context, 201)
+        await set_status(context, 201)
         return _output(made)
 
     async def Remove(self, request: pb.PathRequest, context: Any) -> HttpBody:
@@ -174,7 +169,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         place, path = self._target(request)
         with told_by("rm", path):
             await place.files.remove(path)
-        await _answered(context, 204)
+        await set_status(context, 204)
         return HttpBody()
 
     async def Download(self, request: pb.PathRequest, context: Any) -> HttpBody:
@@ -196,7 +191,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         audit.note(path=path)
         with told_by("bash", path):
             await place.files.write(path, form.content())
-        await _answered(context, 204)
+        await set_status(context, 204)
         return HttpBody()
 
     async def Checksum(self, request: pb.PathRequest, context: Any) -> HttpBody:
@@ -234,7 +229,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         with told_by("ln", path):
             await place.attributes.make_symlink(path, target)
             made = await place.files.row(path, _COLUMNS)
-        await _answered(context, 201)
+        await set_status(context, 201)
         return _output(made)
 
     async def Compress(self, request: pb.BodyRequest, context: Any) -> HttpBody:
@@ -244,7 +239,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         tarball = Tarball(path, body.compression, body.dereference, body.match_pattern)
         with told_by("tar", path):
             await place.tarballs.compress(tarball, target)
-        await _answered(context, 204)
+        await set_status(context, 204)
         return HttpBody()
 
     async def Extract(self, request: pb.BodyRequest, context: Any) -> HttpBody:
@@ -253,7 +248,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         target = checked_path(place.system, body.target_path)
         with told_by("tar", path):
             await place.tarballs.extract(path, target, body.compression)
-        await _answered(context, 204)
+        await set_status(context, 204)
         return HttpBody()
 
     def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[Place, str, B]:
@@ -277,11 +272,6 @@ def _limit(place: Place) -> int:
 
 def _output(json: bytes) -> HttpBody:
     return HttpBody(content_type="application/json", data=b'{"output":%b}' % json)
-
-
-async def _answered(context: Any, status: int) -> None:
-    """Tell Envoy the HTTP status; only to be called when nothing can fail any more."""
-    await context.send_initial_metadata(((HTTP_STATUS, str(status)),))
 
 
 async def _excerpted(

@@ -7,7 +7,7 @@ from google.api.httpbody_pb2 import HttpBody
 from pydantic import Field
 
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.runtime.firecrest import SOURCE_PATH, Model, Text, json_of, read_body
+from passerelle.surfaces.firecrest.bodies import SOURCE_PATH, Model, Text, json_of, read_body
 
 Compression = Literal["none", "bzip2", "gzip", "xz"]
 Number = Annotated[int, Field(gt=-(2**63), lt=2**63)]

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from typing_extensions import TypedDict
 
 from passerelle.runtime.config.plugins import OneOfInstalled
-from passerelle.runtime.firecrest import Model, Text
 from passerelle.storage.firecrest.ops_bodies import CompressBody, ExtractBody, PathBody, TargetBody
 from passerelle.storage.staging.port import GROUP
 from passerelle.storage.staging.wire import Parameters
+from passerelle.surfaces.firecrest.bodies import Model, Text
 
 
 class JobBody(PathBody):

@@ -13,18 +13,11 @@ from passerelle.firecrest.v2 import transfer_pb2 as pb
 from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
 from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.runtime.firecrest import (
-    Operation,
-    checked_path,
-    json_reply,
-    read_body,
-    read_query,
-)
-from passerelle.runtime.headers import HTTP_STATUS
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.clients import adapted, for_old_client, is_old
 from passerelle.storage.firecrest.gnu_wording import told_by
 from passerelle.storage.firecrest.ops_bodies import given_path
+from passerelle.storage.firecrest.paths import checked_path
 from passerelle.storage.firecrest.transfer_bodies import (
     CompressJobBody,
     CopyJobBody,
@@ -45,6 +38,8 @@ from passerelle.storage.places import Place, Places, demand_inside, place_of
 from passerelle.storage.staging.port import Staged, Staging, StagingRequest
 from passerelle.storage.staging.targets import demand_no_pipe
 from passerelle.storage.staging.wire import Parameters
+from passerelle.surfaces.firecrest.bodies import read_body, read_query
+from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
 
 OPENAPI: Mapping[str, Operation] = {
     "Move": Operation(body=TargetJobBody, replies={201: TransferReply}),
@@ -172,7 +167,7 @@ async def _staged(context: Any, staged: Staged, request: BodyRequest) -> HttpBod
 
 async def _created(context: Any, reply: Mapping[str, Any]) -> HttpBody:
     """Answer 201; only to be called when nothing can fail any more."""
-    await context.send_initial_metadata(((HTTP_STATUS, "201"),))
+    await set_status(context, 201)
     return json_reply(reply)
 
 

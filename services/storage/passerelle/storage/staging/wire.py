@@ -12,7 +12,7 @@ from typing import Any, Self
 from google.protobuf.json_format import MessageToDict
 from pydantic import ConfigDict
 
-from passerelle.runtime.firecrest import Model, validate
+from passerelle.surfaces.firecrest.bodies import Model, validate
 from passerelle.v1 import transfers_pb2 as pb
 
 NativeRequest = pb.StageUploadRequest | pb.StageDownloadRequest

@@ -5,7 +5,6 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from passerelle.runtime.firecrest import Text
 from passerelle.storage.staging.wire import (
     Instructions,
     NativeRequest,
@@ -13,6 +12,7 @@ from passerelle.storage.staging.wire import (
     Service,
     WireForm,
 )
+from passerelle.surfaces.firecrest.bodies import Text
 from passerelle.v1 import transfers_pb2 as pb
 
 

@@ -1,0 +1,81 @@
+"""The registration of FirecREST's API."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import Message
+
+from passerelle.runtime.errors import ApiError, InvalidArgument
+from passerelle.runtime.surface import Surface
+from passerelle.surfaces.firecrest.bodies import json_of
+
+_VERSION = "2.6.0"
+"""What `F7T-AppVersion` says: the API level that pyfirecrest 3.10 unlocks everything for."""
+
+_AUDITED = {
+    "path": ("sourcePath", "source_path", "path"),
+    "target": ("targetPath", "target_path", "linkPath", "link_path"),
+}
+"""What a call is about, by the keys of its body that say so; the first that is there counts."""
+
+
+class Firecrest(Surface):
+    """FirecREST v2. It answers for every path that is no other surface's, as FirecREST itself does."""
+
+    name = "firecrest"
+    packages = ("passerelle.firecrest.v2",)
+    prefixes = ("/",)
+    statuses: ClassVar[Mapping[str, int]] = {
+        "ALREADY_EXISTS": 400,
+        "CONNECTION_FAILED": 424,
+        "DEADLINE_EXCEEDED": 408,
+        "BACKEND_ERROR": 500,
+    }
+    reply_headers: ClassVar[Mapping[str, str]] = {
+        "f7t-appversion": _VERSION,
+        "f7t-timestamp": "%START_TIME(%s.%6f)%",  # seconds since the epoch, with fractions
+    }
+    case_insensitive = True
+    redirects_slashes = True
+    http_1_0 = True
+
+    def body(self, error: ApiError, *, status: int, user: str | None) -> Mapping[str, Any]:
+        """FirecREST's error body: five keys, nulls included.
+
+        What is refused by the system behind, for a reason of its own, is no validation error to FirecREST.
+        """
+        validates = error.reason == InvalidArgument.reason
+        fields = error.fields if validates and isinstance(error, InvalidArgument) else ()
+        listed = [{"location": f.location, "name": f.name, "message": f.message} for f in fields]
+        return {
+            "errorType": "validation" if listed else "error",
+            "message": error.detail,
+            "causedBy": None,
+            "data": {"fields": listed} if listed else None,
+            "user": user,
+        }
+
+    def headers_of(self, user: str) -> Mapping[str, str]:
+        """The caller's account name."""
+        return {"f7t-authusername": user}
+
+    def about(self, request: Message) -> Mapping[str, str]:
+        """The paths that a JSON body names."""
+        body = getattr(request, "body", None)
+        said = _object(body) if isinstance(body, HttpBody) else {}
+        named = {
+            name: next((said[key] for key in keys if key in said), None)
+            for name, keys in _AUDITED.items()
+        }
+        return {name: value for name, value in named.items() if value and isinstance(value, str)}
+
+
+def _object(body: HttpBody) -> Mapping[str, Any]:
+    """The JSON object that a body is; empty for anything else, which the handler will refuse."""
+    try:
+        said = json_of(body)
+    except json.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}

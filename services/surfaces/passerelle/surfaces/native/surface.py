@@ -1,0 +1,40 @@
+"""The registration of our own API. Its errors have the JSON form of AIP-193 (https://google.aip.dev/193)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from passerelle.runtime.errors import DOMAIN, ApiError, InvalidArgument
+from passerelle.runtime.surface import Surface
+
+_TYPES = "type.googleapis.com/google.rpc"
+
+
+class Native(Surface):
+    """Our own API. To show an error otherwise here alone, name its reason in `replaced` or `statuses`."""
+
+    name = "native"
+    packages = ("passerelle.v1",)
+    prefixes = ("/v1/",)
+    heads = frozenset({"passerelle.v1.StorageService/ReadFile"})
+
+    def body(self, error: ApiError, *, status: int, user: str | None) -> Mapping[str, Any]:
+        """The `google.rpc.Status` of an error as JSON; `code` is the HTTP status."""
+        return {
+            "error": {
+                "code": status,
+                "status": error.code.name,
+                "message": error.detail,
+                "details": [_info(error), *_violations(error)],
+            }
+        }
+
+
+def _info(error: ApiError) -> dict[str, Any]:
+    info = {"reason": error.reason, "domain": DOMAIN, "metadata": error.metadata}
+    return {"@type": f"{_TYPES}.ErrorInfo", **info}
+
+
+def _violations(error: ApiError) -> list[dict[str, Any]]:
+    fields = error.fields if isinstance(error, InvalidArgument) else ()
+    listed = [{"field": f.name or f.location, "description": f.message} for f in fields]
+    return [{"@type": f"{_TYPES}.BadRequest", "fieldViolations": listed}] if listed else []
