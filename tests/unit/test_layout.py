@@ -174,6 +174,20 @@ def test_a_folder_imports_what_it_may(folder: str) -> None:
         assert found == set(FOLDERS[folder].split())
 
 
+def test_no_service_imports_another() -> None:
+    for folder in FOLDERS:
+        service = folder.split(".")[0]
+        others = {name.split(".")[0] for name in FOLDERS[folder].split()} - {service}
+        shared = {"runtime", "surfaces", "proto"}
+        operator = {"gateway"} if service == "cli" else set()
+        assert others <= ({"proto"} if service == "runtime" else shared | operator), folder
+
+
+@pytest.mark.parametrize("folder", ["compute", "storage.files", "storage.transfers"])
+def test_the_domain_uses_no_messages_of_the_contracts(folder: str) -> None:
+    assert not [name for name in FOLDERS[folder].split() if name.startswith("proto.")]
+
+
 def test_no_folder_is_listed_that_does_not_exist() -> None:
     assert set(FOLDERS) <= {folder_of(module) for module in MODULES}
 
