@@ -24,25 +24,16 @@ class SshCredentials(Plugin):
 class AuthSection(Section):
     """Who may come in, and how they log in to the systems."""
 
-    issuers: tuple[Issuer, ...] = Field(default=(), description="Accepted issuers.")
-    enforce_scopes: bool = Field(
-        default=False,
-        description="Refuse calls whose token lacks the scope that the method demands.",
-    )
-    max_failures: int = Field(
-        default=300,
-        ge=1,
-        description="Requests with no valid token that one client address may send a minute; "
-        "more are answered 429.",
-    )
-    authorizer: Authorization = Field(
-        default=Authorization(type="allow"),
-        description="Decides what a principal may do (entry points `passerelle.authorizers`).",
-    )
-    ssh_credentials: SshCredentials | None = Field(
-        default=None,
-        description="Where SSH credentials come from (entry points `passerelle.credentials`).",
-    )
+    issuers: tuple[Issuer, ...] = ()
+    """Accepted issuers."""
+    enforce_scopes: bool = False
+    """Refuse calls whose token lacks the scope that the method demands."""
+    max_failures: int = Field(default=300, ge=1)
+    """Requests with no valid token that one client address may send a minute; more are answered 429."""
+    authorizer: Authorization = Authorization(type="allow")
+    """Decides what a principal may do (entry points `passerelle.authorizers`)."""
+    ssh_credentials: SshCredentials | None = None
+    """Where SSH credentials come from (entry points `passerelle.credentials`)."""
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""

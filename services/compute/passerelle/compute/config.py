@@ -8,9 +8,6 @@ from passerelle.runtime.config.sections import Section
 class ComputeSection(Section):
     """How the compute service spares the schedulers."""
 
-    cache_seconds: float = Field(
-        default=1.0,
-        ge=0,
-        description="How long a scheduler's answer is reused for identical questions of the same user, s. "
-        "A user's own submit or cancel ends it at once.",
-    )
+    cache_seconds: float = Field(default=1.0, ge=0)
+    """How long a scheduler's answer is reused for identical questions of the same user, s. A user's own submit or
+    cancel ends it at once."""

@@ -56,22 +56,29 @@ def _key_findings(path: Path, algorithm: str, key: str) -> Iterator[Finding]:
 class Client(Section):
     """An OAuth client of the development issuer; its tokens are for one account."""
 
-    id: str = Field(min_length=1, description="The client's id.")
-    secret: Secret = Field(description="The client's secret.")
-    username: str = Field(description="The account its tokens stand for (`preferred_username`).")
-    scopes: tuple[str, ...] = Field(
-        default=(), description="What its tokens may do; a token request can ask for fewer."
-    )
+    id: str = Field(min_length=1)
+    """The client's id."""
+    secret: Secret
+    """The client's secret."""
+    username: str
+    """The account its tokens stand for (`preferred_username`)."""
+    scopes: tuple[str, ...] = ()
+    """What its tokens may do; a token request can ask for fewer."""
 
 
 class DevelopmentIssuer(Section):
     """An identity provider for trying things out."""
 
-    listen: LoopbackAddress = Field(description="host:port; only loopback is accepted.")
-    key_file: Path = Field(description="Where its signing key is kept; made when absent.")
-    clients: tuple[Client, ...] = Field(default=(), description="Its OAuth clients.")
-    audience: str = Field(default="passerelle", description="The `aud` of its tokens.")
-    token_life: int = Field(default=3600, ge=60, description="Life of a token, s.")
+    listen: LoopbackAddress
+    """host:port; only loopback is accepted."""
+    key_file: Path
+    """Where its signing key is kept; made when absent."""
+    clients: tuple[Client, ...] = ()
+    """Its OAuth clients."""
+    audience: str = "passerelle"
+    """The `aud` of its tokens."""
+    token_life: int = Field(default=3600, ge=60)
+    """Life of a token, s."""
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
@@ -96,11 +103,12 @@ class DevelopmentIssuer(Section):
 class DevelopmentSshd(Section):
     """An SSH server for the current user, for trying things out."""
 
-    listen: LoopbackAddress = Field(description="host:port; only loopback is accepted.")
-    host_key_file: Path = Field(description="Where its host key is kept; made when absent.")
-    user_ca: PublicKey = Field(
-        description="Public key of the certificate authority whose user certificates it accepts.",
-    )
+    listen: LoopbackAddress
+    """host:port; only loopback is accepted."""
+    host_key_file: Path
+    """Where its host key is kept; made when absent."""
+    user_ca: PublicKey
+    """Public key of the certificate authority whose user certificates it accepts."""
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""

@@ -14,101 +14,63 @@ from passerelle.runtime.config.sections import Section
 class Tls(Section):
     """The public port's certificate. Without one, it speaks plain HTTP."""
 
-    cert: Path = Field(description="The certificate chain, PEM.")
-    key: Path = Field(description="Its private key, PEM.")
+    cert: Path
+    """The certificate chain, PEM."""
+    key: Path
+    """Its private key, PEM."""
 
 
 class Logs(Section):
     """The log files of `passerelle up`, one for each process, and the audit log."""
 
-    directory: Path | None = Field(
-        default=None,
-        description="Where they are; when unset, $LOGS_DIRECTORY (as systemd sets it), or else "
-        "$XDG_STATE_HOME/passerelle/PORT/logs.",
-    )
-    max_size: int = Field(
-        default=32 << 20,
-        ge=1024,
-        description="A file of about this size is moved away and a new one begun, bytes.",
-    )
-    keep: int = Field(
-        default=8, ge=1, description="How many old files of each process are kept; older ones go."
-    )
-    keep_audit: int = Field(
-        default=100, ge=1, description="How many old files of the audit log are kept."
-    )
+    directory: Path | None = None
+    """Where they are; when unset, $LOGS_DIRECTORY (as systemd sets it), or else $XDG_STATE_HOME/passerelle/PORT/logs.
+    """
+    max_size: int = Field(default=32 << 20, ge=1024)
+    """A file of about this size is moved away and a new one begun, bytes."""
+    keep: int = Field(default=8, ge=1)
+    """How many old files of each process are kept; older ones go."""
+    keep_audit: int = Field(default=100, ge=1)
+    """How many old files of the audit log are kept."""
 
 
 class GatewaySection(Section):
     """What Envoy listens on and lets through."""
 
-    listen: ListenAddress = Field(
-        default="127.0.0.1:8000", description="host:port of the public REST and gRPC port."
-    )
-    tls: Tls | None = Field(default=None, description="Certificate and key of the public port.")
-    behind_tls_proxy: bool = Field(
-        default=False,
-        description="TLS ends in a proxy in front, which alone reaches this port: off loopback it needs no `tls` then.",
-    )
-    insecure_plain_http: bool = Field(
-        default=False,
-        description="DANGEROUS: let the public port be off loopback without TLS; tokens can be read on their way.",
-    )
-    max_body: int = Field(
-        default=8 << 20,
-        # Envoy stops reading at 128 KiB while auth judges a request, and goes on only where twice that is allowed.
-        ge=512 << 10,
-        description="Largest request body that is no stream of file content, bytes.",
-    )
-    max_requests: int = Field(
-        default=2048,
-        ge=1,
-        description="Requests at once to one service; more are answered 429.",
-    )
-    max_connections: int = Field(
-        default=10_000,
-        ge=1,
-        description="Client connections at once; more are refused. No more than the process may have files open.",
-    )
-    max_memory: int = Field(
-        default=1 << 30,
-        ge=1 << 20,
-        description="Heap of Envoy near which it answers 503 instead of taking more, bytes.",
-    )
-    arrival_timeout: float = Field(
-        default=10,
-        gt=0,
-        description="What comes first must be there after this, s: the first byte of a connection, TLS, the headers of "
-        "a request.",
-    )
-    keep_alive: float = Field(
-        default=75,
-        gt=0,
-        description="A connection without a request is ended after this, s; somewhat more than a load balancer keeps "
-        "its own.",
-    )
-    idle_timeout: float = Field(
-        default=300, gt=0, description="A request on which nothing moves is ended after this, s."
-    )
-    trusted_proxies: int = Field(
-        default=0,
-        ge=0,
-        description="How many proxies before the gateway add to `X-Forwarded-For`; the client's address is what the "
-        "outermost of them saw. With 0 it is that of the connection, whatever a client writes.",
-    )
-    host_names: tuple[str, ...] = Field(
-        default=(),
-        description="The names by which clients call the gateway, with the port where that is not the scheme's own "
-        "(`hpc.example.org`, `*.example.org`); others are answered 421. With none, every name is taken.",
-    )
-    access_log: bool = Field(
-        default=True, description="Log one JSON line per request to stderr, without query values."
-    )
+    listen: ListenAddress = "127.0.0.1:8000"
+    """host:port of the public REST and gRPC port."""
+    tls: Tls | None = None
+    """Certificate and key of the public port."""
+    behind_tls_proxy: bool = False
+    """TLS ends in a proxy in front, which alone reaches this port: off loopback it needs no `tls` then."""
+    insecure_plain_http: bool = False
+    """DANGEROUS: let the public port be off loopback without TLS; tokens can be read on their way."""
+    # Envoy stops reading at 128 KiB while auth judges a request, and goes on only where twice that is allowed.
+    max_body: int = Field(default=8 << 20, ge=512 << 10)
+    """Largest request body that is no stream of file content, bytes."""
+    max_requests: int = Field(default=2048, ge=1)
+    """Requests at once to one service; more are answered 429."""
+    max_connections: int = Field(default=10_000, ge=1)
+    """Client connections at once; more are refused. No more than the process may have files open."""
+    max_memory: int = Field(default=1 << 30, ge=1 << 20)
+    """Heap of Envoy near which it answers 503 instead of taking more, bytes."""
+    arrival_timeout: float = Field(default=10, gt=0)
+    """What comes first must be there after this, s: the first byte of a connection, TLS, the headers of a request."""
+    keep_alive: float = Field(default=75, gt=0)
+    """A connection without a request is ended after this, s; somewhat more than a load balancer keeps its own."""
+    idle_timeout: float = Field(default=300, gt=0)
+    """A request on which nothing moves is ended after this, s."""
+    trusted_proxies: int = Field(default=0, ge=0)
+    """How many proxies before the gateway add to `X-Forwarded-For`; the client's address is what the outermost of them
+    saw. With 0 it is that of the connection, whatever a client writes."""
+    host_names: tuple[str, ...] = ()
+    """The names by which clients call the gateway, with the port where that is not the scheme's own (`hpc.example.org`,
+    `*.example.org`); others are answered 421. With none, every name is taken."""
+    access_log: bool = True
+    """Log one JSON line per request to stderr, without query values."""
     logs: Logs = Logs()
-    admin: ListenAddress | None = Field(
-        default=None,
-        description="host:port of Envoy's admin interface and statistics; only loopback is accepted.",
-    )
+    admin: ListenAddress | None = None
+    """host:port of Envoy's admin interface and statistics; only loopback is accepted."""
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""

@@ -12,20 +12,12 @@ from passerelle.runtime.config.trials import Caveat, SystemLogin, Trial
 class StorageSection(Section):
     """How the storage service works with files."""
 
-    remote_helper: bool = Field(
-        default=True,
-        description="Keep a small Python process per user on each system for what SFTP cannot do or does slowly.",
-    )
-    stall_timeout: float = Field(
-        default=60,
-        gt=0,
-        description="A transfer that moves no byte for this long is given up, s.",
-    )
-    abandoned_after: float = Field(
-        default=7,
-        gt=0,
-        description="Uploads untouched for this long are removed when their user begins another one beside them, days.",
-    )
+    remote_helper: bool = True
+    """Keep a small Python process per user on each system for what SFTP cannot do or does slowly."""
+    stall_timeout: float = Field(default=60, gt=0)
+    """A transfer that moves no byte for this long is given up, s."""
+    abandoned_after: float = Field(default=7, gt=0)
+    """Uploads untouched for this long are removed when their user begins another one beside them, days."""
 
     def login_trials(self, login: SystemLogin) -> Iterator[Trial]:
         """See `Section.login_trials`."""

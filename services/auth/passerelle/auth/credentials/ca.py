@@ -41,31 +41,22 @@ class CertificateAuthority:
     class Options(Section):
         """Its key, and what its certificates allow."""
 
-        key_file: Path = Field(description="The private key; no one but its owner may read it.")
-        passphrase: Secret | None = Field(default=None, description="The key's passphrase.")
-        create: bool = Field(
-            default=False,
-            description="Make the key when the file is absent, and `<key_file>.pub` beside it.",
-        )
-        validity: int = Field(
-            default=300,
-            ge=30,
-            le=86400,
-            description="Life of a certificate, s; it never outlives the access token.",
-        )
-        skew: int = Field(
-            default=60,
-            ge=0,
-            le=3600,
-            description="How far a system's clock may be behind ours, s.",
-        )
+        key_file: Path
+        """The private key; no one but its owner may read it."""
+        passphrase: Secret | None = None
+        """The key's passphrase."""
+        create: bool = False
+        """Make the key when the file is absent, and `<key_file>.pub` beside it."""
+        validity: int = Field(default=300, ge=30, le=86400)
+        """Life of a certificate, s; it never outlives the access token."""
+        skew: int = Field(default=60, ge=0, le=3600)
+        """How far a system's clock may be behind ours, s."""
         extensions: tuple[
             Literal["pty", "port-forwarding", "agent-forwarding", "x11-forwarding", "user-rc"], ...
-        ] = Field(default=(), description="What certificates permit beyond commands and SFTP.")
-        source_addresses: tuple[str, ...] = Field(
-            default=(),
-            description="Networks from which certificates are accepted; with none, from everywhere.",
-        )
+        ] = ()
+        """What certificates permit beyond commands and SFTP."""
+        source_addresses: tuple[str, ...] = ()
+        """Networks from which certificates are accepted; with none, from everywhere."""
 
         @field_validator("source_addresses")
         @classmethod

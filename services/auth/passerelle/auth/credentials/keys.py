@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 
 import asyncssh
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
-from pydantic import Field
 
 from passerelle.auth.credentials.ca import imported
 from passerelle.auth.credentials.port import Credential
@@ -21,9 +20,12 @@ _FOREVER = 2**64 - 1  # OpenSSH's valid_before of a certificate without an end
 class UserKey(Section):
     """One user's key; each part may be `secret_file:/path`, `env:NAME` or the text."""
 
-    private_key: Secret = Field(description="The private key.")
-    public_cert: Secret | None = Field(default=None, description="Its OpenSSH certificate, if any.")
-    passphrase: Secret | None = Field(default=None, description="The private key's passphrase.")
+    private_key: Secret
+    """The private key."""
+    public_cert: Secret | None = None
+    """Its OpenSSH certificate, if any."""
+    passphrase: Secret | None = None
+    """The private key's passphrase."""
 
 
 class StaticKeys:
@@ -32,7 +34,8 @@ class StaticKeys:
     class Options(Section):
         """The keys."""
 
-        users: Mapping[str, UserKey] = Field(description="The users' keys, by account name.")
+        users: Mapping[str, UserKey]
+        """The users' keys, by account name."""
 
         def findings(self, context: SectionContext) -> Iterator[Finding]:
             """See `Section.findings`."""

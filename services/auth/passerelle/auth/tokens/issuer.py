@@ -21,86 +21,49 @@ Algorithm = Literal[
 class Issuer(Section):
     """An OIDC issuer whose access tokens are accepted."""
 
-    issuer: Url | None = Field(
-        default=None,
-        description="The issuer identifier: the tokens' `iss`, and the base of discovery.",
-    )
-    any_issuer: bool = Field(
-        default=False,
-        description="Accept any `iss` in tokens signed by the keys at `jwks_uri`, instead of naming the issuer. "
-        "For configurations taken over from FirecREST, which names none; name the issuer when you can.",
-    )
-    jwks_uri: str | None = Field(
-        default=None,
-        description="Where its keys are (https://, http:// or file://), instead of discovery.",
-    )
-    insecure_http: bool = Field(
-        default=False,
-        description="DANGEROUS: read its keys over plain http from another machine; who is on the way can be anybody.",
-    )
-    audience: tuple[str, ...] = Field(default=(), description="Accepted values of `aud`.")
-    any_audience: bool = Field(
-        default=False,
-        description="Accept tokens whatever their `aud`, instead of naming it: then a token that the issuer made for "
-        "any other application opens this one, too.",
-    )
-    clients: tuple[str, ...] = Field(
-        default=(),
-        description="OAuth clients whose tokens are accepted, as `azp` or `client_id` names them; with none, all.",
-    )
+    issuer: Url | None = None
+    """The issuer identifier: the tokens' `iss`, and the base of discovery."""
+    any_issuer: bool = False
+    """Accept any `iss` in tokens signed by the keys at `jwks_uri`, instead of naming the issuer. For configurations
+    taken over from FirecREST, which names none; name the issuer when you can."""
+    jwks_uri: str | None = None
+    """Where its keys are (https://, http:// or file://), instead of discovery."""
+    insecure_http: bool = False
+    """DANGEROUS: read its keys over plain http from another machine; who is on the way can be anybody."""
+    audience: tuple[str, ...] = ()
+    """Accepted values of `aud`."""
+    any_audience: bool = False
+    """Accept tokens whatever their `aud`, instead of naming it: then a token that the issuer made for any other
+    application opens this one, too."""
+    clients: tuple[str, ...] = ()
+    """OAuth clients whose tokens are accepted, as `azp` or `client_id` names them; with none, all."""
     algorithms: tuple[Algorithm, ...] = Field(
-        default=("RS256", "ES256", "EdDSA", "PS256"),
-        min_length=1,
-        description="Accepted signature algorithms.",
+        default=("RS256", "ES256", "EdDSA", "PS256"), min_length=1
     )
-    username_claim: str = Field(
-        default="preferred_username",
-        description="The claim that holds the account name on the systems.",
-    )
-    allow_root: bool = Field(
-        default=False, description="Whether its tokens may stand for the account root."
-    )
-    accounts: tuple[str, ...] = Field(
-        default=("*",),
-        min_length=1,
-        description="Patterns (`*`, `?`, `[a-z]`) of the accounts that its tokens may stand for.",
-    )
-    denied_accounts: tuple[str, ...] = Field(
-        default=(),
-        description="Patterns of accounts that they may not stand for, beside the systems' own (`daemon`, `nobody`, "
-        "`slurm`, `alice$` …; all are listed in security.md).",
-    )
-    system_accounts: tuple[str, ...] = Field(
-        default=(),
-        description="Patterns of accounts that they may stand for although they look like a system's own.",
-    )
-    min_token_life: int = Field(
-        default=30, ge=1, le=3600, description="Tokens with less life left are refused, s."
-    )
-    clock_skew: int = Field(
-        default=5,
-        ge=0,
-        le=300,
-        description="How far its clock may run ahead of ours, for `nbf` and `iat`, s.",
-    )
-    refresh: float = Field(
-        default=300, gt=0, le=86400, description="Its keys are read anew this often, s."
-    )
-    cooldown: float = Field(
-        default=10,
-        ge=0,
-        le=3600,
-        description="Tokens signed by an unknown key make us read the keys at most this often, s.",
-    )
-    grace: float = Field(
-        default=86400,
-        ge=0,
-        le=604800,
-        description="How long its known keys are used after `refresh` when it cannot be reached, s.",
-    )
-    timeout: float = Field(
-        default=5, gt=0, le=60, description="Reading its keys, with discovery, s."
-    )
+    """Accepted signature algorithms."""
+    username_claim: str = "preferred_username"
+    """The claim that holds the account name on the systems."""
+    allow_root: bool = False
+    """Whether its tokens may stand for the account root."""
+    accounts: tuple[str, ...] = Field(default=("*",), min_length=1)
+    """Patterns (`*`, `?`, `[a-z]`) of the accounts that its tokens may stand for."""
+    denied_accounts: tuple[str, ...] = ()
+    """Patterns of accounts that they may not stand for, beside the systems' own (`daemon`, `nobody`, `slurm`, `alice$`
+    …; all are listed in security.md)."""
+    system_accounts: tuple[str, ...] = ()
+    """Patterns of accounts that they may stand for although they look like a system's own."""
+    min_token_life: int = Field(default=30, ge=1, le=3600)
+    """Tokens with less life left are refused, s."""
+    clock_skew: int = Field(default=5, ge=0, le=300)
+    """How far its clock may run ahead of ours, for `nbf` and `iat`, s."""
+    refresh: float = Field(default=300, gt=0, le=86400)
+    """Its keys are read anew this often, s."""
+    cooldown: float = Field(default=10, ge=0, le=3600)
+    """Tokens signed by an unknown key make us read the keys at most this often, s."""
+    grace: float = Field(default=86400, ge=0, le=604800)
+    """How long its known keys are used after `refresh` when it cannot be reached, s."""
+    timeout: float = Field(default=5, gt=0, le=60)
+    """Reading its keys, with discovery, s."""
 
     def may_read(self, address: str) -> bool:
         """Whether keys may be read by way of `address`, to which discovery or a redirect leads.

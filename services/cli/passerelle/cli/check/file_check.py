@@ -54,4 +54,4 @@ def _permissive(section: Section, key: Key) -> Iterator[Finding]:
     """A note for each setting that opens what is closed by default."""
     for name, field in type(section).model_fields.items():
         if getattr(section, name) is True and (name.startswith("insecure_") or name in _PERMISSIVE):
-            yield note(str(field.description), *key, name)
+            yield note(" ".join(str(field.description).split()), *key, name)

@@ -5,17 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
 
 from passerelle.runtime.config.findings import Finding, SectionContext, exposed, note
 from passerelle.runtime.config.trials import SystemLogin, Trial
 
 
 class Section(BaseModel):
-    """Base of every configuration section: frozen, and a misspelt key is an error."""
+    """Base of every configuration section: frozen, and a misspelt key is an error.
+
+    The docstring below a key is its description: in `passerelle config reference`, and where `config check` names it.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
@@ -89,5 +96,7 @@ class Plugin(Section):
     group: ClassVar[str]
     """The group of entry points among which its type is registered."""
 
-    type: str = Field(description="The plugin's registered name.")
-    options: dict[str, Any] = Field(default={}, description="The plugin's own options.")
+    type: str
+    """The plugin's registered name."""
+    options: dict[str, Any] = {}
+    """The plugin's own options."""

@@ -17,17 +17,12 @@ _MIN_SECRET = 32  # characters of the services' secret
 class Endpoint(Section):
     """The addresses of one service."""
 
-    address: Address | None = Field(
-        default=None,
-        description="host:port where the other services and Envoy reach it; "
-        "`passerelle up` finds a free port when it is unset.",
-    )
-    listen: Address | None = Field(
-        default=None, description="host:port to bind, when it differs from `address`."
-    )
-    metrics: Address | None = Field(
-        default=None, description="host:port for Prometheus metrics over HTTP; none when unset."
-    )
+    address: Address | None = None
+    """host:port where the other services and Envoy reach it; `passerelle up` finds a free port when it is unset."""
+    listen: Address | None = None
+    """host:port to bind, when it differs from `address`."""
+    metrics: Address | None = None
+    """host:port for Prometheus metrics over HTTP; none when unset."""
 
     @property
     def bind(self) -> str:
@@ -49,68 +44,36 @@ class Services(Section):
     compute: Endpoint | None = None
     storage: Endpoint | None = None
     gateway: Endpoint | None = None
-    secret: Secret | None = Field(
-        default=None,
-        description="Shared by all services of this deployment; at least 32 characters, "
-        "as `openssl rand -base64 32` makes them.",
-    )
-    insecure_plain_text: bool = Field(
-        default=False,
-        description="DANGEROUS: let services listen off loopback. What they tell each other, tokens and keys, is not "
-        "encrypted: for a network that only they are on.",
-    )
-    insecure_metrics: bool = Field(
-        default=False,
-        description="Let metrics be read off loopback, by everybody who reaches their ports.",
-    )
-    reflection: bool = Field(
-        default=False,
-        description="Let everybody who reaches a service's own port read which methods it has (gRPC reflection), for "
-        "tools such as grpcurl.",
-    )
-    audit_log: Path | None = Field(
-        default=None,
-        description="The file to which the audit log is appended, by all services of this host; "
-        "when unset, its lines stand among the other logs.",
-    )
-    request_timeout: float = Field(
-        default=60, gt=0, description="Longest time for one call that is no stream, s."
-    )
-    open_calls_per_user: int | None = Field(
-        default=1000,
-        ge=1,
-        description="Calls of one user that one process of a service serves at once; more are answered 429. Less than "
-        "`gateway.max_requests`, so that nobody has all of those.",
-    )
-    calls_per_user: float | None = Field(
-        default=2000,
-        gt=0,
-        description="Calls of one user (`sub`) that it begins a second, ten times as many at once; more are answered "
-        "429.",
-    )
-    calls_per_client: float | None = Field(
-        default=None, gt=0, description="The same for one OAuth client (`azp`), of all its users."
-    )
-    auth_cache: float = Field(
-        default=5,
-        ge=0,
-        le=60,
-        description="How long a service trusts auth's answer about a token, s.",
-    )
-    upload_grace: float = Field(
-        default=5,
-        ge=0,
-        le=3600,
-        description="How long content goes on arriving after its caller's token has expired, s; then the upload ends "
-        "with 401. What needs longer is uploaded in pieces, each with a token that is valid then.",
-    )
-    answer_grace: float = Field(
-        default=43200,
-        ge=0,
-        le=604800,
-        description="How long a stream of answers to one request (a download, a copy, a transfer) goes on after its "
-        "caller's token has expired, s.",
-    )
+    secret: Secret | None = None
+    """Shared by all services of this deployment; at least 32 characters, as `openssl rand -base64 32` makes them."""
+    insecure_plain_text: bool = False
+    """DANGEROUS: let services listen off loopback. What they tell each other, tokens and keys, is not encrypted: for a
+    network that only they are on."""
+    insecure_metrics: bool = False
+    """Let metrics be read off loopback, by everybody who reaches their ports."""
+    reflection: bool = False
+    """Let everybody who reaches a service's own port read which methods it has (gRPC reflection), for tools such as
+    grpcurl."""
+    audit_log: Path | None = None
+    """The file to which the audit log is appended, by all services of this host; when unset, its lines stand among the
+    other logs."""
+    request_timeout: float = Field(default=60, gt=0)
+    """Longest time for one call that is no stream, s."""
+    open_calls_per_user: int | None = Field(default=1000, ge=1)
+    """Calls of one user that one process of a service serves at once; more are answered 429. Less than
+    `gateway.max_requests`, so that nobody has all of those."""
+    calls_per_user: float | None = Field(default=2000, gt=0)
+    """Calls of one user (`sub`) that it begins a second, ten times as many at once; more are answered 429."""
+    calls_per_client: float | None = Field(default=None, gt=0)
+    """The same for one OAuth client (`azp`), of all its users."""
+    auth_cache: float = Field(default=5, ge=0, le=60)
+    """How long a service trusts auth's answer about a token, s."""
+    upload_grace: float = Field(default=5, ge=0, le=3600)
+    """How long content goes on arriving after its caller's token has expired, s; then the upload ends with 401. What
+    needs longer is uploaded in pieces, each with a token that is valid then."""
+    answer_grace: float = Field(default=43200, ge=0, le=604800)
+    """How long a stream of answers to one request (a download, a copy, a transfer) goes on after its caller's token has
+    expired, s."""
 
     @field_validator("secret")
     @classmethod

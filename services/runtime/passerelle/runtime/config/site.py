@@ -32,58 +32,49 @@ class ConfigError(Exception):
 class Timeouts(Section):
     """How long the steps of an SSH session may take, in seconds."""
 
-    connection: float = Field(default=5, gt=0, description="TCP connection and key exchange, s.")
-    login: float = Field(default=5, gt=0, description="Authentication, s.")
-    command: float = Field(default=5, gt=0, description="One command or file operation, s.")
-    idle: float = Field(default=60, gt=0, description="An unused connection closes after this, s.")
-    age: float = Field(
-        default=600,
-        gt=0,
-        description="A connection takes no new calls after this and the next logs in anew, s: how long a key that is "
-        "withdrawn still opens one that is in use. Certificates end it sooner.",
-    )
-    keep_alive: float = Field(default=5, ge=0, description="Interval of keep-alive probes, s.")
+    connection: float = Field(default=5, gt=0)
+    """TCP connection and key exchange, s."""
+    login: float = Field(default=5, gt=0)
+    """Authentication, s."""
+    command: float = Field(default=5, gt=0)
+    """One command or file operation, s."""
+    idle: float = Field(default=60, gt=0)
+    """An unused connection closes after this, s."""
+    age: float = Field(default=600, gt=0)
+    """A connection takes no new calls after this and the next logs in anew, s: how long a key that is withdrawn still
+    opens one that is in use. Certificates end it sooner."""
+    keep_alive: float = Field(default=5, ge=0)
+    """Interval of keep-alive probes, s."""
 
 
 class Ssh(Section):
     """How to reach a system's login node."""
 
-    host: Host = Field(description="Host name or address of the login node.")
-    port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
-    proxy_host: Host | None = Field(default=None, description="Jump host; none when unset.")
-    proxy_port: int = Field(default=22, ge=1, le=65535, description="SSH port of the jump host.")
-    host_keys: tuple[HostKey, ...] = Field(
-        default=(),
-        description="Accepted host keys (of the jump host too), as `ssh-ed25519 AAAA…`, "
-        "or `@cert-authority ssh-ed25519 AAAA…` for hosts with certificates.",
-    )
-    known_hosts: Path | None = Field(
-        default=None, description="An OpenSSH known_hosts file, instead of `host_keys`."
-    )
-    insecure_accept_any_host_key: bool = Field(
-        default=False,
-        description="DANGEROUS: connect without knowing the host's key. For throw-away test systems only.",
-    )
-    max_connections: int = Field(
-        default=100, ge=1, description="Connections to this system per service, over all users."
-    )
-    max_channels: int = Field(
-        default=8,
-        ge=1,
-        description="Commands at once per user; more wait in line. Keep it, plus two, "
-        "at most the server's MaxSessions (10 by default).",
-    )
-    max_waiting: int = Field(
-        default=512,
-        ge=1,
-        description="Calls of one user that may wait for a channel; more are answered 429.",
-    )
-    least_uid: int = Field(
-        default=1000,
-        ge=0,
-        description="Accounts with a lower uid on the system are its own and may not be used; "
-        "with 0, all may. Look at UID_MIN in its /etc/login.defs, and at what its directory gives to people.",
-    )
+    host: Host
+    """Host name or address of the login node."""
+    port: int = Field(default=22, ge=1, le=65535)
+    """SSH port."""
+    proxy_host: Host | None = None
+    """Jump host; none when unset."""
+    proxy_port: int = Field(default=22, ge=1, le=65535)
+    """SSH port of the jump host."""
+    host_keys: tuple[HostKey, ...] = ()
+    """Accepted host keys (of the jump host too), as `ssh-ed25519 AAAA…`, or `@cert-authority ssh-ed25519 AAAA…` for
+    hosts with certificates."""
+    known_hosts: Path | None = None
+    """An OpenSSH known_hosts file, instead of `host_keys`."""
+    insecure_accept_any_host_key: bool = False
+    """DANGEROUS: connect without knowing the host's key. For throw-away test systems only."""
+    max_connections: int = Field(default=100, ge=1)
+    """Connections to this system per service, over all users."""
+    max_channels: int = Field(default=8, ge=1)
+    """Commands at once per user; more wait in line. Keep it, plus two, at most the server's MaxSessions (10 by
+    default)."""
+    max_waiting: int = Field(default=512, ge=1)
+    """Calls of one user that may wait for a channel; more are answered 429."""
+    least_uid: int = Field(default=1000, ge=0)
+    """Accounts with a lower uid on the system are its own and may not be used; with 0, all may. Look at UID_MIN in its
+    /etc/login.defs, and at what its directory gives to people."""
     timeout: Timeouts = Timeouts()
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
@@ -123,20 +114,21 @@ class Scheduler(Plugin):
 
     group = "passerelle.schedulers"
 
-    version: str = Field(default="", description="Its version, shown to users.")
-    timeout: float = Field(default=10, gt=0, description="One scheduler command, s.")
+    version: str = ""
+    """Its version, shown to users."""
+    timeout: float = Field(default=10, gt=0)
+    """One scheduler command, s."""
 
 
 class Filesystem(Section):
     """A filesystem that requests may use."""
 
-    path: str = Field(description="The absolute path of its root.")
-    data_type: Literal["users", "store", "archive", "apps", "scratch", "project"] = Field(
-        description="What it is for."
-    )
-    default_work_dir: bool = Field(
-        default=False, description="Whether transfer jobs keep their working files here."
-    )
+    path: str
+    """The absolute path of its root."""
+    data_type: Literal["users", "store", "archive", "apps", "scratch", "project"]
+    """What it is for."""
+    default_work_dir: bool = False
+    """Whether transfer jobs keep their working files here."""
 
     @field_validator("path")
     @classmethod
@@ -149,16 +141,16 @@ class Filesystem(Section):
 class ServiceAccount(Section):
     """An OAuth client whose tokens the health checks use."""
 
-    token_url: Url = Field(description="The token endpoint.")
-    client_id: str = Field(description="The client's id.")
-    client_secret: Secret = Field(description="The client's secret.")
-    insecure_http: bool = Field(
-        default=False,
-        description="DANGEROUS: send the secret to a `token_url` of plain http on another machine.",
-    )
-    auth_method: Literal["client_secret_basic", "client_secret_post"] = Field(
-        default="client_secret_basic", description="How the secret is sent."
-    )
+    token_url: Url
+    """The token endpoint."""
+    client_id: str
+    """The client's id."""
+    client_secret: Secret
+    """The client's secret."""
+    insecure_http: bool = False
+    """DANGEROUS: send the secret to a `token_url` of plain http on another machine."""
+    auth_method: Literal["client_secret_basic", "client_secret_post"] = "client_secret_basic"
+    """How the secret is sent."""
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
@@ -172,14 +164,14 @@ class ServiceAccount(Section):
 class Probing(Section):
     """Background health checks of a system."""
 
-    service_account: ServiceAccount | None = Field(
-        default=None, description="Whose token to use; without one, nothing is checked."
-    )
-    interval: float = Field(default=30, gt=0, description="Seconds between two rounds.")
-    timeout: float = Field(default=10, gt=0, description="One check, s.")
-    failures: int = Field(
-        default=3, ge=1, description="How many checks in a row must fail before it is unhealthy."
-    )
+    service_account: ServiceAccount | None = None
+    """Whose token to use; without one, nothing is checked."""
+    interval: float = Field(default=30, gt=0)
+    """Seconds between two rounds."""
+    timeout: float = Field(default=10, gt=0)
+    """One check, s."""
+    failures: int = Field(default=3, ge=1)
+    """How many checks in a row must fail before it is unhealthy."""
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
@@ -196,38 +188,28 @@ class Staging(Plugin):
 class DataOperation(Section):
     """Limits and settings of file operations."""
 
-    max_ops_file_size: int = Field(
-        default=5242880, ge=1, description="Largest file of ops/upload, download and view, bytes."
-    )
-    datatransfer_jobs_directives: tuple[str, ...] = Field(
-        default=(),
-        description="Lines for transfer jobs' scripts; `{account}` is the request's account, "
-        "or the user's default one with the scheduler.",
-    )
-    work_dir: str = Field(
-        default="{filesystem}/{user}",
-        description="Where transfer jobs work and log; `{filesystem}` is the one marked `default_work_dir`.",
-    )
-    staging: tuple[Staging, ...] = Field(
-        default=(),
-        description="Roads for bulk data beside the gateway, the preferred one first.",
-    )
+    max_ops_file_size: int = Field(default=5242880, ge=1)
+    """Largest file of ops/upload, download and view, bytes."""
+    datatransfer_jobs_directives: tuple[str, ...] = ()
+    """Lines for transfer jobs' scripts; `{account}` is the request's account, or the user's default one with the
+    scheduler."""
+    work_dir: str = "{filesystem}/{user}"
+    """Where transfer jobs work and log; `{filesystem}` is the one marked `default_work_dir`."""
+    staging: tuple[Staging, ...] = ()
+    """Roads for bulk data beside the gateway, the preferred one first."""
 
 
 class System(Section):
     """One HPC system."""
 
-    name: str = Field(description="The name by which requests address it: lower case.")
+    name: str
+    """The name by which requests address it: lower case."""
     ssh: Ssh
     scheduler: Scheduler
-    filesystems: tuple[Filesystem, ...] = Field(
-        default=(),
-        description="What paths may point into; with none, every path is accepted.",
-    )
-    check_links: bool = Field(
-        default=True,
-        description="Whether what symbolic links lead to must be inside the filesystems, too.",
-    )
+    filesystems: tuple[Filesystem, ...] = ()
+    """What paths may point into; with none, every path is accepted."""
+    check_links: bool = True
+    """Whether what symbolic links lead to must be inside the filesystems, too."""
     probing: Probing = Probing()
     data_operation: DataOperation = DataOperation()
 
@@ -258,7 +240,8 @@ class System(Section):
 class SiteBase(Section):
     """The sections that every service reads."""
 
-    systems: tuple[System, ...] = Field(default=(), description="The HPC systems.")
+    systems: tuple[System, ...] = ()
+    """The HPC systems."""
     services: Services = Services()
 
     @field_validator("systems")

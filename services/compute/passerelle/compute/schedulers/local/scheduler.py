@@ -99,22 +99,16 @@ class Local:
     class Options(Section):
         """The options of the `local` scheduler."""
 
-        directory: str = Option(
-            default="~/.local/state/passerelle/jobs",
-            description="Where jobs are kept on the system; `~` and `$NAME` are each user's own.",
-        )
-        default_time_limit: int | None = Option(
-            default=None, gt=0, description="Time limit of jobs that ask for none, s."
-        )
-        kill_wait: float = Option(
-            default=30, ge=0, description="Between TERM and KILL for a job that is to end, s."
-        )
-        keep_days: float = Option(
-            default=30, gt=0, description="How long ended jobs are remembered, days."
-        )
-        python: str = Option(
-            default="python3", description="The Python interpreter on the system, 3.6 or later."
-        )
+        directory: str = "~/.local/state/passerelle/jobs"
+        """Where jobs are kept on the system; `~` and `$NAME` are each user's own."""
+        default_time_limit: int | None = Option(default=None, gt=0)
+        """Time limit of jobs that ask for none, s."""
+        kill_wait: float = Option(default=30, ge=0)
+        """Between TERM and KILL for a job that is to end, s."""
+        keep_days: float = Option(default=30, gt=0)
+        """How long ended jobs are remembered, days."""
+        python: str = "python3"
+        """The Python interpreter on the system, 3.6 or later."""
 
         @field_validator("directory")
         @classmethod

@@ -37,12 +37,9 @@ class Slurm(CommandLineScheduler):
     class Options(Section):
         """The options of the `slurm` scheduler."""
 
-        history_cache_seconds: float = Field(
-            default=10.0,
-            ge=0,
-            description="How long a list from the accounting database is reused, per user, s. "
-            "A job that ends in the meantime is noticed all the same.",
-        )
+        history_cache_seconds: float = Field(default=10.0, ge=0)
+        """How long a list from the accounting database is reused, per user, s. A job that ends in the meantime is
+        noticed all the same."""
 
         def login_trials(self, login: SystemLogin) -> Iterator[Trial]:
             """See `Section.login_trials`."""

@@ -27,51 +27,36 @@ Url = Annotated[str, AfterValidator(checked_url)]
 class S3Options(Section):
     """Options of the `s3` staging method."""
 
-    private_url: Url = Field(description="The store as the gateway and the systems reach it.")
-    public_url: Url | None = Field(
-        default=None, description="The store as callers reach it; `private_url` when unset."
-    )
-    access_key_id: str = Field(min_length=1, description="The id of the key that signs.")
-    secret_access_key: Secret = Field(description="Its secret half.")
-    region: str = Field(default="us-east-1", description="The store's region.")
-    tenant: str | None = Field(
-        default=None,
-        description="Put before the bucket in every presigned URL, as `tenant:bucket` (Ceph).",
-    )
-    bucket: str = Field(
-        default="{user}",
-        description="The name of a user's bucket; what S3 does not allow in it is replaced.",
-    )
-    lifecycle_days: int = Field(
-        default=10,
-        ge=1,
-        description="Objects go away after this, days; unfinished uploads do so when their URLs have expired.",
-    )
-    ttl: int = Field(
-        default=86400, ge=1, le=LONGEST_LIFE, description="How long presigned URLs work, s."
-    )
-    wait_limit: int = Field(
-        default=86400, ge=1, description="How long a job waits for the caller's upload, s."
-    )
-    part_size: int = Field(
-        default=128 * _MIB,
-        ge=_SMALLEST_PART,
-        le=LARGEST_PART,
-        description="Size of a part, bytes; larger for files of more than 10,000 of them.",
-    )
-    parallel: int = Field(default=4, ge=1, le=64, description="Parts that a job moves at once.")
-    retries: int = Field(
-        default=6, ge=0, le=100, description="How often a job tries a part again, with pauses."
-    )
-    md5_etags: bool = Field(
-        default=True,
-        description="Whether the store's ETags are MD5 sums, which are checked then; "
-        "not so where it encrypts with keys of its own.",
-    )
-    ca_file: Path | None = Field(
-        default=None,
-        description="Certificates (PEM) to trust instead of the system's, here and in the jobs.",
-    )
+    private_url: Url
+    """The store as the gateway and the systems reach it."""
+    public_url: Url | None = None
+    """The store as callers reach it; `private_url` when unset."""
+    access_key_id: str = Field(min_length=1)
+    """The id of the key that signs."""
+    secret_access_key: Secret
+    """Its secret half."""
+    region: str = "us-east-1"
+    """The store's region."""
+    tenant: str | None = None
+    """Put before the bucket in every presigned URL, as `tenant:bucket` (Ceph)."""
+    bucket: str = "{user}"
+    """The name of a user's bucket; what S3 does not allow in it is replaced."""
+    lifecycle_days: int = Field(default=10, ge=1)
+    """Objects go away after this, days; unfinished uploads do so when their URLs have expired."""
+    ttl: int = Field(default=86400, ge=1, le=LONGEST_LIFE)
+    """How long presigned URLs work, s."""
+    wait_limit: int = Field(default=86400, ge=1)
+    """How long a job waits for the caller's upload, s."""
+    part_size: int = Field(default=128 * _MIB, ge=_SMALLEST_PART, le=LARGEST_PART)
+    """Size of a part, bytes; larger for files of more than 10,000 of them."""
+    parallel: int = Field(default=4, ge=1, le=64)
+    """Parts that a job moves at once."""
+    retries: int = Field(default=6, ge=0, le=100)
+    """How often a job tries a part again, with pauses."""
+    md5_etags: bool = True
+    """Whether the store's ETags are MD5 sums, which are checked then; not so where it encrypts with keys of its own."""
+    ca_file: Path | None = None
+    """Certificates (PEM) to trust instead of the system's, here and in the jobs."""
 
     @field_validator("bucket")
     @classmethod

@@ -34,32 +34,19 @@ class Streamer:
     class Options(Section):
         """Where jobs listen, and what they take."""
 
-        host: str | None = Field(
-            default=None,
-            description="The address on the node where jobs listen; all its interfaces when unset.",
-        )
-        port_range: tuple[int, int] = Field(
-            default=(5665, 5675),
-            description="First and last port that jobs may listen on; each takes the first that is free.",
-        )
-        public_ips: tuple[str, ...] = Field(
-            default=("localhost",),
-            min_length=1,
-            description="Addresses of the nodes where transfer jobs run, as callers reach them.",
-        )
-        attempts: int = Field(
-            default=2000,
-            ge=1,
-            le=100_000,
-            description="How many connections callers are to try before they give up. FirecREST's client tries every "
-            "address once, at once, when the job runs, but may not listen yet; so addresses are named repeatedly.",
-        )
-        wait_timeout: int = Field(
-            default=86400, ge=1, description="How long a job waits for the caller, s."
-        )
-        inbound_transfer_limit: int = Field(
-            default=5368709120, ge=0, description="Largest file that may come, bytes."
-        )
+        host: str | None = None
+        """The address on the node where jobs listen; all its interfaces when unset."""
+        port_range: tuple[int, int] = (5665, 5675)
+        """First and last port that jobs may listen on; each takes the first that is free."""
+        public_ips: tuple[str, ...] = Field(default=("localhost",), min_length=1)
+        """Addresses of the nodes where transfer jobs run, as callers reach them."""
+        attempts: int = Field(default=2000, ge=1, le=100_000)
+        """How many connections callers are to try before they give up. FirecREST's client tries every address once, at
+        once, when the job runs, but may not listen yet; so addresses are named repeatedly."""
+        wait_timeout: int = Field(default=86400, ge=1)
+        """How long a job waits for the caller, s."""
+        inbound_transfer_limit: int = Field(default=5368709120, ge=0)
+        """Largest file that may come, bytes."""
 
         @model_validator(mode="after")
         def _ordered(self) -> Self:
