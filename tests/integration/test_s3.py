@@ -19,14 +19,14 @@ import httpx
 import pytest
 from minio import Minio
 from minio.commonconfig import ENABLED, Filter
-from minio.credentials.credentials import Credentials
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from passerelle.runtime.errors import ApiError, BackendUnavailable, InvalidArgument
 from passerelle.storage.errors import FileError
 from passerelle.storage.jobs.port import TransferJobs
 from passerelle.storage.staging.s3.method import S3
-from passerelle.storage.staging.s3.urls import Endpoint, Keys, ObjectName
+from passerelle.storage.staging.s3.store import Endpoint, Keys
+from passerelle.storage.staging.s3.urls import ObjectName
 from passerelle.storage.staging.s3.wire import DownloadUrl
 from tests import real
 from tests.integration.staging_jobs import (
@@ -422,7 +422,7 @@ async def test_an_upload_given_up_ends_the_waiting(site: Site) -> None:
     part = urlsplit(parts_of(staged).parts_upload_urls[0])
     (upload,) = parse_qs(part.query)["uploadId"]
     name = ObjectName(*part.path[1:].split("/", 1))
-    keys = Keys(Credentials(ACCESS_KEY, SECRET_KEY), "us-east-1")
+    keys = Keys(ACCESS_KEY, SECRET_KEY, "us-east-1")
     url = Endpoint(site.server.url, keys).presigned("DELETE", name, 60, uploadId=upload)
     async with httpx.AsyncClient() as client:
         (await client.delete(url)).raise_for_status()

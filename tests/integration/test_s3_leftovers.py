@@ -8,9 +8,9 @@ import pytest
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
+from passerelle.storage.staging import tidying
 from passerelle.storage.staging.s3.method import S3
-from passerelle.storage.transfers import tidying
-from passerelle.storage.transfers.tidying import Tidying
+from passerelle.storage.staging.tidying import Tidying
 from tests.integration.staging_jobs import END_SECONDS, by_s3, complete, content_of, put_parts
 from tests.integration.test_s3 import PART, Site, site
 from tests.unit.storage.world import debris

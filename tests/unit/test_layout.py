@@ -63,7 +63,7 @@ FOLDERS: dict[str, str] = {
     "gateway.native": "gateway.directory proto.v1 runtime.config",
     "storage": (
         "runtime runtime.config runtime.ssh storage.files storage.jobs storage.remote "
-        "storage.transfers"
+        "storage.staging"
     ),
     "storage.access": (
         "runtime runtime.config runtime.ssh storage storage.commands storage.files storage.remote"
@@ -91,7 +91,9 @@ FOLDERS: dict[str, str] = {
     "storage.remote.changing": "storage.remote",
     "storage.remote.helper": "storage.remote storage.remote.changing storage.remote.reading",
     "storage.remote.reading": "storage.remote",
-    "storage.staging": "proto.v1 runtime storage storage.files storage.jobs surfaces.firecrest",
+    "storage.staging": (
+        "proto.v1 runtime runtime.config storage storage.files storage.jobs surfaces.firecrest"
+    ),
     "storage.staging.remote": "storage.remote storage.remote.changing",
     "storage.staging.s3": (
         "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging"
@@ -105,12 +107,8 @@ FOLDERS: dict[str, str] = {
         "proto.v1 runtime runtime.config storage.files storage.jobs storage.staging "
         "surfaces.firecrest"
     ),
-    "storage.staging.wormhole.remote": (
-        "storage.remote storage.remote.changing storage.staging.remote"
-    ),
-    "storage.transfers": (
-        "runtime runtime.config storage storage.files storage.jobs storage.staging"
-    ),
+    "storage.staging.wormhole.remote": "storage.remote.changing storage.staging.remote",
+    "storage.transfers": "runtime storage storage.files storage.jobs",
 }
 """Each folder below `passerelle`, and all the folders that its modules import: no others, and none too many.
 

@@ -1,20 +1,22 @@
 """Addresses, names and options of staging with S3."""
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minio.credentials.credentials import Credentials
 from minio.helpers import check_bucket_name
 from pydantic import ValidationError
 
+from passerelle.storage.staging.s3 import store
 from passerelle.storage.staging.s3.method import S3
 from passerelle.storage.staging.s3.remote.http import composite, md5, said
-from passerelle.storage.staging.s3.urls import Endpoint, Keys, ObjectName, bucket_name, checked_url
+from passerelle.storage.staging.s3.store import Endpoint, Keys
+from passerelle.storage.staging.s3.urls import ObjectName, bucket_name, checked_url
 
-KEYS = Keys(Credentials("key", "secret"), "us-east-1")
+KEYS = Keys("key", "secret", "us-east-1")
 OBJECT = ObjectName("alice", "1/a b.txt")
 NEEDED = {"private_url": "http://store:9000", "access_key_id": "a", "secret_access_key": "b"}
 
@@ -99,3 +101,10 @@ def test_what_the_store_refuses(body: bytes, status: int, words: str, again: boo
 def test_the_etag_of_an_object_of_parts() -> None:
     # As MinIO answers for one empty part.
     assert composite([md5().digest()], 1) == "59adb24ef3cdbe0297f05b395827453f-1"
+
+
+def test_another_s3_library_would_touch_one_module() -> None:
+    package = Path(store.__file__).parents[2]
+    importing = re.compile(r"^(?:from|import) minio\b", re.M)
+    found = [path.name for path in package.rglob("*.py") if importing.search(path.read_text())]
+    assert found == ["store.py"]

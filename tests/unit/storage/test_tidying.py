@@ -17,8 +17,8 @@ from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
 from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles
-from passerelle.storage.transfers import tidying
-from passerelle.storage.transfers.tidying import Tidying
+from passerelle.storage.staging import tidying
+from passerelle.storage.staging.tidying import Tidying
 from tests.unit.storage.world import World, as_alice
 
 SECONDS = 20

@@ -37,11 +37,11 @@ from passerelle.storage.native.transfer_service import TransferService
 from passerelle.storage.native.upload_service import UploadService
 from passerelle.storage.places import Place
 from passerelle.storage.staging.port import Staging
+from passerelle.storage.staging.staged import StagedTransfers
+from passerelle.storage.staging.tidying import Tidying
 from passerelle.storage.transfers.by_store import ByStore
 from passerelle.storage.transfers.copies import Road
 from passerelle.storage.transfers.direct import Direct
-from passerelle.storage.transfers.staged import StagedTransfers
-from passerelle.storage.transfers.tidying import Tidying
 from passerelle.v1 import storage_pb2_grpc as native_grpc
 from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
 from passerelle.v1 import uploads_pb2_grpc as uploads_grpc

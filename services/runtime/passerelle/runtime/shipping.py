@@ -15,14 +15,15 @@ for name, source in MODULES:
 """
 
 
-def program(package: str, *modules: str) -> str:
-    """The source of a program made of `modules` of `package`, in the order in which they need each other.
+def program(*modules: str) -> str:
+    """The source of a program made of modules with these full names, in the order in which they need each other.
 
     It is ASCII, has no line that a here-document could take for its end, and runs on Python 3.6 and newer.
     """
-    directory = files(package)
-    named = [
-        (f"{package}.{name}", directory.joinpath(name.replace(".", "/") + ".py").read_text())
-        for name in modules
-    ]
-    return _LOADER % json.dumps(named)
+    return _LOADER % json.dumps([(name, _source(name)) for name in modules])
+
+
+def _source(module: str) -> str:
+    """The text of a module of ours, or of a plugin's package."""
+    package, _, name = module.rpartition(".")
+    return files(package).joinpath(f"{name}.py").read_text()

@@ -32,11 +32,11 @@ from passerelle.storage.native.storage_service import StorageService
 from passerelle.storage.native.transfer_service import TransferService
 from passerelle.storage.native.upload_service import UploadService
 from passerelle.storage.places import Place
+from passerelle.storage.staging.staged import StagedTransfers
+from passerelle.storage.staging.tidying import Tidying
 from passerelle.storage.transfers.by_store import ByStore
 from passerelle.storage.transfers.copies import Road
 from passerelle.storage.transfers.direct import Direct
-from passerelle.storage.transfers.staged import StagedTransfers
-from passerelle.storage.transfers.tidying import Tidying
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from passerelle.v1.transfers_pb2_grpc import add_TransferServiceServicer_to_server
 from passerelle.v1.uploads_pb2_grpc import add_UploadServiceServicer_to_server

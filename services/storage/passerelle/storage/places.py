@@ -14,7 +14,7 @@ from passerelle.storage.files.tarballs import Tarballs
 from passerelle.storage.files.trees import Trees
 from passerelle.storage.files.uploads import Uploads
 from passerelle.storage.jobs.port import TransferJobs
-from passerelle.storage.transfers.staged import StagedTransfers
+from passerelle.storage.staging.staged import StagedTransfers
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ _MODULES = (
     "helper.operations",
     "helper.conversation",
 )
-SOURCE = program("passerelle.storage.remote", *_MODULES).encode()
+SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in _MODULES)).encode()
 """The helper's program."""
 _BOOTSTRAP = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'helper', 'exec'))"
 # A constant: its only inputs are its own arguments. platform-python is what RHEL 8 has where no python3 is installed.

@@ -36,7 +36,7 @@ from passerelle.storage.jobs import scripts
 from passerelle.storage.jobs.port import ShellWork, SubmittedJob
 from passerelle.storage.places import Place, Places, demand_inside, place_of
 from passerelle.storage.staging.port import Staged, Staging, StagingRequest
-from passerelle.storage.staging.targets import demand_no_pipe
+from passerelle.storage.staging.targets import refuse_pipe
 from passerelle.storage.staging.wire import Parameters
 from passerelle.surfaces.firecrest.bodies import read_body, read_query
 from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
@@ -99,7 +99,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         place, source, body = self._read(ExtractJobBody, request)
         target = await _target(place, source, body, follow=True)
         with told_by("tar", source):
-            await demand_no_pipe(place.files, source)
+            await refuse_pipe(place.files, source)
         work = scripts.extract(source, target, body.compression)
         return await _submitted(context, place, "CompressFiles", work, body)
 

@@ -2,9 +2,17 @@
 
 from passerelle.runtime.shipping import program
 
+_SHARED = (
+    "passerelle.storage.remote.outcome",
+    "passerelle.storage.remote.boundary",
+    "passerelle.storage.remote.changing.targets",
+    "passerelle.storage.staging.remote.job",
+    "passerelle.storage.staging.remote.arriving",
+    "passerelle.storage.staging.remote.one_file",
+)
+
 
 def job_program(*modules: str) -> str:
-    """The source of a transfer job's program: `modules` of this package, after what every one of them stands on."""
-    own = (f"staging.{name}" for name in ("remote.job", *modules))
-    shared = ("remote.outcome", "remote.boundary", "remote.changing.targets")
-    return program("passerelle.storage", *shared, *own)
+    """The source of a transfer job's program: a method's own modules by their full names, in the order in which they
+    need each other, after those that all methods share. The last one is run."""
+    return program(*_SHARED, *modules)

@@ -8,7 +8,7 @@ from passerelle.storage.errors import FileError, not_regular
 from passerelle.storage.files.port import Files
 
 
-async def demand_absent(files: Files, path: str) -> None:
+async def require_absent(files: Files, path: str) -> None:
     """Raise Forbidden (FirecREST's status and words) when there is something at `path`, FileError where none can be."""
     try:
         await files.stat(path)
@@ -20,12 +20,12 @@ async def demand_absent(files: Files, path: str) -> None:
         raise Forbidden(f"Target file '{path}' already exists.")
 
 
-async def demand_readable(files: Files, path: str) -> None:
+async def require_readable(files: Files, path: str) -> None:
     """Raise FileError when the file at `path` cannot be read."""
     await files.read(path, 0, 1)
 
 
-async def demand_no_pipe(files: Files, path: str) -> None:
+async def refuse_pipe(files: Files, path: str) -> None:
     """Raise FileError for what no job should open, because it would wait for somebody or for a device."""
     try:
         mode = (await files.stat(path, dereference=True)).mode

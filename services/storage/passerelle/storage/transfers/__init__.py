@@ -1,1 +1,1 @@
-"""Copies of files from one system to another, and what is done after transfers."""
+"""Copies of files from one system to another: through this service, or through a store that both stage with."""

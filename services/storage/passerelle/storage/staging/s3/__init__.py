@@ -1,1 +1,1 @@
-"""Staging through an S3 object store."""
+"""Staging through an S3 object store. Only `store.py` knows the S3 library."""

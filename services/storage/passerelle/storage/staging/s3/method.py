@@ -33,13 +33,15 @@ from passerelle.storage.jobs.port import (
 from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.programs import job_program
 from passerelle.storage.staging.s3.options import LARGEST_PART, S3Options
-from passerelle.storage.staging.s3.urls import LONGEST_LIFE, Endpoint, ObjectName, bucket_name
+from passerelle.storage.staging.s3.store import Endpoint
+from passerelle.storage.staging.s3.urls import LONGEST_LIFE, ObjectName, bucket_name
 from passerelle.storage.staging.s3.wire import WIRE, DownloadUrl, PartUrls, S3Request
 
 log = logging.getLogger(__name__)
 
-_INGRESS = job_program("s3.remote.http", "s3.remote.crew", "s3.remote.ingress")
-_EGRESS = job_program("s3.remote.http", "s3.remote.crew", "s3.remote.egress")
+_REMOTE = "passerelle.storage.staging.s3.remote"
+_INGRESS = job_program(f"{_REMOTE}.http", f"{_REMOTE}.crew", f"{_REMOTE}.ingress")
+_EGRESS = job_program(f"{_REMOTE}.http", f"{_REMOTE}.crew", f"{_REMOTE}.egress")
 _REFUSALS = (BackendUnavailable, BackendError, Overloaded)
 _MIB = 1 << 20
 # Amazon S3's limits ("Multipart upload limits"), which other servers keep to.

@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from minio.credentials.credentials import Credentials
 from pydantic import AfterValidator, Field, field_validator
 
 from passerelle.runtime.config.addresses import is_plain_http
 from passerelle.runtime.config.findings import Finding, SectionContext, note, problem, unreadable
 from passerelle.runtime.config.sections import Secret, Section
 from passerelle.runtime.config.trials import Trial
-from passerelle.storage.staging.s3.store import Life, ObjectStore
-from passerelle.storage.staging.s3.urls import LONGEST_LIFE, Endpoint, Keys, checked_url
+from passerelle.storage.staging.s3.store import Endpoint, Keys, Life, ObjectStore
+from passerelle.storage.staging.s3.urls import LONGEST_LIFE, checked_url
 
 _MIB = 1 << 20
 _DAY = 86400  # seconds
@@ -87,8 +86,7 @@ class S3Options(Section):
 
     def keys(self) -> Keys:
         """Who signs."""
-        secret = self.secret_access_key.get_secret_value()
-        return Keys(Credentials(self.access_key_id, secret), self.region)
+        return Keys(self.access_key_id, self.secret_access_key.get_secret_value(), self.region)
 
     def ca(self) -> str | None:
         """The certificates to trust, in PEM; raises OSError."""

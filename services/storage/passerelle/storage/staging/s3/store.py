@@ -1,23 +1,29 @@
-"""The object store as the service uses it: makes buckets, begins uploads and gives them up.
+"""The object store as the service uses it: makes buckets, begins uploads and gives them up, and signs URLs.
 
-Data never passes here. `minio` is synchronous: its calls run in a bounded number of threads.
+The only module that knows the S3 library. Data never passes here. `minio` is synchronous: its calls run in a bounded
+number of threads. Buckets are always in the path (path style), as every S3 server takes them. Signing is AWS Signature
+Version 4.
 """
 
 import asyncio
+import hashlib
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED, Filter
+from minio.credentials.credentials import Credentials
 from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import (
     AbortIncompleteMultipartUpload,
@@ -25,16 +31,18 @@ from minio.lifecycleconfig import (
     LifecycleConfig,
     Rule,
 )
+from minio.signer import presign_v4, sign_v4_s3
 
 from passerelle.runtime.config.trials import Failed
 from passerelle.runtime.errors import BackendError, BackendUnavailable, Overloaded
-from passerelle.storage.staging.s3.urls import Endpoint, Keys, ObjectName
+from passerelle.storage.staging.s3.urls import DEFAULT_PORTS, ObjectName
 
 T = TypeVar("T")
 
 MARK = "x-amz-meta-passerelle-transfer"
 """The header of an object that says which transfer it belongs to."""
 
+_NOTHING = hashlib.sha256(b"").hexdigest()
 _RULE = "passerelle"  # the id of our lifecycle rule
 _THREADS = 8
 _WAITING = 256
@@ -47,6 +55,70 @@ _OURS_ALREADY = (
     "OperationAborted",
 )  # the latter: it is being made right now
 _PASSING = ("InternalError", "ServiceUnavailable", "SlowDown")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Who signs, and for which region."""
+
+    access_key_id: str
+    secret: str = field(repr=False)
+    region: str
+
+
+class Endpoint:
+    """An address of the store, from which it is reached; `tenant` stands before every bucket that it presigns."""
+
+    def __init__(self, url: str, keys: Keys, tenant: str | None = None) -> None:
+        parts = urlsplit(url)
+        self.secure = parts.scheme == "https"
+        self.host = parts.netloc.removesuffix(
+            DEFAULT_PORTS[parts.scheme]
+        )  # clients send no default port
+        self._scheme = parts.scheme
+        self._credentials = Credentials(keys.access_key_id, keys.secret)
+        self._region = keys.region
+        self._tenant = f"{tenant}:" if tenant else ""
+
+    def presigned(self, method: str, name: ObjectName, life: int, **query: str) -> str:
+        """A URL that does one thing to one object for `life` seconds, whoever has it."""
+        url = presign_v4(
+            method=method,
+            url=self._url(self._tenant + name.bucket, name.key, query),
+            region=self._region,
+            credentials=self._credentials,
+            date=datetime.now(UTC),
+            expires=life,
+        )
+        return url.geturl()
+
+    def signed(
+        self, method: str, name: ObjectName, query: Mapping[str, str], more: Mapping[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        """A URL without a secret, and the headers (`more` among them) that sign a request for it without a body."""
+        now = datetime.now(UTC)
+        url = self._url(name.bucket, name.key, query)
+        headers: dict[str, str | list[str] | tuple[str]] = {
+            "Host": self.host,
+            "x-amz-content-sha256": _NOTHING,
+            "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+            **more,
+        }
+        signed = sign_v4_s3(
+            method=method,
+            url=url,
+            region=self._region,
+            headers=headers,
+            credentials=self._credentials,
+            content_sha256=_NOTHING,
+            date=now,
+        )
+        return url.geturl(), {key: str(value) for key, value in signed.items()}
+
+    def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> SplitResult:
+        path = f"/{quote(bucket, safe='')}/{quote(key, safe='/~')}"
+        sorted_query = urlencode(sorted(query.items()), quote_via=quote, safe="~")
+        return SplitResult(self._scheme, self.host, path, sorted_query, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +139,8 @@ class ObjectStore:
         )
         self._minio = Minio(
             endpoint.host,
-            keys.access.access_key,
-            keys.access.secret_key,
+            keys.access_key_id,
+            keys.secret,
             secure=endpoint.secure,
             region=keys.region,
             http_client=self._http,

@@ -16,13 +16,12 @@ from passerelle.storage.jobs.port import AgentWork, Leftovers, TransferJobs, hid
 from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.programs import job_program
 from passerelle.storage.staging.streamer.wire import WIRE, Coordinates, StreamerRequest
-from passerelle.storage.staging.targets import demand_absent, demand_readable
+from passerelle.storage.staging.targets import require_absent, require_readable
 
 _SOURCE = job_program(
-    "remote.arriving",
-    "streamer.remote.websocket",
-    "streamer.remote.door",
-    "streamer.remote.program",
+    "passerelle.storage.staging.streamer.remote.websocket",
+    "passerelle.storage.staging.streamer.remote.door",
+    "passerelle.storage.staging.streamer.remote.program",
 )
 
 
@@ -68,7 +67,7 @@ class Streamer:
             raise TooLarge(
                 f"Inbound transfer limit exceeded, max allowed transfer size: {limit} bytes."
             )
-        await demand_absent(self._files, request.path)
+        await require_absent(self._files, request.path)
         return await self._staged(
             "IngressFileTransfer",
             "receive",
@@ -80,7 +79,7 @@ class Streamer:
 
     async def download(self, request: StagingRequest[StreamerRequest]) -> Staged:
         """As `Staging.download`."""
-        await demand_readable(self._files, request.path)
+        await require_readable(self._files, request.path)
         return await self._staged(
             "OutgressFileTransfer", "send", request.path, request.account, Leftovers()
         )

@@ -13,7 +13,7 @@ from passerelle.storage.files.port import Files
 from passerelle.storage.jobs.port import AgentWork, Leftovers, TransferJobs, hidden_part
 from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.programs import job_program
-from passerelle.storage.staging.targets import demand_absent, demand_readable
+from passerelle.storage.staging.targets import require_absent, require_readable
 from passerelle.storage.staging.wormhole.wire import (
     WIRE,
     SenderWaits,
@@ -23,9 +23,8 @@ from passerelle.storage.staging.wormhole.wire import (
 )
 
 _SOURCE = job_program(
-    "remote.arriving",
-    "wormhole.remote.environment",
-    "wormhole.remote.program",
+    "passerelle.storage.staging.wormhole.remote.environment",
+    "passerelle.storage.staging.wormhole.remote.program",
 )
 
 # A nameplate and words, as `wormhole send` prints them; shorter than any line.
@@ -74,14 +73,14 @@ class Wormhole:
     async def upload(self, request: StagingRequest[WormholeUploadRequest]) -> Staged:
         """As `Staging.upload`; Forbidden when there is such a file already."""
         code = _checked(request.parameters.wormhole_code)
-        await demand_absent(self._files, request.path)
+        await require_absent(self._files, request.path)
         work = self._work("receive", request.path, code, Leftovers(hidden_part(request.path)))
         job = await self._jobs.submit("IngressFileTransfer", work, request.account)
         return Staged(job, SenderWaits())
 
     async def download(self, request: StagingRequest[WormholeRequest]) -> Staged:
         """As `Staging.download`."""
-        await demand_readable(self._files, request.path)
+        await require_readable(self._files, request.path)
         code = new_code()
         work = self._work("send", request.path, code, Leftovers())
         job = await self._jobs.submit("OutgressFileTransfer", work, request.account)

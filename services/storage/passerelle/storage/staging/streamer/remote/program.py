@@ -5,30 +5,19 @@ messages of the file, then `{"type": "eof", "sha256_hash": …}`. The client sen
 a binary one to its file: it knows the end only by a text that begins exactly with `{"type":"eof"`.
 (firecrest-streamer 0.0.21, streamer_core.py.) Runs on the system, on Python 3.6 and newer.
 
-Its parameters: `operation` (`receive` or `send`); `path`, and the `roots` that it must not lead out of; `part`, the
-name beside it under which content arrives; `secret`; `host` (may be null) and `port_range` to listen on;
-`wait_timeout` in seconds; `inbound_transfer_limit` in bytes.
+Its parameters besides those of all jobs with one file (`remote/one_file.py`): `secret`; `host` (may be null) and
+`port_range` to listen on; `wait_timeout` in seconds; `inbound_transfer_limit` in bytes.
 """
 
 import hashlib
 import json
 import os
-import stat
 from contextlib import contextmanager
 
 from passerelle.storage.remote.outcome import Failure
-from passerelle.storage.staging.remote.arriving import ArrivingFile, absent, leaves_part
-from passerelle.storage.staging.remote.job import (
-    Stopped,
-    boundary,
-    encoded,
-    fail,
-    nothing_is_left,
-    parameters,
-    refusal,
-    say,
-    stop_listening,
-)
+from passerelle.storage.staging.remote.arriving import ArrivingFile, absent
+from passerelle.storage.staging.remote.job import parameters, refusal, say
+from passerelle.storage.staging.remote.one_file import Broken, carry, opened
 from passerelle.storage.staging.streamer.remote.door import NobodyCame, NoPort, guest, listening
 from passerelle.storage.staging.streamer.remote.websocket import (
     BINARY,
@@ -46,6 +35,7 @@ from passerelle.storage.staging.streamer.remote.websocket import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
     from typing import Any
 
 _CHUNK = 5 << 20  # bytes; the client takes messages that are a quarter larger
@@ -53,32 +43,9 @@ _MAX_MESSAGE = _CHUNK * 5 // 4
 _STALL = 180.0  # seconds without a byte; the client sends a ping every 60
 
 
-class Broken(Exception):
-    """The transfer cannot be completed; the text says why."""
-
-
 def main() -> None:
     """Send or receive the file that the parameters name, and say how that went."""
-    asked = parameters()
-    failure = ""
-    try:
-        if asked["operation"] == "receive":
-            _receive(asked)
-        else:
-            _send(asked)
-        stop_listening()
-    except (Broken, Closed, NoPort, NobodyCame, ProtocolError) as error:
-        failure = "The transfer failed: %s" % error  # noqa: UP031
-    except Failure as error:
-        failure = "The transfer failed: " + refusal(asked["path"], error)
-    except OSError as error:
-        failure = "The transfer failed: %s" % (error.strerror or error)
-    except Stopped:
-        failure = "The job was cancelled."
-    if not leaves_part(asked):
-        nothing_is_left()
-    if failure:
-        fail(failure)
+    carry(parameters(), _receive, _send, Closed, NoPort, NobodyCame, ProtocolError)
 
 
 def _receive(asked: "dict[str, Any]") -> None:
@@ -97,14 +64,8 @@ def _received(asked: "dict[str, Any]", arriving: ArrivingFile) -> int:
 
 
 def _send(asked: "dict[str, Any]") -> None:
-    path = encoded(asked["path"])
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # never waits for a pipe
-    with open(fd, "rb", buffering=0) as file:
-        boundary(asked).demand_open(fd, path)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Broken("it is not a regular file")
-        with _peer(asked) as peer:
-            size = _give(peer, file)
+    with opened(asked) as file, _peer(asked) as peer:
+        size = _give(peer, file)
     say("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
 
 
@@ -172,7 +133,7 @@ def _record(data: bytes, kind: str) -> "dict[str, Any]":
     return record
 
 
-def _give(peer: WebSocket, file: "Any") -> int:
+def _give(peer: WebSocket, file: "FileIO") -> int:
     """Send the file, and wait until the peer has confirmed by closing that it has all of it; its size."""
     before = os.fstat(file.fileno())
     size, digest = before.st_size, hashlib.sha256()
@@ -193,7 +154,7 @@ def _give(peer: WebSocket, file: "Any") -> int:
     return size
 
 
-def _read(file: "Any", length: int) -> bytearray:
+def _read(file: "FileIO", length: int) -> bytearray:
     chunk = bytearray(length)
     view, done = memoryview(chunk), 0
     while done < length:

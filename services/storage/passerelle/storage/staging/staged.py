@@ -5,7 +5,7 @@ from typing import Any
 
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.storage.staging.port import Staged, Staging, StagingRequest
-from passerelle.storage.transfers.tidying import Tidying
+from passerelle.storage.staging.tidying import Tidying
 
 
 class StagedTransfers:
