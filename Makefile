@@ -29,10 +29,11 @@ install: $(INSTALLED)  ## Make .venv with the command .venv/bin/passerelle
 proto: $(INSTALLED)  ## Generate stubs, descriptor set and OpenAPI document into proto/gen
 	$(BIN)/python proto/generate.py
 
-docs: $(INSTALLED)  ## Write the generated parts of docs/: configuration keys, scopes, folders and their imports
+docs: $(INSTALLED)  ## Write the generated parts of docs/: configuration keys, scopes, folders and their imports, examples
 	$(BIN)/passerelle config reference > docs/configuration.md
 	$(BIN)/passerelle config scopes > docs/scopes.md
 	$(BIN)/python -m tests.unit.test_layout
+	$(BIN)/python -m tests.unit.test_plugin_guide
 
 up: $(INSTALLED)  ## Serve the embedded default on http://127.0.0.1:8000 (PASSERELLE_PORT changes it)
 	@$(BIN)/passerelle up
