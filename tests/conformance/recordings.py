@@ -16,6 +16,8 @@ from pathlib import Path
 from passerelle.runtime.command import Command, Output, T
 from tests.lines import line_of
 
+RECORDED = Path(__file__).parent / "recorded"
+"""Recorded outputs, a folder for each system."""
 MARK = re.compile("\x1f[0-9a-f]{12}\x1f")
 _STDERR = "\n--- stderr\n"
 _NEXT = "\n=====\n"

@@ -1,15 +1,22 @@
-"""What every scheduler plugin must do, whatever stands behind it. A plugin is tested by being registered."""
+"""What every scheduler plugin must do, whatever stands behind it. A plugin is tested by being registered.
 
-from collections.abc import AsyncIterator, Iterator
+Where each plugin's jobs come from: `passerelle.compute.schedulers.conformance`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import pytest_asyncio
 
 from passerelle.compute.scheduler import JobDescription, JobFilter, State
+from passerelle.compute.schedulers.conformance import Prepared
 from passerelle.runtime import caller
 from passerelle.runtime.config.plugins import names
-from passerelle.runtime.errors import InvalidArgument, NotFound
-from tests.conformance.systems import SYSTEMS, Prepared
+from passerelle.runtime.errors import InvalidArgument, NotFound, Unsupported
+from tests.conformance.doubles import prepared_of
+from tests.unit.compute.local_shell import LocalShell
+
+GROUP = "passerelle.schedulers"
 
 HOSTILE_IDS = [
     "1;id",
@@ -30,11 +37,12 @@ HOSTILE_IDS = [
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(params=names("passerelle.schedulers"), scope="module", loop_scope="module")
+@pytest_asyncio.fixture(params=names(GROUP), scope="module", loop_scope="module")
 async def prepared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Prepared]:
-    async with SYSTEMS[request.param](tmp_path_factory.mktemp("home")) as found:
+    home = tmp_path_factory.mktemp("home")
+    async with prepared_of(GROUP, request.param)(LocalShell(home), home) as found:
         yield found
 
 
@@ -90,7 +98,29 @@ async def test_a_list_by_name(prepared: Prepared) -> None:
     assert not await prepared.scheduler.jobs(JobFilter(user=prepared.user, name=nobody))
 
 
+def has(prepared: Prepared, *methods: str) -> None:
+    """Skip the test of what a scheduler says that it lacks."""
+    if lacking := prepared.lacks.intersection(methods):
+        pytest.skip(f"lacks {', '.join(sorted(lacking))}")
+
+
+async def test_what_a_scheduler_lacks_is_unsupported(prepared: Prepared) -> None:
+    known = prepared.jobs["running"]
+    calls = {
+        "metadata": lambda: prepared.scheduler.metadata(known),
+        "attach": lambda: prepared.scheduler.attach(known, "true"),
+        "nodes": prepared.scheduler.nodes,
+        "partitions": prepared.scheduler.partitions,
+        "reservations": prepared.scheduler.reservations,
+        "user_info": prepared.scheduler.user_info,
+    }
+    for name in prepared.lacks:
+        with pytest.raises(Unsupported):
+            await calls[name]()
+
+
 async def test_metadata(prepared: Prepared) -> None:
+    has(prepared, "metadata")
     found = await prepared.scheduler.metadata(prepared.jobs["succeeded"])
     assert (found.job_id, found.script) == (prepared.jobs["succeeded"], prepared.script)
     for path in (found.standard_output, found.standard_error):
@@ -103,15 +133,16 @@ async def test_an_unknown_job_is_not_found_and_runs_nothing(
     prepared: Prepared, job_id: str
 ) -> None:
     before = len(prepared.lines)
-    calls = (
-        prepared.scheduler.job,
-        prepared.scheduler.metadata,
-        prepared.scheduler.cancel,
-        lambda unknown: prepared.scheduler.attach(unknown, "true"),
-    )
-    for call in calls:
-        with pytest.raises(NotFound, match=r"^Job not found\.$"):
-            await call(job_id)
+    calls: dict[str, Callable[[str], Awaitable[object]]] = {
+        "job": prepared.scheduler.job,
+        "metadata": prepared.scheduler.metadata,
+        "cancel": prepared.scheduler.cancel,
+        "attach": lambda unknown: prepared.scheduler.attach(unknown, "true"),
+    }
+    for name, call in calls.items():
+        if name not in prepared.lacks or job_id in HOSTILE_IDS:
+            with pytest.raises(NotFound, match=r"^Job not found\.$"):
+                await call(job_id)
     if job_id in HOSTILE_IDS:
         assert not any(job_id in line for line in prepared.lines[before:] if len(job_id) > 1)
 
@@ -128,6 +159,7 @@ async def test_a_missing_script_is_the_callers_mistake(prepared: Prepared) -> No
 
 
 async def test_nodes_belong_to_partitions(prepared: Prepared) -> None:
+    has(prepared, "nodes", "partitions")
     nodes = await prepared.scheduler.nodes()
     partitions = {partition.name for partition in await prepared.scheduler.partitions()}
     assert nodes
@@ -140,11 +172,13 @@ async def test_nodes_belong_to_partitions(prepared: Prepared) -> None:
 
 
 async def test_reservations_begin_before_they_end(prepared: Prepared) -> None:
+    has(prepared, "reservations")
     for reservation in await prepared.scheduler.reservations():
         assert reservation.start < reservation.end
 
 
 async def test_the_caller_is_in_its_groups(prepared: Prepared) -> None:
+    has(prepared, "user_info")
     found = await prepared.scheduler.user_info()
     assert found.user.name == prepared.user
     assert found.group in found.groups

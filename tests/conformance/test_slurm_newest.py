@@ -12,8 +12,7 @@ from passerelle.compute.schedulers.slurm.stream_paths import (
     streams,
 )
 from passerelle.runtime import caller
-from tests.conformance.recordings import ReplayShell, recordings
-from tests.conformance.systems import RECORDED
+from tests.conformance.recordings import RECORDED, ReplayShell, recordings
 
 
 @pytest.fixture(autouse=True)

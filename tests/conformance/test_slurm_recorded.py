@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 from passerelle.compute.scheduler import Account, JobFilter, PosixName, State, Status
+from passerelle.compute.schedulers.conformance import Prepared
 from passerelle.runtime import caller
 from passerelle.runtime.errors import FailedPrecondition, Forbidden, InvalidArgument, NotFound
 from tests.conformance.record_slurm import HOSTILE_NAME, JOBS, MISTAKES, described
-from tests.conformance.systems import Prepared, slurm
+from tests.conformance.schedulers.slurm import prepared
+from tests.unit.compute.local_shell import LocalShell
 
 
 @pytest.fixture
 async def recorded(tmp_path: Path) -> AsyncIterator[Prepared]:
-    async with slurm(tmp_path) as prepared:
-        yield prepared
+    async with prepared(LocalShell(tmp_path), tmp_path) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

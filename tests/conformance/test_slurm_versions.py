@@ -19,9 +19,8 @@ from passerelle.runtime.errors import (
     Forbidden,
     NotFound,
 )
-from tests.conformance.recordings import Recording, recordings
+from tests.conformance.recordings import RECORDED, Recording, recordings
 from tests.conformance.slurm_commands import command_of
-from tests.conformance.systems import RECORDED
 
 NEWEST = RECORDED / "slurm-26.05"
 

@@ -34,8 +34,6 @@ FOREIGN = {
     "demo-exercises/examples/direct_api_compute_example.py",  # of CSCS' FirecREST material
     "streamer_client.py",  # firecrest-streamer
     "streamer_core.py",
-    "my_site/processes.py",  # the example plugin of docs/plugins.md
-    "processes.py",
 }
 """Files of others, and of the examples in the docs."""
 

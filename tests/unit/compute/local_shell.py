@@ -15,6 +15,8 @@ _COMMAND_SECONDS = 30.0  # what hangs is broken
 class LocalShell:
     """Runs commands with `/bin/sh` in `home`, in a fresh session and environment, as sshd does after a login.
 
+    Programs are looked for in `bin` of the home first.
+
     When a command has ended, whatever is left in its process group is killed, as it is when a login ends on a system
     that cleans up.
     """
@@ -34,7 +36,11 @@ class LocalShell:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=self.home,
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "FROM_LOGIN": "yes"},
+            env={
+                "HOME": str(self.home),
+                "PATH": f"{self.home}/bin:{os.environ['PATH']}",
+                "FROM_LOGIN": "yes",
+            },
             start_new_session=True,
         )
         try:

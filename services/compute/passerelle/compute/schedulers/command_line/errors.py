@@ -7,6 +7,7 @@ Everything else on stderr may be anybody's: a start-up file's, a site filter's, 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 from passerelle.compute.scheduler import ProgramMissing
@@ -27,24 +28,19 @@ def job_not_found() -> NotFound:
     return NotFound("Job not found.")
 
 
-def lines(kinds: Mapping[str, Kind]) -> tuple[tuple[re.Pattern[str], Kind], ...]:
-    """`ErrorTable.lines` from regular expressions, each of which has to match a whole line."""
-    return tuple((re.compile(line), kind) for line, kind in kinds.items())
-
-
 @dataclass(frozen=True)
 class ErrorTable:
     """How the programs of one scheduler tell of errors, and what those are.
 
-    `scheduler` is its name, and `programs` are its programs. `lines` are whole lines, with the kind of error that each
-    means; the first match counts. `heading` matches a line that gives a reason, in its group `reason`, and `reasons`
-    says what each of those means. `own` matches how a program begins a line; without it only the lines of the table
-    are taken for a program's own.
+    `scheduler` is its name, and `programs` are its programs. `lines` are regular expressions for whole lines, with the
+    kind of error that each means; the first match counts. `heading` matches a line that gives a reason, in its group
+    `reason`, and `reasons` says what each of those means. `own` matches how a program begins a line; without it only
+    the lines of the table are taken for a program's own.
     """
 
     scheduler: str
     programs: Sequence[str]
-    lines: Sequence[tuple[re.Pattern[str], Kind]]
+    lines: Mapping[str, Kind]
     reasons: Mapping[str, Kind] = field(default_factory=lambda: MappingProxyType({}))
     heading: re.Pattern[str] | None = None
     own: re.Pattern[str] | None = None
@@ -96,4 +92,8 @@ class ErrorTable:
         reason = self.reason(line)
         if reason is not None:
             return self.reasons.get(reason)
-        return next((kind for pattern, kind in self.lines if pattern.fullmatch(line)), None)
+        return next((kind for pattern, kind in self._patterns if pattern.fullmatch(line)), None)
+
+    @cached_property
+    def _patterns(self) -> tuple[tuple[re.Pattern[str], Kind], ...]:
+        return tuple((re.compile(line), kind) for line, kind in self.lines.items())

@@ -2,8 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import ClassVar
 
 from passerelle.compute.scheduler import (
@@ -20,36 +19,26 @@ from passerelle.compute.schedulers.command_line.controller import ControllerShel
 from passerelle.compute.schedulers.command_line.errors import ErrorTable, job_not_found
 from passerelle.compute.schedulers.command_line.identity import identity_command
 from passerelle.compute.schedulers.command_line.submission import Submission, in_doubt
-from passerelle.runtime.command import Command, Output, Shell, T
+from passerelle.runtime.command import Command, Shell
+from passerelle.runtime.config.sections import Section
 from passerelle.runtime.errors import ApiError, Unsupported
-
-
-@dataclass(frozen=True)
-class WholeCommand(Command[T]):
-    """A command whose parser sees all that the program left: its exit status and both streams.
-
-    For programs that answer for one job and fail for another in one run, or that fail with exit status 0.
-    """
-
-    read: Callable[[Output], T] | None = None
-
-    def result(self, output: Output) -> T:
-        """What `read` makes of an ended run; it raises the error of a failed one."""
-        return self.read(output) if self.read else super().result(output)
 
 
 class CommandLineScheduler(ABC):
     """The Scheduler port. Its own methods are the port's; a plugin overrides what stands under "What a plugin says".
 
-    A command is data (`Command`, or `WholeCommand`); its parser is a pure function. What a plugin makes no command for
-    is Unsupported. A plugin that needs several commands for one answer overrides `listed`, `looked_up` or the port's
-    method.
+    A command is data (`Command`, or that of `whole_command`); its parser is a pure function. What a plugin makes no
+    command for is Unsupported. A plugin that needs several commands for one answer overrides `listed`, `looked_up` or
+    the port's method.
     """
 
     errors: ClassVar[ErrorTable]
     """What the messages of its programs mean, and which programs those are."""
 
-    def __init__(self, shell: Shell) -> None:
+    class Options(Section):
+        """A plugin without options of its own has none."""
+
+    def __init__(self, shell: Shell, options: Section) -> None:
         self.shell = ControllerShell(shell, self.ping_command, self.errors.scheduler)
 
     # What a plugin says.

@@ -8,7 +8,7 @@ processes.
 from collections.abc import Callable
 
 from passerelle.compute.scheduler import JobDescription, Refused
-from passerelle.runtime.command import Command, Output, T
+from passerelle.runtime.command import Command, Output
 from passerelle.runtime.errors import ApiError, Field
 
 # Says that it begins, and reads one line before it does, so that whoever has not heard it knows that nothing was
@@ -34,9 +34,9 @@ class Submission:
         self,
         job: JobDescription,
         argv: tuple[str, ...],
-        parse: Callable[[str], T],
+        parse: Callable[[str], str],
         failure: Callable[[Output], ApiError],
-    ) -> Command[T]:
+    ) -> Command[str]:
         """Runs `argv` with the job's script on stdin; `parse` makes the id of what it prints.
 
         Never repeated: the first try may have come through. `failure` makes the error of a run that failed.
@@ -63,8 +63,12 @@ class Submission:
 def _no_script(output: Output) -> ApiError | None:
     if output.status != _NO_INPUT:
         return None
-    said = output.stderr.strip().rpartition("\n")[2]
-    return Refused(said, (Field("body", "job.script_path", said),))
+    return refused("script_path", output.stderr.strip().rpartition("\n")[2])
+
+
+def refused(field: str, words: str) -> Refused:
+    """The refusal of a job for what stands in this field of its description, in the scheduler's words."""
+    return Refused(words, (Field("body", f"job.{field}", words),))
 
 
 def in_doubt(error: ApiError) -> ApiError:

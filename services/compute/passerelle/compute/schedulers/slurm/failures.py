@@ -6,7 +6,7 @@ The reasons are those of slurm_errno.c, word for word. The texts are those of Sl
 import re
 from collections.abc import Mapping
 
-from passerelle.compute.schedulers.command_line.errors import ErrorTable, Kind, lines
+from passerelle.compute.schedulers.command_line.errors import ErrorTable, Kind
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
@@ -127,30 +127,28 @@ _REASONS: Mapping[str, Kind] = {
 }
 
 # Whole lines that no heading and reason make up.
-_LINES = lines(
-    {
-        r"(?:sacct|sacctmgr|squeue): error: Problem talking to (?:the )?database\b.*": BackendUnavailable,
-        r"(?:sacct|sacctmgr): error: _open_persist_conn: .*": BackendUnavailable,
-        r"\w+: (?:error|fatal): (?:fetch_config: |_establish_config_source: |_fetch_child: ).*": BackendUnavailable,
-        r"\w+: fatal: Could not establish a configuration source": BackendUnavailable,
-        r"\w+: fatal: Unable to process configuration file": BackendError,
-        r"\S+: error while loading shared libraries: .*": BackendError,  # ld.so(8)
-        r"\S+: (?:symbol lookup|relocation) error: .*": BackendError,
-        r"sbatch: error: Slurm job queue full, sleeping and retrying\.?": BackendUnavailable,
-        r"sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\.?": BackendUnavailable,
-        r"squeue: error: Invalid job id: .*": NotFound,
-        r"(?:sacct|srun): fatal: Bad job/step specified: .*": NotFound,
-        r"scancel: error: Invalid job id .*": NotFound,
-        r"sacct: error: Invalid field requested: .*": Unsupported,
-        r"Job \S+ not found": NotFound,
-        r"srun: error: Slurm job \S+ has expired": FailedPrecondition,
-        r"srun: error: No directives to start application on any available hetjob components": Heterogeneous,
-        r"srun: error: \S+: tasks? \S+: .+": FailedPrecondition,  # how the command ended
-        r"srun: Force Terminated \S+": FailedPrecondition,
-        r"Slurm accounting storage is disabled": Unsupported,
-        r"You are not running a supported accounting_storage plugin": Unsupported,
-    }
-)  # fmt: skip
+_LINES: Mapping[str, Kind] = {
+    r"(?:sacct|sacctmgr|squeue): error: Problem talking to (?:the )?database\b.*": BackendUnavailable,
+    r"(?:sacct|sacctmgr): error: _open_persist_conn: .*": BackendUnavailable,
+    r"\w+: (?:error|fatal): (?:fetch_config: |_establish_config_source: |_fetch_child: ).*": BackendUnavailable,
+    r"\w+: fatal: Could not establish a configuration source": BackendUnavailable,
+    r"\w+: fatal: Unable to process configuration file": BackendError,
+    r"\S+: error while loading shared libraries: .*": BackendError,  # ld.so(8)
+    r"\S+: (?:symbol lookup|relocation) error: .*": BackendError,
+    r"sbatch: error: Slurm job queue full, sleeping and retrying\.?": BackendUnavailable,
+    r"sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\.?": BackendUnavailable,
+    r"squeue: error: Invalid job id: .*": NotFound,
+    r"(?:sacct|srun): fatal: Bad job/step specified: .*": NotFound,
+    r"scancel: error: Invalid job id .*": NotFound,
+    r"sacct: error: Invalid field requested: .*": Unsupported,
+    r"Job \S+ not found": NotFound,
+    r"srun: error: Slurm job \S+ has expired": FailedPrecondition,
+    r"srun: error: No directives to start application on any available hetjob components": Heterogeneous,
+    r"srun: error: \S+: tasks? \S+: .+": FailedPrecondition,  # how the command ended
+    r"srun: Force Terminated \S+": FailedPrecondition,
+    r"Slurm accounting storage is disabled": Unsupported,
+    r"You are not running a supported accounting_storage plugin": Unsupported,
+}  # fmt: skip
 
 ERRORS = ErrorTable("Slurm", _PROGRAMS, _LINES, reasons=_REASONS, heading=_HEADING, own=_OWN)
 

@@ -3,15 +3,13 @@
 import re
 from collections.abc import Mapping
 
-from passerelle.compute.scheduler import Refused
-from passerelle.compute.schedulers.command_line.submission import in_doubt
+from passerelle.compute.schedulers.command_line.submission import in_doubt, refused
 from passerelle.compute.schedulers.slurm.failures import ERRORS
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
     ApiError,
     BackendUnavailable,
     FailedPrecondition,
-    Field,
     Forbidden,
     NotFound,
 )
@@ -50,7 +48,7 @@ def refused_submission(output: Output) -> ApiError:
     if kind is None and output.status in _OUT_OF_TIME:
         return BackendUnavailable(f"Slurm did not take the job in time. {told}".strip())
     if kind in (None, NotFound, FailedPrecondition) and own:
-        return Refused(told, (Field("body", f"job.{_field(own)}", told),))
+        return refused(_field(own), told)
     return ERRORS.error(output)
 
 

@@ -47,7 +47,7 @@ class Slurm(CommandLineScheduler):
             yield programs(login, needed, ("sinfo", "--version"))
 
     def __init__(self, shell: Shell, options: Options) -> None:
-        super().__init__(shell)
+        super().__init__(shell, options)
         self._plain = shell  # what is attached is left to end by itself
         self._accounting = Accounting(shell)
         self._queue = Queue(self.shell)
