@@ -90,7 +90,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Of somebody who has a valid token; one byte after another makes no difference where it is no stream."""
-    monkeypatch.setattr(routes, "ARRIVING", 1.0)
+    monkeypatch.setattr(routes, "BODY_SECONDS", 1.0)
     listen = free_port()
     async with (
         services() as port,
@@ -144,7 +144,7 @@ async def test_answers_that_nobody_takes_are_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client lets nothing be sent; without a token, so the answers are Envoy's own."""
-    monkeypatch.setattr(envoy_limits, "_TAKEN", "1s")
+    monkeypatch.setattr(envoy_limits, "_FLUSH_TIMEOUT", "1s")
     listen = free_port()
     async with (
         services() as port,
@@ -168,7 +168,7 @@ async def test_who_has_a_token_may_take_an_answer_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Later than the answers of Envoy's own on the same connection, which are given up meanwhile."""
-    monkeypatch.setattr(envoy_limits, "_TAKEN", "1s")
+    monkeypatch.setattr(envoy_limits, "_FLUSH_TIMEOUT", "1s")
     listen, own, users = free_port(), 1, 3
     async with (
         services() as port,
@@ -289,7 +289,7 @@ async def test_an_upload_that_stands_still_is_ended(tmp_path: Path, path: str) -
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past that Envoy would take a whole core to accept none."""
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1024))
-    config = envoy_limits.of_memory(GatewaySection(max_connections=10_000))
+    config = envoy_limits.overload_manager(GatewaySection(max_connections=10_000))
     monitor = config["resource_monitors"][0]["typed_config"]
     assert monitor["max_active_downstream_connections"] < 1024
 

@@ -1,4 +1,4 @@
-"""Envoy's access log service: takes the requests that Envoy rejected without asking (see gateway/envoy/door.py)."""
+"""Envoy's access log service: takes the requests that Envoy rejected itself (gateway/envoy/authentication.py)."""
 
 from collections.abc import Mapping
 from typing import Any

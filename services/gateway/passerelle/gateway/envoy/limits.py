@@ -1,4 +1,4 @@
-"""What one client, or all of them together, may hold of Envoy: connections, streams, memory, time."""
+"""How many connections and streams, and how much memory and time, one client or all together may take of Envoy."""
 
 import logging
 import resource
@@ -14,19 +14,19 @@ _ANY = "type.googleapis.com/"
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 2 << 20
 
-_TAKEN = "30s"  # until a client takes something of an answer of Envoy's own
-_OTHER_FILES = 256  # of Envoy: logs, pipes, connections to the services
-_ACCOUNTED = 20  # streams that keep 2^20 bytes or more are looked at when memory is scarce
+_FLUSH_TIMEOUT = "30s"  # for a client that reads nothing more of an answer of Envoy's own
+_OTHER_FILES = 256  # that Envoy has open: logs, pipes, connections to the services
+_TRACKED_POWER = 20  # when memory is scarce, streams that buffer 2^20 bytes or more may be reset
 
 log = logging.getLogger(__name__)
 
 
-def of_connections(gateway: GatewaySection, longest: float) -> Json:
-    """Fields of the HTTP connection manager; `longest` is what a call without streams may take in all, s."""
+def connection_limits(gateway: GatewaySection, longest: float) -> Json:
+    """Fields of the HTTP connection manager; `longest` is the longest duration of a call without streams, s."""
     return {
-        # What goes on to a service has times of its own, see routes.py.
+        # Routes to services have timeouts of their own, see routes.py.
         "stream_idle_timeout": f"{gateway.arrival_timeout}s",
-        "stream_flush_timeout": _TAKEN,
+        "stream_flush_timeout": _FLUSH_TIMEOUT,
         "request_headers_timeout": f"{gateway.arrival_timeout}s",
         "common_http_protocol_options": {
             "max_stream_duration": f"{longest}s",
@@ -34,7 +34,7 @@ def of_connections(gateway: GatewaySection, longest: float) -> Json:
             # `x_name` and `x-name` are one name to some programs, and two to others.
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
-        # For what, `envoy.lua` says. It need not name a host.
+        # `envoy.lua` decides for which surfaces. Such a request need not name a host.
         "http_protocol_options": {
             "accept_http_10": True,
             "default_host_for_http_10": next(
@@ -51,62 +51,62 @@ def of_connections(gateway: GatewaySection, longest: float) -> Json:
     }
 
 
-def of_listener(gateway: GatewaySection) -> Json:
-    """Fields of the listener. A connection is looked at, TLS or not, so that one without a first byte is ended."""
-    look = {"@type": f"{_ANY}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}
+def listener_limits(gateway: GatewaySection) -> Json:
+    """Fields of the listener. The TLS inspector is for plain HTTP, too: it ends connections that send no first byte."""
+    inspector = {"@type": f"{_ANY}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}
     return {
         "listener_filters": [
-            {"name": "envoy.filters.listener.tls_inspector", "typed_config": look}
+            {"name": "envoy.filters.listener.tls_inspector", "typed_config": inspector}
         ],
         "listener_filters_timeout": f"{gateway.arrival_timeout}s",
         "per_connection_buffer_high_watermark_timeout": f"{gateway.idle_timeout}s",
     }
 
 
-def of_handshakes(gateway: GatewaySection) -> Json:
+def handshake_limits(gateway: GatewaySection) -> Json:
     """Fields of the listener's filter chain."""
     return {"transport_socket_connect_timeout": f"{gateway.arrival_timeout}s"}
 
 
 _PAGES = "passerelle.pages"
 _RATE = f"{_ANY}envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
-_KEPT = 16 << 20  # bytes of one page
-_SECONDS = 16.0  # until as much may be kept again
+_MOST_COPIED = 16 << 20  # bytes of copies of one page
+_REFILL_SECONDS = 16.0  # until as much may be copied again
 _ALWAYS = {"default_value": {"numerator": 100}}
 
 
-def filter_of_pages() -> Json:
-    """The HTTP filter that lets pages be asked for as often as `of_page` says."""
+def page_filter() -> Json:
+    """The HTTP filter that limits how often pages are served, see `page_limit`."""
     return {"name": _PAGES, "typed_config": {"@type": _RATE, "stat_prefix": "pages"}}
 
 
-def of_page(size: int) -> Json:
-    """What a route carries that serves `size` bytes to anybody.
+def page_limit(size: int) -> Json:
+    """The configuration of a route that serves a page of `size` bytes to anybody.
 
-    Envoy copies a page for each request and keeps the copy until the client takes it: 100 streams of one connection
-    could make it keep 170 MB. Larger pages are therefore given out less often.
+    Envoy copies the page for each request and keeps the copy until the client has read it: 100 streams of one
+    connection could make it keep 170 MB. So larger pages are served less often.
     """
-    burst = min(300, max(8, _KEPT // max(1, size)))
+    burst = min(300, max(8, _MOST_COPIED // max(1, size)))
     bucket = {
         "max_tokens": burst,
         "tokens_per_fill": 1,
-        "fill_interval": f"{_SECONDS / burst:.3f}s",
+        "fill_interval": f"{_REFILL_SECONDS / burst:.3f}s",
     }
     limit = {"token_bucket": bucket, "filter_enabled": _ALWAYS, "filter_enforced": _ALWAYS}
     return {_PAGES: {"@type": _RATE, "stat_prefix": "pages", **limit}}
 
 
-def of_memory(gateway: GatewaySection) -> Json:
+def overload_manager(gateway: GatewaySection) -> Json:
     """The overload manager.
 
-    Past the limit of connections Envoy accepts no more. Near the limit of its heap it gives back what it can, then ends
-    the streams that keep most, then answers 503.
+    At the limit of connections Envoy accepts no more. Near the limit of its heap it first frees what it can, then
+    resets the streams that buffer most, then answers 503.
     """
     monitors = f"{_ANY}envoy.extensions.resource_monitors"
     heap = "envoy.resource_monitors.fixed_heap"
     return {
         "refresh_interval": "0.25s",
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _ACCOUNTED},
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _TRACKED_POWER},
         "resource_monitors": [
             {
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
@@ -136,7 +136,7 @@ def of_memory(gateway: GatewaySection) -> Json:
 
 
 def _connections(gateway: GatewaySection) -> int:
-    """No more than may be open: without a free descriptor Envoy would not refuse, but turn round and round."""
+    """The limit of connections, within that of open files: without a free descriptor Envoy would loop, not refuse."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     room = max(1, files - _OTHER_FILES)
     if files != resource.RLIM_INFINITY and room < gateway.max_connections:

@@ -1,4 +1,4 @@
-"""`envoy.lua` with what it has to know of the contracts and surfaces filled in."""
+"""Fills in what `envoy.lua` needs of the contracts and surfaces."""
 
 import json
 import re
@@ -37,8 +37,8 @@ def script() -> str:
 
 def _caseless() -> Iterable[str]:
     """The first segments of paths that are read in any case."""
-    found = (m for m in methods() if m.surface.case_insensitive)
-    return (binding.template.split("/")[1] for method in found for binding in method.bindings)
+    caseless = (m for m in methods() if m.surface.case_insensitive)
+    return (binding.template.split("/")[1] for method in caseless for binding in method.bindings)
 
 
 def _surface(surface: Surface) -> str:

@@ -30,5 +30,5 @@ def pages() -> list[Json]:
             if file.suffix in _TYPES
         },
     }
-    found = (page(path, file, _TYPES[file.suffix]) for path, file in served.items())
-    return [*front(_DOCUMENTATION, _OPENAPI), *(route for routes in found for route in routes)]
+    groups = (page(path, file, _TYPES[file.suffix]) for path, file in served.items())
+    return [*front(_DOCUMENTATION, _OPENAPI), *(route for routes in groups for route in routes)]

@@ -1,4 +1,4 @@
-"""The errors that Envoy itself makes, in the shape of the surface that was called.
+"""Envoy's own errors, in the form of the surface that was called.
 
 Envoy picks the first mapper whose filter matches (`local_reply_config` of its HTTP connection manager). There is one
 for the JSON of each surface, by its paths. For gRPC there is one in plain text: Envoy makes `grpc-message` of it,
@@ -16,16 +16,17 @@ from passerelle.runtime.surface import Surface, surfaces
 
 Json = dict[str, Any]
 
-# Envoy's response flags, as its manual of the access log lists them: too many requests to a service, and every way in
-# which a service cannot be reached or breaks off. A 503 with none of them is Envoy's own overload manager speaking.
+# Envoy's response flags (its manual of the access log lists them): too many requests to a service, auth refused the
+# request, and every way in which a service cannot be reached or breaks off. A 503 without any of them is made by
+# Envoy's overload manager.
 _OVERFLOW = ("UO",)
-_JUDGED = ("UAEX",)
+_UNAUTHORIZED = ("UAEX",)
 _UPSTREAM = ("UH", "UF", "UC", "UR", "LR", "URX", "NC", "UPE")
 
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """One thing that can go wrong before a service answers, and the error of ours that says so.
+    """A reason for which Envoy answers instead of a service, and the error that clients get.
 
     `flags` are Envoy's response flags; with none, the status alone decides. `error.detail` may hold Envoy's format
     operators.
@@ -47,12 +48,14 @@ class _MethodNotAllowed(errors.Unsupported):
     http = 405
 
 
-_SAID = "%LOCAL_REPLY_BODY%"
+_LOCAL_BODY = "%LOCAL_REPLY_BODY%"
 _SERVICE = "The %UPSTREAM_CLUSTER% service"
 
 _CAUSES = (
-    _Cause(503, errors.BackendUnavailable("The auth service is not available."), flags=_JUDGED),
-    _Cause(400, errors.InvalidArgument(f"The request cannot be read. {_SAID}")),
+    _Cause(
+        503, errors.BackendUnavailable("The auth service is not available."), flags=_UNAUTHORIZED
+    ),
+    _Cause(400, errors.InvalidArgument(f"The request cannot be read. {_LOCAL_BODY}")),
     _Cause(401, errors.Unauthenticated.without_token()),
     _Cause(403, errors.Forbidden("This gateway offers no upgrade to another protocol.")),
     _Cause(404, errors.NotFound("Not Found")),
@@ -66,7 +69,7 @@ _CAUSES = (
     _Cause(431, errors.InvalidArgument("The request headers, or the URL, are too large.")),
     _Cause(500, errors.ApiError("Internal error.")),
     _Cause(501, errors.Unsupported("Of transfer codings, only chunked is read.")),
-    # Too long a body to be sent again to a service that is away, and a service that speaks no HTTP/2: it is away.
+    # These mean that the service is down: the body is too long to be sent again, or the peer speaks no HTTP/2.
     _Cause(502, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
     _Cause(507, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
     _Cause(503, errors.Overloaded(f"{_SERVICE} is busy."), http=429, flags=_OVERFLOW),
@@ -78,10 +81,10 @@ _CAUSES = (
 
 def local_replies() -> Json:
     """Envoy's `local_reply_config`."""
-    away, *others = _CAUSES
+    no_auth, *others = _CAUSES
     mappers = [
-        *_mappers(away),
-        _AS_JUDGED,
+        *_mappers(no_auth),
+        _ANSWERED_BY_AUTH,
         *(mapper for cause in others for mapper in _mappers(cause)),
     ]
     return {"mappers": mappers}
@@ -116,15 +119,15 @@ def _mapper(cause: _Cause, matches: list[Json], body: Json) -> Json:
     }
 
 
-# The answer that auth gave, as it is; see auth/envoy/authorization_service.py.
-_AS_JUDGED = {
-    "filter": {"response_flag_filter": {"flags": list(_JUDGED)}},
-    "body_format_override": {"text_format_source": {"inline_string": _SAID}},
+# The answer of auth, unchanged; see auth/envoy/authorization_service.py.
+_ANSWERED_BY_AUTH = {
+    "filter": {"response_flag_filter": {"flags": list(_UNAUTHORIZED)}},
+    "body_format_override": {"text_format_source": {"inline_string": _LOCAL_BODY}},
 }
 
 
 def _grpc_details(error: errors.ApiError) -> Iterator[Json]:
-    """The reason, for gRPC clients; a message that Envoy completes cannot be among the details."""
+    """The error's details for gRPC clients; a message in which Envoy fills in something cannot have any."""
     if "%" not in error.detail:
         details = b64encode(error.proto().SerializeToString()).decode().rstrip("=")
         yield header("grpc-status-details-bin", details)

@@ -1,11 +1,10 @@
-"""Envoy's routes, made from the contracts: there is no list of methods to keep by hand.
+"""Envoy's routes, rendered from the contracts.
 
-A REST request is matched twice: first by verb and path (which decides about the token, body limits, redirects and,
-when no method of ours takes it, about 405 or 404), then, once the transcoder has found its method, by the gRPC
-method's path.
+A REST request is matched twice: first by verb and path, which decides whether it needs a token, and about body limits,
+redirects, 405 and 404; then, when the transcoder has found its method, by the path of the gRPC method.
 
-A route demands a token unless it says otherwise. Those that do not are public methods, or answered by Envoy itself:
-what these match is never transcoded (`_OPEN`), so that no method can be reached through them.
+A route requires a token unless it says otherwise. Those that do not belong to public methods, or are answered by Envoy
+itself: these are never transcoded (`_ANSWERED_HERE`), so that they lead to no method.
 """
 
 import json
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from passerelle.gateway.contracts import Binding, Method
-from passerelle.gateway.envoy import door, limits
+from passerelle.gateway.envoy import authentication, limits
 from passerelle.gateway.envoy.replies import header
 from passerelle.runtime.surface import Surface, surfaces
 
@@ -40,7 +39,7 @@ def _limited(size: int) -> Json:
     return {_BUFFER: {"@type": f"{ANY}{kind}", "buffer": {"max_request_bytes": size}}}
 
 
-_LARGE = {"SubmitJob"}  # methods whose body holds a script: `max_body` counts
+_LARGE = {"SubmitJob"}  # methods whose body has a script, and may have `max_body` bytes
 _MODEST_BODY = _limited(512 << 10)
 _SMALL_BODY = _limited(4096)
 _NOT_TRANSCODED = {
@@ -58,8 +57,8 @@ _NO_BODY_READ = {
     }
 }
 
-# Answered by Envoy itself, at once: it waits for no body, whoever sends one.
-_OPEN = door.OPEN | _NOT_TRANSCODED | _UNLIMITED_BODY | _NO_BODY_READ
+# Of routes that Envoy answers itself, without waiting for a body.
+_ANSWERED_HERE = authentication.WITHOUT_TOKEN | _NOT_TRANSCODED | _UNLIMITED_BODY | _NO_BODY_READ
 
 
 def _reply_of(surface: Surface) -> Json:
@@ -73,24 +72,24 @@ def _reply_of(surface: Surface) -> Json:
     )
 
 
-ARRIVING = 30.0
-"""Seconds that the body of a call without streams may take."""
+BODY_SECONDS = 30.0
+"""How long the body of a call without streams may take, s."""
 
 # From the first header to the last byte of the answer. (A route that has it has no `timeout` besides.)
-_ANYONES_TIME = {"max_stream_duration": {"max_stream_duration": "15s"}}
+_PUBLIC_DURATION = {"max_stream_duration": {"max_stream_duration": "15s"}}
 
 _ENDLESS = {"timeout": "0s", "max_stream_duration": {"max_stream_duration": "0s"}}
 
-# Nothing was sent yet when the connection fails or the stream is refused, so trying again repeats no work. A service
-# that is being restarted is back within the sum of these pauses (4 s on average: each is drawn at random).
+# When the connection fails or the stream is refused, the service has seen nothing of the request, so it can be sent
+# again. A service that restarts is back within the sum of these pauses (4 s on average; they are random).
 _RETRY = {
     "retry_on": "connect-failure,refused-stream",
     "num_retries": 9,
     "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
 }
 
-# Bytes. A longer body is not sent again; without a limit, all of every upload would be kept.
-_KEPT_FOR_RETRY = 64 << 10
+# Bytes. A longer body is not sent again; without a limit, Envoy would buffer whole uploads.
+_RETRY_BUFFER = 64 << 10
 
 
 def routes(
@@ -113,24 +112,27 @@ def routes(
 
 
 def _not_found() -> Iterator[Json]:
-    """What is left below the prefixes of each surface; `/` is among those of the last."""
+    """404 for all other paths below the prefixes of each surface; `/` is among those of the last one."""
     for surface in surfaces():
         for prefix in sorted(surface.prefixes, reverse=True):
             yield {
                 "match": {"prefix": prefix},
                 "direct_response": {"status": 404},
-                "typed_per_filter_config": _OPEN | _reply_of(surface),
+                "typed_per_filter_config": _ANSWERED_HERE | _reply_of(surface),
             }
 
 
 def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
     config = _reply_of(method.surface)
-    # Nobody is asked for a token here, so nothing of it is passed on before all of it is there.
-    config = config | (door.OPEN | _SMALL_BODY if method.anyone else _UNLIMITED_BODY)
+    # A public method needs no token, so its request is forwarded only when it is complete.
+    config = config | (
+        authentication.WITHOUT_TOKEN | _SMALL_BODY if method.anyone else _UNLIMITED_BODY
+    )
     return {
         "match": {"path": method.path, "headers": [_GRPC_CONTENT]},
-        "route": _action(method, timeout, idle_timeout) | (_ANYONES_TIME if method.anyone else {}),
-        "request_body_buffer_limit": _KEPT_FOR_RETRY,
+        "route": _action(method, timeout, idle_timeout)
+        | (_PUBLIC_DURATION if method.anyone else {}),
+        "request_body_buffer_limit": _RETRY_BUFFER,
         "typed_per_filter_config": config,
         "metadata": _metadata(method),
     }
@@ -142,7 +144,7 @@ def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
         "retry_policy": _RETRY,
         "idle_timeout": f"{idle_timeout}s",
     }
-    if not method.anyone:  # who has a token may take longer over what is sent
+    if not method.anyone:  # clients with a token may read the answer more slowly
         action["flush_timeout"] = action["idle_timeout"]
     return action | (_ENDLESS if method.streams else {"timeout": f"{timeout}s"})
 
@@ -166,12 +168,12 @@ _NO_GRPC_CONTENT = {**_GRPC_CONTENT, "invert_match": True, "treat_missing_header
 
 
 def _wrong_media_type() -> Iterator[Json]:
-    """A gRPC path called with something that is not gRPC: a service would not know what to do with it."""
+    """415 for a gRPC path with a content type that is not gRPC's, which a service could not read."""
     for package in (package for surface in surfaces() for package in surface.packages):
         yield {
             "match": {"prefix": f"/{package}.", "headers": [_NO_GRPC_CONTENT]},
             "direct_response": {"status": 415},
-            "typed_per_filter_config": _OPEN,
+            "typed_per_filter_config": _ANSWERED_HERE,
         }
 
 
@@ -179,13 +181,13 @@ def _health() -> Json:
     """The standard gRPC health service, answered by the gateway's own process."""
     return {
         "match": {"path": "/grpc.health.v1.Health/Check", "headers": [_GRPC_CONTENT]},
-        "route": {"cluster": "gateway", **_ANYONES_TIME},
-        "typed_per_filter_config": door.OPEN | _SMALL_BODY,
+        "route": {"cluster": "gateway", **_PUBLIC_DURATION},
+        "typed_per_filter_config": authentication.WITHOUT_TOKEN | _SMALL_BODY,
     }
 
 
 def _redirects(methods: Sequence[Method]) -> Iterator[Json]:
-    """For every path of surfaces that want it, 307 from the path with another end."""
+    """For surfaces that redirect slashes, 307 from each path with a slash too much or too few."""
     redirected = (method for method in methods if method.surface.redirects_slashes)
     pairs = ((binding, method.surface) for method in redirected for binding in method.bindings)
     for binding, surface in {pair[0].regex: pair for pair in pairs}.values():
@@ -195,26 +197,26 @@ def _redirects(methods: Sequence[Method]) -> Iterator[Json]:
 def _redirect(binding: Binding, surface: Surface) -> Json:
     """307 to the path with the slash that its contract has at the end, or without the one that it has not."""
     if binding.template.endswith("/"):
-        wrong, pattern, right = binding.regex.removesuffix("/"), "^(.*[^/])$", r"\1/"
+        regex, pattern, target = binding.regex.removesuffix("/"), "^(.*[^/])$", r"\1/"
     else:
-        wrong, pattern, right = f"{binding.regex}/", "^(.*)/$", r"\1"
+        regex, pattern, target = f"{binding.regex}/", "^(.*)/$", r"\1"
     return {
-        "match": {"safe_regex": {"regex": wrong}},
+        "match": {"safe_regex": {"regex": regex}},
         "redirect": {
             "response_code": "TEMPORARY_REDIRECT",
-            "regex_rewrite": {"pattern": {"regex": pattern}, "substitution": right},
+            "regex_rewrite": {"pattern": {"regex": pattern}, "substitution": target},
         },
-        "typed_per_filter_config": _OPEN | _reply_of(surface),
+        "typed_per_filter_config": _ANSWERED_HERE | _reply_of(surface),
     }
 
 
 def _rest_paths(methods: Sequence[Method], idle_timeout: float) -> Iterator[Json]:
     """For every REST path, a route for each verb that a method takes, and 405 with `Allow` for all others."""
-    taken = sorted(
+    pairs_by_path = sorted(
         ((binding, method) for method in methods for binding in method.bindings),
         key=lambda pair: _most_specific_first(pair[0]),
     )
-    for regex, group in groupby(taken, key=lambda pair: pair[0].regex):
+    for regex, group in groupby(pairs_by_path, key=lambda pair: pair[0].regex):
         pairs = list(group)
         for binding, method in pairs:
             for verb in (binding.verb, "HEAD") if method.answers_head else (binding.verb,):
@@ -223,7 +225,7 @@ def _rest_paths(methods: Sequence[Method], idle_timeout: float) -> Iterator[Json
 
 
 def _rest_path(verb: str, binding: Binding, method: Method, idle_timeout: float) -> Json:
-    """What holds for a REST request until the transcoder has made it the call that `_to_method` routes."""
+    """The route of a REST request until the transcoder has turned it into the call that `_to_method` routes."""
     config = _reply_of(method.surface) | _body_limit(method)
     return {
         "match": {
@@ -233,18 +235,18 @@ def _rest_path(verb: str, binding: Binding, method: Method, idle_timeout: float)
                 _NO_GRPC_CONTENT,
             ],
         },
-        # The path is no gRPC method's: should it come to this, a service does not know it.
-        "route": {"cluster": method.cluster, **_arriving(method, idle_timeout)},
-        "typed_per_filter_config": config | (door.OPEN if method.anyone else {}),
+        # Never used for a request that is transcoded; a service would answer that it does not know the method.
+        "route": {"cluster": method.cluster, **_body_timeout(method, idle_timeout)},
+        "typed_per_filter_config": config | (authentication.WITHOUT_TOKEN if method.anyone else {}),
         "metadata": _metadata(method, binding),
     }
 
 
-def _arriving(method: Method, idle_timeout: float) -> Json:
-    """How long a body may take. Once it is there, the route of the method counts."""
+def _body_timeout(method: Method, idle_timeout: float) -> Json:
+    """How long a body may take; when it has arrived, the timeouts of the method's own route apply."""
     if method.client_streaming:
         return _ENDLESS | {"idle_timeout": f"{idle_timeout}s"}
-    return {"max_stream_duration": {"max_stream_duration": f"{ARRIVING}s"}}
+    return {"max_stream_duration": {"max_stream_duration": f"{BODY_SECONDS}s"}}
 
 
 def _body_limit(method: Method) -> Json:
@@ -264,7 +266,7 @@ def _not_allowed(regex: str, verbs: list[str], surface: Surface) -> Json:
         "match": {"safe_regex": {"regex": regex}},
         "direct_response": {"status": 405},
         "response_headers_to_add": [header("allow", ", ".join(verbs))],
-        "typed_per_filter_config": _OPEN | _reply_of(surface),
+        "typed_per_filter_config": _ANSWERED_HERE | _reply_of(surface),
     }
 
 
@@ -273,7 +275,7 @@ _BROWSER = {"name": "accept", "string_match": {"contains": "text/html"}}
 
 
 def page(path: str, file: Path, content_type: str) -> list[Json]:
-    """Routes that serve a file from memory at exactly `path`, so often that what clients do not take stays bounded."""
+    """Routes that serve a file from memory at exactly `path`, within `page_limit`."""
     body, size = {"filename": str(file)}, file.stat().st_size
     return [_page(path, body, content_type, size), *_only_read(path)]
 
@@ -287,10 +289,10 @@ def front(documentation: str, openapi: str) -> list[Json]:
             "path_redirect": documentation,
             "strip_query": True,
         },
-        "typed_per_filter_config": _OPEN,
+        "typed_per_filter_config": _ANSWERED_HERE,
     }
-    told = json.dumps({"documentation": documentation, "openapi": openapi})
-    answer = _page("/", {"inline_string": told}, "application/json", len(told))
+    text = json.dumps({"documentation": documentation, "openapi": openapi})
+    answer = _page("/", {"inline_string": text}, "application/json", len(text))
     return [leading, answer, *_only_read("/")]
 
 
@@ -304,7 +306,7 @@ def _page(path: str, body: Json, content_type: str, size: int) -> Json:
             header("content-security-policy", _POLICY),
             header("cache-control", "no-cache"),
         ],
-        "typed_per_filter_config": _OPEN | limits.of_page(size),
+        "typed_per_filter_config": _ANSWERED_HERE | limits.page_limit(size),
     }
 
 
@@ -313,7 +315,7 @@ def _only_read(path: str) -> Iterator[Json]:
         "match": {"path": path},
         "direct_response": {"status": 405},
         "response_headers_to_add": [header("allow", "GET, HEAD")],
-        "typed_per_filter_config": _OPEN,
+        "typed_per_filter_config": _ANSWERED_HERE,
     }
 
 

@@ -1,9 +1,9 @@
-"""Who may pass Envoy: nobody without a valid token holds more of us than his own headers.
+"""Authentication in Envoy, before it reads more of a request than its headers.
 
-`jwt_authn` verifies tokens with the issuers' published keys (`keys.py`), in Envoy itself. What it does not verify
-is judged by `auth` from the headers alone (`ext_authz`): tokens whose key it does not know yet, that are expired or
-forged. So what Envoy knows may be old or incomplete, and is then slower, never wrong; and the services verify every
-token themselves.
+Envoy verifies tokens itself (`jwt_authn`), with the issuers' published keys (`keys.py`). The tokens that it cannot
+verify, because it does not know their key yet or because they are expired or forged, are judged by `auth`, from the
+headers (`ext_authz`). So old keys in Envoy make a request slower and never change the answer. The services verify every
+token again.
 """
 
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ Json = dict[str, Any]
 
 ANY = "type.googleapis.com/"
 JWT = "envoy.filters.http.jwt_authn"
-JUDGE = "door"
-"""The cluster of `auth` as it is asked here: so many questions do not count as requests of users to it."""
+AUTHORIZATION = "authorization"
+"""The cluster of `auth` for `ext_authz`: another than that for users' requests, so that their limits do not count."""
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 
 _VERIFIED = "verified"  # where jwt_authn leaves the claims of a token that it verified
-_JUDGE_SECONDS = 7.0  # of auth; longer than it may wait for the keys of an issuer
+_AUTHORIZATION_SECONDS = 7.0  # for auth's answer; longer than it waits for the keys of an issuer
 
 _LIMIT = "envoy.filters.http.local_ratelimit"
 
-OPEN = {
+WITHOUT_TOKEN = {
     EXT_AUTHZ: {
         "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
         "disabled": True,
     },
     _LIMIT: {"@type": f"{ANY}envoy.config.route.v3.FilterConfig", "disabled": True},
 }
-"""The configuration of a route that asks for no token. Such a route must lead to no method that demands one."""
+"""The configuration of a route that requires no token. It must not lead to a method that requires one."""
 
 
 def filters(site: SiteBase) -> list[Json]:
-    """The HTTP filters that ask for a token, in their order."""
+    """The HTTP filters that verify tokens, in their order."""
     issuers = _issuers(site)
-    judge = _ext_authz(bool(issuers))
-    return [_jwt_authn(issuers), _RATE, judge] if issuers else [judge]
+    ext_authz = _ext_authz(bool(issuers))
+    return [_jwt_authn(issuers), _RATE_LIMIT, ext_authz] if issuers else [ext_authz]
 
 
 def _jwt_authn(issuers: Sequence[Any]) -> Json:
@@ -56,13 +56,15 @@ def _jwt_authn(issuers: Sequence[Any]) -> Json:
     }
 
 
-_PER_TENTH = 5  # of a second: in small steps, so that auth has room for others between them
+_PER_TENTH = 5  # of a second: in small steps, so that auth answers others in between
 _BURST = 100
-_ADDRESSES = 10_000  # the longest unseen are forgotten
+_ADDRESSES = (
+    10_000  # beyond that, the addresses that were not seen for the longest time are forgotten
+)
 
-# Tokens that jwt_authn did not verify, by client address: so many, and no more, are asked about.
+# How many tokens of one client address, which jwt_authn could not verify, auth is asked about.
 _UNVERIFIED = {"key": "issuer", "value": "unverified"}
-_RATE: Json = {
+_RATE_LIMIT: Json = {
     "name": _LIMIT,
     "typed_config": {
         "@type": f"{ANY}envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -115,9 +117,9 @@ def _ext_authz(jwt: bool) -> Json:
             "@type": f"{ANY}envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
             "transport_api_version": "V3",
             "grpc_service": {
-                "envoy_grpc": {"cluster_name": JUDGE},
-                "timeout": f"{_JUDGE_SECONDS}s",
-                # For the time that a restart takes; asking changes nothing.
+                "envoy_grpc": {"cluster_name": AUTHORIZATION},
+                "timeout": f"{_AUTHORIZATION_SECONDS}s",
+                # Bridges a restart of auth; the call changes nothing, so it can be repeated.
                 "retry_policy": {
                     "retry_on": "connect-failure,refused-stream",
                     "num_retries": 9,
@@ -131,21 +133,20 @@ def _ext_authz(jwt: bool) -> Json:
     }
 
 
-# How Envoy itself calls what it has answered so: without a token, too often, with too large a body, or because a
-# service has too much to do.
-_TURNED_AWAY = (
+# Envoy's details of answers of its own: there is no token, too many requests, too large a body, or a service is busy.
+_REJECTED = (
     "response.code_details in ['lua_response', 'local_rate_limited', 'request_payload_too_large'] || "
     "response.code_details.contains('overflow')"
 )
 
-TOLD: Json = {
+REJECTED_LOG: Json = {
     "name": "envoy.access_loggers.http_grpc",
     "filter": {
         "extension_filter": {
             "name": "envoy.access_loggers.extension_filters.cel",
             "typed_config": {
                 "@type": f"{ANY}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-                "expression": _TURNED_AWAY,
+                "expression": _REJECTED,
             },
         }
     },
@@ -154,12 +155,12 @@ TOLD: Json = {
         "common_config": {
             "log_name": "turned away",
             "transport_api_version": "V3",
-            "grpc_service": {"envoy_grpc": {"cluster_name": JUDGE}},
+            "grpc_service": {"envoy_grpc": {"cluster_name": AUTHORIZATION}},
         },
         "additional_response_headers_to_log": ["grpc-status"],
     },
 }
-"""The access log that tells `auth` of requests that were turned away without asking it, for the audit log."""
+"""The access log that reports requests to `auth` which Envoy rejected without asking it, for the audit log."""
 
 
 def _issuers(site: SiteBase) -> Sequence[Any]:
