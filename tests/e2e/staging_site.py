@@ -84,7 +84,7 @@ class StagingSite:
 
     def stage(self, verb: str, path: str, method: str, *, user: str = "alice") -> httpx.Response:
         """The native `stageUpload` of three bytes, or `stageDownload`."""
-        more = {"size": 3, "wormholeCode": "7-a-b"} if verb == "stageUpload" else {}
+        more = {"sizeBytes": 3, "wormholeCode": "7-a-b"} if verb == "stageUpload" else {}
         url = f"/v1/systems/cluster/files:{verb}"
         return self.request("POST", url, user, path=path, method=method, **more)
 

@@ -123,7 +123,7 @@ def test_a_directory_down_and_up_by_curl(
     file = str(tmp_path / "archive")
     assert curl(tree, version, "--output", file, format=kind).returncode == 0
     up = curl(f"{directory}/new", version, "--upload-file", file, format=kind)
-    assert up.stdout == f'{{"path":"{directory}/new","entries":"4"}}'
+    assert up.stdout == f'{{"path":"{directory}/new","entryCount":"4"}}'
     assert _digests(target, client, f"{directory}/new/tree") == SHA256
     again = curl(f"{directory}/new", version, "--upload-file", file, format=kind)
     assert (again.returncode, "File exists" in again.stdout) == (22, True)

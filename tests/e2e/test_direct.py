@@ -58,7 +58,7 @@ def test_modes(http: httpx.Client, there: dict[str, str]) -> None:
         expected = b"1" if mode == "OVERWRITE" else None
         assert expected in (None, http.get("/files:content", params=there).content)
     reply = http.put("/files:content", params=there | {"mode": "APPEND"}, content=CONTENT)
-    assert reply.json()["size"] == str(len(CONTENT))
+    assert reply.json()["sizeBytes"] == str(len(CONTENT))
     assert http.get("/files:content", params=there).content == b"1" + CONTENT
 
 
@@ -77,14 +77,14 @@ def test_an_upload_in_pieces(http: httpx.Client, there: dict[str, str]) -> None:
     upload = http.post("/uploads", json=there).json()
     url = f"/uploads/{upload['uploadId']}"
     for offset in range(0, len(CONTENT), 1_000_000):
-        assert http.get(url, params=there).json()["received"] == str(offset)
+        assert http.get(url, params=there).json()["receivedBytes"] == str(offset)
         query = there | {"offset": str(offset)}
         reply = http.put(url, params=query, content=CONTENT[offset : offset + 1_000_000])
         assert reply.status_code == 200, reply.text
     assert http.get("/files:stat", params=there).status_code == 404
     digest = hashlib.sha256(CONTENT).hexdigest()
-    whole = there | {"size": len(CONTENT), "sha256": digest}
-    for wrong in ({"size": 1}, {"sha256": "0" * 64}, {"ifMatch": "1-2-3"}):
+    whole = there | {"sizeBytes": len(CONTENT), "sha256": digest}
+    for wrong in ({"sizeBytes": 1}, {"sha256": "0" * 64}, {"ifMatch": "1-2-3"}):
         assert http.post(f"{url}:complete", json=whole | wrong).status_code in (400, 412)
     done = http.post(f"{url}:complete", json=whole)
     assert done.status_code == 200, done.text
@@ -129,4 +129,4 @@ def test_curl_takes_an_empty_file_in_and_out(
     subprocess.run((*curl, "--upload-file", os.devnull, url), timeout=60, check=True)
     subprocess.run((*curl, "--output", tmp_path / "got", url), timeout=60, check=True)
     assert (tmp_path / "got").read_bytes() == b""
-    assert http.get("/files:stat", params=there).json()["size"] == "0"
+    assert http.get("/files:stat", params=there).json()["sizeBytes"] == "0"

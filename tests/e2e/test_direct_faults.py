@@ -74,7 +74,7 @@ def received(http: httpx.Client, url: str, there: dict[str, str]) -> int:
     while not (reply := http.get(url, params=there)).is_success:
         assert time.monotonic() < deadline, reply.text
         time.sleep(0.1)
-    return int(reply.json()["received"])
+    return int(reply.json()["receivedBytes"])
 
 
 def resumed(http: httpx.Client, url: str, there: dict[str, str]) -> None:
@@ -83,8 +83,8 @@ def resumed(http: httpx.Client, url: str, there: dict[str, str]) -> None:
     assert 0 < offset < len(CONTENT)
     assert http.get("/files:stat", params=there).status_code == 404
     reply = http.put(url, params=there | {"offset": offset}, content=CONTENT[offset:])
-    assert reply.json().get("received") == str(len(CONTENT)), reply.text
-    done = http.post(f"{url}:complete", json=there | {"size": len(CONTENT), "sha256": DIGEST})
+    assert reply.json().get("receivedBytes") == str(len(CONTENT)), reply.text
+    done = http.post(f"{url}:complete", json=there | {"sizeBytes": len(CONTENT), "sha256": DIGEST})
     assert done.status_code == 200, done.text
     got = http.get("/files:content", params=there)
     assert hashlib.sha256(got.content).hexdigest() == DIGEST
@@ -194,7 +194,7 @@ def test_a_wrong_checksum_is_told_and_changes_nothing(
     until_empty(http, directory)
     url = begun(http, there)
     http.put(url, params=there, content=CONTENT).raise_for_status()
-    whole = there | {"size": len(CONTENT), "sha256": "0" * 64}
+    whole = there | {"sizeBytes": len(CONTENT), "sha256": "0" * 64}
     reply = http.post(f"{url}:complete", json=whole)
     assert reply.status_code == 400
     assert DIGEST in reply.text
@@ -236,7 +236,7 @@ def test_a_full_disk_is_told_and_an_upload_goes_on_when_there_is_room(
     filler.unlink()
     http.put(url, params=there | {"offset": offset}, content=content[offset:]).raise_for_status()
     digest = hashlib.sha256(content).hexdigest()
-    done = http.post(f"{url}:complete", json=there | {"size": len(content), "sha256": digest})
+    done = http.post(f"{url}:complete", json=there | {"sizeBytes": len(content), "sha256": digest})
     assert done.status_code == 200, done.text
     assert (small_disk / "data.bin").read_bytes() == content
 

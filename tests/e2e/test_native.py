@@ -99,11 +99,11 @@ def test_files_over_rest(http: httpx.Client, directory: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     path = f"{directory}/data.bin"
     written = http.put("/files:content", params={"path": path, "sha256": digest}, content=content)
-    expected = {"path": path, "size": str(len(content)), "sha256": digest}
+    expected = {"path": path, "sizeBytes": str(len(content)), "sha256": digest}
     assert written.json() == expected | {"etag": written.json()["etag"]}
     assert http.get("/files:content", params={"path": path}).content == content
     stat = http.get("/files:stat", params={"path": path}).json()
-    assert (stat["type"], stat["size"]) == ("REGULAR", str(len(content)))
+    assert (stat["type"], stat["sizeBytes"]) == ("REGULAR", str(len(content)))
     assert int(stat["inode"]) > 0
     assert http.post("/files:mkdir", json={"path": f"{directory}/a/b", "parents": True}).is_success
     names = [
@@ -216,7 +216,7 @@ def test_files_over_grpc(
             yield storage_pb2.WriteFileRequest(content=HttpBody(data=piece))
 
     written = storage.WriteFile(requests(), metadata=metadata, timeout=60)
-    assert written.size == 1_400_000
+    assert written.size_bytes == 1_400_000
     reading = storage_pb2.ReadFileRequest(system=target.system, path=path, offset=699_999, length=2)
     read = b"".join(m.data for m in storage.ReadFile(reading, metadata=metadata, timeout=60))
     assert read == b"ab"
@@ -224,7 +224,7 @@ def test_files_over_grpc(
 
 def test_everything_about_the_system(target: Target, http: httpx.Client) -> None:
     nodes = http.get("/nodes").json()["nodes"]
-    assert all(node["cpus"] >= 1 for node in nodes)
+    assert all(node["cpuCount"] >= 1 for node in nodes)
     partitions = [found["name"] for found in http.get("/partitions").json()["partitions"]]
     assert target.partition in partitions
     assert http.get("/reservations").is_success

@@ -201,7 +201,7 @@ def test_by_the_native_api(target: Target, client: Firecrest, directory: str, lo
     asked = {"path": f"{directory}/x", "method": "s3", "account": target.account}
     content = local.read_bytes()
     with httpx.Client(headers=headers, timeout=120) as native:
-        reply = native.post(f"{files}:stageUpload", json={**asked, "size": len(content)})
+        reply = native.post(f"{files}:stageUpload", json={**asked, "sizeBytes": len(content)})
         staged = reply.raise_for_status().json()
         size, tags = int(staged["s3"]["partSize"]), []
         for number, url in enumerate(staged["s3"]["partUrls"]):
@@ -217,7 +217,7 @@ def test_by_the_native_api(target: Target, client: Firecrest, directory: str, lo
         staged = native.post(f"{files}:stageDownload", json=asked).raise_for_status().json()
         client.wait_for_job(target.system, staged["job"]["jobId"], timeout=120)
         assert httpx.get(staged["s3"]["downloadUrl"], timeout=60).content == content
-        large = {**asked, "size": str(10_000 * 5 * MIB)}
+        large = {**asked, "sizeBytes": str(10_000 * 5 * MIB)}
         staged = native.post(f"{files}:stageUpload", json=large).raise_for_status().json()
         assert len(staged["s3"]["partUrls"]) == 10_000
         client.cancel_job(target.system, staged["job"]["jobId"])

@@ -161,7 +161,7 @@ def test_over_rest(site: Site) -> None:
 
 def test_over_grpc(site: Site) -> None:
     (site.here / "source").write_bytes(b"content")
-    request = pb.TransferRequest(
+    request = pb.TransferFileRequest(
         system="cluster",
         path=f"{site.here}/source",
         target_system="other",
@@ -169,7 +169,7 @@ def test_over_grpc(site: Site) -> None:
     )
     metadata = (("authorization", f"Bearer {site.token}"),)
     with grpc.insecure_channel(urlsplit(site.base_url).netloc) as channel:
-        *_, last = TransferServiceStub(channel).Transfer(request, metadata=metadata, timeout=60)
+        *_, last = TransferServiceStub(channel).TransferFile(request, metadata=metadata, timeout=60)
     assert last.finished
     assert (site.there / "target").read_bytes() == b"content"
 

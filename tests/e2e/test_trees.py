@@ -60,10 +60,10 @@ def test_copy_usage_remove(http: httpx.Client, tree: str) -> None:
     done = lines(http, "POST", "/files:copy", json={"path": tree, "target": copy})[-1]
     assert (done["finished"], done["file"]["name"]) == (True, copy)
     used = lines(http, "GET", "/files:usage", params={"path": copy})[-1]["usage"]
-    assert used["entries"] == str(DIRECTORIES * (FILES + 1) + 1)
+    assert used["entryCount"] == str(DIRECTORIES * (FILES + 1) + 1)
     again = http.post("/files:copy", json={"path": tree, "target": copy})
     assert (again.status_code, again.json()["error"]["status"]) == (409, "ALREADY_EXISTS")
-    assert lines(http, "POST", "/files:remove", json={"path": copy})[-1]["finished"]
+    assert lines(http, "DELETE", "/files", params={"path": copy})[-1]["finished"]
     assert not os.path.exists(copy)
 
 

@@ -108,7 +108,7 @@ class Native(native_compute.ComputeServiceServicer, native_storage.StorageServic
     """Native methods that show what arrived."""
 
     async def SubmitJob(self, request: Any, context: Any) -> Any:
-        return compute_pb2.SubmitJobResponse(job_id=f"{request.system}/{request.job.name}")
+        return compute_pb2.Job(job_id=f"{request.system}/{request.job.name}")
 
     async def GetJob(self, request: Any, context: Any) -> Any:
         raise NotFound(f"No job {request.job_id} — «ü\n».", job=request.job_id)
@@ -139,7 +139,7 @@ class Native(native_compute.ComputeServiceServicer, native_storage.StorageServic
         async for request in requests:
             path = path or request.path
             size += len(request.content.data)
-        return storage_pb2.WriteFileResponse(path=path, size=size)
+        return storage_pb2.WriteFileResponse(path=path, size_bytes=size)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ async def test_streams(channel: grpc.aio.Channel) -> None:
             yield storage_pb2.WriteFileRequest(content=HttpBody(data=b"x" * MAX_BODY))
 
     reply = await stub.WriteFile(written(), metadata=METADATA)
-    assert (reply.path, reply.size) == ("/a", 40 * MAX_BODY)
+    assert (reply.path, reply.size_bytes) == ("/a", 40 * MAX_BODY)
 
 
 async def test_a_large_message_is_not_bounded_like_a_json_body(channel: grpc.aio.Channel) -> None:

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2
 from passerelle.firecrest.v2 import compute_pb2 as firecrest_compute_pb2
 from passerelle.firecrest.v2 import filesystem_pb2, status_pb2
 from passerelle.firecrest.v2 import transfer_pb2 as firecrest_transfer_pb2
-from passerelle.runtime.pipeline.access import demands, system_of
-from passerelle.runtime.pipeline.required import is_required
+from passerelle.runtime.pipeline.access import contract, demands, system_of
+from passerelle.runtime.pipeline.request_fields import is_required, is_uuid4
 from passerelle.v1 import (  # loading them fills the pool that `demands` reads
     access_pb2,
     auth_pb2,
@@ -130,7 +130,7 @@ def test_what_is_demanded_besides_names_a_field() -> None:
 
 def test_the_system_is_read_from_the_message() -> None:
     assert system_of(compute_pb2.GetJobRequest(system="daint")) == "daint"
-    assert system_of(auth_pb2.WhoAmIRequest()) == ""
+    assert system_of(auth_pb2.GetPrincipalRequest()) == ""
 
 
 def native_messages() -> Iterator[Descriptor]:
@@ -158,6 +158,22 @@ def test_what_is_required_can_be_missing() -> None:
     for message in native_messages():
         for field in filter(is_required, message.fields):
             assert field.has_presence or field.type == FieldDescriptor.TYPE_STRING, field.full_name
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if "passerelle.v1" in method])
+def test_every_write_takes_a_request_id(method: str) -> None:
+    """AIP-155. What only reads takes none."""
+    demand = demands(method)
+    writes = demand.effect == demand.CHANGES and demand.audience == demand.USER
+    field = contract(method).input_type.fields_by_name.get("request_id")
+    assert (field is not None and is_uuid4(field)) == writes
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if "passerelle.v1" in method])
+def test_only_deleting_answers_with_nothing(method: str) -> None:
+    """AIP-135. Any other answer must be able to grow."""
+    if contract(method).output_type.full_name == "google.protobuf.Empty":
+        assert method.rpartition("/")[2].startswith("Delete")
 
 
 def test_every_name_is_explained() -> None:

@@ -285,9 +285,9 @@ async def test_scopes_are_ignored_otherwise(idp: Idp, auth: Auth) -> None:
 async def test_who_am_i_is_for_users(idp: Idp, auth: Auth) -> None:
     stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(auth.channel)
     bearer = (("authorization", f"Bearer {idp.token()}"),)
-    assert (await stub.WhoAmI(pb.WhoAmIRequest(), metadata=bearer)).username == "alice"
+    assert (await stub.GetPrincipal(pb.GetPrincipalRequest(), metadata=bearer)).username == "alice"
     with pytest.raises(grpc.aio.AioRpcError, match="Not authenticated"):
-        await stub.WhoAmI(pb.WhoAmIRequest())
+        await stub.GetPrincipal(pb.GetPrincipalRequest())
 
 
 async def test_authorize_is_for_services_only(idp: Idp, auth: Auth) -> None:

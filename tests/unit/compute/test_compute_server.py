@@ -48,7 +48,13 @@ def submission(**fields: Any) -> pb.SubmitJobRequest:
 
 async def test_a_job_is_submitted(daint: Served) -> None:
     request = submission(name="n", environment={"A": "1"}, time_limit=Duration(seconds=61))
-    assert (await ask(daint, "SubmitJob", request)).job_id == "77"
+    assert await ask(daint, "SubmitJob", request) == pb.Job(
+        job_id="77",
+        name="n",
+        user="alice",
+        working_directory="/home/alice",
+        time_limit=Duration(seconds=61),
+    )
     assert daint.shell.asked == ["sbatch", "scontrol"]
     command = daint.shell.commands[-1]
     assert command.argv[4:] == (
@@ -106,7 +112,7 @@ async def test_a_job(daint: Served) -> None:
         user="alice",
         group="users",
         partition="normal",
-        nodes="cn01",
+        node_list="cn01",
         node_count=1,
         working_directory="/home/alice",
         priority=1000,
@@ -222,10 +228,10 @@ async def test_reservations(daint: Served) -> None:
     assert list(reply.reservations) == [
         pb.Reservation(
             name="r",
-            nodes="n1",
+            node_list="n1",
             start_time=Timestamp(seconds=10),
             end_time=Timestamp(seconds=20),
-            features="gpu",
+            feature_list="gpu",
             state="inactive",
         )
     ]

@@ -81,6 +81,7 @@ def test_path_variables_are_not_asked_for_in_the_body() -> None:
         "path",
         "parents",
         "rawPath",
+        "requestId",
     }
 
 

@@ -54,7 +54,7 @@ class Authority:
 class Compute(compute_pb2_grpc.ComputeServiceServicer):
     async def SubmitJob(self, request: Any, context: Any) -> Any:
         audit.note(job_id="77")
-        return compute_pb2.SubmitJobResponse(job_id="77")
+        return compute_pb2.Job(job_id="77")
 
     async def CancelJob(self, request: Any, context: Any) -> Any:
         if request.job_id == "none":
@@ -73,7 +73,7 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
             pass
         return storage_pb2.WriteFileResponse()
 
-    async def RemoveFiles(self, request: Any, context: Any) -> Any:
+    async def DeleteFile(self, request: Any, context: Any) -> Any:
         yield storage_pb2.FileProgress(entries_done=1)
         raise NotFound("gone")
 
@@ -219,8 +219,8 @@ async def test_a_stream_that_broke_off_is_no_success(
 ) -> None:
     """Though over REST its status was sent already."""
     stub = storage_pb2_grpc.StorageServiceStub(channel)
-    request = storage_pb2.RemoveFilesRequest(system="daint", path="/scratch/x")
-    assert [m async for m in stub.RemoveFiles(request, metadata=(*ALICE, (REST, "1")))]
+    request = storage_pb2.DeleteFileRequest(system="daint", path="/scratch/x")
+    assert [m async for m in stub.DeleteFile(request, metadata=(*ALICE, (REST, "1")))]
     assert (lines.only()["path"], lines.only()["outcome"]) == ("/scratch/x", "NOT_FOUND")
 
 

@@ -47,7 +47,7 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
                 self.came += 1
         finally:
             self.ended.set()
-        return storage_pb2.WriteFileResponse(size=self.came)
+        return storage_pb2.WriteFileResponse(size_bytes=self.came)
 
     async def ReadFile(self, request: Any, context: Any) -> Any:
         try:
@@ -58,7 +58,7 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
             self.ended.set()
 
     async def WalkFiles(self, request: Any, context: Any) -> Any:
-        yield storage_pb2.FileBatch(files=[storage_pb2.File(name="one")])
+        yield storage_pb2.WalkFilesResponse(files=[storage_pb2.File(name="one")])
         await asyncio.sleep(LONG)
 
 
@@ -117,7 +117,7 @@ async def test_a_client_that_sends_nothing_more_is_not_waited_for(storage: Stora
 async def test_grace_is_given(storage: Storage) -> None:
     async with served(storage, 0, Grace(sending=LONG)) as stub:
         reply = await stub.WriteFile(trickle(10), metadata=ALICE, timeout=20)
-        assert reply.size == 10
+        assert reply.size_bytes == 10
         call = stub.ReadFile(request(), metadata=ALICE, timeout=20)
         assert [await call.read() for _ in range(10)] == [HttpBody(data=b"x")] * 10
         call.cancel()

@@ -91,17 +91,17 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
         size = 0
         async for message in request:
             size += len(message.content.data)
-        return storage_pb2.WriteFileResponse(path=caller.current().username, size=size)
+        return storage_pb2.WriteFileResponse(path=caller.current().username, size_bytes=size)
 
     async def WalkFiles(self, request: storage_pb2.WalkFilesRequest, context: Any) -> Any:
         if request.path == "/nothing":
             raise NotFound("gone")
-        yield storage_pb2.FileBatch(files=[storage_pb2.File(name="one")])
+        yield storage_pb2.WalkFilesResponse(files=[storage_pb2.File(name="one")])
         raise NotFound("gone")
 
 
 class Transfers(transfers_pb2_grpc.TransferServiceServicer):
-    async def Transfer(self, request: transfers_pb2.TransferRequest, context: Any) -> Any:
+    async def TransferFile(self, request: transfers_pb2.TransferFileRequest, context: Any) -> Any:
         yield transfers_pb2.TransferProgress(finished=True)
 
 
@@ -382,8 +382,8 @@ async def test_every_system_that_a_request_names_is_asked_about(
     channel: grpc.aio.Channel, system: str, target: str, allowed: bool
 ) -> None:
     stub = transfers_pb2_grpc.TransferServiceStub(channel)
-    request = transfers_pb2.TransferRequest(system=system, target_system=target)
-    call: Any = stub.Transfer(request, metadata=ALICE, timeout=5)
+    request = transfers_pb2.TransferFileRequest(system=system, target_system=target)
+    call: Any = stub.TransferFile(request, metadata=ALICE, timeout=5)
     if allowed:
         assert (await call.read()).finished
     else:
@@ -398,7 +398,7 @@ async def test_a_request_stream_is_judged_by_its_first_message(channel: grpc.aio
         yield storage_pb2.WriteFileRequest(content=HttpBody(data=b"cd"))
 
     reply = await stub.WriteFile(pieces("daint"), metadata=ALICE)
-    assert (reply.path, reply.size) == ("alice", 4)
+    assert (reply.path, reply.size_bytes) == ("alice", 4)
     error = await failure(stub.WriteFile(pieces("secret"), metadata=ALICE))
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
 
@@ -431,6 +431,29 @@ async def test_what_a_request_lacks_is_told_only_to_who_may_ask(channel: grpc.ai
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.parametrize(
+    ("request_id", "code"),
+    [
+        ("", grpc.StatusCode.UNIMPLEMENTED),
+        ("F47AC10B-58CC-4372-A567-0E02B2C3D479", grpc.StatusCode.UNIMPLEMENTED),
+        ("f47ac10b-58cc-1372-a567-0e02b2c3d479", grpc.StatusCode.INVALID_ARGUMENT),  # version 1
+        ("00000000-0000-0000-0000-000000000000", grpc.StatusCode.INVALID_ARGUMENT),
+        ("f47ac10b-58cc-4372-a567-0e02b2c3d479\n", grpc.StatusCode.INVALID_ARGUMENT),
+        ("mine", grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_a_request_id_is_a_uuid4(
+    channel: grpc.aio.Channel, request_id: str, code: grpc.StatusCode
+) -> None:
+    stub = compute_pb2_grpc.ComputeServiceStub(channel)
+    request = compute_pb2.CancelJobRequest(system="a", job_id="1", request_id=request_id)
+    error = await failure(stub.CancelJob(request, metadata=ALICE))
+    assert error.code() is code
+    assert (error.details() or "").startswith("request_id must be a UUID4") == (
+        code is grpc.StatusCode.INVALID_ARGUMENT
+    )
+
+
 async def test_only_the_first_message_of_a_stream_has_required_fields(
     channel: grpc.aio.Channel,
 ) -> None:
@@ -439,7 +462,7 @@ async def test_only_the_first_message_of_a_stream_has_required_fields(
         yield storage_pb2.WriteFileRequest(content=HttpBody(data=b"c"))
 
     stub = storage_pb2_grpc.StorageServiceStub(channel)
-    assert (await stub.WriteFile(two(), metadata=ALICE)).size == 3
+    assert (await stub.WriteFile(two(), metadata=ALICE)).size_bytes == 3
 
 
 async def test_rest_errors_carry_status_and_body(channel: grpc.aio.Channel) -> None:

@@ -34,13 +34,13 @@ class Compute(pb_grpc.ComputeServiceServicer):
         self.listed: list[pb.ListJobsRequest] = []
         self.jobs: list[pb.Job] = []
 
-    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.Job:
         self.asked.append((request, dict(context.invocation_metadata())))
         if self.error:
             await context.abort_with_status(self.error.status())
         if self.hang:
             await asyncio.sleep(60)
-        return pb.SubmitJobResponse(job_id="77")
+        return pb.Job(job_id="77")
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         self.listed.append(request)

@@ -346,7 +346,7 @@ async def test_the_native_api_stages_too(
     stub: native_grpc.TransferServiceAsyncStub = native_grpc.TransferServiceStub(staged)
     path = str(tmp_path / "f")
     first = await stub.StageUpload(
-        native_pb.StageUploadRequest(system="lab", path=path, size=7), metadata=METADATA
+        native_pb.StageUploadRequest(system="lab", path=path, size_bytes=7), metadata=METADATA
     )
     assert list(first.s3.part_urls) == ["u1", "u2"]
     assert first.job.system == "lab"

@@ -64,8 +64,8 @@ async def test_a_ping_tells_what_is_lacking(tmp_path: Path, sftp: bool) -> None:
 
 async def test_stat_list_mkdir_remove(stub: Any, tmp_path: Path) -> None:
     directory = str(tmp_path / "d")
-    request = pb.MakeDirectoryRequest(system="lab", path=directory)
-    made = await stub.MakeDirectory(request, metadata=METADATA)
+    request = pb.CreateDirectoryRequest(system="lab", path=directory)
+    made = await stub.CreateDirectory(request, metadata=METADATA)
     assert (made.name, made.type) == (directory, pb.File.DIRECTORY)
     (tmp_path / "d" / "l").symlink_to("nowhere")
     os.utime(tmp_path / "d" / "l", ns=(5, 1_500_000_000_123_456_789), follow_symlinks=False)
@@ -73,8 +73,9 @@ async def test_stat_list_mkdir_remove(stub: Any, tmp_path: Path) -> None:
     [link] = (await stub.ListFiles(listing, metadata=METADATA)).files
     assert (link.name, link.type, link.link_target) == ("l", pb.File.SYMLINK, "nowhere")
     assert link.modify_time.ToNanoseconds() == 1_500_000_000_123_456_789
-    target = pb.RemoveFileRequest(system="lab", path=directory)
-    await stub.RemoveFile(target, metadata=METADATA)
+    target = pb.DeleteFileRequest(system="lab", path=directory)
+    *_, last = [progress async for progress in stub.DeleteFile(target, metadata=METADATA)]
+    assert (last.finished, last.entries_done) == (True, 2)
     gone = pb.StatFileRequest(system="lab", path=directory)
     error = await refused(stub.StatFile(gone, metadata=METADATA))
     assert (error.code(), error.details()) == (
@@ -89,7 +90,7 @@ async def test_content_goes_in_and_comes_out(stub: Any, tmp_path: Path, size: in
     digest = hashlib.sha256(content).hexdigest()
     chunks = [content[at : at + 100_000] for at in range(0, size, 100_000)]
     written = await write(stub, tmp_path / "f", *chunks, sha256=digest.upper())
-    assert (written.size, written.sha256, written.path) == (size, digest, str(tmp_path / "f"))
+    assert (written.size_bytes, written.sha256, written.path) == (size, digest, str(tmp_path / "f"))
     headers, got = await read(stub, tmp_path / "f")
     assert got == content
     assert headers["x-content-length"] == str(size)

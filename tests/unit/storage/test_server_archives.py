@@ -44,7 +44,7 @@ async def test_there_and_back(
     assert {message.content_type for message in messages} == {TYPES[kind]}
     content = b"".join(message.data for message in messages)
     reply = await written(stub, tmp_path / "copy", content, format=kind)
-    assert (reply.path, reply.entries) == (str(tmp_path / "copy"), 2)
+    assert (reply.path, reply.entry_count) == (str(tmp_path / "copy"), 2)
     assert (tmp_path / "copy" / "tree" / "x").read_text() == "x"
 
 

@@ -46,8 +46,8 @@ async def checksum(stub: Any, path: Path, **fields: Any) -> pb.FileProgress:
 
 async def test_a_link_of_any_bytes(stub: Any, tmp_path: Path) -> None:
     raw = os.fsencode(tmp_path) + b"/\xff"
-    request = pb.MakeSymlinkRequest(system="lab", raw_path=raw, raw_target=b"-\xfe")
-    made = await stub.MakeSymlink(request, metadata=METADATA)
+    request = pb.CreateSymlinkRequest(system="lab", raw_path=raw, raw_target=b"-\xfe")
+    made = await stub.CreateSymlink(request, metadata=METADATA)
     assert (made.type, made.raw_name, made.link_target) == (pb.File.SYMLINK, raw, "-\\376")
     assert os.readlink(raw) == b"-\xfe"
 
@@ -65,8 +65,8 @@ async def test_a_link_of_any_bytes(stub: Any, tmp_path: Path) -> None:
 async def test_links_stay_inside(
     stub: Any, tmp_path: Path, path: str, target: str, wrong: str
 ) -> None:
-    request = pb.MakeSymlinkRequest(system="lab", path=f"{tmp_path}/{path}", target=target)
-    code, details = await refused(stub.MakeSymlink(request, metadata=METADATA))
+    request = pb.CreateSymlinkRequest(system="lab", path=f"{tmp_path}/{path}", target=target)
+    code, details = await refused(stub.CreateSymlink(request, metadata=METADATA))
     assert code == Code.INVALID_ARGUMENT
     assert wrong in details
     assert os.listdir(tmp_path) == []

@@ -30,12 +30,12 @@ class Pair(NamedTuple):
 
     def transfer(self, source: Path, target: Path, **more: Any) -> Any:
         """The call that copies a file of `lab` to `other`."""
-        request = pb.TransferRequest(
+        request = pb.TransferFileRequest(
             system="lab",
             path=str(source),
             **{"target_system": "other", "target": str(target), **more},
         )
-        return self.stub.Transfer(request, metadata=METADATA)
+        return self.stub.TransferFile(request, metadata=METADATA)
 
 
 @pytest.fixture
@@ -111,10 +111,10 @@ async def test_names_need_not_be_utf8(pair: Pair) -> None:
     source = os.fsencode(pair.lab.root) + b"/a \xff\n'"
     target = os.fsencode(pair.other.root) + b'/b \xfe\n"'
     Path(os.fsdecode(source)).write_bytes(b"content")
-    request = pb.TransferRequest(
+    request = pb.TransferFileRequest(
         system="lab", raw_path=source, target_system="other", raw_target=target
     )
-    assert (await told(pair.stub.Transfer(request, metadata=METADATA)))[-1].finished
+    assert (await told(pair.stub.TransferFile(request, metadata=METADATA)))[-1].finished
     assert Path(os.fsdecode(target)).read_bytes() == b"content"
 
 
@@ -188,8 +188,8 @@ async def test_what_cannot_be_copied_names_the_system(pair: Pair, target: Path) 
 )
 async def test_bad_input(pair: Pair, target: Path, wrong: dict[str, Any], said: str) -> None:
     fields: dict[str, Any] = {"path": str(pair.lab.root / "source"), "target": str(target)} | wrong
-    request = pb.TransferRequest(system="lab", target_system="other", **fields)
-    call = pair.stub.Transfer(request, metadata=METADATA)
+    request = pb.TransferFileRequest(system="lab", target_system="other", **fields)
+    call = pair.stub.TransferFile(request, metadata=METADATA)
     assert await refused(call) == (StatusCode.INVALID_ARGUMENT, said)
 
 
@@ -342,13 +342,13 @@ async def test_copies_that_cross_each_other_do_not_wait_for_each_other(pair: Pai
         for here, there in ((pair.lab, pair.other), (pair.other, pair.lab), (pair.lab, pair.lab)):
             name = f"{here.system.name}-{there.system.name}-{number}"
             (here.root / name).write_bytes(os.urandom(300_000))
-            request = pb.TransferRequest(
+            request = pb.TransferFileRequest(
                 system=here.system.name,
                 path=str(here.root / name),
                 target_system=there.system.name,
                 target=str(there.root / f"{name}.copy"),
             )
-            calls.append(pair.stub.Transfer(request, metadata=METADATA))
+            calls.append(pair.stub.TransferFile(request, metadata=METADATA))
     async with asyncio.timeout(120):
         for progress in await asyncio.gather(*map(told, calls)):
             assert progress[-1].finished

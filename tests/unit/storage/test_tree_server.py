@@ -102,19 +102,19 @@ async def test_bad_pages_name_their_field(
 
 async def test_stat_of_many(stub: Any, tree: Path) -> None:
     (Path(os.fsdecode(os.fsencode(tree) + b"/\xff"))).touch()
-    request = pb.StatFilesRequest(
+    request = pb.BatchStatFilesRequest(
         system="lab",
         paths=[f"{tree}/a", "relative", f"{tree}/nope", "/etc/passwd"],
         raw_paths=[os.fsencode(tree) + b"/\xff"],
     )
-    answers = (await stub.StatFiles(request, metadata=METADATA)).answers
+    answers = (await stub.BatchStatFiles(request, metadata=METADATA)).results
     assert [answer.path for answer in answers] == [*request.paths, f"{tree}/\\377"]
     assert [answer.error.code for answer in answers] == [0, 400, 404, 400, 0]
     assert answers[4].file.raw_name == os.fsencode(tree) + b"/\xff"
     st = (tree / "a").stat()
     assert answers[0].file.etag == f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}"
-    request = pb.StatFilesRequest(system="lab", paths=[f"{tree}/a"] * 1001)
-    assert (await refused(stub.StatFiles(request, metadata=METADATA))).code() is (
+    request = pb.BatchStatFilesRequest(system="lab", paths=[f"{tree}/a"] * 1001)
+    assert (await refused(stub.BatchStatFiles(request, metadata=METADATA))).code() is (
         Code.INVALID_ARGUMENT
     )
 
@@ -147,33 +147,33 @@ async def test_bad_walks(stub: Any, tree: Path, fields: Any) -> None:
 
 
 async def test_copy_move_measure_remove(stub: Any, tree: Path, tmp_path: Path) -> None:
-    copy = pb.CopyFilesRequest(system="lab", path=str(tree), target=f"{tmp_path}/copy")
-    last = (await all_of(stub.CopyFiles(copy, metadata=METADATA)))[-1]
+    copy = pb.CopyFileRequest(system="lab", path=str(tree), target=f"{tmp_path}/copy")
+    last = (await all_of(stub.CopyFile(copy, metadata=METADATA)))[-1]
     assert (last.finished, last.file.name) == (True, f"{tmp_path}/copy")
     assert last.entries_done == 8
-    single = pb.CopyFilesRequest(system="lab", path=f"{tree}/a", target=f"{tmp_path}/a")
-    last = (await all_of(stub.CopyFiles(single, metadata=METADATA)))[-1]
+    single = pb.CopyFileRequest(system="lab", path=f"{tree}/a", target=f"{tmp_path}/a")
+    last = (await all_of(stub.CopyFile(single, metadata=METADATA)))[-1]
     assert (last.bytes_done, last.bytes_total) == (1, 1)
-    move = pb.MoveFilesRequest(system="lab", path=f"{tmp_path}/copy", target=f"{tmp_path}/moved")
-    last = (await all_of(stub.MoveFiles(move, metadata=METADATA)))[-1]
+    move = pb.MoveFileRequest(system="lab", path=f"{tmp_path}/copy", target=f"{tmp_path}/moved")
+    last = (await all_of(stub.MoveFile(move, metadata=METADATA)))[-1]
     assert (last.finished, last.file.type) == (True, pb.File.DIRECTORY)
     usage = pb.MeasureUsageRequest(system="lab", path=f"{tmp_path}/moved")
     last = (await all_of(stub.MeasureUsage(usage, metadata=METADATA)))[-1]
-    assert (last.finished, last.usage.entries) == (True, 8)
-    remove = pb.RemoveFilesRequest(system="lab", path=f"{tmp_path}/moved")
-    last = (await all_of(stub.RemoveFiles(remove, metadata=METADATA)))[-1]
+    assert (last.finished, last.usage.entry_count) == (True, 8)
+    remove = pb.DeleteFileRequest(system="lab", path=f"{tmp_path}/moved")
+    last = (await all_of(stub.DeleteFile(remove, metadata=METADATA)))[-1]
     assert (last.finished, last.entries_done, last.WhichOneof("result")) == (True, 8, None)
-    error = await refused(all_of(stub.CopyFiles(single, metadata=METADATA)))
+    error = await refused(all_of(stub.CopyFile(single, metadata=METADATA)))
     assert error.code() is Code.ALREADY_EXISTS
 
 
 async def test_raw_paths(stub: Any, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xfe"
-    make = pb.MakeDirectoryRequest(system="lab", raw_path=path)
-    made = await stub.MakeDirectory(make, metadata=METADATA)
+    make = pb.CreateDirectoryRequest(system="lab", raw_path=path)
+    made = await stub.CreateDirectory(make, metadata=METADATA)
     assert (made.name, made.raw_name) == (f"{tmp_path}/\\376", path)
-    move = pb.MoveFilesRequest(system="lab", raw_path=path, raw_target=path + b"\xff")
-    assert (await all_of(stub.MoveFiles(move, metadata=METADATA)))[-1].file.raw_name == (
+    move = pb.MoveFileRequest(system="lab", raw_path=path, raw_target=path + b"\xff")
+    assert (await all_of(stub.MoveFile(move, metadata=METADATA)))[-1].file.raw_name == (
         path + b"\xff"
     )
     both = pb.StatFileRequest(system="lab", raw_path=path, path=str(tmp_path))
@@ -186,7 +186,7 @@ async def test_raw_paths(stub: Any, tmp_path: Path) -> None:
 async def test_quota(stub: Any, tmp_path: Path) -> None:
     request = pb.GetQuotaRequest(system="lab", path=str(tmp_path))
     quota = await stub.GetQuota(request, metadata=METADATA)
-    assert 0 < quota.filesystem.used < quota.filesystem.limit
+    assert 0 < quota.filesystem.used_bytes < quota.filesystem.limit_bytes
     assert not quota.HasField("user")
 
 

@@ -148,24 +148,24 @@ async def test_an_upload(uploads: Any, tmp_path: Path) -> None:
     async def one() -> AsyncIterator[uploads_pb2.WriteUploadRequest]:
         yield uploads_pb2.WriteUploadRequest(**there, content=HttpBody(data=content[:300_000]))
 
-    assert (await uploads.WriteUpload(one(), metadata=METADATA)).received == 300_000
+    assert (await uploads.WriteUpload(one(), metadata=METADATA)).received_bytes == 300_000
     asked = uploads_pb2.GetUploadRequest(**there)
-    assert (await uploads.GetUpload(asked, metadata=METADATA)).received == 300_000
-    assert (await uploads.WriteUpload(requests(), metadata=METADATA)).received == 900_000
+    assert (await uploads.GetUpload(asked, metadata=METADATA)).received_bytes == 300_000
+    assert (await uploads.WriteUpload(requests(), metadata=METADATA)).received_bytes == 900_000
     digest = hashlib.sha256(content).hexdigest()
-    whole = uploads_pb2.CompleteUploadRequest(**there, size=900_000, sha256=digest.upper())
+    whole = uploads_pb2.CompleteUploadRequest(**there, size_bytes=900_000, sha256=digest.upper())
     done = await uploads.CompleteUpload(whole, metadata=METADATA)
-    assert (done.path, done.size, done.sha256) == (path, 900_000, digest)
+    assert (done.path, done.size_bytes, done.sha256) == (path, 900_000, digest)
     assert (tmp_path / "f").read_bytes() == content
-    gone = uploads.AbortUpload(uploads_pb2.AbortUploadRequest(**there), metadata=METADATA)
+    gone = uploads.DeleteUpload(uploads_pb2.DeleteUploadRequest(**there), metadata=METADATA)
     assert (await refused(gone)).code() is Code.NOT_FOUND
 
 
 async def test_an_upload_is_aborted(uploads: Any, tmp_path: Path) -> None:
     there: dict[str, Any] = {"system": "lab", "path": str(tmp_path / "f")}
     begun = await uploads.CreateUpload(uploads_pb2.CreateUploadRequest(**there), metadata=METADATA)
-    request = uploads_pb2.AbortUploadRequest(**there, upload_id=begun.upload_id)
-    await uploads.AbortUpload(request, metadata=METADATA)
+    request = uploads_pb2.DeleteUploadRequest(**there, upload_id=begun.upload_id)
+    await uploads.DeleteUpload(request, metadata=METADATA)
     assert os.listdir(tmp_path) == []
 
 

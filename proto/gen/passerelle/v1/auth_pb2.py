@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from passerelle.v1 import access_pb2 as passerelle_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18passerelle/v1/auth.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"\x0f\n\rWhoAmIRequest\"\xb6\x01\n\tPrincipal\x12\x16\n\x08username\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06issuer\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07subject\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06scopes\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x17\n\tclient_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\"j\n\x10\x41uthorizeRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05scope\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08relation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06system\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x19IssueSshCredentialRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06system\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npublic_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x94\x01\n\rSshCredential\x12\x16\n\x08username\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x63\x65rtificate\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bprivate_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x32z\n\x0b\x41uthService\x12\x61\n\x06WhoAmI\x12\x1c.passerelle.v1.WhoAmIRequest\x1a\x18.passerelle.v1.Principal\"\x1f\x8a\xb5\x18\x04\x08\x02(\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auth/whoami\x1a\x08\x92\xb5\x18\x04\x61uth2\xd3\x01\n\rAccessService\x12P\n\tAuthorize\x12\x1f.passerelle.v1.AuthorizeRequest\x1a\x18.passerelle.v1.Principal\"\x08\x8a\xb5\x18\x04\x08\x03(\x01\x12\x66\n\x12IssueSshCredential\x12(.passerelle.v1.IssueSshCredentialRequest\x1a\x1c.passerelle.v1.SshCredential\"\x08\x8a\xb5\x18\x04\x08\x03(\x02\x1a\x08\x92\xb5\x18\x04\x61uthb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18passerelle/v1/auth.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"\x15\n\x13GetPrincipalRequest\"\xb6\x01\n\tPrincipal\x12\x16\n\x08username\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06issuer\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07subject\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06scopes\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x17\n\tclient_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\"j\n\x10\x41uthorizeRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05scope\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08relation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06system\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x19IssueSshCredentialRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06system\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npublic_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x94\x01\n\rSshCredential\x12\x16\n\x08username\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x63\x65rtificate\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bprivate_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x32\x86\x01\n\x0b\x41uthService\x12m\n\x0cGetPrincipal\x12\".passerelle.v1.GetPrincipalRequest\x1a\x18.passerelle.v1.Principal\"\x1f\x8a\xb5\x18\x04\x08\x02(\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auth/whoami\x1a\x08\x92\xb5\x18\x04\x61uth2\xd3\x01\n\rAccessService\x12P\n\tAuthorize\x12\x1f.passerelle.v1.AuthorizeRequest\x1a\x18.passerelle.v1.Principal\"\x08\x8a\xb5\x18\x04\x08\x03(\x01\x12\x66\n\x12IssueSshCredential\x12(.passerelle.v1.IssueSshCredentialRequest\x1a\x1c.passerelle.v1.SshCredential\"\x08\x8a\xb5\x18\x04\x08\x03(\x02\x1a\x08\x92\xb5\x18\x04\x61uthb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,26 +71,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SSHCREDENTIAL'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
   _globals['_AUTHSERVICE']._loaded_options = None
   _globals['_AUTHSERVICE']._serialized_options = b'\222\265\030\004auth'
-  _globals['_AUTHSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\212\265\030\004\010\002(\001\202\323\344\223\002\021\022\017/v1/auth/whoami'
+  _globals['_AUTHSERVICE'].methods_by_name['GetPrincipal']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['GetPrincipal']._serialized_options = b'\212\265\030\004\010\002(\001\202\323\344\223\002\021\022\017/v1/auth/whoami'
   _globals['_ACCESSSERVICE']._loaded_options = None
   _globals['_ACCESSSERVICE']._serialized_options = b'\222\265\030\004auth'
   _globals['_ACCESSSERVICE'].methods_by_name['Authorize']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['Authorize']._serialized_options = b'\212\265\030\004\010\003(\001'
   _globals['_ACCESSSERVICE'].methods_by_name['IssueSshCredential']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['IssueSshCredential']._serialized_options = b'\212\265\030\004\010\003(\002'
-  _globals['_WHOAMIREQUEST']._serialized_start=167
-  _globals['_WHOAMIREQUEST']._serialized_end=182
-  _globals['_PRINCIPAL']._serialized_start=185
-  _globals['_PRINCIPAL']._serialized_end=367
-  _globals['_AUTHORIZEREQUEST']._serialized_start=369
-  _globals['_AUTHORIZEREQUEST']._serialized_end=475
-  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_start=477
-  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_end=573
-  _globals['_SSHCREDENTIAL']._serialized_start=576
-  _globals['_SSHCREDENTIAL']._serialized_end=724
-  _globals['_AUTHSERVICE']._serialized_start=726
-  _globals['_AUTHSERVICE']._serialized_end=848
-  _globals['_ACCESSSERVICE']._serialized_start=851
-  _globals['_ACCESSSERVICE']._serialized_end=1062
+  _globals['_GETPRINCIPALREQUEST']._serialized_start=167
+  _globals['_GETPRINCIPALREQUEST']._serialized_end=188
+  _globals['_PRINCIPAL']._serialized_start=191
+  _globals['_PRINCIPAL']._serialized_end=373
+  _globals['_AUTHORIZEREQUEST']._serialized_start=375
+  _globals['_AUTHORIZEREQUEST']._serialized_end=481
+  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_start=483
+  _globals['_ISSUESSHCREDENTIALREQUEST']._serialized_end=579
+  _globals['_SSHCREDENTIAL']._serialized_start=582
+  _globals['_SSHCREDENTIAL']._serialized_end=730
+  _globals['_AUTHSERVICE']._serialized_start=733
+  _globals['_AUTHSERVICE']._serialized_end=867
+  _globals['_ACCESSSERVICE']._serialized_start=870
+  _globals['_ACCESSSERVICE']._serialized_end=1081
 # @@protoc_insertion_point(module_scope)

@@ -20,7 +20,7 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class WhoAmIRequest(_message.Message):
+class GetPrincipalRequest(_message.Message):
     """Asks for the caller's own principal."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,7 +34,7 @@ class WhoAmIRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WhoAmIRequest: _TypeAlias = WhoAmIRequest  # noqa: Y015
+Global___GetPrincipalRequest: _TypeAlias = GetPrincipalRequest  # noqa: Y015
 
 @_typing.final
 class Principal(_message.Message):

@@ -35,9 +35,9 @@ class AuthServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.WhoAmI = channel.unary_unary(
-                '/passerelle.v1.AuthService/WhoAmI',
-                request_serializer=passerelle_dot_v1_dot_auth__pb2.WhoAmIRequest.SerializeToString,
+        self.GetPrincipal = channel.unary_unary(
+                '/passerelle.v1.AuthService/GetPrincipal',
+                request_serializer=passerelle_dot_v1_dot_auth__pb2.GetPrincipalRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_auth__pb2.Principal.FromString,
                 _registered_method=True)
 
@@ -46,7 +46,7 @@ class AuthServiceServicer:
     """Who the caller is.
     """
 
-    def WhoAmI(self, request, context):
+    def GetPrincipal(self, request, context):
         """Returns the principal that the request's access token stands for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -56,9 +56,9 @@ class AuthServiceServicer:
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'WhoAmI': grpc.unary_unary_rpc_method_handler(
-                    servicer.WhoAmI,
-                    request_deserializer=passerelle_dot_v1_dot_auth__pb2.WhoAmIRequest.FromString,
+            'GetPrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrincipal,
+                    request_deserializer=passerelle_dot_v1_dot_auth__pb2.GetPrincipalRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_auth__pb2.Principal.SerializeToString,
             ),
     }
@@ -74,7 +74,7 @@ class AuthService:
     """
 
     @staticmethod
-    def WhoAmI(request,
+    def GetPrincipal(request,
             target,
             options=(),
             channel_credentials=None,
@@ -87,8 +87,8 @@ class AuthService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/passerelle.v1.AuthService/WhoAmI',
-            passerelle_dot_v1_dot_auth__pb2.WhoAmIRequest.SerializeToString,
+            '/passerelle.v1.AuthService/GetPrincipal',
+            passerelle_dot_v1_dot_auth__pb2.GetPrincipalRequest.SerializeToString,
             passerelle_dot_v1_dot_auth__pb2.Principal.FromString,
             options,
             channel_credentials,

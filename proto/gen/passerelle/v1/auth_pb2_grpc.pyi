@@ -33,7 +33,7 @@ class AuthServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
-    WhoAmI: _grpc.UnaryUnaryMultiCallable[_auth_pb2.WhoAmIRequest, _auth_pb2.Principal]
+    GetPrincipal: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetPrincipalRequest, _auth_pb2.Principal]
     """Returns the principal that the request's access token stands for."""
 
 @_typing.type_check_only
@@ -41,16 +41,16 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Who the caller is."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    WhoAmI: _aio.UnaryUnaryMultiCallable[_auth_pb2.WhoAmIRequest, _auth_pb2.Principal]  # type: ignore[assignment]
+    GetPrincipal: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetPrincipalRequest, _auth_pb2.Principal]  # type: ignore[assignment]
     """Returns the principal that the request's access token stands for."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who the caller is."""
 
     @_abc_1.abstractmethod
-    def WhoAmI(
+    def GetPrincipal(
         self,
-        request: _auth_pb2.WhoAmIRequest,
+        request: _auth_pb2.GetPrincipalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.Principal, _abc.Awaitable[_auth_pb2.Principal]]:
         """Returns the principal that the request's access token stands for."""

@@ -130,7 +130,7 @@ class Job(_message.Message):
     class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Job._State.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATE_UNSPECIFIED: Job._State.ValueType  # 0
-        """The scheduler gave a state that this version does not know."""
+        """Not known: the scheduler gave a state that this version does not know, or was not asked for it."""
         PENDING: Job._State.ValueType  # 1
         """Waiting to start."""
         RUNNING: Job._State.ValueType  # 2
@@ -150,7 +150,7 @@ class Job(_message.Message):
         """Where a job can stand."""
 
     STATE_UNSPECIFIED: Job.State.ValueType  # 0
-    """The scheduler gave a state that this version does not know."""
+    """Not known: the scheduler gave a state that this version does not know, or was not asked for it."""
     PENDING: Job.State.ValueType  # 1
     """Waiting to start."""
     RUNNING: Job.State.ValueType  # 2
@@ -232,7 +232,7 @@ class Job(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
-    NODES_FIELD_NUMBER: _builtins.int
+    NODE_LIST_FIELD_NUMBER: _builtins.int
     NODE_COUNT_FIELD_NUMBER: _builtins.int
     WORKING_DIRECTORY_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
@@ -263,7 +263,7 @@ class Job(_message.Message):
     """That user's group."""
     partition: _builtins.str
     """The partition (queue)."""
-    nodes: _builtins.str
+    node_list: _builtins.str
     """The nodes it runs or ran on, in the scheduler's own list format."""
     node_count: _builtins.int
     """How many nodes it has or asks for."""
@@ -305,8 +305,8 @@ class Job(_message.Message):
         user: _builtins.str = ...,
         group: _builtins.str = ...,
         partition: _builtins.str = ...,
-        nodes: _builtins.str = ...,
-        node_count: _builtins.int = ...,
+        node_list: _builtins.str = ...,
+        node_count: _builtins.int | None = ...,
         working_directory: _builtins.str = ...,
         priority: _builtins.int | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
@@ -315,18 +315,22 @@ class Job(_message.Message):
         time_limit: _duration_pb2.Duration | None = ...,
         steps: _abc.Iterable[Global___Job.Step] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_priority", b"_priority", "_signal", b"_signal", "elapsed", b"elapsed", "end_time", b"end_time", "exit_code", b"exit_code", "priority", b"priority", "signal", b"signal", "start_time", b"start_time", "time_limit", b"time_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_node_count", b"_node_count", "_priority", b"_priority", "_signal", b"_signal", "elapsed", b"elapsed", "end_time", b"end_time", "exit_code", b"exit_code", "node_count", b"node_count", "priority", b"priority", "signal", b"signal", "start_time", b"start_time", "time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_priority", b"_priority", "_signal", b"_signal", "account", b"account", "elapsed", b"elapsed", "end_time", b"end_time", "exit_code", b"exit_code", "group", b"group", "job_id", b"job_id", "name", b"name", "node_count", b"node_count", "nodes", b"nodes", "partition", b"partition", "priority", b"priority", "scheduler_state", b"scheduler_state", "signal", b"signal", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "steps", b"steps", "time_limit", b"time_limit", "user", b"user", "working_directory", b"working_directory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_node_count", b"_node_count", "_priority", b"_priority", "_signal", b"_signal", "account", b"account", "elapsed", b"elapsed", "end_time", b"end_time", "exit_code", b"exit_code", "group", b"group", "job_id", b"job_id", "name", b"name", "node_count", b"node_count", "node_list", b"node_list", "partition", b"partition", "priority", b"priority", "scheduler_state", b"scheduler_state", "signal", b"signal", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "steps", b"steps", "time_limit", b"time_limit", "user", b"user", "working_directory", b"working_directory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    _WhichOneofReturnType__node_count: _TypeAlias = _typing.Literal["node_count"]  # noqa: Y015
+    _WhichOneofArgType__node_count: _TypeAlias = _typing.Literal["_node_count", b"_node_count"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType__signal: _TypeAlias = _typing.Literal["signal"]  # noqa: Y015
     _WhichOneofArgType__signal: _TypeAlias = _typing.Literal["_signal", b"_signal"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__node_count) -> _WhichOneofReturnType__node_count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload
@@ -342,8 +346,13 @@ class SubmitJobRequest(_message.Message):
 
     SYSTEM_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     @_builtins.property
     def job(self) -> Global___JobDescription:
         """What to run."""
@@ -353,36 +362,15 @@ class SubmitJobRequest(_message.Message):
         *,
         system: _builtins.str = ...,
         job: Global___JobDescription | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitJobRequest: _TypeAlias = SubmitJobRequest  # noqa: Y015
-
-@_typing.final
-class SubmitJobResponse(_message.Message):
-    """A job was accepted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.str
-    """The scheduler's id."""
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SubmitJobResponse: _TypeAlias = SubmitJobResponse  # noqa: Y015
 
 @_typing.final
 class ListJobsRequest(_message.Message):
@@ -586,26 +574,49 @@ class AttachJobRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     job_id: _builtins.str
     """The scheduler's id."""
     command: _builtins.str
     """The command line, as a shell on the compute node reads it."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         job_id: _builtins.str = ...,
         command: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "job_id", b"job_id", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "job_id", b"job_id", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttachJobRequest: _TypeAlias = AttachJobRequest  # noqa: Y015
+
+@_typing.final
+class AttachJobResponse(_message.Message):
+    """The command has run to its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttachJobResponse: _TypeAlias = AttachJobResponse  # noqa: Y015
 
 @_typing.final
 class CancelJobRequest(_message.Message):
@@ -615,23 +626,46 @@ class CancelJobRequest(_message.Message):
 
     SYSTEM_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     job_id: _builtins.str
     """The scheduler's id; `14_1` for one task of an array."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         job_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
+
+@_typing.final
+class CancelJobResponse(_message.Message):
+    """The scheduler was told to cancel the job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
 
 @_typing.final
 class ListNodesRequest(_message.Message):
@@ -688,26 +722,26 @@ class Node(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
-    CPUS_FIELD_NUMBER: _builtins.int
-    ALLOCATED_CPUS_FIELD_NUMBER: _builtins.int
-    IDLE_CPUS_FIELD_NUMBER: _builtins.int
+    CPU_COUNT_FIELD_NUMBER: _builtins.int
+    ALLOCATED_CPU_COUNT_FIELD_NUMBER: _builtins.int
+    IDLE_CPU_COUNT_FIELD_NUMBER: _builtins.int
     CPU_LOAD_FIELD_NUMBER: _builtins.int
     MEMORY_MIB_FIELD_NUMBER: _builtins.int
     FREE_MEMORY_MIB_FIELD_NUMBER: _builtins.int
-    SOCKETS_FIELD_NUMBER: _builtins.int
-    CORES_FIELD_NUMBER: _builtins.int
-    THREADS_FIELD_NUMBER: _builtins.int
-    FEATURES_FIELD_NUMBER: _builtins.int
+    SOCKET_COUNT_FIELD_NUMBER: _builtins.int
+    CORES_PER_SOCKET_FIELD_NUMBER: _builtins.int
+    THREADS_PER_CORE_FIELD_NUMBER: _builtins.int
+    FEATURE_LIST_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     HOSTNAME_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the scheduler."""
-    cpus: _builtins.int
+    cpu_count: _builtins.int
     """Logical processors."""
-    allocated_cpus: _builtins.int
+    allocated_cpu_count: _builtins.int
     """Logical processors in use."""
-    idle_cpus: _builtins.int
+    idle_cpu_count: _builtins.int
     """Logical processors free."""
     cpu_load: _builtins.float
     """Load average."""
@@ -715,13 +749,13 @@ class Node(_message.Message):
     """Memory, in MiB."""
     free_memory_mib: _builtins.int
     """Memory that the operating system reports free, in MiB."""
-    sockets: _builtins.int
+    socket_count: _builtins.int
     """Sockets on the node."""
-    cores: _builtins.int
+    cores_per_socket: _builtins.int
     """Cores per socket."""
-    threads: _builtins.int
+    threads_per_core: _builtins.int
     """Threads per core."""
-    features: _builtins.str
+    feature_list: _builtins.str
     """Features, in the scheduler's own list format."""
     address: _builtins.str
     """Network address."""
@@ -743,58 +777,58 @@ class Node(_message.Message):
         name: _builtins.str = ...,
         states: _abc.Iterable[_builtins.str] | None = ...,
         partitions: _abc.Iterable[_builtins.str] | None = ...,
-        cpus: _builtins.int = ...,
-        allocated_cpus: _builtins.int | None = ...,
-        idle_cpus: _builtins.int | None = ...,
+        cpu_count: _builtins.int = ...,
+        allocated_cpu_count: _builtins.int | None = ...,
+        idle_cpu_count: _builtins.int | None = ...,
         cpu_load: _builtins.float | None = ...,
         memory_mib: _builtins.int | None = ...,
         free_memory_mib: _builtins.int | None = ...,
-        sockets: _builtins.int | None = ...,
-        cores: _builtins.int | None = ...,
-        threads: _builtins.int | None = ...,
-        features: _builtins.str = ...,
+        socket_count: _builtins.int | None = ...,
+        cores_per_socket: _builtins.int | None = ...,
+        threads_per_core: _builtins.int | None = ...,
+        feature_list: _builtins.str = ...,
         address: _builtins.str = ...,
         hostname: _builtins.str = ...,
         weight: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allocated_cpus", b"_allocated_cpus", "_cores", b"_cores", "_cpu_load", b"_cpu_load", "_free_memory_mib", b"_free_memory_mib", "_idle_cpus", b"_idle_cpus", "_memory_mib", b"_memory_mib", "_sockets", b"_sockets", "_threads", b"_threads", "_weight", b"_weight", "allocated_cpus", b"allocated_cpus", "cores", b"cores", "cpu_load", b"cpu_load", "free_memory_mib", b"free_memory_mib", "idle_cpus", b"idle_cpus", "memory_mib", b"memory_mib", "sockets", b"sockets", "threads", b"threads", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allocated_cpu_count", b"_allocated_cpu_count", "_cores_per_socket", b"_cores_per_socket", "_cpu_load", b"_cpu_load", "_free_memory_mib", b"_free_memory_mib", "_idle_cpu_count", b"_idle_cpu_count", "_memory_mib", b"_memory_mib", "_socket_count", b"_socket_count", "_threads_per_core", b"_threads_per_core", "_weight", b"_weight", "allocated_cpu_count", b"allocated_cpu_count", "cores_per_socket", b"cores_per_socket", "cpu_load", b"cpu_load", "free_memory_mib", b"free_memory_mib", "idle_cpu_count", b"idle_cpu_count", "memory_mib", b"memory_mib", "socket_count", b"socket_count", "threads_per_core", b"threads_per_core", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allocated_cpus", b"_allocated_cpus", "_cores", b"_cores", "_cpu_load", b"_cpu_load", "_free_memory_mib", b"_free_memory_mib", "_idle_cpus", b"_idle_cpus", "_memory_mib", b"_memory_mib", "_sockets", b"_sockets", "_threads", b"_threads", "_weight", b"_weight", "address", b"address", "allocated_cpus", b"allocated_cpus", "cores", b"cores", "cpu_load", b"cpu_load", "cpus", b"cpus", "features", b"features", "free_memory_mib", b"free_memory_mib", "hostname", b"hostname", "idle_cpus", b"idle_cpus", "memory_mib", b"memory_mib", "name", b"name", "partitions", b"partitions", "sockets", b"sockets", "states", b"states", "threads", b"threads", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allocated_cpu_count", b"_allocated_cpu_count", "_cores_per_socket", b"_cores_per_socket", "_cpu_load", b"_cpu_load", "_free_memory_mib", b"_free_memory_mib", "_idle_cpu_count", b"_idle_cpu_count", "_memory_mib", b"_memory_mib", "_socket_count", b"_socket_count", "_threads_per_core", b"_threads_per_core", "_weight", b"_weight", "address", b"address", "allocated_cpu_count", b"allocated_cpu_count", "cores_per_socket", b"cores_per_socket", "cpu_count", b"cpu_count", "cpu_load", b"cpu_load", "feature_list", b"feature_list", "free_memory_mib", b"free_memory_mib", "hostname", b"hostname", "idle_cpu_count", b"idle_cpu_count", "memory_mib", b"memory_mib", "name", b"name", "partitions", b"partitions", "socket_count", b"socket_count", "states", b"states", "threads_per_core", b"threads_per_core", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__allocated_cpus: _TypeAlias = _typing.Literal["allocated_cpus"]  # noqa: Y015
-    _WhichOneofArgType__allocated_cpus: _TypeAlias = _typing.Literal["_allocated_cpus", b"_allocated_cpus"]  # noqa: Y015
-    _WhichOneofReturnType__cores: _TypeAlias = _typing.Literal["cores"]  # noqa: Y015
-    _WhichOneofArgType__cores: _TypeAlias = _typing.Literal["_cores", b"_cores"]  # noqa: Y015
+    _WhichOneofReturnType__allocated_cpu_count: _TypeAlias = _typing.Literal["allocated_cpu_count"]  # noqa: Y015
+    _WhichOneofArgType__allocated_cpu_count: _TypeAlias = _typing.Literal["_allocated_cpu_count", b"_allocated_cpu_count"]  # noqa: Y015
+    _WhichOneofReturnType__cores_per_socket: _TypeAlias = _typing.Literal["cores_per_socket"]  # noqa: Y015
+    _WhichOneofArgType__cores_per_socket: _TypeAlias = _typing.Literal["_cores_per_socket", b"_cores_per_socket"]  # noqa: Y015
     _WhichOneofReturnType__cpu_load: _TypeAlias = _typing.Literal["cpu_load"]  # noqa: Y015
     _WhichOneofArgType__cpu_load: _TypeAlias = _typing.Literal["_cpu_load", b"_cpu_load"]  # noqa: Y015
     _WhichOneofReturnType__free_memory_mib: _TypeAlias = _typing.Literal["free_memory_mib"]  # noqa: Y015
     _WhichOneofArgType__free_memory_mib: _TypeAlias = _typing.Literal["_free_memory_mib", b"_free_memory_mib"]  # noqa: Y015
-    _WhichOneofReturnType__idle_cpus: _TypeAlias = _typing.Literal["idle_cpus"]  # noqa: Y015
-    _WhichOneofArgType__idle_cpus: _TypeAlias = _typing.Literal["_idle_cpus", b"_idle_cpus"]  # noqa: Y015
+    _WhichOneofReturnType__idle_cpu_count: _TypeAlias = _typing.Literal["idle_cpu_count"]  # noqa: Y015
+    _WhichOneofArgType__idle_cpu_count: _TypeAlias = _typing.Literal["_idle_cpu_count", b"_idle_cpu_count"]  # noqa: Y015
     _WhichOneofReturnType__memory_mib: _TypeAlias = _typing.Literal["memory_mib"]  # noqa: Y015
     _WhichOneofArgType__memory_mib: _TypeAlias = _typing.Literal["_memory_mib", b"_memory_mib"]  # noqa: Y015
-    _WhichOneofReturnType__sockets: _TypeAlias = _typing.Literal["sockets"]  # noqa: Y015
-    _WhichOneofArgType__sockets: _TypeAlias = _typing.Literal["_sockets", b"_sockets"]  # noqa: Y015
-    _WhichOneofReturnType__threads: _TypeAlias = _typing.Literal["threads"]  # noqa: Y015
-    _WhichOneofArgType__threads: _TypeAlias = _typing.Literal["_threads", b"_threads"]  # noqa: Y015
+    _WhichOneofReturnType__socket_count: _TypeAlias = _typing.Literal["socket_count"]  # noqa: Y015
+    _WhichOneofArgType__socket_count: _TypeAlias = _typing.Literal["_socket_count", b"_socket_count"]  # noqa: Y015
+    _WhichOneofReturnType__threads_per_core: _TypeAlias = _typing.Literal["threads_per_core"]  # noqa: Y015
+    _WhichOneofArgType__threads_per_core: _TypeAlias = _typing.Literal["_threads_per_core", b"_threads_per_core"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__allocated_cpus) -> _WhichOneofReturnType__allocated_cpus | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__allocated_cpu_count) -> _WhichOneofReturnType__allocated_cpu_count | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__cores) -> _WhichOneofReturnType__cores | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cores_per_socket) -> _WhichOneofReturnType__cores_per_socket | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_load) -> _WhichOneofReturnType__cpu_load | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__free_memory_mib) -> _WhichOneofReturnType__free_memory_mib | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_cpus) -> _WhichOneofReturnType__idle_cpus | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_cpu_count) -> _WhichOneofReturnType__idle_cpu_count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_mib) -> _WhichOneofReturnType__memory_mib | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__sockets) -> _WhichOneofReturnType__sockets | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__socket_count) -> _WhichOneofReturnType__socket_count | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__threads) -> _WhichOneofReturnType__threads | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threads_per_core) -> _WhichOneofReturnType__threads_per_core | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
@@ -858,14 +892,14 @@ class Partition(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
-    CPUS_FIELD_NUMBER: _builtins.int
+    CPU_COUNT_FIELD_NUMBER: _builtins.int
     NODE_COUNT_FIELD_NUMBER: _builtins.int
     HIDDEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     state: _builtins.str
     """Its state, in the scheduler's own words, such as `UP`."""
-    cpus: _builtins.int
+    cpu_count: _builtins.int
     """Logical processors in all its nodes."""
     node_count: _builtins.int
     """How many nodes it has."""
@@ -876,20 +910,20 @@ class Partition(_message.Message):
         *,
         name: _builtins.str = ...,
         state: _builtins.str = ...,
-        cpus: _builtins.int | None = ...,
+        cpu_count: _builtins.int | None = ...,
         node_count: _builtins.int | None = ...,
         hidden: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpus", b"_cpus", "_node_count", b"_node_count", "cpus", b"cpus", "node_count", b"node_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_count", b"_cpu_count", "_node_count", b"_node_count", "cpu_count", b"cpu_count", "node_count", b"node_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpus", b"_cpus", "_node_count", b"_node_count", "cpus", b"cpus", "hidden", b"hidden", "name", b"name", "node_count", b"node_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_count", b"_cpu_count", "_node_count", b"_node_count", "cpu_count", b"cpu_count", "hidden", b"hidden", "name", b"name", "node_count", b"node_count", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__cpus: _TypeAlias = _typing.Literal["cpus"]  # noqa: Y015
-    _WhichOneofArgType__cpus: _TypeAlias = _typing.Literal["_cpus", b"_cpus"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_count: _TypeAlias = _typing.Literal["cpu_count"]  # noqa: Y015
+    _WhichOneofArgType__cpu_count: _TypeAlias = _typing.Literal["_cpu_count", b"_cpu_count"]  # noqa: Y015
     _WhichOneofReturnType__node_count: _TypeAlias = _typing.Literal["node_count"]  # noqa: Y015
     _WhichOneofArgType__node_count: _TypeAlias = _typing.Literal["_node_count", b"_node_count"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpus) -> _WhichOneofReturnType__cpus | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_count) -> _WhichOneofReturnType__cpu_count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__node_count) -> _WhichOneofReturnType__node_count | None: ...
 
@@ -948,17 +982,17 @@ class Reservation(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
-    NODES_FIELD_NUMBER: _builtins.int
+    NODE_LIST_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
-    FEATURES_FIELD_NUMBER: _builtins.int
+    FEATURE_LIST_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
-    nodes: _builtins.str
+    node_list: _builtins.str
     """Its nodes, in the scheduler's own list format."""
-    features: _builtins.str
-    """Features its nodes must have."""
+    feature_list: _builtins.str
+    """Features its nodes must have, in the scheduler's own list format."""
     state: _builtins.str
     """Its state, in lower case: `active` or `inactive`."""
     @_builtins.property
@@ -973,15 +1007,15 @@ class Reservation(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        nodes: _builtins.str = ...,
+        node_list: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
-        features: _builtins.str = ...,
+        feature_list: _builtins.str = ...,
         state: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "features", b"features", "name", b"name", "nodes", b"nodes", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "feature_list", b"feature_list", "name", b"name", "node_list", b"node_list", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from passerelle.v1 import compute_pb2 as passerelle_dot_v1_dot_compute__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -39,7 +38,7 @@ class ComputeServiceStub:
         self.SubmitJob = channel.unary_unary(
                 '/passerelle.v1.ComputeService/SubmitJob',
                 request_serializer=passerelle_dot_v1_dot_compute__pb2.SubmitJobRequest.SerializeToString,
-                response_deserializer=passerelle_dot_v1_dot_compute__pb2.SubmitJobResponse.FromString,
+                response_deserializer=passerelle_dot_v1_dot_compute__pb2.Job.FromString,
                 _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/passerelle.v1.ComputeService/ListJobs',
@@ -59,12 +58,12 @@ class ComputeServiceStub:
         self.AttachJob = channel.unary_unary(
                 '/passerelle.v1.ComputeService/AttachJob',
                 request_serializer=passerelle_dot_v1_dot_compute__pb2.AttachJobRequest.SerializeToString,
-                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                response_deserializer=passerelle_dot_v1_dot_compute__pb2.AttachJobResponse.FromString,
                 _registered_method=True)
         self.CancelJob = channel.unary_unary(
                 '/passerelle.v1.ComputeService/CancelJob',
                 request_serializer=passerelle_dot_v1_dot_compute__pb2.CancelJobRequest.SerializeToString,
-                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                response_deserializer=passerelle_dot_v1_dot_compute__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
         self.ListNodes = channel.unary_unary(
                 '/passerelle.v1.ComputeService/ListNodes',
@@ -98,7 +97,9 @@ class ComputeServiceServicer:
     """
 
     def SubmitJob(self, request, context):
-        """Submits a batch job and returns it as the scheduler accepted it.
+        """Submits a batch job. The job that is returned has its `job_id` and `user`, and of what the request says `name`,
+        `account`, `partition`, `working_directory` and `time_limit`. The scheduler is not asked for more: `GetJob` tells the
+        state and what the scheduler chose.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +113,7 @@ class ComputeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """Returns one job, with all tasks of a job array.
+        """Returns one job. The answer is a list, since the id of a job array stands for all its tasks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +181,7 @@ def add_ComputeServiceServicer_to_server(servicer, server):
             'SubmitJob': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitJob,
                     request_deserializer=passerelle_dot_v1_dot_compute__pb2.SubmitJobRequest.FromString,
-                    response_serializer=passerelle_dot_v1_dot_compute__pb2.SubmitJobResponse.SerializeToString,
+                    response_serializer=passerelle_dot_v1_dot_compute__pb2.Job.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -200,12 +201,12 @@ def add_ComputeServiceServicer_to_server(servicer, server):
             'AttachJob': grpc.unary_unary_rpc_method_handler(
                     servicer.AttachJob,
                     request_deserializer=passerelle_dot_v1_dot_compute__pb2.AttachJobRequest.FromString,
-                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+                    response_serializer=passerelle_dot_v1_dot_compute__pb2.AttachJobResponse.SerializeToString,
             ),
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
                     request_deserializer=passerelle_dot_v1_dot_compute__pb2.CancelJobRequest.FromString,
-                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+                    response_serializer=passerelle_dot_v1_dot_compute__pb2.CancelJobResponse.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
@@ -260,7 +261,7 @@ class ComputeService:
             target,
             '/passerelle.v1.ComputeService/SubmitJob',
             passerelle_dot_v1_dot_compute__pb2.SubmitJobRequest.SerializeToString,
-            passerelle_dot_v1_dot_compute__pb2.SubmitJobResponse.FromString,
+            passerelle_dot_v1_dot_compute__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,
@@ -368,7 +369,7 @@ class ComputeService:
             target,
             '/passerelle.v1.ComputeService/AttachJob',
             passerelle_dot_v1_dot_compute__pb2.AttachJobRequest.SerializeToString,
-            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            passerelle_dot_v1_dot_compute__pb2.AttachJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -395,7 +396,7 @@ class ComputeService:
             target,
             '/passerelle.v1.ComputeService/CancelJob',
             passerelle_dot_v1_dot_compute__pb2.CancelJobRequest.SerializeToString,
-            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            passerelle_dot_v1_dot_compute__pb2.CancelJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,7 +4,6 @@ isort:skip_file
 """
 
 from collections import abc as _abc
-from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from passerelle.v1 import compute_pb2 as _compute_pb2
 import abc as _abc_1
@@ -34,17 +33,20 @@ class ComputeServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ComputeServiceAsyncStub: ...
-    SubmitJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.SubmitJobRequest, _compute_pb2.SubmitJobResponse]
-    """Submits a batch job and returns it as the scheduler accepted it."""
+    SubmitJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.SubmitJobRequest, _compute_pb2.Job]
+    """Submits a batch job. The job that is returned has its `job_id` and `user`, and of what the request says `name`,
+    `account`, `partition`, `working_directory` and `time_limit`. The scheduler is not asked for more: `GetJob` tells the
+    state and what the scheduler chose.
+    """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_compute_pb2.ListJobsRequest, _compute_pb2.ListJobsResponse]
     """Lists jobs: the caller's own, unless all users' are asked for."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.GetJobRequest, _compute_pb2.GetJobResponse]
-    """Returns one job, with all tasks of a job array."""
+    """Returns one job. The answer is a list, since the id of a job array stands for all its tasks."""
     GetJobMetadata: _grpc.UnaryUnaryMultiCallable[_compute_pb2.GetJobMetadataRequest, _compute_pb2.JobMetadata]
     """Returns a job's script and the paths of its standard streams."""
-    AttachJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.AttachJobRequest, _empty_pb2.Empty]
+    AttachJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.AttachJobRequest, _compute_pb2.AttachJobResponse]
     """Runs a command inside a running job's allocation, to its end."""
-    CancelJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.CancelJobRequest, _empty_pb2.Empty]
+    CancelJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.CancelJobRequest, _compute_pb2.CancelJobResponse]
     """Cancels a job."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_compute_pb2.ListNodesRequest, _compute_pb2.ListNodesResponse]
     """Lists the compute nodes."""
@@ -62,17 +64,20 @@ class ComputeServiceAsyncStub(ComputeServiceStub):
     """Jobs, nodes and queues of the systems' schedulers."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    SubmitJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.SubmitJobRequest, _compute_pb2.SubmitJobResponse]  # type: ignore[assignment]
-    """Submits a batch job and returns it as the scheduler accepted it."""
+    SubmitJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.SubmitJobRequest, _compute_pb2.Job]  # type: ignore[assignment]
+    """Submits a batch job. The job that is returned has its `job_id` and `user`, and of what the request says `name`,
+    `account`, `partition`, `working_directory` and `time_limit`. The scheduler is not asked for more: `GetJob` tells the
+    state and what the scheduler chose.
+    """
     ListJobs: _aio.UnaryUnaryMultiCallable[_compute_pb2.ListJobsRequest, _compute_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists jobs: the caller's own, unless all users' are asked for."""
     GetJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.GetJobRequest, _compute_pb2.GetJobResponse]  # type: ignore[assignment]
-    """Returns one job, with all tasks of a job array."""
+    """Returns one job. The answer is a list, since the id of a job array stands for all its tasks."""
     GetJobMetadata: _aio.UnaryUnaryMultiCallable[_compute_pb2.GetJobMetadataRequest, _compute_pb2.JobMetadata]  # type: ignore[assignment]
     """Returns a job's script and the paths of its standard streams."""
-    AttachJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.AttachJobRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    AttachJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.AttachJobRequest, _compute_pb2.AttachJobResponse]  # type: ignore[assignment]
     """Runs a command inside a running job's allocation, to its end."""
-    CancelJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.CancelJobRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    CancelJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.CancelJobRequest, _compute_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Cancels a job."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_compute_pb2.ListNodesRequest, _compute_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the compute nodes."""
@@ -93,8 +98,11 @@ class ComputeServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _compute_pb2.SubmitJobRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_compute_pb2.SubmitJobResponse, _abc.Awaitable[_compute_pb2.SubmitJobResponse]]:
-        """Submits a batch job and returns it as the scheduler accepted it."""
+    ) -> _typing.Union[_compute_pb2.Job, _abc.Awaitable[_compute_pb2.Job]]:
+        """Submits a batch job. The job that is returned has its `job_id` and `user`, and of what the request says `name`,
+        `account`, `partition`, `working_directory` and `time_limit`. The scheduler is not asked for more: `GetJob` tells the
+        state and what the scheduler chose.
+        """
 
     @_abc_1.abstractmethod
     def ListJobs(
@@ -110,7 +118,7 @@ class ComputeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _compute_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_compute_pb2.GetJobResponse, _abc.Awaitable[_compute_pb2.GetJobResponse]]:
-        """Returns one job, with all tasks of a job array."""
+        """Returns one job. The answer is a list, since the id of a job array stands for all its tasks."""
 
     @_abc_1.abstractmethod
     def GetJobMetadata(
@@ -125,7 +133,7 @@ class ComputeServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _compute_pb2.AttachJobRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+    ) -> _typing.Union[_compute_pb2.AttachJobResponse, _abc.Awaitable[_compute_pb2.AttachJobResponse]]:
         """Runs a command inside a running job's allocation, to its end."""
 
     @_abc_1.abstractmethod
@@ -133,7 +141,7 @@ class ComputeServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _compute_pb2.CancelJobRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+    ) -> _typing.Union[_compute_pb2.CancelJobResponse, _abc.Awaitable[_compute_pb2.CancelJobResponse]]:
         """Cancels a job."""
 
     @_abc_1.abstractmethod

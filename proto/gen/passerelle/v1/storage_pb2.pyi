@@ -130,7 +130,7 @@ class File(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     LINK_TARGET_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     GID_FIELD_NUMBER: _builtins.int
@@ -141,7 +141,7 @@ class File(_message.Message):
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
     INODE_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
-    LINKS_FIELD_NUMBER: _builtins.int
+    LINK_COUNT_FIELD_NUMBER: _builtins.int
     RAW_NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -150,7 +150,7 @@ class File(_message.Message):
     """What it is."""
     link_target: _builtins.str
     """Where a symbolic link points."""
-    size: _builtins.int
+    size_bytes: _builtins.int
     """Size in bytes."""
     mode: _builtins.int
     """Type and permission bits, as in stat(2) `st_mode`."""
@@ -166,7 +166,7 @@ class File(_message.Message):
     """Inode number; 0 where the system's transport cannot tell."""
     device: _builtins.int
     """Device number; 0 where the system's transport cannot tell."""
-    links: _builtins.int
+    link_count: _builtins.int
     """Hard links; 0 where the system's transport cannot tell."""
     raw_name: _builtins.bytes
     """The bytes of `name`, when they are not UTF-8: then `name` has a backslash and three octal digits for each wrong byte."""
@@ -190,7 +190,7 @@ class File(_message.Message):
         name: _builtins.str = ...,
         type: Global___File.Type.ValueType = ...,
         link_target: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
         mode: _builtins.int = ...,
         uid: _builtins.int = ...,
         gid: _builtins.int = ...,
@@ -201,13 +201,13 @@ class File(_message.Message):
         change_time: _timestamp_pb2.Timestamp | None = ...,
         inode: _builtins.int = ...,
         device: _builtins.int = ...,
-        links: _builtins.int = ...,
+        link_count: _builtins.int = ...,
         raw_name: _builtins.bytes = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["access_time", b"access_time", "change_time", b"change_time", "modify_time", b"modify_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_time", b"access_time", "change_time", b"change_time", "device", b"device", "etag", b"etag", "gid", b"gid", "group", b"group", "inode", b"inode", "link_target", b"link_target", "links", b"links", "mode", b"mode", "modify_time", b"modify_time", "name", b"name", "raw_name", b"raw_name", "size", b"size", "type", b"type", "uid", b"uid", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_time", b"access_time", "change_time", b"change_time", "device", b"device", "etag", b"etag", "gid", b"gid", "group", b"group", "inode", b"inode", "link_count", b"link_count", "link_target", b"link_target", "mode", b"mode", "modify_time", b"modify_time", "name", b"name", "raw_name", b"raw_name", "size_bytes", b"size_bytes", "type", b"type", "uid", b"uid", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,7 +248,7 @@ class StatFileRequest(_message.Message):
 Global___StatFileRequest: _TypeAlias = StatFileRequest  # noqa: Y015
 
 @_typing.final
-class StatFilesRequest(_message.Message):
+class BatchStatFilesRequest(_message.Message):
     """Names many files."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -283,31 +283,31 @@ class StatFilesRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StatFilesRequest: _TypeAlias = StatFilesRequest  # noqa: Y015
+Global___BatchStatFilesRequest: _TypeAlias = BatchStatFilesRequest  # noqa: Y015
 
 @_typing.final
-class StatFilesResponse(_message.Message):
+class BatchStatFilesResponse(_message.Message):
     """What is known about many files."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ANSWERS_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileOrError]:
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileOrError]:
         """One for each path, in their order."""
 
     def __init__(
         self,
         *,
-        answers: _abc.Iterable[Global___FileOrError] | None = ...,
+        results: _abc.Iterable[Global___FileOrError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StatFilesResponse: _TypeAlias = StatFilesResponse  # noqa: Y015
+Global___BatchStatFilesResponse: _TypeAlias = BatchStatFilesResponse  # noqa: Y015
 
 @_typing.final
 class FileOrError(_message.Message):
@@ -335,13 +335,13 @@ class FileOrError(_message.Message):
         file: Global___File | None = ...,
         error: _streams_pb2.StreamError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "file", b"file"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "file", b"file", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "file", b"file", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "file", b"file", "path", b"path", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["file", "error"]  # noqa: Y015
-    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["file", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___FileOrError: _TypeAlias = FileOrError  # noqa: Y015
 
@@ -480,7 +480,7 @@ class WalkFilesRequest(_message.Message):
 Global___WalkFilesRequest: _TypeAlias = WalkFilesRequest  # noqa: Y015
 
 @_typing.final
-class FileBatch(_message.Message):
+class WalkFilesResponse(_message.Message):
     """Some entries of a tree."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -511,7 +511,7 @@ class FileBatch(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FileBatch: _TypeAlias = FileBatch  # noqa: Y015
+Global___WalkFilesResponse: _TypeAlias = WalkFilesResponse  # noqa: Y015
 
 @_typing.final
 class ReadFileRequest(_message.Message):
@@ -568,6 +568,7 @@ class WriteFileRequest(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     IF_MATCH_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -580,6 +581,10 @@ class WriteFileRequest(_message.Message):
     """Only if the file is there with this ETag (without quotes)."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     @_builtins.property
     def content(self) -> _httpbody_pb2.HttpBody:
         """The next bytes."""
@@ -594,10 +599,11 @@ class WriteFileRequest(_message.Message):
         mode: Global___WriteMode.ValueType = ...,
         if_match: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "if_match", b"if_match", "mode", b"mode", "path", b"path", "raw_path", b"raw_path", "sha256", b"sha256", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "if_match", b"if_match", "mode", b"mode", "path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "sha256", b"sha256", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -610,12 +616,12 @@ class WriteFileResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The absolute path."""
-    size: _builtins.int
+    size_bytes: _builtins.int
     """How many bytes were written."""
     sha256: _builtins.str
     """The SHA-256 of what was written, in lower-case hexadecimal."""
@@ -625,21 +631,21 @@ class WriteFileResponse(_message.Message):
         self,
         *,
         path: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "path", b"path", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteFileResponse: _TypeAlias = WriteFileResponse  # noqa: Y015
 
 @_typing.final
-class MakeDirectoryRequest(_message.Message):
-    """Names a directory to make."""
+class CreateDirectoryRequest(_message.Message):
+    """Names a directory to create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -647,6 +653,7 @@ class MakeDirectoryRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     PARENTS_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -655,6 +662,10 @@ class MakeDirectoryRequest(_message.Message):
     """Also make missing parents, and accept that it exists."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -662,18 +673,19 @@ class MakeDirectoryRequest(_message.Message):
         path: _builtins.str = ...,
         parents: _builtins.bool = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parents", b"parents", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parents", b"parents", "path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MakeDirectoryRequest: _TypeAlias = MakeDirectoryRequest  # noqa: Y015
+Global___CreateDirectoryRequest: _TypeAlias = CreateDirectoryRequest  # noqa: Y015
 
 @_typing.final
-class MakeSymlinkRequest(_message.Message):
-    """Names a link to make."""
+class CreateSymlinkRequest(_message.Message):
+    """Names a link to create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -682,6 +694,7 @@ class MakeSymlinkRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
     RAW_TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -694,6 +707,10 @@ class MakeSymlinkRequest(_message.Message):
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     raw_target: _builtins.bytes
     """The target's bytes, instead of `target`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -702,14 +719,15 @@ class MakeSymlinkRequest(_message.Message):
         target: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
         raw_target: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "system", b"system", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "request_id", b"request_id", "system", b"system", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MakeSymlinkRequest: _TypeAlias = MakeSymlinkRequest  # noqa: Y015
+Global___CreateSymlinkRequest: _TypeAlias = CreateSymlinkRequest  # noqa: Y015
 
 @_typing.final
 class ChangeModeRequest(_message.Message):
@@ -721,6 +739,7 @@ class ChangeModeRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -729,6 +748,10 @@ class ChangeModeRequest(_message.Message):
     """As for chmod(1): octal digits (`644`) or changes (`u+x,go-w`)."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -736,10 +759,11 @@ class ChangeModeRequest(_message.Message):
         path: _builtins.str = ...,
         mode: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -756,6 +780,7 @@ class ChangeOwnerRequest(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -766,6 +791,10 @@ class ChangeOwnerRequest(_message.Message):
     """The group's name or number; empty to leave it."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -774,10 +803,11 @@ class ChangeOwnerRequest(_message.Message):
         user: _builtins.str = ...,
         group: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "path", b"path", "raw_path", b"raw_path", "system", b"system", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -953,7 +983,7 @@ class ChecksumFileRequest(_message.Message):
 Global___ChecksumFileRequest: _TypeAlias = ChecksumFileRequest  # noqa: Y015
 
 @_typing.final
-class CopyFilesRequest(_message.Message):
+class CopyFileRequest(_message.Message):
     """Names what to copy, and to where."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -965,6 +995,7 @@ class CopyFilesRequest(_message.Message):
     DEREFERENCE_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
     RAW_TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -979,6 +1010,10 @@ class CopyFilesRequest(_message.Message):
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     raw_target: _builtins.bytes
     """The target's bytes, instead of `target`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -989,17 +1024,18 @@ class CopyFilesRequest(_message.Message):
         dereference: _builtins.bool = ...,
         raw_path: _builtins.bytes = ...,
         raw_target: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "system", b"system", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dereference", b"dereference", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "request_id", b"request_id", "system", b"system", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CopyFilesRequest: _TypeAlias = CopyFilesRequest  # noqa: Y015
+Global___CopyFileRequest: _TypeAlias = CopyFileRequest  # noqa: Y015
 
 @_typing.final
-class MoveFilesRequest(_message.Message):
+class MoveFileRequest(_message.Message):
     """Names what to move, and to where."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1010,6 +1046,7 @@ class MoveFilesRequest(_message.Message):
     OVERWRITE_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
     RAW_TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -1022,6 +1059,10 @@ class MoveFilesRequest(_message.Message):
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     raw_target: _builtins.bytes
     """The target's bytes, instead of `target`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -1031,74 +1072,51 @@ class MoveFilesRequest(_message.Message):
         overwrite: _builtins.bool = ...,
         raw_path: _builtins.bytes = ...,
         raw_target: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "system", b"system", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "request_id", b"request_id", "system", b"system", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MoveFilesRequest: _TypeAlias = MoveFilesRequest  # noqa: Y015
+Global___MoveFileRequest: _TypeAlias = MoveFileRequest  # noqa: Y015
 
 @_typing.final
-class RemoveFilesRequest(_message.Message):
-    """Names what to remove."""
+class DeleteFileRequest(_message.Message):
+    """Names what to delete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SYSTEM_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         path: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RemoveFilesRequest: _TypeAlias = RemoveFilesRequest  # noqa: Y015
-
-@_typing.final
-class RemoveFileRequest(_message.Message):
-    """Names what to remove."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SYSTEM_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
-    RAW_PATH_FIELD_NUMBER: _builtins.int
-    system: _builtins.str
-    """The system's name."""
-    path: _builtins.str
-    """The absolute path. Required, unless `raw_path` is given."""
-    raw_path: _builtins.bytes
-    """The path's bytes, instead of `path`, when they are not UTF-8."""
-    def __init__(
-        self,
-        *,
-        system: _builtins.str = ...,
-        path: _builtins.str = ...,
-        raw_path: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RemoveFileRequest: _TypeAlias = RemoveFileRequest  # noqa: Y015
+Global___DeleteFileRequest: _TypeAlias = DeleteFileRequest  # noqa: Y015
 
 @_typing.final
 class ReadArchiveRequest(_message.Message):
@@ -1154,6 +1172,7 @@ class WriteArchiveRequest(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     OVERWRITE_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -1166,6 +1185,10 @@ class WriteArchiveRequest(_message.Message):
     """Replace files that are there already."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     @_builtins.property
     def content(self) -> _httpbody_pb2.HttpBody:
         """The next bytes."""
@@ -1179,10 +1202,11 @@ class WriteArchiveRequest(_message.Message):
         content: _httpbody_pb2.HttpBody | None = ...,
         overwrite: _builtins.bool = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "format", b"format", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "format", b"format", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1195,20 +1219,20 @@ class WriteArchiveResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
-    ENTRIES_FIELD_NUMBER: _builtins.int
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The absolute path of the directory."""
-    entries: _builtins.int
+    entry_count: _builtins.int
     """How many entries were unpacked."""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
-        entries: _builtins.int = ...,
+        entry_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_count", b"entry_count", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1250,25 +1274,25 @@ class Usage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENTRIES_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
-    ALLOCATED_FIELD_NUMBER: _builtins.int
-    entries: _builtins.int
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    ALLOCATED_BYTES_FIELD_NUMBER: _builtins.int
+    entry_count: _builtins.int
     """Files, directories and other entries."""
-    size: _builtins.int
+    size_bytes: _builtins.int
     """The sum of their sizes, bytes."""
-    allocated: _builtins.int
+    allocated_bytes: _builtins.int
     """What they take on disk, bytes."""
     def __init__(
         self,
         *,
-        entries: _builtins.int = ...,
-        size: _builtins.int = ...,
-        allocated: _builtins.int = ...,
+        entry_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        allocated_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "entries", b"entries", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "entry_count", b"entry_count", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1316,33 +1340,33 @@ class Quota(_message.Message):
 
         DESCRIPTOR: _descriptor.Descriptor
 
-        USED_FIELD_NUMBER: _builtins.int
-        LIMIT_FIELD_NUMBER: _builtins.int
-        SOFT_LIMIT_FIELD_NUMBER: _builtins.int
-        FILES_USED_FIELD_NUMBER: _builtins.int
-        FILES_LIMIT_FIELD_NUMBER: _builtins.int
-        used: _builtins.int
+        USED_BYTES_FIELD_NUMBER: _builtins.int
+        LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+        SOFT_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+        USED_FILE_COUNT_FIELD_NUMBER: _builtins.int
+        FILE_COUNT_LIMIT_FIELD_NUMBER: _builtins.int
+        used_bytes: _builtins.int
         """Bytes in use."""
-        limit: _builtins.int
+        limit_bytes: _builtins.int
         """Bytes that may be used: the size, or the hard limit; 0 for no limit."""
-        soft_limit: _builtins.int
+        soft_limit_bytes: _builtins.int
         """Bytes from which on there are warnings; 0 for none."""
-        files_used: _builtins.int
+        used_file_count: _builtins.int
         """Files in use."""
-        files_limit: _builtins.int
+        file_count_limit: _builtins.int
         """How many files there may be; 0 for no limit."""
         def __init__(
             self,
             *,
-            used: _builtins.int = ...,
-            limit: _builtins.int = ...,
-            soft_limit: _builtins.int = ...,
-            files_used: _builtins.int = ...,
-            files_limit: _builtins.int = ...,
+            used_bytes: _builtins.int = ...,
+            limit_bytes: _builtins.int = ...,
+            soft_limit_bytes: _builtins.int = ...,
+            used_file_count: _builtins.int = ...,
+            file_count_limit: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["files_limit", b"files_limit", "files_used", b"files_used", "limit", b"limit", "soft_limit", b"soft_limit", "used", b"used"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["file_count_limit", b"file_count_limit", "limit_bytes", b"limit_bytes", "soft_limit_bytes", b"soft_limit_bytes", "used_bytes", b"used_bytes", "used_file_count", b"used_file_count"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

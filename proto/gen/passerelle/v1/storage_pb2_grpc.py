@@ -4,7 +4,6 @@ import grpc
 import warnings
 
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
-from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from passerelle.v1 import storage_pb2 as passerelle_dot_v1_dot_storage__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -46,10 +45,10 @@ class StorageServiceStub:
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.StatFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
                 _registered_method=True)
-        self.StatFiles = channel.unary_unary(
-                '/passerelle.v1.StorageService/StatFiles',
-                request_serializer=passerelle_dot_v1_dot_storage__pb2.StatFilesRequest.SerializeToString,
-                response_deserializer=passerelle_dot_v1_dot_storage__pb2.StatFilesResponse.FromString,
+        self.BatchStatFiles = channel.unary_unary(
+                '/passerelle.v1.StorageService/BatchStatFiles',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.BatchStatFilesRequest.SerializeToString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.BatchStatFilesResponse.FromString,
                 _registered_method=True)
         self.ListFiles = channel.unary_unary(
                 '/passerelle.v1.StorageService/ListFiles',
@@ -59,7 +58,7 @@ class StorageServiceStub:
         self.WalkFiles = channel.unary_stream(
                 '/passerelle.v1.StorageService/WalkFiles',
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.WalkFilesRequest.SerializeToString,
-                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileBatch.FromString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.WalkFilesResponse.FromString,
                 _registered_method=True)
         self.ReadFile = channel.unary_stream(
                 '/passerelle.v1.StorageService/ReadFile',
@@ -71,14 +70,14 @@ class StorageServiceStub:
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.WriteFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.WriteFileResponse.FromString,
                 _registered_method=True)
-        self.MakeDirectory = channel.unary_unary(
-                '/passerelle.v1.StorageService/MakeDirectory',
-                request_serializer=passerelle_dot_v1_dot_storage__pb2.MakeDirectoryRequest.SerializeToString,
+        self.CreateDirectory = channel.unary_unary(
+                '/passerelle.v1.StorageService/CreateDirectory',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.CreateDirectoryRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
                 _registered_method=True)
-        self.MakeSymlink = channel.unary_unary(
-                '/passerelle.v1.StorageService/MakeSymlink',
-                request_serializer=passerelle_dot_v1_dot_storage__pb2.MakeSymlinkRequest.SerializeToString,
+        self.CreateSymlink = channel.unary_unary(
+                '/passerelle.v1.StorageService/CreateSymlink',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.CreateSymlinkRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.File.FromString,
                 _registered_method=True)
         self.ChangeMode = channel.unary_unary(
@@ -106,25 +105,20 @@ class StorageServiceStub:
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.ChecksumFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
                 _registered_method=True)
-        self.CopyFiles = channel.unary_stream(
-                '/passerelle.v1.StorageService/CopyFiles',
-                request_serializer=passerelle_dot_v1_dot_storage__pb2.CopyFilesRequest.SerializeToString,
+        self.CopyFile = channel.unary_stream(
+                '/passerelle.v1.StorageService/CopyFile',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.CopyFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
                 _registered_method=True)
-        self.MoveFiles = channel.unary_stream(
-                '/passerelle.v1.StorageService/MoveFiles',
-                request_serializer=passerelle_dot_v1_dot_storage__pb2.MoveFilesRequest.SerializeToString,
+        self.MoveFile = channel.unary_stream(
+                '/passerelle.v1.StorageService/MoveFile',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.MoveFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
                 _registered_method=True)
-        self.RemoveFiles = channel.unary_stream(
-                '/passerelle.v1.StorageService/RemoveFiles',
-                request_serializer=passerelle_dot_v1_dot_storage__pb2.RemoveFilesRequest.SerializeToString,
+        self.DeleteFile = channel.unary_stream(
+                '/passerelle.v1.StorageService/DeleteFile',
+                request_serializer=passerelle_dot_v1_dot_storage__pb2.DeleteFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
-                _registered_method=True)
-        self.RemoveFile = channel.unary_unary(
-                '/passerelle.v1.StorageService/RemoveFile',
-                request_serializer=passerelle_dot_v1_dot_storage__pb2.RemoveFileRequest.SerializeToString,
-                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
         self.ReadArchive = channel.unary_stream(
                 '/passerelle.v1.StorageService/ReadArchive',
@@ -163,7 +157,7 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def StatFiles(self, request, context):
+    def BatchStatFiles(self, request, context):
         """Returns what is known about many files, each with its own answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -201,15 +195,15 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def MakeDirectory(self, request, context):
-        """Makes a directory.
+    def CreateDirectory(self, request, context):
+        """Creates a directory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def MakeSymlink(self, request, context):
-        """Makes a symbolic link.
+    def CreateSymlink(self, request, context):
+        """Creates a symbolic link.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,7 +244,7 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CopyFiles(self, request, context):
+    def CopyFile(self, request, context):
         """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
         what of the file in work was copied.
         """
@@ -258,22 +252,15 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def MoveFiles(self, request, context):
-        """Moves a file or a directory within the system; between two filesystems by copying and removing.
+    def MoveFile(self, request, context):
+        """Moves a file or a directory within the system; between two filesystems by copying and deleting.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RemoveFiles(self, request, context):
-        """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RemoveFile(self, request, context):
-        """Removes a file, or a directory with all that is in it, within the time of one request.
+    def DeleteFile(self, request, context):
+        """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -315,10 +302,10 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.StatFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
             ),
-            'StatFiles': grpc.unary_unary_rpc_method_handler(
-                    servicer.StatFiles,
-                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.StatFilesRequest.FromString,
-                    response_serializer=passerelle_dot_v1_dot_storage__pb2.StatFilesResponse.SerializeToString,
+            'BatchStatFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchStatFiles,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.BatchStatFilesRequest.FromString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.BatchStatFilesResponse.SerializeToString,
             ),
             'ListFiles': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFiles,
@@ -328,7 +315,7 @@ def add_StorageServiceServicer_to_server(servicer, server):
             'WalkFiles': grpc.unary_stream_rpc_method_handler(
                     servicer.WalkFiles,
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.WalkFilesRequest.FromString,
-                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileBatch.SerializeToString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.WalkFilesResponse.SerializeToString,
             ),
             'ReadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadFile,
@@ -340,14 +327,14 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.WriteFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.WriteFileResponse.SerializeToString,
             ),
-            'MakeDirectory': grpc.unary_unary_rpc_method_handler(
-                    servicer.MakeDirectory,
-                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.MakeDirectoryRequest.FromString,
+            'CreateDirectory': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDirectory,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.CreateDirectoryRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
             ),
-            'MakeSymlink': grpc.unary_unary_rpc_method_handler(
-                    servicer.MakeSymlink,
-                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.MakeSymlinkRequest.FromString,
+            'CreateSymlink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSymlink,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.CreateSymlinkRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.File.SerializeToString,
             ),
             'ChangeMode': grpc.unary_unary_rpc_method_handler(
@@ -375,25 +362,20 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.ChecksumFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
             ),
-            'CopyFiles': grpc.unary_stream_rpc_method_handler(
-                    servicer.CopyFiles,
-                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.CopyFilesRequest.FromString,
+            'CopyFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.CopyFile,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.CopyFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
             ),
-            'MoveFiles': grpc.unary_stream_rpc_method_handler(
-                    servicer.MoveFiles,
-                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.MoveFilesRequest.FromString,
+            'MoveFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.MoveFile,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.MoveFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
             ),
-            'RemoveFiles': grpc.unary_stream_rpc_method_handler(
-                    servicer.RemoveFiles,
-                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.RemoveFilesRequest.FromString,
+            'DeleteFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.DeleteFile,
+                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.DeleteFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.FileProgress.SerializeToString,
-            ),
-            'RemoveFile': grpc.unary_unary_rpc_method_handler(
-                    servicer.RemoveFile,
-                    request_deserializer=passerelle_dot_v1_dot_storage__pb2.RemoveFileRequest.FromString,
-                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'ReadArchive': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadArchive,
@@ -459,7 +441,7 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
-    def StatFiles(request,
+    def BatchStatFiles(request,
             target,
             options=(),
             channel_credentials=None,
@@ -472,9 +454,9 @@ class StorageService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/passerelle.v1.StorageService/StatFiles',
-            passerelle_dot_v1_dot_storage__pb2.StatFilesRequest.SerializeToString,
-            passerelle_dot_v1_dot_storage__pb2.StatFilesResponse.FromString,
+            '/passerelle.v1.StorageService/BatchStatFiles',
+            passerelle_dot_v1_dot_storage__pb2.BatchStatFilesRequest.SerializeToString,
+            passerelle_dot_v1_dot_storage__pb2.BatchStatFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -528,7 +510,7 @@ class StorageService:
             target,
             '/passerelle.v1.StorageService/WalkFiles',
             passerelle_dot_v1_dot_storage__pb2.WalkFilesRequest.SerializeToString,
-            passerelle_dot_v1_dot_storage__pb2.FileBatch.FromString,
+            passerelle_dot_v1_dot_storage__pb2.WalkFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -594,7 +576,7 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
-    def MakeDirectory(request,
+    def CreateDirectory(request,
             target,
             options=(),
             channel_credentials=None,
@@ -607,8 +589,8 @@ class StorageService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/passerelle.v1.StorageService/MakeDirectory',
-            passerelle_dot_v1_dot_storage__pb2.MakeDirectoryRequest.SerializeToString,
+            '/passerelle.v1.StorageService/CreateDirectory',
+            passerelle_dot_v1_dot_storage__pb2.CreateDirectoryRequest.SerializeToString,
             passerelle_dot_v1_dot_storage__pb2.File.FromString,
             options,
             channel_credentials,
@@ -621,7 +603,7 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
-    def MakeSymlink(request,
+    def CreateSymlink(request,
             target,
             options=(),
             channel_credentials=None,
@@ -634,8 +616,8 @@ class StorageService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/passerelle.v1.StorageService/MakeSymlink',
-            passerelle_dot_v1_dot_storage__pb2.MakeSymlinkRequest.SerializeToString,
+            '/passerelle.v1.StorageService/CreateSymlink',
+            passerelle_dot_v1_dot_storage__pb2.CreateSymlinkRequest.SerializeToString,
             passerelle_dot_v1_dot_storage__pb2.File.FromString,
             options,
             channel_credentials,
@@ -783,7 +765,7 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
-    def CopyFiles(request,
+    def CopyFile(request,
             target,
             options=(),
             channel_credentials=None,
@@ -796,8 +778,8 @@ class StorageService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/passerelle.v1.StorageService/CopyFiles',
-            passerelle_dot_v1_dot_storage__pb2.CopyFilesRequest.SerializeToString,
+            '/passerelle.v1.StorageService/CopyFile',
+            passerelle_dot_v1_dot_storage__pb2.CopyFileRequest.SerializeToString,
             passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
             options,
             channel_credentials,
@@ -810,7 +792,7 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
-    def MoveFiles(request,
+    def MoveFile(request,
             target,
             options=(),
             channel_credentials=None,
@@ -823,8 +805,8 @@ class StorageService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/passerelle.v1.StorageService/MoveFiles',
-            passerelle_dot_v1_dot_storage__pb2.MoveFilesRequest.SerializeToString,
+            '/passerelle.v1.StorageService/MoveFile',
+            passerelle_dot_v1_dot_storage__pb2.MoveFileRequest.SerializeToString,
             passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
             options,
             channel_credentials,
@@ -837,7 +819,7 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
-    def RemoveFiles(request,
+    def DeleteFile(request,
             target,
             options=(),
             channel_credentials=None,
@@ -850,36 +832,9 @@ class StorageService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/passerelle.v1.StorageService/RemoveFiles',
-            passerelle_dot_v1_dot_storage__pb2.RemoveFilesRequest.SerializeToString,
+            '/passerelle.v1.StorageService/DeleteFile',
+            passerelle_dot_v1_dot_storage__pb2.DeleteFileRequest.SerializeToString,
             passerelle_dot_v1_dot_storage__pb2.FileProgress.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RemoveFile(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/passerelle.v1.StorageService/RemoveFile',
-            passerelle_dot_v1_dot_storage__pb2.RemoveFileRequest.SerializeToString,
-            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.api import httpbody_pb2 as _httpbody_pb2
-from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from passerelle.v1 import storage_pb2 as _storage_pb2
 import abc as _abc_1
@@ -42,11 +41,11 @@ class StorageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> StorageServiceAsyncStub: ...
     StatFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StatFileRequest, _storage_pb2.File]
     """Returns what is known about one file, without following a final symbolic link unless asked."""
-    StatFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StatFilesRequest, _storage_pb2.StatFilesResponse]
+    BatchStatFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BatchStatFilesRequest, _storage_pb2.BatchStatFilesResponse]
     """Returns what is known about many files, each with its own answer."""
     ListFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]
     """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
-    WalkFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.FileBatch]
+    WalkFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.WalkFilesResponse]
     """Streams a directory tree, of any size."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]
     """Streams a file, or a range of it, in constant memory.
@@ -57,10 +56,10 @@ class StorageServiceStub:
     """Writes a file from a stream, in constant memory. What is written appears only when all of it has arrived and its
     checksum, if one was given, is right. REST callers may send `If-Match` and `If-None-Match: *`.
     """
-    MakeDirectory: _grpc.UnaryUnaryMultiCallable[_storage_pb2.MakeDirectoryRequest, _storage_pb2.File]
-    """Makes a directory."""
-    MakeSymlink: _grpc.UnaryUnaryMultiCallable[_storage_pb2.MakeSymlinkRequest, _storage_pb2.File]
-    """Makes a symbolic link."""
+    CreateDirectory: _grpc.UnaryUnaryMultiCallable[_storage_pb2.CreateDirectoryRequest, _storage_pb2.File]
+    """Creates a directory."""
+    CreateSymlink: _grpc.UnaryUnaryMultiCallable[_storage_pb2.CreateSymlinkRequest, _storage_pb2.File]
+    """Creates a symbolic link."""
     ChangeMode: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ChangeModeRequest, _storage_pb2.File]
     """Changes the permission bits of a file."""
     ChangeOwner: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ChangeOwnerRequest, _storage_pb2.File]
@@ -71,16 +70,14 @@ class StorageServiceStub:
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]
     """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
-    CopyFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.CopyFilesRequest, _storage_pb2.FileProgress]
+    CopyFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.CopyFileRequest, _storage_pb2.FileProgress]
     """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
     what of the file in work was copied.
     """
-    MoveFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.MoveFilesRequest, _storage_pb2.FileProgress]
-    """Moves a file or a directory within the system; between two filesystems by copying and removing."""
-    RemoveFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.RemoveFilesRequest, _storage_pb2.FileProgress]
-    """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing."""
-    RemoveFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.RemoveFileRequest, _empty_pb2.Empty]
-    """Removes a file, or a directory with all that is in it, within the time of one request."""
+    MoveFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.MoveFileRequest, _storage_pb2.FileProgress]
+    """Moves a file or a directory within the system; between two filesystems by copying and deleting."""
+    DeleteFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.FileProgress]
+    """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting."""
     ReadArchive: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadArchiveRequest, _httpbody_pb2.HttpBody]
     """Streams a file or a directory as an archive, made while it is sent."""
     WriteArchive: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]
@@ -102,11 +99,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StatFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.StatFileRequest, _storage_pb2.File]  # type: ignore[assignment]
     """Returns what is known about one file, without following a final symbolic link unless asked."""
-    StatFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.StatFilesRequest, _storage_pb2.StatFilesResponse]  # type: ignore[assignment]
+    BatchStatFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.BatchStatFilesRequest, _storage_pb2.BatchStatFilesResponse]  # type: ignore[assignment]
     """Returns what is known about many files, each with its own answer."""
     ListFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]  # type: ignore[assignment]
     """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
-    WalkFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.FileBatch]  # type: ignore[assignment]
+    WalkFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.WalkFilesResponse]  # type: ignore[assignment]
     """Streams a directory tree, of any size."""
     ReadFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Streams a file, or a range of it, in constant memory.
@@ -117,10 +114,10 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Writes a file from a stream, in constant memory. What is written appears only when all of it has arrived and its
     checksum, if one was given, is right. REST callers may send `If-Match` and `If-None-Match: *`.
     """
-    MakeDirectory: _aio.UnaryUnaryMultiCallable[_storage_pb2.MakeDirectoryRequest, _storage_pb2.File]  # type: ignore[assignment]
-    """Makes a directory."""
-    MakeSymlink: _aio.UnaryUnaryMultiCallable[_storage_pb2.MakeSymlinkRequest, _storage_pb2.File]  # type: ignore[assignment]
-    """Makes a symbolic link."""
+    CreateDirectory: _aio.UnaryUnaryMultiCallable[_storage_pb2.CreateDirectoryRequest, _storage_pb2.File]  # type: ignore[assignment]
+    """Creates a directory."""
+    CreateSymlink: _aio.UnaryUnaryMultiCallable[_storage_pb2.CreateSymlinkRequest, _storage_pb2.File]  # type: ignore[assignment]
+    """Creates a symbolic link."""
     ChangeMode: _aio.UnaryUnaryMultiCallable[_storage_pb2.ChangeModeRequest, _storage_pb2.File]  # type: ignore[assignment]
     """Changes the permission bits of a file."""
     ChangeOwner: _aio.UnaryUnaryMultiCallable[_storage_pb2.ChangeOwnerRequest, _storage_pb2.File]  # type: ignore[assignment]
@@ -131,16 +128,14 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
     """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
-    CopyFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.CopyFilesRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    CopyFile: _aio.UnaryStreamMultiCallable[_storage_pb2.CopyFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
     """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
     what of the file in work was copied.
     """
-    MoveFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.MoveFilesRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
-    """Moves a file or a directory within the system; between two filesystems by copying and removing."""
-    RemoveFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.RemoveFilesRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
-    """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing."""
-    RemoveFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.RemoveFileRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Removes a file, or a directory with all that is in it, within the time of one request."""
+    MoveFile: _aio.UnaryStreamMultiCallable[_storage_pb2.MoveFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    """Moves a file or a directory within the system; between two filesystems by copying and deleting."""
+    DeleteFile: _aio.UnaryStreamMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
+    """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting."""
     ReadArchive: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadArchiveRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Streams a file or a directory as an archive, made while it is sent."""
     WriteArchive: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]  # type: ignore[assignment]
@@ -167,11 +162,11 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what is known about one file, without following a final symbolic link unless asked."""
 
     @_abc_1.abstractmethod
-    def StatFiles(
+    def BatchStatFiles(
         self,
-        request: _storage_pb2.StatFilesRequest,
+        request: _storage_pb2.BatchStatFilesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.StatFilesResponse, _abc.Awaitable[_storage_pb2.StatFilesResponse]]:
+    ) -> _typing.Union[_storage_pb2.BatchStatFilesResponse, _abc.Awaitable[_storage_pb2.BatchStatFilesResponse]]:
         """Returns what is known about many files, each with its own answer."""
 
     @_abc_1.abstractmethod
@@ -187,7 +182,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storage_pb2.WalkFilesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileBatch], _abc.AsyncIterator[_storage_pb2.FileBatch]]:
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.WalkFilesResponse], _abc.AsyncIterator[_storage_pb2.WalkFilesResponse]]:
         """Streams a directory tree, of any size."""
 
     @_abc_1.abstractmethod
@@ -212,20 +207,20 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def MakeDirectory(
+    def CreateDirectory(
         self,
-        request: _storage_pb2.MakeDirectoryRequest,
+        request: _storage_pb2.CreateDirectoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.File, _abc.Awaitable[_storage_pb2.File]]:
-        """Makes a directory."""
+        """Creates a directory."""
 
     @_abc_1.abstractmethod
-    def MakeSymlink(
+    def CreateSymlink(
         self,
-        request: _storage_pb2.MakeSymlinkRequest,
+        request: _storage_pb2.CreateSymlinkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.File, _abc.Awaitable[_storage_pb2.File]]:
-        """Makes a symbolic link."""
+        """Creates a symbolic link."""
 
     @_abc_1.abstractmethod
     def ChangeMode(
@@ -268,9 +263,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
 
     @_abc_1.abstractmethod
-    def CopyFiles(
+    def CopyFile(
         self,
-        request: _storage_pb2.CopyFilesRequest,
+        request: _storage_pb2.CopyFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
         """Copies a file, or a directory with all that is in it, within the system. Ending the call ends the copying, and removes
@@ -278,28 +273,20 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def MoveFiles(
+    def MoveFile(
         self,
-        request: _storage_pb2.MoveFilesRequest,
+        request: _storage_pb2.MoveFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
-        """Moves a file or a directory within the system; between two filesystems by copying and removing."""
+        """Moves a file or a directory within the system; between two filesystems by copying and deleting."""
 
     @_abc_1.abstractmethod
-    def RemoveFiles(
+    def DeleteFile(
         self,
-        request: _storage_pb2.RemoveFilesRequest,
+        request: _storage_pb2.DeleteFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
-        """Removes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the removing."""
-
-    @_abc_1.abstractmethod
-    def RemoveFile(
-        self,
-        request: _storage_pb2.RemoveFileRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Removes a file, or a directory with all that is in it, within the time of one request."""
+        """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting."""
 
     @_abc_1.abstractmethod
     def ReadArchive(

@@ -24,40 +24,43 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import field_info_pb2 as google_dot_api_dot_field__info__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from passerelle.v1 import access_pb2 as passerelle_dot_v1_dot_access__pb2
 from passerelle.v1 import streams_pb2 as passerelle_dot_v1_dot_streams__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpasserelle/v1/transfers.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1apasserelle/v1/access.proto\x1a\x1bpasserelle/v1/streams.proto\"\xfb\x02\n\x0fTransferRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rtarget_system\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06target\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12;\n\x06method\x18\x05 \x01(\x0e\x32%.passerelle.v1.TransferRequest.MethodB\x04\xe2\x41\x01\x01\x12\x17\n\toverwrite\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06resume\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61\x63\x63ount\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0etarget_account\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12\x18\n\nraw_target\x18\x10 \x01(\x0c\x42\x04\xe2\x41\x01\x01\"8\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\n\n\x06\x44IRECT\x10\x01\x12\n\n\x06STAGED\x10\x02\"\xf3\x01\n\x10TransferProgress\x12\x18\n\nbytes_done\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x62ytes_total\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbytes_resumed\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12.\n\x04jobs\x18\x04 \x03(\x0b\x32\x1a.passerelle.v1.TransferJobB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66inished\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06sha256\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12/\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1a.passerelle.v1.StreamErrorB\x04\xe2\x41\x01\x03\"\x8d\x01\n\x0bTransferJob\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06system\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11working_directory\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\noutput_log\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\terror_log\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xdd\x01\n\x12StageUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06method\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04size\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x15\n\x07\x61\x63\x63ount\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rwormhole_code\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x31\n\nparameters\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x42\x07\n\x05_size\"\xa0\x01\n\x14StageDownloadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06method\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61\x63\x63ount\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x31\n\nparameters\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\"\x89\x04\n\x0eStagedTransfer\x12-\n\x03job\x18\x01 \x01(\x0b\x32\x1a.passerelle.v1.TransferJobB\x04\xe2\x41\x01\x03\x12\x14\n\x06method\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x02s3\x18\x02 \x01(\x0b\x32 .passerelle.v1.StagedTransfer.S3B\x04\xe2\x41\x01\x03H\x00\x12@\n\x08streamer\x18\x03 \x01(\x0b\x32&.passerelle.v1.StagedTransfer.StreamerB\x04\xe2\x41\x01\x03H\x00\x12@\n\x08wormhole\x18\x04 \x01(\x0b\x32&.passerelle.v1.StagedTransfer.WormholeB\x04\xe2\x41\x01\x03H\x00\x12\x33\n\nparameters\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x03H\x00\x1an\n\x02S3\x12\x17\n\tpart_urls\x18\x01 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63omplete_url\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tpart_size\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64ownload_url\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x1a%\n\x08Streamer\x12\x19\n\x0b\x63oordinates\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x1a\x1e\n\x08Wormhole\x12\x12\n\x04\x63ode\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x42\x0c\n\ndirectives2\xad\x04\n\x0fTransferService\x12\xba\x01\n\x08Transfer\x12\x1e.passerelle.v1.TransferRequest\x1a\x1f.passerelle.v1.TransferProgress\"k\x8a\xb5\x18\x39\x08\x02\x12\rstorage.write\x1a\x08\x63\x61n_read\"\x1a\n\rtarget_system\x12\tcan_write(\x02\x82\xd3\xe4\x93\x02(\"#/v1/systems/{system}/files:transfer:\x01*0\x01\x12\xa4\x01\n\x0bStageUpload\x12!.passerelle.v1.StageUploadRequest\x1a\x1d.passerelle.v1.StagedTransfer\"S\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02+\"&/v1/systems/{system}/files:stageUpload:\x01*\x12\xa8\x01\n\rStageDownload\x12#.passerelle.v1.StageDownloadRequest\x1a\x1d.passerelle.v1.StagedTransfer\"S\x8a\xb5\x18\x1c\x08\x02\x12\x0cstorage.read\x1a\x08\x63\x61n_read(\x02\x82\xd3\xe4\x93\x02-\"(/v1/systems/{system}/files:stageDownload:\x01*\x1a\x0b\x92\xb5\x18\x07storageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpasserelle/v1/transfers.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1apasserelle/v1/access.proto\x1a\x1bpasserelle/v1/streams.proto\"\xa5\x03\n\x13TransferFileRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rtarget_system\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06target\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12?\n\x06method\x18\x05 \x01(\x0e\x32).passerelle.v1.TransferFileRequest.MethodB\x04\xe2\x41\x01\x01\x12\x17\n\toverwrite\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06resume\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61\x63\x63ount\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0etarget_account\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12\x18\n\nraw_target\x18\x10 \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x14 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"8\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\n\n\x06\x44IRECT\x10\x01\x12\n\n\x06STAGED\x10\x02\"\xf3\x01\n\x10TransferProgress\x12\x18\n\nbytes_done\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x62ytes_total\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbytes_resumed\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12.\n\x04jobs\x18\x04 \x03(\x0b\x32\x1a.passerelle.v1.TransferJobB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66inished\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06sha256\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12/\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1a.passerelle.v1.StreamErrorB\x04\xe2\x41\x01\x03\"\x8d\x01\n\x0bTransferJob\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06system\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11working_directory\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\noutput_log\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\terror_log\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\x8b\x02\n\x12StageUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06method\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x15\n\x07\x61\x63\x63ount\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rwormhole_code\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x31\n\nparameters\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x14 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x42\r\n\x0b_size_bytes\"\xc2\x01\n\x14StageDownloadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06method\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61\x63\x63ount\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x31\n\nparameters\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x14 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"\x89\x04\n\x0eStagedTransfer\x12-\n\x03job\x18\x01 \x01(\x0b\x32\x1a.passerelle.v1.TransferJobB\x04\xe2\x41\x01\x03\x12\x14\n\x06method\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x02s3\x18\x02 \x01(\x0b\x32 .passerelle.v1.StagedTransfer.S3B\x04\xe2\x41\x01\x03H\x00\x12@\n\x08streamer\x18\x03 \x01(\x0b\x32&.passerelle.v1.StagedTransfer.StreamerB\x04\xe2\x41\x01\x03H\x00\x12@\n\x08wormhole\x18\x04 \x01(\x0b\x32&.passerelle.v1.StagedTransfer.WormholeB\x04\xe2\x41\x01\x03H\x00\x12\x33\n\nparameters\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x03H\x00\x1an\n\x02S3\x12\x17\n\tpart_urls\x18\x01 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63omplete_url\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tpart_size\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64ownload_url\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x1a%\n\x08Streamer\x12\x19\n\x0b\x63oordinates\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x1a\x1e\n\x08Wormhole\x12\x12\n\x04\x63ode\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x42\x0c\n\ndirectives2\xb5\x04\n\x0fTransferService\x12\xc2\x01\n\x0cTransferFile\x12\".passerelle.v1.TransferFileRequest\x1a\x1f.passerelle.v1.TransferProgress\"k\x8a\xb5\x18\x39\x08\x02\x12\rstorage.write\x1a\x08\x63\x61n_read\"\x1a\n\rtarget_system\x12\tcan_write(\x02\x82\xd3\xe4\x93\x02(\"#/v1/systems/{system}/files:transfer:\x01*0\x01\x12\xa4\x01\n\x0bStageUpload\x12!.passerelle.v1.StageUploadRequest\x1a\x1d.passerelle.v1.StagedTransfer\"S\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02+\"&/v1/systems/{system}/files:stageUpload:\x01*\x12\xa8\x01\n\rStageDownload\x12#.passerelle.v1.StageDownloadRequest\x1a\x1d.passerelle.v1.StagedTransfer\"S\x8a\xb5\x18\x1c\x08\x02\x12\x0cstorage.read\x1a\x08\x63\x61n_read(\x02\x82\xd3\xe4\x93\x02-\"(/v1/systems/{system}/files:stageDownload:\x01*\x1a\x0b\x92\xb5\x18\x07storageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'passerelle.v1.transfers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['system']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
-  _globals['_TRANSFERREQUEST'].fields_by_name['path']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['path']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['target_system']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['target_system']._serialized_options = b'\342A\001\002'
-  _globals['_TRANSFERREQUEST'].fields_by_name['target']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['method']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['method']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['overwrite']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['overwrite']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['resume']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['resume']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['account']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['account']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['target_account']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['target_account']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['raw_path']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['raw_path']._serialized_options = b'\342A\001\001'
-  _globals['_TRANSFERREQUEST'].fields_by_name['raw_target']._loaded_options = None
-  _globals['_TRANSFERREQUEST'].fields_by_name['raw_target']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['system']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['path']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['path']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['target_system']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['target_system']._serialized_options = b'\342A\001\002'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['target']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['method']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['method']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['overwrite']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['overwrite']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['resume']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['resume']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['account']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['account']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['target_account']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['target_account']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['raw_path']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['raw_path']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['raw_target']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['raw_target']._serialized_options = b'\342A\001\001'
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_TRANSFERFILEREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_TRANSFERPROGRESS'].fields_by_name['bytes_done']._loaded_options = None
   _globals['_TRANSFERPROGRESS'].fields_by_name['bytes_done']._serialized_options = b'\342A\001\003'
   _globals['_TRANSFERPROGRESS'].fields_by_name['bytes_total']._loaded_options = None
@@ -88,14 +91,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['path']._serialized_options = b'\342A\001\002'
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['method']._loaded_options = None
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['method']._serialized_options = b'\342A\001\001'
-  _globals['_STAGEUPLOADREQUEST'].fields_by_name['size']._loaded_options = None
-  _globals['_STAGEUPLOADREQUEST'].fields_by_name['size']._serialized_options = b'\342A\001\001'
+  _globals['_STAGEUPLOADREQUEST'].fields_by_name['size_bytes']._loaded_options = None
+  _globals['_STAGEUPLOADREQUEST'].fields_by_name['size_bytes']._serialized_options = b'\342A\001\001'
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['account']._loaded_options = None
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['account']._serialized_options = b'\342A\001\001'
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['wormhole_code']._loaded_options = None
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['wormhole_code']._serialized_options = b'\342A\001\001'
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['parameters']._loaded_options = None
   _globals['_STAGEUPLOADREQUEST'].fields_by_name['parameters']._serialized_options = b'\342A\001\001'
+  _globals['_STAGEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_STAGEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['system']._loaded_options = None
   _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
   _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['path']._loaded_options = None
@@ -106,6 +111,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['account']._serialized_options = b'\342A\001\001'
   _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['parameters']._loaded_options = None
   _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['parameters']._serialized_options = b'\342A\001\001'
+  _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_STAGEDOWNLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_STAGEDTRANSFER_S3'].fields_by_name['part_urls']._loaded_options = None
   _globals['_STAGEDTRANSFER_S3'].fields_by_name['part_urls']._serialized_options = b'\342A\001\003'
   _globals['_STAGEDTRANSFER_S3'].fields_by_name['complete_url']._loaded_options = None
@@ -132,32 +139,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STAGEDTRANSFER'].fields_by_name['parameters']._serialized_options = b'\342A\001\003'
   _globals['_TRANSFERSERVICE']._loaded_options = None
   _globals['_TRANSFERSERVICE']._serialized_options = b'\222\265\030\007storage'
-  _globals['_TRANSFERSERVICE'].methods_by_name['Transfer']._loaded_options = None
-  _globals['_TRANSFERSERVICE'].methods_by_name['Transfer']._serialized_options = b'\212\265\0309\010\002\022\rstorage.write\032\010can_read\"\032\n\rtarget_system\022\tcan_write(\002\202\323\344\223\002(\"#/v1/systems/{system}/files:transfer:\001*'
+  _globals['_TRANSFERSERVICE'].methods_by_name['TransferFile']._loaded_options = None
+  _globals['_TRANSFERSERVICE'].methods_by_name['TransferFile']._serialized_options = b'\212\265\0309\010\002\022\rstorage.write\032\010can_read\"\032\n\rtarget_system\022\tcan_write(\002\202\323\344\223\002(\"#/v1/systems/{system}/files:transfer:\001*'
   _globals['_TRANSFERSERVICE'].methods_by_name['StageUpload']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['StageUpload']._serialized_options = b'\212\265\030\036\010\002\022\rstorage.write\032\tcan_write(\002\202\323\344\223\002+\"&/v1/systems/{system}/files:stageUpload:\001*'
   _globals['_TRANSFERSERVICE'].methods_by_name['StageDownload']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['StageDownload']._serialized_options = b'\212\265\030\034\010\002\022\014storage.read\032\010can_read(\002\202\323\344\223\002-\"(/v1/systems/{system}/files:stageDownload:\001*'
-  _globals['_TRANSFERREQUEST']._serialized_start=199
-  _globals['_TRANSFERREQUEST']._serialized_end=578
-  _globals['_TRANSFERREQUEST_METHOD']._serialized_start=522
-  _globals['_TRANSFERREQUEST_METHOD']._serialized_end=578
-  _globals['_TRANSFERPROGRESS']._serialized_start=581
-  _globals['_TRANSFERPROGRESS']._serialized_end=824
-  _globals['_TRANSFERJOB']._serialized_start=827
-  _globals['_TRANSFERJOB']._serialized_end=968
-  _globals['_STAGEUPLOADREQUEST']._serialized_start=971
-  _globals['_STAGEUPLOADREQUEST']._serialized_end=1192
-  _globals['_STAGEDOWNLOADREQUEST']._serialized_start=1195
-  _globals['_STAGEDOWNLOADREQUEST']._serialized_end=1355
-  _globals['_STAGEDTRANSFER']._serialized_start=1358
-  _globals['_STAGEDTRANSFER']._serialized_end=1879
-  _globals['_STAGEDTRANSFER_S3']._serialized_start=1684
-  _globals['_STAGEDTRANSFER_S3']._serialized_end=1794
-  _globals['_STAGEDTRANSFER_STREAMER']._serialized_start=1796
-  _globals['_STAGEDTRANSFER_STREAMER']._serialized_end=1833
-  _globals['_STAGEDTRANSFER_WORMHOLE']._serialized_start=1835
-  _globals['_STAGEDTRANSFER_WORMHOLE']._serialized_end=1865
-  _globals['_TRANSFERSERVICE']._serialized_start=1882
-  _globals['_TRANSFERSERVICE']._serialized_end=2439
+  _globals['_TRANSFERFILEREQUEST']._serialized_start=228
+  _globals['_TRANSFERFILEREQUEST']._serialized_end=649
+  _globals['_TRANSFERFILEREQUEST_METHOD']._serialized_start=593
+  _globals['_TRANSFERFILEREQUEST_METHOD']._serialized_end=649
+  _globals['_TRANSFERPROGRESS']._serialized_start=652
+  _globals['_TRANSFERPROGRESS']._serialized_end=895
+  _globals['_TRANSFERJOB']._serialized_start=898
+  _globals['_TRANSFERJOB']._serialized_end=1039
+  _globals['_STAGEUPLOADREQUEST']._serialized_start=1042
+  _globals['_STAGEUPLOADREQUEST']._serialized_end=1309
+  _globals['_STAGEDOWNLOADREQUEST']._serialized_start=1312
+  _globals['_STAGEDOWNLOADREQUEST']._serialized_end=1506
+  _globals['_STAGEDTRANSFER']._serialized_start=1509
+  _globals['_STAGEDTRANSFER']._serialized_end=2030
+  _globals['_STAGEDTRANSFER_S3']._serialized_start=1835
+  _globals['_STAGEDTRANSFER_S3']._serialized_end=1945
+  _globals['_STAGEDTRANSFER_STREAMER']._serialized_start=1947
+  _globals['_STAGEDTRANSFER_STREAMER']._serialized_end=1984
+  _globals['_STAGEDTRANSFER_WORMHOLE']._serialized_start=1986
+  _globals['_STAGEDTRANSFER_WORMHOLE']._serialized_end=2016
+  _globals['_TRANSFERSERVICE']._serialized_start=2033
+  _globals['_TRANSFERSERVICE']._serialized_end=2598
 # @@protoc_insertion_point(module_scope)

@@ -22,7 +22,7 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class TransferRequest(_message.Message):
+class TransferFileRequest(_message.Message):
     """Names a file on one system, and the place for it on another."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -31,23 +31,23 @@ class TransferRequest(_message.Message):
         ValueType = _typing.NewType("ValueType", _builtins.int)
         V: _TypeAlias = ValueType  # noqa: Y015
 
-    class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TransferRequest._Method.ValueType], _builtins.type):
+    class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TransferFileRequest._Method.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
-        METHOD_UNSPECIFIED: TransferRequest._Method.ValueType  # 0
+        METHOD_UNSPECIFIED: TransferFileRequest._Method.ValueType  # 0
         """As `DIRECT`."""
-        DIRECT: TransferRequest._Method.ValueType  # 1
+        DIRECT: TransferFileRequest._Method.ValueType  # 1
         """Through the gateway."""
-        STAGED: TransferRequest._Method.ValueType  # 2
+        STAGED: TransferFileRequest._Method.ValueType  # 2
         """Through the object store that both systems stage with, by a job on each."""
 
     class Method(_Method, metaclass=_MethodEnumTypeWrapper):
         """How the bytes travel."""
 
-    METHOD_UNSPECIFIED: TransferRequest.Method.ValueType  # 0
+    METHOD_UNSPECIFIED: TransferFileRequest.Method.ValueType  # 0
     """As `DIRECT`."""
-    DIRECT: TransferRequest.Method.ValueType  # 1
+    DIRECT: TransferFileRequest.Method.ValueType  # 1
     """Through the gateway."""
-    STAGED: TransferRequest.Method.ValueType  # 2
+    STAGED: TransferFileRequest.Method.ValueType  # 2
     """Through the object store that both systems stage with, by a job on each."""
 
     SYSTEM_FIELD_NUMBER: _builtins.int
@@ -61,6 +61,7 @@ class TransferRequest(_message.Message):
     TARGET_ACCOUNT_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
     RAW_TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system that has the file."""
     path: _builtins.str
@@ -69,7 +70,7 @@ class TransferRequest(_message.Message):
     """The system that shall have it."""
     target: _builtins.str
     """The absolute path that it shall have there. Required, unless `raw_target` is given."""
-    method: Global___TransferRequest.Method.ValueType
+    method: Global___TransferFileRequest.Method.ValueType
     """How the bytes travel."""
     overwrite: _builtins.bool
     """Replace a file that is there already."""
@@ -83,6 +84,10 @@ class TransferRequest(_message.Message):
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     raw_target: _builtins.bytes
     """The target's bytes, instead of `target`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -90,21 +95,22 @@ class TransferRequest(_message.Message):
         path: _builtins.str = ...,
         target_system: _builtins.str = ...,
         target: _builtins.str = ...,
-        method: Global___TransferRequest.Method.ValueType = ...,
+        method: Global___TransferFileRequest.Method.ValueType = ...,
         overwrite: _builtins.bool = ...,
         resume: _builtins.bool = ...,
         account: _builtins.str = ...,
         target_account: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
         raw_target: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "resume", b"resume", "system", b"system", "target", b"target", "target_account", b"target_account", "target_system", b"target_system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "overwrite", b"overwrite", "path", b"path", "raw_path", b"raw_path", "raw_target", b"raw_target", "request_id", b"request_id", "resume", b"resume", "system", b"system", "target", b"target", "target_account", b"target_account", "target_system", b"target_system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TransferRequest: _TypeAlias = TransferRequest  # noqa: Y015
+Global___TransferFileRequest: _TypeAlias = TransferFileRequest  # noqa: Y015
 
 @_typing.final
 class TransferProgress(_message.Message):
@@ -203,10 +209,11 @@ class StageUploadRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     WORMHOLE_CODE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -215,12 +222,16 @@ class StageUploadRequest(_message.Message):
     """The name of the staging method: `s3`, `streamer`, `wormhole`, or one that the site has added. The system's first method
     when empty.
     """
-    size: _builtins.int
+    size_bytes: _builtins.int
     """How many bytes it has; required for `s3`."""
     account: _builtins.str
     """The account of the transfer job."""
     wormhole_code: _builtins.str
     """The code that the sender's `wormhole` printed; required for `wormhole`."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
         """What a method that the site has added needs to know besides; its documentation names the members."""
@@ -231,18 +242,19 @@ class StageUploadRequest(_message.Message):
         system: _builtins.str = ...,
         path: _builtins.str = ...,
         method: _builtins.str = ...,
-        size: _builtins.int | None = ...,
+        size_bytes: _builtins.int | None = ...,
         account: _builtins.str = ...,
         wormhole_code: _builtins.str = ...,
         parameters: _struct_pb2.Struct | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "parameters", b"parameters", "size", b"size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "parameters", b"parameters", "size_bytes", b"size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "account", b"account", "method", b"method", "parameters", b"parameters", "path", b"path", "size", b"size", "system", b"system", "wormhole_code", b"wormhole_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "account", b"account", "method", b"method", "parameters", b"parameters", "path", b"path", "request_id", b"request_id", "size_bytes", b"size_bytes", "system", b"system", "wormhole_code", b"wormhole_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
-    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
 
 Global___StageUploadRequest: _TypeAlias = StageUploadRequest  # noqa: Y015
 
@@ -257,6 +269,7 @@ class StageDownloadRequest(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
@@ -267,6 +280,10 @@ class StageDownloadRequest(_message.Message):
     """
     account: _builtins.str
     """The account of the transfer job."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
         """What a method that the site has added needs to know besides; its documentation names the members."""
@@ -279,10 +296,11 @@ class StageDownloadRequest(_message.Message):
         method: _builtins.str = ...,
         account: _builtins.str = ...,
         parameters: _struct_pb2.Struct | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "parameters", b"parameters", "path", b"path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "method", b"method", "parameters", b"parameters", "path", b"path", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

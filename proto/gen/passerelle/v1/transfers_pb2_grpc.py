@@ -35,9 +35,9 @@ class TransferServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Transfer = channel.unary_stream(
-                '/passerelle.v1.TransferService/Transfer',
-                request_serializer=passerelle_dot_v1_dot_transfers__pb2.TransferRequest.SerializeToString,
+        self.TransferFile = channel.unary_stream(
+                '/passerelle.v1.TransferService/TransferFile',
+                request_serializer=passerelle_dot_v1_dot_transfers__pb2.TransferFileRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_transfers__pb2.TransferProgress.FromString,
                 _registered_method=True)
         self.StageUpload = channel.unary_unary(
@@ -56,7 +56,7 @@ class TransferServiceServicer:
     """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway.
     """
 
-    def Transfer(self, request, context):
+    def TransferFile(self, request, context):
         """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept
         for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
         """
@@ -81,9 +81,9 @@ class TransferServiceServicer:
 
 def add_TransferServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Transfer': grpc.unary_stream_rpc_method_handler(
-                    servicer.Transfer,
-                    request_deserializer=passerelle_dot_v1_dot_transfers__pb2.TransferRequest.FromString,
+            'TransferFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.TransferFile,
+                    request_deserializer=passerelle_dot_v1_dot_transfers__pb2.TransferFileRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_transfers__pb2.TransferProgress.SerializeToString,
             ),
             'StageUpload': grpc.unary_unary_rpc_method_handler(
@@ -109,7 +109,7 @@ class TransferService:
     """
 
     @staticmethod
-    def Transfer(request,
+    def TransferFile(request,
             target,
             options=(),
             channel_credentials=None,
@@ -122,8 +122,8 @@ class TransferService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/passerelle.v1.TransferService/Transfer',
-            passerelle_dot_v1_dot_transfers__pb2.TransferRequest.SerializeToString,
+            '/passerelle.v1.TransferService/TransferFile',
+            passerelle_dot_v1_dot_transfers__pb2.TransferFileRequest.SerializeToString,
             passerelle_dot_v1_dot_transfers__pb2.TransferProgress.FromString,
             options,
             channel_credentials,

@@ -33,7 +33,7 @@ class TransferServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TransferServiceAsyncStub: ...
-    Transfer: _grpc.UnaryStreamMultiCallable[_transfers_pb2.TransferRequest, _transfers_pb2.TransferProgress]
+    TransferFile: _grpc.UnaryStreamMultiCallable[_transfers_pb2.TransferFileRequest, _transfers_pb2.TransferProgress]
     """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept
     for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
     """
@@ -47,7 +47,7 @@ class TransferServiceAsyncStub(TransferServiceStub):
     """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Transfer: _aio.UnaryStreamMultiCallable[_transfers_pb2.TransferRequest, _transfers_pb2.TransferProgress]  # type: ignore[assignment]
+    TransferFile: _aio.UnaryStreamMultiCallable[_transfers_pb2.TransferFileRequest, _transfers_pb2.TransferProgress]  # type: ignore[assignment]
     """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept
     for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
     """
@@ -60,9 +60,9 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway."""
 
     @_abc_1.abstractmethod
-    def Transfer(
+    def TransferFile(
         self,
-        request: _transfers_pb2.TransferRequest,
+        request: _transfers_pb2.TransferFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfers_pb2.TransferProgress], _abc.AsyncIterator[_transfers_pb2.TransferProgress]]:
         """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import field_info_pb2 as google_dot_api_dot_field__info__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from passerelle.v1 import access_pb2 as passerelle_dot_v1_dot_access__pb2
 from passerelle.v1 import storage_pb2 as passerelle_dot_v1_dot_storage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/uploads.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1apasserelle/v1/access.proto\x1a\x1bpasserelle/v1/storage.proto\"M\n\x06Upload\x12\x17\n\tupload_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08received\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\"W\n\x13\x43reateUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\"m\n\x10GetUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\"\xb2\x01\n\x12WriteUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06offset\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12+\n\x07\x63ontent\x18\x05 \x01(\x0b\x32\x14.google.api.HttpBodyB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\"\xf0\x01\n\x15\x43ompleteUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04size\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x00\x88\x01\x01\x12\x14\n\x06sha256\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x04mode\x18\x06 \x01(\x0e\x32\x18.passerelle.v1.WriteModeB\x04\xe2\x41\x01\x01\x12\x16\n\x08if_match\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x42\x07\n\x05_size\"o\n\x12\x41\x62ortUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x32\xd0\x06\n\rUploadService\x12\x94\x01\n\x0c\x43reateUpload\x12\".passerelle.v1.CreateUploadRequest\x1a\x15.passerelle.v1.Upload\"I\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02!\"\x1c/v1/systems/{system}/uploads:\x01*\x12\x97\x01\n\tGetUpload\x12\x1f.passerelle.v1.GetUploadRequest\x1a\x15.passerelle.v1.Upload\"R\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x01\x82\xd3\xe4\x93\x02*\x12(/v1/systems/{system}/uploads/{upload_id}\x12\xa6\x01\n\x0bWriteUpload\x12!.passerelle.v1.WriteUploadRequest\x1a\x15.passerelle.v1.Upload\"[\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02\x33\x1a(/v1/systems/{system}/uploads/{upload_id}:\x07\x63ontent(\x01\x12\xb8\x01\n\x0e\x43ompleteUpload\x12$.passerelle.v1.CompleteUploadRequest\x1a .passerelle.v1.WriteFileResponse\"^\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02\x36\"1/v1/systems/{system}/uploads/{upload_id}:complete:\x01*\x12\x9c\x01\n\x0b\x41\x62ortUpload\x12!.passerelle.v1.AbortUploadRequest\x1a\x16.google.protobuf.Empty\"R\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02**(/v1/systems/{system}/uploads/{upload_id}\x1a\x0b\x92\xb5\x18\x07storageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/uploads.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a\x19google/api/httpbody.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1apasserelle/v1/access.proto\x1a\x1bpasserelle/v1/storage.proto\"S\n\x06Upload\x12\x17\n\tupload_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x0ereceived_bytes\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\"y\n\x13\x43reateUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x14 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"m\n\x10GetUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\"\xd4\x01\n\x12WriteUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06offset\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12+\n\x07\x63ontent\x18\x05 \x01(\x0b\x32\x14.google.api.HttpBodyB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x14 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"\x9e\x02\n\x15\x43ompleteUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x00\x88\x01\x01\x12\x14\n\x06sha256\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x04mode\x18\x06 \x01(\x0e\x32\x18.passerelle.v1.WriteModeB\x04\xe2\x41\x01\x01\x12\x16\n\x08if_match\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x14 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x42\r\n\x0b_size_bytes\"\x92\x01\n\x13\x44\x65leteUploadRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tupload_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08raw_path\x18\x0f \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x14 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x32\xd2\x06\n\rUploadService\x12\x94\x01\n\x0c\x43reateUpload\x12\".passerelle.v1.CreateUploadRequest\x1a\x15.passerelle.v1.Upload\"I\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02!\"\x1c/v1/systems/{system}/uploads:\x01*\x12\x97\x01\n\tGetUpload\x12\x1f.passerelle.v1.GetUploadRequest\x1a\x15.passerelle.v1.Upload\"R\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x01\x82\xd3\xe4\x93\x02*\x12(/v1/systems/{system}/uploads/{upload_id}\x12\xa6\x01\n\x0bWriteUpload\x12!.passerelle.v1.WriteUploadRequest\x1a\x15.passerelle.v1.Upload\"[\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02\x33\x1a(/v1/systems/{system}/uploads/{upload_id}:\x07\x63ontent(\x01\x12\xb8\x01\n\x0e\x43ompleteUpload\x12$.passerelle.v1.CompleteUploadRequest\x1a .passerelle.v1.WriteFileResponse\"^\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02\x36\"1/v1/systems/{system}/uploads/{upload_id}:complete:\x01*\x12\x9e\x01\n\x0c\x44\x65leteUpload\x12\".passerelle.v1.DeleteUploadRequest\x1a\x16.google.protobuf.Empty\"R\x8a\xb5\x18\x1e\x08\x02\x12\rstorage.write\x1a\tcan_write(\x02\x82\xd3\xe4\x93\x02**(/v1/systems/{system}/uploads/{upload_id}\x1a\x0b\x92\xb5\x18\x07storageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,14 +42,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOAD'].fields_by_name['upload_id']._serialized_options = b'\342A\001\003'
   _globals['_UPLOAD'].fields_by_name['path']._loaded_options = None
   _globals['_UPLOAD'].fields_by_name['path']._serialized_options = b'\342A\001\003'
-  _globals['_UPLOAD'].fields_by_name['received']._loaded_options = None
-  _globals['_UPLOAD'].fields_by_name['received']._serialized_options = b'\342A\001\003'
+  _globals['_UPLOAD'].fields_by_name['received_bytes']._loaded_options = None
+  _globals['_UPLOAD'].fields_by_name['received_bytes']._serialized_options = b'\342A\001\003'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['system']._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['path']._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['path']._serialized_options = b'\342A\001\001'
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['raw_path']._loaded_options = None
   _globals['_CREATEUPLOADREQUEST'].fields_by_name['raw_path']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_GETUPLOADREQUEST'].fields_by_name['system']._loaded_options = None
   _globals['_GETUPLOADREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
   _globals['_GETUPLOADREQUEST'].fields_by_name['upload_id']._loaded_options = None
@@ -69,14 +72,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITEUPLOADREQUEST'].fields_by_name['content']._serialized_options = b'\342A\001\001'
   _globals['_WRITEUPLOADREQUEST'].fields_by_name['raw_path']._loaded_options = None
   _globals['_WRITEUPLOADREQUEST'].fields_by_name['raw_path']._serialized_options = b'\342A\001\001'
+  _globals['_WRITEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_WRITEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['system']._loaded_options = None
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['upload_id']._loaded_options = None
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['upload_id']._serialized_options = b'\342A\001\002'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['path']._loaded_options = None
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['path']._serialized_options = b'\342A\001\001'
-  _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['size']._loaded_options = None
-  _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['size']._serialized_options = b'\342A\001\002'
+  _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['size_bytes']._loaded_options = None
+  _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['size_bytes']._serialized_options = b'\342A\001\002'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['sha256']._loaded_options = None
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['sha256']._serialized_options = b'\342A\001\001'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['mode']._loaded_options = None
@@ -85,14 +90,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['if_match']._serialized_options = b'\342A\001\001'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['raw_path']._loaded_options = None
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['raw_path']._serialized_options = b'\342A\001\001'
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['system']._loaded_options = None
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['upload_id']._loaded_options = None
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['upload_id']._serialized_options = b'\342A\001\002'
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['path']._loaded_options = None
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['path']._serialized_options = b'\342A\001\001'
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['raw_path']._loaded_options = None
-  _globals['_ABORTUPLOADREQUEST'].fields_by_name['raw_path']._serialized_options = b'\342A\001\001'
+  _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['system']._loaded_options = None
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['upload_id']._loaded_options = None
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['upload_id']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['path']._loaded_options = None
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['path']._serialized_options = b'\342A\001\001'
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['raw_path']._loaded_options = None
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['raw_path']._serialized_options = b'\342A\001\001'
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_UPLOADSERVICE']._loaded_options = None
   _globals['_UPLOADSERVICE']._serialized_options = b'\222\265\030\007storage'
   _globals['_UPLOADSERVICE'].methods_by_name['CreateUpload']._loaded_options = None
@@ -103,20 +112,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADSERVICE'].methods_by_name['WriteUpload']._serialized_options = b'\212\265\030\036\010\002\022\rstorage.write\032\tcan_write(\002\202\323\344\223\0023\032(/v1/systems/{system}/uploads/{upload_id}:\007content'
   _globals['_UPLOADSERVICE'].methods_by_name['CompleteUpload']._loaded_options = None
   _globals['_UPLOADSERVICE'].methods_by_name['CompleteUpload']._serialized_options = b'\212\265\030\036\010\002\022\rstorage.write\032\tcan_write(\002\202\323\344\223\0026\"1/v1/systems/{system}/uploads/{upload_id}:complete:\001*'
-  _globals['_UPLOADSERVICE'].methods_by_name['AbortUpload']._loaded_options = None
-  _globals['_UPLOADSERVICE'].methods_by_name['AbortUpload']._serialized_options = b'\212\265\030\036\010\002\022\rstorage.write\032\tcan_write(\002\202\323\344\223\002**(/v1/systems/{system}/uploads/{upload_id}'
-  _globals['_UPLOAD']._serialized_start=222
-  _globals['_UPLOAD']._serialized_end=299
-  _globals['_CREATEUPLOADREQUEST']._serialized_start=301
-  _globals['_CREATEUPLOADREQUEST']._serialized_end=388
-  _globals['_GETUPLOADREQUEST']._serialized_start=390
-  _globals['_GETUPLOADREQUEST']._serialized_end=499
-  _globals['_WRITEUPLOADREQUEST']._serialized_start=502
-  _globals['_WRITEUPLOADREQUEST']._serialized_end=680
-  _globals['_COMPLETEUPLOADREQUEST']._serialized_start=683
-  _globals['_COMPLETEUPLOADREQUEST']._serialized_end=923
-  _globals['_ABORTUPLOADREQUEST']._serialized_start=925
-  _globals['_ABORTUPLOADREQUEST']._serialized_end=1036
-  _globals['_UPLOADSERVICE']._serialized_start=1039
-  _globals['_UPLOADSERVICE']._serialized_end=1887
+  _globals['_UPLOADSERVICE'].methods_by_name['DeleteUpload']._loaded_options = None
+  _globals['_UPLOADSERVICE'].methods_by_name['DeleteUpload']._serialized_options = b'\212\265\030\036\010\002\022\rstorage.write\032\tcan_write(\002\202\323\344\223\002**(/v1/systems/{system}/uploads/{upload_id}'
+  _globals['_UPLOAD']._serialized_start=251
+  _globals['_UPLOAD']._serialized_end=334
+  _globals['_CREATEUPLOADREQUEST']._serialized_start=336
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=457
+  _globals['_GETUPLOADREQUEST']._serialized_start=459
+  _globals['_GETUPLOADREQUEST']._serialized_end=568
+  _globals['_WRITEUPLOADREQUEST']._serialized_start=571
+  _globals['_WRITEUPLOADREQUEST']._serialized_end=783
+  _globals['_COMPLETEUPLOADREQUEST']._serialized_start=786
+  _globals['_COMPLETEUPLOADREQUEST']._serialized_end=1072
+  _globals['_DELETEUPLOADREQUEST']._serialized_start=1075
+  _globals['_DELETEUPLOADREQUEST']._serialized_end=1221
+  _globals['_UPLOADSERVICE']._serialized_start=1224
+  _globals['_UPLOADSERVICE']._serialized_end=2074
 # @@protoc_insertion_point(module_scope)

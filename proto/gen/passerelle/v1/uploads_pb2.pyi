@@ -26,23 +26,23 @@ class Upload(_message.Message):
 
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
-    RECEIVED_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Its id, which with the path is all that is needed to go on."""
     path: _builtins.str
     """The absolute path of the file it will be."""
-    received: _builtins.int
+    received_bytes: _builtins.int
     """How many bytes have arrived: the offset to go on from."""
     def __init__(
         self,
         *,
         upload_id: _builtins.str = ...,
         path: _builtins.str = ...,
-        received: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "received", b"received", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "received_bytes", b"received_bytes", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -57,22 +57,28 @@ class CreateUploadRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
     """The absolute path. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         path: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,6 +130,7 @@ class WriteUploadRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     upload_id: _builtins.str
@@ -134,6 +141,10 @@ class WriteUploadRequest(_message.Message):
     """Where the first byte belongs: not beyond what has arrived."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     @_builtins.property
     def content(self) -> _httpbody_pb2.HttpBody:
         """The next bytes."""
@@ -147,10 +158,11 @@ class WriteUploadRequest(_message.Message):
         offset: _builtins.int = ...,
         content: _httpbody_pb2.HttpBody | None = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "offset", b"offset", "path", b"path", "raw_path", b"raw_path", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "offset", b"offset", "path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,18 +177,19 @@ class CompleteUploadRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     IF_MATCH_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     upload_id: _builtins.str
     """The upload's id."""
     path: _builtins.str
     """The absolute path of the file it will be. Required, unless `raw_path` is given."""
-    size: _builtins.int
+    size_bytes: _builtins.int
     """How many bytes it has: it tells a whole file from a beginning."""
     sha256: _builtins.str
     """Its SHA-256 in lower-case hexadecimal; checked on the system when given."""
@@ -186,30 +199,35 @@ class CompleteUploadRequest(_message.Message):
     """Only if the file is there with this ETag (without quotes)."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
         system: _builtins.str = ...,
         upload_id: _builtins.str = ...,
         path: _builtins.str = ...,
-        size: _builtins.int | None = ...,
+        size_bytes: _builtins.int | None = ...,
         sha256: _builtins.str = ...,
         mode: _storage_pb2.WriteMode.ValueType = ...,
         if_match: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "size_bytes", b"size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "if_match", b"if_match", "mode", b"mode", "path", b"path", "raw_path", b"raw_path", "sha256", b"sha256", "size", b"size", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "if_match", b"if_match", "mode", b"mode", "path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
-    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
 
 Global___CompleteUploadRequest: _TypeAlias = CompleteUploadRequest  # noqa: Y015
 
 @_typing.final
-class AbortUploadRequest(_message.Message):
+class DeleteUploadRequest(_message.Message):
     """Names an upload to give up."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -218,6 +236,7 @@ class AbortUploadRequest(_message.Message):
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     RAW_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
     """The system's name."""
     upload_id: _builtins.str
@@ -226,6 +245,10 @@ class AbortUploadRequest(_message.Message):
     """The absolute path of the file it would have been. Required, unless `raw_path` is given."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
+    request_id: _builtins.str
+    """A UUID4 of the caller's own that stands for this request (AIP-155). Reserved for retrying safely: today its form is
+    checked, and nothing else comes of it.
+    """
     def __init__(
         self,
         *,
@@ -233,11 +256,12 @@ class AbortUploadRequest(_message.Message):
         upload_id: _builtins.str = ...,
         path: _builtins.str = ...,
         raw_path: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "raw_path", b"raw_path", "request_id", b"request_id", "system", b"system", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AbortUploadRequest: _TypeAlias = AbortUploadRequest  # noqa: Y015
+Global___DeleteUploadRequest: _TypeAlias = DeleteUploadRequest  # noqa: Y015

@@ -59,9 +59,9 @@ class UploadServiceStub:
                 request_serializer=passerelle_dot_v1_dot_uploads__pb2.CompleteUploadRequest.SerializeToString,
                 response_deserializer=passerelle_dot_v1_dot_storage__pb2.WriteFileResponse.FromString,
                 _registered_method=True)
-        self.AbortUpload = channel.unary_unary(
-                '/passerelle.v1.UploadService/AbortUpload',
-                request_serializer=passerelle_dot_v1_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+        self.DeleteUpload = channel.unary_unary(
+                '/passerelle.v1.UploadService/DeleteUpload',
+                request_serializer=passerelle_dot_v1_dot_uploads__pb2.DeleteUploadRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
 
@@ -100,8 +100,8 @@ class UploadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def AbortUpload(self, request, context):
-        """Gives up an upload, and removes what has arrived.
+    def DeleteUpload(self, request, context):
+        """Gives up an upload, and deletes what has arrived.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,9 +130,9 @@ def add_UploadServiceServicer_to_server(servicer, server):
                     request_deserializer=passerelle_dot_v1_dot_uploads__pb2.CompleteUploadRequest.FromString,
                     response_serializer=passerelle_dot_v1_dot_storage__pb2.WriteFileResponse.SerializeToString,
             ),
-            'AbortUpload': grpc.unary_unary_rpc_method_handler(
-                    servicer.AbortUpload,
-                    request_deserializer=passerelle_dot_v1_dot_uploads__pb2.AbortUploadRequest.FromString,
+            'DeleteUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUpload,
+                    request_deserializer=passerelle_dot_v1_dot_uploads__pb2.DeleteUploadRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
@@ -258,7 +258,7 @@ class UploadService:
             _registered_method=True)
 
     @staticmethod
-    def AbortUpload(request,
+    def DeleteUpload(request,
             target,
             options=(),
             channel_credentials=None,
@@ -271,8 +271,8 @@ class UploadService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/passerelle.v1.UploadService/AbortUpload',
-            passerelle_dot_v1_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+            '/passerelle.v1.UploadService/DeleteUpload',
+            passerelle_dot_v1_dot_uploads__pb2.DeleteUploadRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

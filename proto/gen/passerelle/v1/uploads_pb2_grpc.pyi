@@ -46,8 +46,8 @@ class UploadServiceStub:
     """Writes the next bytes, from `offset` on. What arrived before the line broke is kept."""
     CompleteUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.CompleteUploadRequest, _storage_pb2.WriteFileResponse]
     """Checks what has arrived, and puts it in the file's place."""
-    AbortUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _empty_pb2.Empty]
-    """Gives up an upload, and removes what has arrived."""
+    DeleteUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.DeleteUploadRequest, _empty_pb2.Empty]
+    """Gives up an upload, and deletes what has arrived."""
 
 @_typing.type_check_only
 class UploadServiceAsyncStub(UploadServiceStub):
@@ -65,8 +65,8 @@ class UploadServiceAsyncStub(UploadServiceStub):
     """Writes the next bytes, from `offset` on. What arrived before the line broke is kept."""
     CompleteUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.CompleteUploadRequest, _storage_pb2.WriteFileResponse]  # type: ignore[assignment]
     """Checks what has arrived, and puts it in the file's place."""
-    AbortUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Gives up an upload, and removes what has arrived."""
+    DeleteUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.DeleteUploadRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Gives up an upload, and deletes what has arrived."""
 
 class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
     """Uploads that survive broken lines: begin one, write its bytes in as many calls as it takes, ask how much has arrived and
@@ -107,11 +107,11 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         """Checks what has arrived, and puts it in the file's place."""
 
     @_abc_1.abstractmethod
-    def AbortUpload(
+    def DeleteUpload(
         self,
-        request: _uploads_pb2.AbortUploadRequest,
+        request: _uploads_pb2.DeleteUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Gives up an upload, and removes what has arrived."""
+        """Gives up an upload, and deletes what has arrived."""
 
 def add_UploadServiceServicer_to_server(servicer: UploadServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

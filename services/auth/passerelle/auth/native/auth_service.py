@@ -20,8 +20,8 @@ class AuthService(pb_grpc.AuthServiceServicer):
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
 
-    async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.Principal:
-        """The caller's own principal."""
+    async def GetPrincipal(self, request: pb.GetPrincipalRequest, context: Any) -> pb.Principal:
+        """Return the caller's own principal."""
         return _principal(await self._tokens.principal(caller.current().token))
 
 

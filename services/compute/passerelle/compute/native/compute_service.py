@@ -3,7 +3,6 @@
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.empty_pb2 import Empty
 
 from passerelle.compute import limits
 from passerelle.compute.native.messages import (
@@ -12,6 +11,7 @@ from passerelle.compute.native.messages import (
     node_message,
     partition_message,
     reservation_message,
+    submitted_message,
     user_message,
 )
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
@@ -32,12 +32,13 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
     def __init__(self, schedulers: Schedulers) -> None:
         self._schedulers = schedulers
 
-    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.Job:
         """Submit a batch job."""
         scheduler = self._of(request)
-        job_id = await scheduler.submit(_description(request.job))
+        description = _description(request.job)
+        job_id = await scheduler.submit(description)
         audit.note(job_id=job_id)
-        return pb.SubmitJobResponse(job_id=job_id)
+        return submitted_message(job_id, caller.current().username, description)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         """List jobs."""
@@ -56,17 +57,17 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
         """Return a job's script and standard streams."""
         return metadata_message(await self._of(request).metadata(request.job_id))
 
-    async def AttachJob(self, request: pb.AttachJobRequest, context: Any) -> Empty:
+    async def AttachJob(self, request: pb.AttachJobRequest, context: Any) -> pb.AttachJobResponse:
         """Run a command in a running job."""
         scheduler = self._of(request)
         limits.check_command(request.command)
         await scheduler.attach(request.job_id, request.command)
-        return Empty()
+        return pb.AttachJobResponse()
 
-    async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> Empty:
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.CancelJobResponse:
         """Cancel a job."""
         await self._of(request).cancel(request.job_id)
-        return Empty()
+        return pb.CancelJobResponse()
 
     async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
         """List the compute nodes."""

@@ -5,6 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from passerelle.compute.scheduler import (
     Job,
+    JobDescription,
     JobMetadata,
     Node,
     Partition,
@@ -28,6 +29,19 @@ _STATES = {
 }
 
 
+def submitted_message(job_id: str, user: str, job: JobDescription) -> pb.Job:
+    """A job as it was submitted: what is known without asking the scheduler again."""
+    return pb.Job(
+        job_id=job_id,
+        user=user,
+        name=job.name or "",
+        account=job.account or "",
+        partition=job.partition or "",
+        working_directory=job.working_directory,
+        time_limit=_duration(job.time_limit),
+    )
+
+
 def job_message(job: Job) -> pb.Job:
     """A job with its steps."""
     return pb.Job(
@@ -42,7 +56,7 @@ def job_message(job: Job) -> pb.Job:
         user=job.user or "",
         group=job.group or "",
         partition=job.partition,
-        nodes=job.nodes,
+        node_list=job.nodes,
         node_count=job.node_count,
         working_directory=job.working_directory,
         priority=job.priority,
@@ -83,16 +97,16 @@ def node_message(node: Node) -> pb.Node:
         name=node.name,
         states=node.states,
         partitions=node.partitions,
-        cpus=node.cpus,
-        allocated_cpus=node.allocated_cpus,
-        idle_cpus=node.idle_cpus,
+        cpu_count=node.cpus,
+        allocated_cpu_count=node.allocated_cpus,
+        idle_cpu_count=node.idle_cpus,
         cpu_load=node.cpu_load,
         memory_mib=node.memory,
         free_memory_mib=node.free_memory,
-        sockets=node.sockets,
-        cores=node.cores,
-        threads=node.threads,
-        features=node.features or "",
+        socket_count=node.sockets,
+        cores_per_socket=node.cores,
+        threads_per_core=node.threads,
+        feature_list=node.features or "",
         address=node.address or "",
         hostname=node.hostname or "",
         weight=node.weight,
@@ -104,7 +118,7 @@ def partition_message(partition: Partition) -> pb.Partition:
     return pb.Partition(
         name=partition.name,
         state=partition.state,
-        cpus=partition.cpus,
+        cpu_count=partition.cpus,
         node_count=partition.node_count,
         hidden=partition.hidden,
     )
@@ -114,10 +128,10 @@ def reservation_message(reservation: Reservation) -> pb.Reservation:
     """A reservation."""
     return pb.Reservation(
         name=reservation.name,
-        nodes=reservation.nodes,
+        node_list=reservation.nodes,
         start_time=_timestamp(reservation.start),
         end_time=_timestamp(reservation.end),
-        features=reservation.features or "",
+        feature_list=reservation.features or "",
         state=reservation.state or "",
     )
 

@@ -20,7 +20,7 @@ from passerelle.runtime.errors import ApiError, DeadlineExceeded
 from passerelle.runtime.pipeline.access import contract, demands
 from passerelle.runtime.pipeline.decoding import decoded
 from passerelle.runtime.pipeline.grace import ending_at
-from passerelle.runtime.pipeline.required import RequiredFields
+from passerelle.runtime.pipeline.request_fields import RequestFields
 from passerelle.runtime.surface import Surface, surfaces
 from passerelle.v1.access_pb2 import Access
 
@@ -31,7 +31,7 @@ class Requests:
     """What the client of one call sends: read and decoded when it is asked for, and not before.
 
     `limit` bounds the wait for the first message, in seconds; one that is always `empty` is not waited for. `check`
-    raises InvalidArgument for a first message that lacks what it needs.
+    raises InvalidArgument for a first message whose fields are missing or wrong.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Requests:
     async def first(self) -> Message:
         """The first message, for whoever judges the call; an end without one says as much as an empty message.
 
-        Raises InvalidArgument when it cannot be read or lacks a required field, DeadlineExceeded when it does not come.
+        Raises InvalidArgument when it cannot be read, or a field is missing or wrong; DeadlineExceeded when it does not
+        come.
         """
         if self._first is None:
             first = await self._in_time()
@@ -149,7 +150,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
     def _wrapped(self, method: str, surface: Surface, handler: Any) -> Any:
         demand, described = demands(method), contract(method)
         empty = not described.input_type.fields
-        check = RequiredFields(described).check
+        check = RequestFields(described).check
         act = self._action(handler)
 
         def decode(data: bytes) -> Message:

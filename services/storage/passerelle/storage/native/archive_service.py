@@ -47,7 +47,7 @@ async def write_archive(
     overwrite, content = first.overwrite, pieces(first.content.data, requests)
     del first
     entries = await place.archives.unpack(path, packing, content, overwrite=overwrite)
-    return pb.WriteArchiveResponse(path=shown(path), entries=entries)
+    return pb.WriteArchiveResponse(path=shown(path), entry_count=entries)
 
 
 def attachment(name: str) -> str:

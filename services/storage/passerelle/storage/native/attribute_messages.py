@@ -20,7 +20,7 @@ _ALGORITHMS: Mapping[int, Algorithm] = {
 }
 
 
-def link_target(place: Place, path: str, request: pb.MakeSymlinkRequest) -> str:
+def link_target(place: Place, path: str, request: pb.CreateSymlinkRequest) -> str:
     """What a link at `path` shall say, as it was given; InvalidArgument when that is outside of the filesystems."""
     target = text_in(request, "target")
     if not target:

@@ -70,7 +70,7 @@ async def pieces(first: bytes, others: AsyncIterator[Any]) -> AsyncIterator[byte
 def written_message(path: str, written: Written) -> pb.WriteFileResponse:
     """That a file was written."""
     return pb.WriteFileResponse(
-        path=shown(path), size=written.size, sha256=written.sha256, etag=written.version
+        path=shown(path), size_bytes=written.size, sha256=written.sha256, etag=written.version
     )
 
 

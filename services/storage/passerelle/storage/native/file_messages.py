@@ -56,7 +56,7 @@ def file_message(info: FileInfo) -> pb.File:
         raw_name=info.raw_name or b"",
         type=TYPES.get(stat.S_IFMT(info.mode), pb.File.TYPE_UNSPECIFIED),
         link_target=info.target or "",
-        size=info.size,
+        size_bytes=info.size,
         mode=info.mode,
         uid=info.uid,
         gid=info.gid,
@@ -67,7 +67,7 @@ def file_message(info: FileInfo) -> pb.File:
         change_time=_timestamp(info.ctime_ns),
         inode=info.inode,
         device=info.device,
-        links=info.links,
+        link_count=info.links,
         etag=info.version,
     )
 

@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.empty_pb2 import Empty
 
 from passerelle.storage.native.archive_service import read_archive, write_archive
 from passerelle.storage.native.attribute_messages import algorithm_of, checksum_message, link_target
@@ -41,17 +40,19 @@ class StorageService(pb_grpc.StorageServiceServicer):
         self._places = places
 
     async def StatFile(self, request: pb.StatFileRequest, context: Any) -> pb.File:
-        """One file."""
+        """Return what is known about one file."""
         place, path = self._target(request)
         return file_message(await place.files.stat(path, dereference=request.dereference))
 
     async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
-        """A directory."""
+        """List a directory."""
         place, path = self._target(request)
         return page_message(request, await place.files.list(path, listing_of(request)))
 
-    async def StatFiles(self, request: pb.StatFilesRequest, context: Any) -> pb.StatFilesResponse:
-        """Many files."""
+    async def BatchStatFiles(
+        self, request: pb.BatchStatFilesRequest, context: Any
+    ) -> pb.BatchStatFilesResponse:
+        """Return what is known about many files."""
         place = place_of(self._places, request.system)
         given = paths_of(place, request)
         sound = [path for path in given if isinstance(path, str)]
@@ -62,23 +63,23 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def PingFilesystem(
         self, request: pb.PingFilesystemRequest, context: Any
     ) -> pb.PingFilesystemResponse:
-        """Whether a directory can be looked at, and what the account lacks."""
+        """Look at a directory; say what the account lacks."""
         place, path = self._target(request)
         await place.files.stat(path, dereference=True)
         return pb.PingFilesystemResponse(message="; ".join(await place.files.notes()))
 
     async def WalkFiles(
         self, request: pb.WalkFilesRequest, context: Any
-    ) -> AsyncIterator[pb.FileBatch]:
-        """A tree."""
+    ) -> AsyncIterator[pb.WalkFilesResponse]:
+        """Stream a tree."""
         place, path = self._target(request)
         async with aclosing(place.trees.walk(path, walk_of(request))) as batches:
             async for batch in batches:
                 yield batch_message(batch)
-        yield pb.FileBatch(finished=True)
+        yield pb.WalkFilesResponse(finished=True)
 
     async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
-        """A file's bytes, or a range of them."""
+        """Stream a file's bytes, or a range of them."""
         place, path = self._target(request)
         async with place.files.opened(path) as file:
             reading = Reading(request, context, file)
@@ -98,7 +99,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def WriteFile(
         self, requests: AsyncIterator[pb.WriteFileRequest], context: Any
     ) -> pb.WriteFileResponse:
-        """A new file, or new content for an old one."""
+        """Write a file."""
         first = await anext(requests)
         place, path = self._target(first)
         terms = terms_of(first, context)
@@ -106,32 +107,32 @@ class StorageService(pb_grpc.StorageServiceServicer):
         del first
         return written_message(path, await place.files.write(path, content, terms))
 
-    async def MakeDirectory(self, request: pb.MakeDirectoryRequest, context: Any) -> pb.File:
-        """A new directory."""
+    async def CreateDirectory(self, request: pb.CreateDirectoryRequest, context: Any) -> pb.File:
+        """Create a directory."""
         place, path = self._target(request)
         await place.files.make_directory(path, EVERYTHING, parents=request.parents)
         return file_message(await place.files.stat(path, dereference=True))
 
-    async def MakeSymlink(self, request: pb.MakeSymlinkRequest, context: Any) -> pb.File:
-        """A new link."""
+    async def CreateSymlink(self, request: pb.CreateSymlinkRequest, context: Any) -> pb.File:
+        """Create a symbolic link."""
         place, path = self._target(request)
         await place.attributes.make_symlink(path, link_target(place, path, request))
         return file_message(await place.files.stat(path))
 
     async def ChangeMode(self, request: pb.ChangeModeRequest, context: Any) -> pb.File:
-        """Other permission bits."""
+        """Change permission bits."""
         place, path = self._target(request)
         await place.attributes.change_mode(path, request.mode)
         return file_message(await place.files.stat(path, dereference=True))
 
     async def ChangeOwner(self, request: pb.ChangeOwnerRequest, context: Any) -> pb.File:
-        """Another owner, another group."""
+        """Change owner and group."""
         place, path = self._target(request)
         await place.attributes.change_owner(path, request.user, request.group)
         return file_message(await place.files.stat(path, dereference=True))
 
     async def GetFileType(self, request: pb.GetFileTypeRequest, context: Any) -> pb.FileType:
-        """What a file holds."""
+        """Return what a file holds."""
         place, path = self._target(request)
         await place.files.stat(path)  # file(1) does not take a missing file for a failure
         return pb.FileType(description=await place.attributes.kind(path))
@@ -139,7 +140,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def ChecksumFile(
         self, request: pb.ChecksumFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
-        """A file's checksum."""
+        """Compute a file's checksum."""
         place, path = self._target(request)
         algorithm = algorithm_of(request)
         async with aclosing(place.checksums.compute(path, algorithm)) as steps:
@@ -147,19 +148,19 @@ class StorageService(pb_grpc.StorageServiceServicer):
                 yield checksum_message(progress, algorithm)
 
     def ReadArchive(self, request: pb.ReadArchiveRequest, context: Any) -> AsyncIterator[HttpBody]:
-        """A directory as an archive."""
+        """Stream a directory as an archive."""
         return read_archive(self._places, request, context)
 
     async def WriteArchive(
         self, requests: AsyncIterator[pb.WriteArchiveRequest], context: Any
     ) -> pb.WriteArchiveResponse:
-        """A directory from an archive."""
+        """Unpack an archive."""
         return await write_archive(self._places, requests)
 
-    async def CopyFiles(
-        self, request: pb.CopyFilesRequest, context: Any
+    async def CopyFile(
+        self, request: pb.CopyFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
-        """Once more."""
+        """Copy a file or a directory."""
         place, path = self._target(request)
         steps = place.trees.copy(
             path,
@@ -171,20 +172,20 @@ class StorageService(pb_grpc.StorageServiceServicer):
             async for progress in steps:
                 yield file_progress(progress)
 
-    async def MoveFiles(
-        self, request: pb.MoveFilesRequest, context: Any
+    async def MoveFile(
+        self, request: pb.MoveFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
-        """Elsewhere."""
+        """Move a file or a directory."""
         place, path = self._target(request)
         aim = path_in(place, request, "target")
         async with aclosing(place.trees.move(path, aim, overwrite=request.overwrite)) as steps:
             async for progress in steps:
                 yield file_progress(progress)
 
-    async def RemoveFiles(
-        self, request: pb.RemoveFilesRequest, context: Any
+    async def DeleteFile(
+        self, request: pb.DeleteFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
-        """Away with all of it."""
+        """Delete a file or a directory."""
         place, path = self._target(request)
         async with aclosing(place.trees.remove(path)) as steps:
             async for progress in steps:
@@ -193,22 +194,16 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def MeasureUsage(
         self, request: pb.MeasureUsageRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
-        """What a tree takes."""
+        """Add up what a tree takes."""
         place, path = self._target(request)
         async with aclosing(place.trees.measure(path)) as steps:
             async for progress in steps:
                 yield usage_progress(progress)
 
     async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.Quota:
-        """How much room there is."""
+        """Return how much of a filesystem is used."""
         place, path = self._target(request)
         return quota_message(*await place.trees.quota(path))
-
-    async def RemoveFile(self, request: pb.RemoveFileRequest, context: Any) -> Empty:
-        """Away with it."""
-        place, path = self._target(request)
-        await place.files.remove(path)
-        return Empty()
 
     def _target(self, request: Any) -> tuple[Place, str]:
         return target(self._places, request)

@@ -22,16 +22,16 @@ class TransferService(pb_grpc.TransferServiceServicer):
         self._places = places
         self._roads = roads
 
-    async def Transfer(
-        self, request: pb.TransferRequest, context: Any
+    async def TransferFile(
+        self, request: pb.TransferFileRequest, context: Any
     ) -> AsyncIterator[pb.TransferProgress]:
-        """From one system to another."""
-        road = "staged" if request.method == pb.TransferRequest.STAGED else "direct"
+        """Copy a file from one system to another."""
+        road = "staged" if request.method == pb.TransferFileRequest.STAGED else "direct"
         async with aclosing(self._roads[road].copy(self._order(request))) as told:
             async for progress in told:
                 yield _progress_message(progress)
 
-    def _order(self, request: pb.TransferRequest) -> Order:
+    def _order(self, request: pb.TransferFileRequest) -> Order:
         source, path = target(self._places, request)
         there = place_of(self._places, request.target_system)
         return Order(
@@ -46,7 +46,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         )
 
     async def StageUpload(self, request: pb.StageUploadRequest, context: Any) -> pb.StagedTransfer:
-        """Let a file come."""
+        """Submit the job that fetches a file."""
         place = place_of(self._places, request.system)
         path = checked_path(place.system, request.path)
         name, method = place.staging.named(request.method)
@@ -57,7 +57,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
     async def StageDownload(
         self, request: pb.StageDownloadRequest, context: Any
     ) -> pb.StagedTransfer:
-        """Let a file leave."""
+        """Submit the job that brings a file out."""
         place = place_of(self._places, request.system)
         path = checked_path(place.system, request.path)
         name, method = place.staging.named(request.method)

@@ -76,12 +76,12 @@ def walk_of(request: pb.WalkFilesRequest) -> Walk:
     )
 
 
-def batch_message(found: Sequence[FileInfo]) -> pb.FileBatch:
+def batch_message(found: Sequence[FileInfo]) -> pb.WalkFilesResponse:
     """Some entries."""
-    return pb.FileBatch(files=[file_message(info) for info in found])
+    return pb.WalkFilesResponse(files=[file_message(info) for info in found])
 
 
-def paths_of(place: Place, request: pb.StatFilesRequest) -> Sequence[str | ApiError]:
+def paths_of(place: Place, request: pb.BatchStatFilesRequest) -> Sequence[str | ApiError]:
     """The paths asked about, or what is wrong with them."""
     given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
     _demand(len(given) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
@@ -96,15 +96,17 @@ def _checked(place: Place, path: str) -> str | ApiError:
 
 
 def answers_message(
-    request: pb.StatFilesRequest, answers: Sequence[FileInfo | ApiError]
-) -> pb.StatFilesResponse:
+    request: pb.BatchStatFilesRequest, answers: Sequence[FileInfo | ApiError]
+) -> pb.BatchStatFilesResponse:
     """One answer for each path asked about."""
     given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
     pairs = zip(given, answers, strict=True)
-    return pb.StatFilesResponse(answers=[_answer(shown(path), answer) for path, answer in pairs])
+    return pb.BatchStatFilesResponse(
+        results=[_result(shown(path), answer) for path, answer in pairs]
+    )
 
 
-def _answer(path: str, answer: FileInfo | ApiError) -> pb.FileOrError:
+def _result(path: str, answer: FileInfo | ApiError) -> pb.FileOrError:
     if isinstance(answer, FileInfo):
         return pb.FileOrError(path=path, file=file_message(answer))
     told = StreamError(code=answer.http, reason=answer.reason, message=answer.detail)
@@ -112,7 +114,7 @@ def _answer(path: str, answer: FileInfo | ApiError) -> pb.FileOrError:
 
 
 def file_progress(progress: Progress) -> pb.FileProgress:
-    """How far copying, moving or removing is, and at its end the file that came of it, if any."""
+    """How far copying, moving or deleting is, and at its end the file that came of it, if any."""
     message = _step(progress)
     if progress.result:
         message.file.CopyFrom(file_message(FileInfo(**progress.result)))
@@ -123,7 +125,10 @@ def usage_progress(progress: Progress) -> pb.FileProgress:
     """How far measuring is, and at its end what the tree takes."""
     message = _step(progress)
     if progress.result:
-        message.usage.CopyFrom(pb.Usage(**progress.result))
+        found = progress.result
+        message.usage.entry_count = found["entries"]
+        message.usage.size_bytes = found["size"]
+        message.usage.allocated_bytes = found["allocated"]
     return message
 
 
@@ -140,11 +145,11 @@ def quota_message(filesystem: Room, user: Room | None) -> pb.Quota:
 
 def _room(room: Room) -> pb.Quota.Room:
     return pb.Quota.Room(
-        used=room.used,
-        limit=room.limit,
-        soft_limit=room.soft_limit,
-        files_used=room.files_used,
-        files_limit=room.files_limit,
+        used_bytes=room.used,
+        limit_bytes=room.limit,
+        soft_limit_bytes=room.soft_limit,
+        used_file_count=room.files_used,
+        file_count_limit=room.files_limit,
     )
 
 

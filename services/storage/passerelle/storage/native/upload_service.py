@@ -23,44 +23,44 @@ class UploadService(pb_grpc.UploadServiceServicer):
         self._places = places
 
     async def CreateUpload(self, request: pb.CreateUploadRequest, context: Any) -> pb.Upload:
-        """A new upload."""
+        """Begin an upload."""
         place, path = target(self._places, request)
         upload_id = await place.uploads.create(path)
         audit.note(upload_id=upload_id)
         return pb.Upload(upload_id=upload_id, path=shown(path))
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.Upload:
-        """How far it is."""
+        """Return how much has arrived."""
         place, path = target(self._places, request)
         received = await place.uploads.received(path, request.upload_id)
-        return pb.Upload(upload_id=request.upload_id, path=shown(path), received=received)
+        return pb.Upload(upload_id=request.upload_id, path=shown(path), received_bytes=received)
 
     async def WriteUpload(
         self, requests: AsyncIterator[pb.WriteUploadRequest], context: Any
     ) -> pb.Upload:
-        """More of it."""
+        """Write the next bytes."""
         first = await anext(requests)
         place, path = target(self._places, first)
         upload_id, offset = first.upload_id, first.offset
         content = pieces(first.content.data, requests)
         del first
         received = await place.uploads.write(path, upload_id, offset, content)
-        return pb.Upload(upload_id=upload_id, path=shown(path), received=received)
+        return pb.Upload(upload_id=upload_id, path=shown(path), received_bytes=received)
 
     async def CompleteUpload(
         self, request: pb.CompleteUploadRequest, context: Any
     ) -> storage_pb2.WriteFileResponse:
-        """All of it, in its place."""
+        """Put what has arrived in its place."""
         place, path = target(self._places, request)
-        if request.size < 0:
+        if request.size_bytes < 0:
             wrong = "must not be negative"
-            raise InvalidArgument(f"size {wrong}", (Field("body", "size", wrong),))
+            raise InvalidArgument(f"size_bytes {wrong}", (Field("body", "size_bytes", wrong),))
         terms = terms_of(request, context)
-        written = await place.uploads.complete(path, request.upload_id, request.size, terms)
+        written = await place.uploads.complete(path, request.upload_id, request.size_bytes, terms)
         return written_message(path, written)
 
-    async def AbortUpload(self, request: pb.AbortUploadRequest, context: Any) -> Empty:
-        """None of it."""
+    async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Any) -> Empty:
+        """Give up an upload."""
         place, path = target(self._places, request)
         await place.uploads.abort(path, request.upload_id)
         return Empty()

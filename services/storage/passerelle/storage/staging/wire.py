@@ -32,8 +32,8 @@ class Parameters(Model):
         """What a request of the native API tells the method of that name: the members of `parameters`, and `size` as
         `fileSize`. Raises InvalidArgument that names the members that are wrong."""
         told = MessageToDict(request.parameters) | {"transferMethod": method}
-        if isinstance(request, pb.StageUploadRequest) and request.HasField("size"):
-            told["fileSize"] = request.size
+        if isinstance(request, pb.StageUploadRequest) and request.HasField("size_bytes"):
+            told["fileSize"] = request.size_bytes
         return validate(cls, told, "body")
 
 
