@@ -29,6 +29,12 @@ class Site:
         written = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in written if line["request_id"] == reply.headers["x-request-id"]]
 
+    def logged(self, reply: httpx.Response) -> list[dict[str, Any]]:
+        """What all services logged of it."""
+        logs = [log.read_text() for log in self.log.parent.glob("*.log")]
+        written = [json.loads(line) for text in logs for line in text.splitlines()]
+        return [line for line in written if line.get("request_id") == reply.headers["x-request-id"]]
+
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
@@ -56,6 +62,23 @@ def test_a_job_from_its_submission_to_its_end(site: Site, tmp_path: Path) -> Non
         assert of(line, "system", "job_id", "outcome") == ("local", job_id, "OK")
         assert line["address"] == "127.0.0.1"
         assert all(of(line, "time", "issuer", "subject", "client_id", "user"))
+
+
+@pytest.mark.parametrize("url", ["/compute/local/jobs", "/v1/systems/local/jobs"])
+def test_every_line_of_a_submit_tells_the_job_and_its_system(
+    site: Site, tmp_path: Path, url: str
+) -> None:
+    """Those of compute, its line in the audit log too."""
+    job = {"workingDirectory": str(tmp_path), "script": "#!/bin/sh\n"}
+    reply = site.http.post(url, json=job if url.startswith("/v1") else {"job": job})
+    assert reply.is_success, reply.text
+    found = [line for line in site.logged(reply) if line["service"] == "compute"]
+    assert {"answered", "audit"} <= {line.get("message", "audit") for line in found}
+    submitted = {line.get("job_id") for line in found}
+    assert len(submitted) == 1
+    assert str(submitted.pop()) in reply.text
+    assert {line.get("system") for line in found} == {"local"}
+    assert all(all(of(line, "user", "issuer", "subject", "client_id")) for line in found)
 
 
 def test_files(site: Site, tmp_path: Path) -> None:

@@ -31,10 +31,7 @@ FOLDERS: dict[str, str] = {
     "surfaces.firecrest": "runtime",
     "surfaces.native": "runtime",
     "runtime.serving": "proto.v1 runtime runtime.config runtime.pipeline runtime.ssh",
-    "auth": (
-        "auth.authorizers auth.credentials auth.tokens proto.v1 runtime runtime.config "
-        "runtime.pipeline"
-    ),
+    "auth": "auth.authorizers auth.credentials auth.tokens proto.v1 runtime runtime.config",
     "auth.authorizers": "auth.tokens runtime.config",
     "auth.credentials": "auth.tokens runtime runtime.config",
     "auth.envoy": "auth.tokens proto.edge runtime runtime.pipeline",
@@ -48,8 +45,8 @@ FOLDERS: dict[str, str] = {
     "cli.pages": "gateway runtime.config",
     "cli.up": "gateway gateway.envoy runtime.config runtime.pipeline runtime.serving",
     "compute": "runtime runtime.config",
-    "compute.firecrest": "compute proto.firecrest runtime runtime.pipeline surfaces.firecrest",
-    "compute.native": "compute proto.v1 runtime runtime.pipeline",
+    "compute.firecrest": "compute proto.firecrest runtime surfaces.firecrest",
+    "compute.native": "compute proto.v1 runtime",
     "compute.schedulers": "compute runtime",
     "compute.schedulers.command_line": "compute runtime runtime.config",
     "compute.schedulers.local": "compute runtime runtime.config",
@@ -76,16 +73,15 @@ FOLDERS: dict[str, str] = {
         "runtime runtime.ssh storage storage.access storage.remote storage.remote.changing"
     ),
     "storage.firecrest": (
-        "proto.firecrest runtime runtime.config runtime.pipeline storage storage.files "
+        "proto.firecrest runtime runtime.config storage storage.files "
         "storage.jobs storage.native storage.staging surfaces.firecrest"
     ),
     "storage.jobs": (
-        "proto.v1 runtime runtime.config runtime.pipeline runtime.serving storage storage.access "
+        "proto.v1 runtime runtime.config runtime.serving storage storage.access "
         "storage.files storage.remote"
     ),
     "storage.native": (
-        "proto.v1 runtime runtime.pipeline storage storage.files storage.jobs "
-        "storage.staging storage.transfers"
+        "proto.v1 runtime storage storage.files storage.jobs storage.staging storage.transfers"
     ),
     "storage.remote": "",
     "storage.remote.changing": "storage.remote",

@@ -14,12 +14,13 @@ from google.protobuf.empty_pb2 import Empty
 
 from passerelle.firecrest.v2 import filesystem_pb2 as f7t
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as f7t_grpc
+from passerelle.runtime import log_fields
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.headers import CLIENT_ADDRESS, REST, SERVICE_SECRET
 from passerelle.runtime.pipeline import audit
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.observe import configure_logging
+from passerelle.runtime.pipeline.log_lines import configure_logging
 from passerelle.runtime.pipeline.stages import (
     authorise,
     map_errors,
@@ -53,7 +54,7 @@ class Authority:
 
 class Compute(compute_pb2_grpc.ComputeServiceServicer):
     async def SubmitJob(self, request: Any, context: Any) -> Any:
-        audit.note(job_id="77")
+        log_fields.bind(job_id="77")
         return compute_pb2.Job(job_id="77")
 
     async def CancelJob(self, request: Any, context: Any) -> Any:

@@ -40,6 +40,7 @@ from passerelle.v1 import (
     transfers_pb2_grpc,
 )
 from passerelle.v1.access_pb2 import Access
+from tests.log_lines import logged_lines
 
 ALICE = (("authorization", "Bearer alice"),)
 REST = (*ALICE, (REST_HEADER, "1"))
@@ -171,12 +172,12 @@ async def test_the_caller_is_bound(channel: grpc.aio.Channel) -> None:
 
 
 async def test_a_call_is_one_line_of_the_log(
-    channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
+    channel: grpc.aio.Channel,
 ) -> None:
-    caplog.set_level(logging.INFO)
-    await get_job(channel, "7")
-    await failure(get_job(channel, "none"))
-    lines = [vars(record) for record in caplog.records if record.message == "answered"]
+    with logged_lines() as logged:
+        await get_job(channel, "7")
+        await failure(get_job(channel, "none"))
+    lines = [line for line in logged() if line["message"] == "answered"]
     told = [[line.get(key) for key in ("code", "user", "system", "job_id")] for line in lines]
     assert told == [["OK", "alice", "daint", "7"], ["NOT_FOUND", "alice", "daint", "none"]]
     assert {line["method"] for line in lines} == {"/passerelle.v1.ComputeService/GetJob"}

@@ -145,12 +145,13 @@ async def test_a_command_that_may_not_be_doubled_is_not(
 ) -> None:
     count = Command(("sh", "-c", f"echo x >> {tmp_path}/runs; sleep 60"), str, repeatable=False)
     task = asyncio.create_task(shell.run(count))
-    while not (tmp_path / "runs").exists():
+    runs = tmp_path / "runs"
+    while not (runs.exists() and runs.read_text()):
         await asyncio.sleep(0.01)
     server.drop_all()
     with pytest.raises(ConnectionFailed):
         await task
-    assert (tmp_path / "runs").read_text() == "x\n"
+    assert runs.read_text() == "x\n"
 
 
 async def test_an_unknown_host_key_is_refused(server: Server, keys: Keys) -> None:

@@ -264,7 +264,7 @@ async def test_a_refused_token_ends_it_until_there_is_a_new_one(site: Site) -> N
     site.watch("old")
     await site.scheduler.asked()
     async with asyncio.timeout(SECONDS):
-        while not site.tidying._watches["alice"].asleep:
+        while not site.tidying._watches["", "", "alice"].asleep:
             await asyncio.sleep(0.01)
     assert (file.exists(), site.scheduler.tokens) == (True, ["old"])
     site.scheduler.error = None
@@ -280,7 +280,7 @@ async def test_any_request_goes_on_with_what_an_expired_token_has_interrupted(si
         site.tidying.watch()
     await site.scheduler.asked()
     async with asyncio.timeout(SECONDS):
-        while not site.tidying._watches["alice"].asleep:
+        while not site.tidying._watches["", "", "alice"].asleep:
             await asyncio.sleep(0.01)
     site.scheduler.known = {"1": False}
     with caller.bind(Caller("bob", "another's")):

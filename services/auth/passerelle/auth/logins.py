@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 from passerelle.auth.credentials.port import Credential, Credentials
 from passerelle.auth.tokens.validation import Tokens
+from passerelle.runtime import log_fields
 from passerelle.runtime.errors import FailedPrecondition, NotFound
-from passerelle.runtime.pipeline import audit
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Logins:
         known = {"user": issued.username, "system": system, "expires": issued.expires}
         key = {"serial": issued.serial, "fingerprint": issued.fingerprint}
         log.info("issued an SSH credential", extra=known | key)
-        audit.note(
+        log_fields.note(
             system=system,
             user=issued.username,
             issuer=principal.issuer,

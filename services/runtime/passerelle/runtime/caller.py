@@ -22,6 +22,26 @@ class Caller:
     client_id: str = ""
     expires: float = math.inf
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Who it is, whatever its token and client: issuer, subject and account.
+
+        The key for what one person may have or do. Several persons may share an account, and issuers may give out the
+        same subject; but what a system says to an account, or holds for it, depends on the account alone.
+        """
+        return self.issuer, self.subject, self.username
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What log lines tell of it, as far as it is known."""
+        fields = {
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "client_id": self.client_id,
+            "user": self.username,
+        }
+        return {name: value for name, value in fields.items() if value}
+
 
 _caller: ContextVar[Caller] = ContextVar("caller")  # no default: a missing caller is a bug
 _request_id: ContextVar[str] = ContextVar("request_id", default="")

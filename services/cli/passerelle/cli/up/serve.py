@@ -39,7 +39,7 @@ def _serve(service: str, config: Path) -> None:
         _become_envoy(site, config)
     import uvloop
 
-    from passerelle.runtime.pipeline.observe import configure_logging
+    from passerelle.runtime.pipeline.log_lines import configure_logging
 
     try:
         configure_logging(service, audit_log=site.services.audit_log)

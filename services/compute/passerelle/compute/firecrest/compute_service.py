@@ -37,7 +37,7 @@ from passerelle.compute.scheduler import Scheduler
 from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as pb_grpc
-from passerelle.runtime.pipeline import audit
+from passerelle.runtime import log_fields
 from passerelle.surfaces.firecrest.bodies import read_body, read_query, validate
 from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
 
@@ -86,7 +86,7 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
         scheduler = scheduler_of(self._schedulers, request.system)
         body = read_body(SubmitBody, request.body)
         job_id = await scheduler.submit(body.job.described())
-        audit.note(job_id=job_id)
+        log_fields.bind(job_id=job_id)
         reply: SubmittedReply = {"jobId": job_id}
         await _answer(context, 201)
         return json_reply(reply)

@@ -16,9 +16,8 @@ from passerelle.compute.native.messages import (
 )
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
 from passerelle.compute.systems import Schedulers, scheduler_of
-from passerelle.runtime import caller
+from passerelle.runtime import caller, log_fields
 from passerelle.runtime.errors import Field, InvalidArgument
-from passerelle.runtime.pipeline import audit
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 
@@ -37,7 +36,7 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
         scheduler = self._of(request)
         description = _description(request.job)
         job_id = await scheduler.submit(description)
-        audit.note(job_id=job_id)
+        log_fields.bind(job_id=job_id)
         return submitted_message(job_id, caller.current().username, description)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:

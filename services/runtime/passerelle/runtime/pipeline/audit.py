@@ -1,14 +1,12 @@
 """The audit log: one line for each call that changes something or is refused, never sampled.
 
 Which calls change something stands in the contract (`Access.effect`). What they are about is read from the request's
-fields, by their names; handlers add with `note` what only they find out.
+fields, by their names; handlers add by `log_fields.bind` and `note` what only they find out.
 """
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from functools import cache, partial
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
@@ -18,8 +16,9 @@ import grpc
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
+from passerelle.runtime import log_fields
 from passerelle.runtime.errors import shortened
-from passerelle.runtime.headers import CLIENT_ADDRESS, REQUEST_ID
+from passerelle.runtime.headers import CLIENT_ADDRESS
 from passerelle.runtime.pipeline.interceptors import Rpc
 from passerelle.runtime.surface import Surface
 from passerelle.v1.access_pb2 import Access
@@ -38,23 +37,15 @@ _BUFFER = 64 << 10
 _FIELDS = ("system", "job_id", "upload_id", "path", "target_system", "target")
 """The request fields that say what a call is about. A path in bytes, as `raw_path`, stands for the one in text."""
 
-_about: ContextVar[dict[str, str]] = ContextVar("about")
+_LOGGED = {"system", "target_system", "job_id", "upload_id"}
+"""Those of them that other logs tell as well: not paths, which only the audit log is careful with."""
 
 
-@contextmanager
-def noting(about: dict[str, str]) -> Iterator[None]:
-    """Inside the block, `note` adds to `about`."""
-    reset = _about.set(about)
-    try:
-        yield
-    finally:
-        _about.reset(reset)
-
-
-def note(**about: str) -> None:
-    """Add to the audit line of the call being served what its request does not name: the id of a job it submits."""
-    if (noted := _about.get(None)) is not None:
-        noted.update(about)
+def bind_named(request: Message, surface: Surface) -> None:
+    """Let the current call's lines carry what its request names, each as far as it is set and they may tell it."""
+    named = about(request, surface)
+    log_fields.bind(**{name: value for name, value in named.items() if name in _LOGGED})
+    log_fields.note(**{name: value for name, value in named.items() if name not in _LOGGED})
 
 
 def about(request: Message, surface: Surface) -> dict[str, str]:
@@ -83,16 +74,11 @@ def write(rpc: Rpc, outcome: str) -> None:
     refused = outcome in _REFUSED and not rpc.trusted
     if rpc.demand.effect != Access.CHANGES and not refused:
         return
-    who = rpc.caller
     said = {
-        "request_id": rpc.metadata.get(REQUEST_ID),
         "address": rpc.metadata.get(CLIENT_ADDRESS) or rpc.context.peer(),
-        "issuer": who and who.issuer,
-        "subject": who and who.subject,
-        "client_id": who and who.client_id,
-        "user": who and who.username,
         "method": rpc.method,
-        **rpc.about,
+        **rpc.fields.logged,
+        **rpc.fields.audited,
         "outcome": outcome,
         "reason": rpc.error and rpc.error.reason,
     }

@@ -17,6 +17,7 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
+from passerelle.runtime.log_fields import CallFields
 from passerelle.runtime.pipeline.access import contract, demands
 from passerelle.runtime.pipeline.decoding import decoded
 from passerelle.runtime.pipeline.grace import ending_at
@@ -93,7 +94,8 @@ class Requests:
 class Rpc:
     """One RPC being served: its full method name, surface, what it demands, its metadata, context and requests.
 
-    `caller` is there once a stage has found it out, `error` once it is answered with one. `about` is for the audit log.
+    `caller` is there once a stage has found it out, `error` once it is answered with one. `fields` are for its lines
+    in the logs.
     """
 
     method: str
@@ -104,7 +106,7 @@ class Rpc:
     requests: Requests
     caller: Caller | None = None
     error: ApiError | None = None
-    about: dict[str, str] = field(default_factory=dict)
+    fields: CallFields = field(default_factory=CallFields)
     streams: bool = False
     """Whether messages come, or go, in a stream."""
     trusted: bool = False

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from passerelle.runtime import caller
+from passerelle.runtime import caller, log_fields
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
 from passerelle.runtime.headers import ERROR_BODY, HTTP_STATUS, REQUEST_ID, REST, SERVICE_SECRET
@@ -39,9 +39,12 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
     """Bind the request id, count, time, log, and write the audit log."""
     start = time.perf_counter()
     code = "OK"
+    request_id = rpc.metadata.get(REQUEST_ID, "")
+    if request_id:
+        rpc.fields.logged["request_id"] = request_id
     with (
-        caller.bind_request(rpc.metadata.get(REQUEST_ID, "")),
-        audit.noting(rpc.about),
+        caller.bind_request(request_id),
+        log_fields.of_call(rpc.fields),
         RPCS_OPEN.labels(rpc.method).track_inprogress(),
     ):
         try:
@@ -65,10 +68,8 @@ def _record(rpc: Rpc, code: str, seconds: float) -> None:
     # What goes well without a caller is our own services' asking, or a load balancer's.
     level = logging.DEBUG if code == "OK" and rpc.caller is None else logging.INFO
     if log.isEnabledFor(level):
-        extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4), "user": rpc.user}
-        extra |= {name: rpc.about.get(name) for name in ("system", "job_id")}
-        known = {name: value for name, value in extra.items() if value is not None}
-        log.log(level, "answered", extra=known)
+        extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4)}
+        log.log(level, "answered", extra=extra)
 
 
 def _code_name(context: Any) -> str:
@@ -133,9 +134,10 @@ def authorise(
         headers_alone = Access(audience=Access.USER, scope=rpc.demand.scope)
         found = await authority.caller(token, demand=headers_alone, system="")
         rpc.caller = found
+        log_fields.bind(**found.log_fields)
         with limits.one_call(found), caller.bind(found):
             request = await rpc.requests.first()
-            rpc.about |= audit.about(request, rpc.surface)
+            audit.bind_named(request, rpc.surface)
             await authority.caller(token, demand=rpc.demand, system=system_of(request))
             for demand, other in other_demands(rpc.demand, request):
                 await authority.caller(token, demand=demand, system=other)

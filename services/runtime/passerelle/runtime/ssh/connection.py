@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from passerelle.runtime import background
 from passerelle.runtime.command import Output, Request
 from passerelle.runtime.config.site import Ssh
 from passerelle.runtime.errors import (
@@ -74,7 +75,7 @@ class Connection:
         self._no_sftp = ""
         self._beginning = Flights(lasting=True)
         self._leaving: set[asyncio.Task[None]] = set()
-        self._lost = asyncio.create_task(self._wait_closed())
+        self._lost = background.start(self._wait_closed(), system=system)
 
     @property
     def open(self) -> bool:
@@ -233,7 +234,8 @@ class Connection:
 
     async def _started_sftp(self) -> asyncssh.SFTPClient:
         try:
-            return await self._asked(self._ssh.start_sftp_client)
+            asking = self._asked(self._ssh.start_sftp_client)
+            return await background.start(asking, system=self.system)
         except asyncssh.ChannelOpenError as error:
             raise NoSftp(f"its sshd starts no Subsystem sftp ({error.reason})") from None
         except asyncssh.SFTPBadMessage as error:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
+from passerelle.runtime import background
 from passerelle.runtime.config.site import Ssh, System
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.metrics import SSH_CONNECTS
@@ -108,7 +109,9 @@ async def connect(
     try:
         for hop in _hops(system.ssh):
             tunnel = route[-1] if route else None
-            route.append(await _open(system.ssh, hop, credential.username, identity, tunnel))
+            # In the background, because a connection serves calls long after this one.
+            opening = _open(system.ssh, hop, credential.username, identity, tunnel)
+            route.append(await background.start(opening, system=system.name))
     except BaseException as error:
         for opened in route:
             opened.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncssh
 
+from passerelle.runtime import background
 from passerelle.runtime.command import Request
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.shipping import program
@@ -116,7 +117,7 @@ class RemoteHelper:
         self._numbers = itertools.cycle(range(1, 1 << 32))
         self._pending: dict[int, _Whole | _Stream] = {}
         self._outgoing = bytearray()
-        self._reader = asyncio.create_task(self._read())
+        self._reader = background.start(self._read(), system=system)
 
     @classmethod
     async def start(cls, connection: Connection, roots: Sequence[str] = ()) -> "RemoteHelper":

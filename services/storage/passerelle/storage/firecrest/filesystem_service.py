@@ -11,8 +11,8 @@ from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
+from passerelle.runtime import log_fields
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.runtime.pipeline import audit
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.form import FormFile
 from passerelle.storage.firecrest.gnu_wording import failure, told_by
@@ -188,7 +188,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         form = FormFile(first.content.content_type, content, _limit(place))
         del first
         path = posixpath.join(directory, await form.name())
-        audit.note(path=path)
+        log_fields.note(path=path)
         with told_by("bash", path):
             await place.files.write(path, form.content())
         await set_status(context, 204)

@@ -11,10 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from passerelle.runtime import caller
+from passerelle.runtime import caller, log_fields
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ApiError, FailedPrecondition, Field, InvalidArgument
-from passerelle.runtime.pipeline import audit
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}", re.ASCII)
 _PART = re.compile(r"\.[0-9a-f]{32}\.passerelle-part")
@@ -156,7 +155,7 @@ class TransferJobs:
 
     async def _submit(self, job: BatchJob) -> SubmittedJob:
         job_id = await self._compute.submit(self._system.name, job)
-        audit.note(job_id=job_id)
+        log_fields.bind(job_id=job_id)
         return SubmittedJob(
             job_id,
             self._system.name,

@@ -5,8 +5,8 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
+from passerelle.runtime import log_fields
 from passerelle.runtime.errors import Field, InvalidArgument
-from passerelle.runtime.pipeline import audit
 from passerelle.storage.native.content_messages import pieces, terms_of, written_message
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
@@ -26,7 +26,7 @@ class UploadService(pb_grpc.UploadServiceServicer):
         """Begin an upload."""
         place, path = target(self._places, request)
         upload_id = await place.uploads.create(path)
-        audit.note(upload_id=upload_id)
+        log_fields.bind(upload_id=upload_id)
         return pb.Upload(upload_id=upload_id, path=shown(path))
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.Upload:

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from passerelle.runtime import caller
+from passerelle.runtime import background, caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ApiError, FailedPrecondition, Forbidden, Unauthenticated
@@ -137,26 +137,27 @@ class Tidying:
         self._transfers = transfers
         self._compute = compute
         self._elsewhere = [m for m in methods if isinstance(m, LeavesElsewhere)]
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[tuple[str, str, str], _Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self) -> None:
         """Look after the current caller's transfers from now on, with his present token."""
         me = caller.current()
-        watch = self._watches.get(me.username)
+        watch = self._watches.get(me.identity)
         if watch is not None:
             watch.stale = True
             watch.wake(me)
         elif len(self._watches) < _MOST_USERS:
-            watch = self._watches[me.username] = _Watch(me)
-            task = asyncio.create_task(self._watched(watch))
+            watch = self._watches[me.identity] = _Watch(me)
+            fields = me.log_fields | {"system": self._system.name}
+            task = background.start(self._watched(watch), **fields)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def resume(self) -> None:
         """Go on with the current caller's token, where that has expired with which his transfers were looked after."""
         me = caller.current()
-        watch = self._watches.get(me.username)
+        watch = self._watches.get(me.identity)
         if watch is not None and watch.asleep:
             watch.wake(me)
 
@@ -180,7 +181,7 @@ class Tidying:
         except Exception:
             log.exception("unfinished transfers wait for another request of their user")
         finally:
-            del self._watches[watch.caller.username]
+            del self._watches[watch.caller.identity]
 
     async def _looked(self, watch: _Watch) -> bool:
         """Do what can be done now; whether there may be more to do."""

@@ -1,6 +1,6 @@
 """Copies between systems through this service: from one SFTP session into another, in constant memory, resumable."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -27,7 +27,7 @@ class Direct:
     """Through this service: what has arrived when a copy breaks off is kept, to be resumed."""
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[tuple[str, str], Turns] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[Hashable, Turns] = WeakValueDictionary()
 
     async def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
         """See `Road.copy`."""
@@ -43,7 +43,7 @@ class Direct:
 
     def _turn(self, order: Order) -> AbstractAsyncContextManager[None]:
         system = order.source.system
-        key = (caller.current().username, system.name)
+        key = (caller.current().identity, system.name)
         turns = self._turns.get(key)
         if turns is None:
             turns = self._turns[key] = Turns(system.name, _AT_ONCE, system.ssh.max_waiting)

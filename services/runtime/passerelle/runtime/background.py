@@ -1,0 +1,22 @@
+"""Tasks that outlive the call in which they begin."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+from passerelle.runtime import log_fields
+from passerelle.runtime.log_fields import CallFields
+
+T = TypeVar("T")
+
+
+def start(work: Coroutine[Any, Any, T], **fields: str) -> "asyncio.Task[T]":
+    """A task that knows nothing of the current call: neither its caller and token nor the fields of its log lines.
+
+    For what later calls share, such as an SSH connection. Its own lines carry `fields`. Whoever starts it holds on to
+    it, and ends it.
+    """
+    context = Context()
+    context.run(log_fields.begin, CallFields(dict(fields)))
+    return asyncio.create_task(work, context=context)
