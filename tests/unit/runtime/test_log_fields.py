@@ -55,7 +55,7 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
             log_fields.bind(transfer=request.path)
             await asyncio.sleep(0.005)
             log.info("walking")
-            yield storage_pb2.FileBatch(files=[storage_pb2.File(name=str(number))])
+            yield storage_pb2.WalkFilesResponse(files=[storage_pb2.File(name=str(number))])
 
 
 @pytest.fixture

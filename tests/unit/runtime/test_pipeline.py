@@ -550,12 +550,10 @@ async def test_reflection_is_for_sites_that_want_it(reflect: bool) -> None:
     ):
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         call = stub.ServerReflectionInfo()
-        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         if not reflect:
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await call.read()
-            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
             return
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         reply = await call.read()
         assert "passerelle.v1.ComputeService" in str(reply)
         await call.done_writing()
