@@ -18,6 +18,7 @@ from passerelle.runtime.config.site import SiteBase, System, section
 from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
+from passerelle.runtime.surface import surfaces
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 
@@ -46,6 +47,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         def register(server: grpc.aio.Server) -> None:
             pb_grpc.add_ComputeServiceServicer_to_server(ComputeService(schedulers), server)
             profile_grpc.add_ComputeServiceServicer_to_server(ComputeProfile(schedulers), server)
+            surfaces().serve("compute", server, schedulers)
 
         yield await stack.enter_async_context(
             running_service(site, "compute", register, _SERVICES, auth)

@@ -15,6 +15,7 @@ from passerelle.gateway.native.systems_service import SystemsService
 from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
+from passerelle.runtime.surface import surfaces
 from passerelle.v1 import systems_pb2, systems_pb2_grpc
 
 _SERVICES = (
@@ -31,6 +32,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
     def register(server: grpc.aio.Server) -> None:
         systems_pb2_grpc.add_SystemsServiceServicer_to_server(SystemsService(directory), server)
         status_pb2_grpc.add_StatusServiceServicer_to_server(StatusService(directory), server)
+        surfaces().serve("gateway", server, directory)
 
     async with (
         auth_client(site) as authority,

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from typing import Any, ClassVar, TypeVar
 
+import grpc
 from google.protobuf.message import Message
 
 from passerelle.runtime.errors import ApiError
@@ -81,6 +82,13 @@ class Surface(ABC):
         """What the audit log shall tell of a request besides what its fields are named for: `path`, `target`, …"""
         return {}
 
+    def serve(self, process: str, server: grpc.aio.Server, parts: Any) -> None:  # noqa: B027  # most add none
+        """Add servicers of its own to a process (`compute`, `storage`, `gateway`), made from the parts that it has.
+
+        A surface outside the tree has them here; the main module of the process says what its parts are. Servicers of
+        our own surfaces stand in the folders of the services, which add them themselves.
+        """
+
     def shown(self, error: ApiError) -> ApiError:
         """The error that callers of this surface see in place of `error`."""
         replace = _of(error, self.replaced)
@@ -132,6 +140,11 @@ class Surfaces:
     def __iter__(self) -> Iterator[Surface]:
         """Each surface, that of `/` last."""
         return iter((*self._others, self.root))
+
+    def serve(self, process: str, server: grpc.aio.Server, parts: Any) -> None:
+        """Add the servicers that surfaces bring along, see `Surface.serve`."""
+        for surface in self:
+            surface.serve(process, server, parts)
 
     def of_method(self, method: str) -> Surface | None:
         """The surface of `/package.Service/Method`; None for a method that is not ours."""

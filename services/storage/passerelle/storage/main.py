@@ -14,6 +14,7 @@ from passerelle.runtime.config.site import SiteBase, System, section
 from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool
+from passerelle.runtime.surface import surfaces
 from passerelle.storage.access.sessions import Sessions
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files.archives import Archives
@@ -74,6 +75,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
             add_TransferServiceServicer_to_server(TransferService(places, roads), server)
             add_profile_transfers(TransferProfile(places), server)
+            surfaces().serve("storage", server, places)
 
         service = running_service(site, "storage", register, _SERVICES, auth)
         yield await stack.enter_async_context(service)

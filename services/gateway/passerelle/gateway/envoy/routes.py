@@ -115,8 +115,11 @@ def _not_found() -> Iterator[Json]:
     """404 for all other paths below the prefixes of each surface; `/` is among those of the last one."""
     for surface in surfaces():
         for prefix in sorted(surface.prefixes, reverse=True):
+            below = (
+                {"path_separated_prefix": prefix.rstrip("/")} if prefix != "/" else {"prefix": "/"}
+            )
             yield {
-                "match": {"prefix": prefix},
+                "match": below,
                 "direct_response": {"status": 404},
                 "typed_per_filter_config": _ANSWERED_HERE | _reply_of(surface),
             }

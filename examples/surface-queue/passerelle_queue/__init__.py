@@ -1,0 +1,1 @@
+"""A third API: the caller's jobs as entries of a queue."""
