@@ -147,6 +147,15 @@ async def test_an_unknown_job_is_not_found_and_runs_nothing(
         assert not any(job_id in line for line in prepared.lines[before:] if len(job_id) > 1)
 
 
+async def test_ids_are_told_apart(prepared: Prepared) -> None:
+    listed = await prepared.scheduler.jobs(JobFilter())
+    live = [job.id for job in listed if not job.status.state.ended]
+    for job_id in (*prepared.jobs.values(), *live):
+        assert prepared.scheduler.is_job_id(job_id)
+    for text in ("1;id", "$(id)", "-1", "--help", "../1", "1 2", "1\n2", "", "abc", "'", "١"):
+        assert not prepared.scheduler.is_job_id(text)
+
+
 async def test_cancelling_an_ended_job_changes_nothing(prepared: Prepared) -> None:
     await prepared.scheduler.cancel(prepared.jobs["succeeded"])
     (job,) = await prepared.scheduler.job(prepared.jobs["succeeded"])

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.compute.scheduler import Account, JobFilter, PosixName, State, Status
+from passerelle.compute.scheduler import (
+    Account,
+    JobFilter,
+    LimitExceeded,
+    PosixName,
+    State,
+    Status,
+)
 from passerelle.compute.schedulers.conformance import Prepared
 from passerelle.runtime import caller
 from passerelle.runtime.errors import FailedPrecondition, Forbidden, InvalidArgument, NotFound
@@ -229,9 +236,8 @@ async def test_a_refused_submission_tells_why(recorded: Prepared, mistake: dict[
         await recorded.scheduler.submit(described(**mistake))
 
 
-async def test_an_exceeded_limit_is_told_in_firecrests_words(recorded: Prepared) -> None:
-    words = r"^Job submission rejected: accounting/QOS policy limit exceeded\. sbatch: error: Assoc"
-    with pytest.raises(Forbidden, match=words):
+async def test_an_exceeded_limit(recorded: Prepared) -> None:
+    with pytest.raises(LimitExceeded, match=r"^sbatch: error: Assoc"):
         await recorded.scheduler.submit(described(account="tiny"))
 
 

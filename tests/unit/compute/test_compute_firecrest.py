@@ -324,6 +324,15 @@ async def test_a_wrong_query(daint: Served, query: dict[str, str], name: str, me
     assert not daint.shell.commands
 
 
+async def test_an_exceeded_limit_is_told_in_firecrests_words(daint: Served) -> None:
+    daint.shell.answers["sbatch"] = Output(1, "", "sbatch: error: AssocMaxSubmitJobLimit\n")
+    asked = {"job": {"workingDirectory": "/home/alice", "script": "#!/bin/sh\n"}}
+    answer = await daint.ask("SubmitJob", pb.SubmitJobRequest(system="daint", body=body(asked)))
+    words = "Job submission rejected: accounting/QOS policy limit exceeded. "
+    assert answer.status == 403
+    assert answer.body["message"] == f"{words}sbatch: error: AssocMaxSubmitJobLimit"
+
+
 async def test_cancel_is_204_without_a_body(daint: Served) -> None:
     answer = await daint.ask("CancelJob", job("7"))
     assert (answer.status, answer.body) == (204, None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from passerelle.compute.scheduler import ProgramMissing, Refused
+from passerelle.compute.scheduler import LimitExceeded, ProgramMissing, Refused
 from passerelle.compute.schedulers.slurm import failures, job_outputs, refusals
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import (
@@ -185,10 +185,8 @@ def test_a_refused_submission(words: str, error: type[ApiError]) -> None:
 )
 def test_an_exceeded_limit(limit: str) -> None:
     found = refusals.refused_submission(said(f"sbatch: error: {limit}"))
-    assert type(found) is Forbidden
-    assert found.detail == (
-        f"Job submission rejected: accounting/QOS policy limit exceeded. sbatch: error: {limit}"
-    )
+    assert type(found) is LimitExceeded
+    assert found.detail == f"sbatch: error: {limit}"
 
 
 @pytest.mark.parametrize(

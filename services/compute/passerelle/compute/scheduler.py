@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from passerelle.runtime.errors import BackendUnavailable, InvalidArgument
+from passerelle.runtime.errors import BackendUnavailable, Forbidden, InvalidArgument
 
 
 class ProgramMissing(BackendUnavailable):
@@ -25,6 +25,12 @@ class Refused(InvalidArgument):
     """The scheduler refuses a job, in its own words. `fields` says where, as `job.account`, as far as they tell."""
 
     reason = "JOB_REFUSED"
+
+
+class LimitExceeded(Forbidden):
+    """A limit on an account's, or a user's, jobs refuses a job, in the scheduler's own words."""
+
+    reason = "JOB_LIMIT_EXCEEDED"
 
 
 class State(enum.Enum):
@@ -210,10 +216,18 @@ class UserInfo:
 
 
 class Scheduler(Protocol):
-    """The port. Handlers know only this; every call acts as the current caller."""
+    """The port. Handlers know only this; every call acts as the current caller.
+
+    An id is opaque to all others than the scheduler. That of an array names all its tasks. A job, or a task of an array
+    that has an id of its own, is told by that; tasks that wait together are told as one job, by the array's id.
+    """
+
+    def is_job_id(self, text: str) -> bool:
+        """Whether the scheduler could have given out this id. Nothing is run for a text that it could not."""
+        ...
 
     async def submit(self, job: JobDescription) -> str:
-        """Submit and return the job's id; Refused or Forbidden when the scheduler does not take it."""
+        """Submit and return the job's id; Refused, LimitExceeded or Forbidden when the scheduler does not take it."""
         ...
 
     async def jobs(self, wanted: JobFilter) -> Sequence[Job]:

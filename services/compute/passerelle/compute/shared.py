@@ -33,6 +33,10 @@ class SharedScheduler:
         self._system = system
         self._queries = queries
 
+    def is_job_id(self, text: str) -> bool:
+        """See `Scheduler.is_job_id`."""
+        return self._scheduler.is_job_id(text)
+
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`."""
         async with self._writing():

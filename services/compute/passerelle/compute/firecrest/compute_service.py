@@ -148,7 +148,9 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
 
     def _job(self, request: pb.JobRequest | pb.AttachJobRequest) -> tuple[Scheduler, str]:
         scheduler = scheduler_of(self._schedulers, request.system)
-        return scheduler, validate(JobPath, {"job_id": request.job_id}, "path").job_id
+        if not scheduler.is_job_id(request.job_id):
+            validate(JobPath, {"job_id": request.job_id}, "path")
+        return scheduler, request.job_id
 
 
 async def _answer(context: Any, status: int) -> HttpBody:

@@ -10,7 +10,6 @@ from passerelle.compute.scheduler import (
     Node,
     Partition,
     Reservation,
-    State,
     Status,
     Step,
     Times,
@@ -227,14 +226,9 @@ def jobs_reply(jobs: Sequence[Job]) -> JobsReply:
     return {"jobs": [_job(job) for job in jobs]}
 
 
-def _job_id(job: Job) -> str:
-    """The tasks of an array that wait stand under the array's id: `9` for `9_[5-7]`, which no request could name."""
-    return job.id.partition("_[")[0] if job.status.state is State.PENDING else job.id
-
-
 def _job(job: Job) -> JobReply:
     return {
-        "jobId": _job_id(job),
+        "jobId": job.id,
         "name": job.name,
         "status": _status(job.status),
         "tasks": [_task(step) for step in job.steps],

@@ -21,6 +21,10 @@ _AUDITED = {
 """What a call is about, by the keys of its body that say so; the first that is there counts."""
 
 
+_WORDS = {"JOB_LIMIT_EXCEEDED": "Job submission rejected: accounting/QOS policy limit exceeded. "}
+"""What FirecREST says before a system's own words, by the reasons of errors."""
+
+
 class Firecrest(Surface):
     """FirecREST v2. It answers for every path that is no other surface's, as FirecREST itself does."""
 
@@ -51,7 +55,7 @@ class Firecrest(Surface):
         listed = [{"location": f.location, "name": f.name, "message": f.message} for f in fields]
         return {
             "errorType": "validation" if listed else "error",
-            "message": error.detail,
+            "message": f"{_WORDS.get(error.reason, '')}{error.detail}",
             "causedBy": None,
             "data": {"fields": listed} if listed else None,
             "user": user,

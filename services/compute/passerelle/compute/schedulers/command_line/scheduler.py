@@ -45,7 +45,7 @@ class CommandLineScheduler(ABC):
 
     @abstractmethod
     def is_job_id(self, text: str) -> bool:
-        """Whether the scheduler could have given out this id. Nothing is run for a text that it could not."""
+        """See `Scheduler.is_job_id`."""
 
     @abstractmethod
     def ping_command(self) -> Command[str]:

@@ -135,6 +135,10 @@ class Local:
         self._options = options
         self._query_program, self._submit_program = _sources(_QUERIES), _sources(_SUBMIT)
 
+    def is_job_id(self, text: str) -> bool:
+        """See `Scheduler.is_job_id`: a number."""
+        return text.isascii() and text.isdecimal()
+
     async def submit(self, job: JobDescription) -> str:
         """See `Scheduler.submit`. The job is running when this returns."""
         _check(job)

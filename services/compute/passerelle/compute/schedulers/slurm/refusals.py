@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from passerelle.compute.scheduler import LimitExceeded
 from passerelle.compute.schedulers.command_line.submission import in_doubt, refused
 from passerelle.compute.schedulers.slurm.failures import ERRORS
 from passerelle.runtime.command import Output
@@ -10,7 +11,6 @@ from passerelle.runtime.errors import (
     ApiError,
     BackendUnavailable,
     FailedPrecondition,
-    Forbidden,
     NotFound,
 )
 
@@ -42,8 +42,7 @@ def refused_submission(output: Output) -> ApiError:
     told = ERRORS.words(output.stderr)
     own = [*ERRORS.own_lines(output.stderr)]
     if any(_LIMIT.fullmatch(line) or ERRORS.reason(line) == _LIMITS for line in own):
-        rejected = "Job submission rejected: accounting/QOS policy limit exceeded."
-        return Forbidden(f"{rejected} {told}")
+        return LimitExceeded(told)
     kind = ERRORS.kind(output.stderr)
     if kind is None and output.status in _OUT_OF_TIME:
         return BackendUnavailable(f"Slurm did not take the job in time. {told}".strip())

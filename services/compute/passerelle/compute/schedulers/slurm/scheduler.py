@@ -55,7 +55,7 @@ class Slurm(CommandLineScheduler):
         self._records = RecordedJobs(self._queue, self._accounting, merge, seconds)
 
     def is_job_id(self, text: str) -> bool:
-        """See `CommandLineScheduler.is_job_id`."""
+        """See `Scheduler.is_job_id`."""
         return ids.is_job_id(text)
 
     async def submit(self, job: JobDescription) -> str:
