@@ -170,6 +170,18 @@ def test_every_write_takes_a_request_id(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if "passerelle.v1" in method])
+def test_every_list_has_pages(method: str) -> None:
+    """AIP-158."""
+    found = contract(method)
+    if found.name.startswith("List"):
+        asked, answered = found.input_type.fields_by_name, found.output_type.fields_by_name
+        assert asked["page_size"].type == FieldDescriptor.TYPE_INT32
+        assert asked["page_token"].type == FieldDescriptor.TYPE_STRING
+        assert answered["next_page_token"].type == FieldDescriptor.TYPE_STRING
+        assert sum(field.is_repeated for field in answered.values()) == 1
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if "passerelle.v1" in method])
 def test_only_deleting_answers_with_nothing(method: str) -> None:
     """AIP-135. Any other answer must be able to grow."""
     if contract(method).output_type.full_name == "google.protobuf.Empty":

@@ -57,7 +57,7 @@ FOLDERS: dict[str, str] = {
     "gateway.directory": "proto.v1 runtime runtime.config",
     "gateway.envoy": "gateway runtime runtime.config",
     "gateway.firecrest": "gateway.directory proto.firecrest runtime.config surfaces.firecrest",
-    "gateway.native": "gateway.directory proto.v1 runtime.config",
+    "gateway.native": "gateway.directory proto.v1 runtime runtime.config",
     "storage": (
         "runtime runtime.config runtime.ssh storage.files storage.jobs storage.remote "
         "storage.staging"

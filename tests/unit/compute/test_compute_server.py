@@ -156,6 +156,31 @@ async def test_a_list_is_of_ones_own_jobs_of_a_day(daint: Served) -> None:
     assert sacct.argv[-2:] == ("--user=alice", "--starttime=now-86400seconds")
 
 
+async def test_lists_have_pages(daint: Served) -> None:
+    lines = "".join(f"PartitionName=p{i} Hidden=NO State=UP\n" for i in range(3))
+    daint.shell.answers["scontrol"] = Output(0, lines, "")
+    request = pb.ListPartitionsRequest(system="daint", page_size=2)
+    first = await ask(daint, "ListPartitions", request)
+    request.page_token = first.next_page_token
+    second = await ask(daint, "ListPartitions", request)
+    names = [[partition.name for partition in reply.partitions] for reply in (first, second)]
+    assert names == [["p0", "p1"], ["p2"]]
+    assert second.next_page_token == ""
+    request.show_hidden = True
+    code, _, fields = await refused(daint, "ListPartitions", request)
+    assert (code, fields) == ("INVALID_ARGUMENT", ["page_token"])
+
+
+@pytest.mark.parametrize("method", ["ListJobs", "ListNodes", "ListPartitions", "ListReservations"])
+async def test_a_negative_page_is_refused(daint: Served, method: str) -> None:
+    lines = "PartitionName=a State=UP\nReservationName=r StartTime=1 EndTime=2\n"
+    daint.shell.answers |= {"scontrol": Output(0, lines, ""), "squeue": slurm.queue({})}
+    daint.shell.answers["sinfo"] = Output(0, "", "")
+    request = getattr(pb, f"{method}Request")(system="daint", page_size=-1)
+    code, _, fields = await refused(daint, method, request)
+    assert (code, fields) == ("INVALID_ARGUMENT", ["page_size"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [

@@ -33,6 +33,7 @@ class Compute(pb_grpc.ComputeServiceServicer):
         self.hang = False
         self.listed: list[pb.ListJobsRequest] = []
         self.jobs: list[pb.Job] = []
+        self.page = 100_000
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.Job:
         self.asked.append((request, dict(context.invocation_metadata())))
@@ -44,7 +45,10 @@ class Compute(pb_grpc.ComputeServiceServicer):
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         self.listed.append(request)
-        return pb.ListJobsResponse(jobs=self.jobs)
+        start = int(request.page_token or 0)
+        end = start + self.page
+        token = str(end) if end < len(self.jobs) else ""
+        return pb.ListJobsResponse(jobs=self.jobs[start:end], next_page_token=token)
 
 
 @pytest.fixture
@@ -109,6 +113,13 @@ async def test_without_a_compute_service(services: str) -> None:
     async with compute_jobs(site_model().parse(f"services: {services}")) as jobs:
         with as_alice(), pytest.raises(BackendUnavailable, match="compute service"):
             await jobs.submit("lab", JOB)
+
+
+async def test_jobs_that_come_in_pages_are_all_read(jobs: ComputeJobs, compute: Compute) -> None:
+    compute.page = 2
+    compute.jobs = [pb.Job(job_id=str(n), state=pb.Job.SUCCEEDED) for n in range(5)]
+    with as_alice():
+        assert await jobs.ends("lab") == dict.fromkeys("01234", True)
 
 
 async def test_what_became_of_the_callers_jobs_is_one_question(

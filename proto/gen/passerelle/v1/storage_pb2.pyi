@@ -373,9 +373,9 @@ class ListFilesRequest(_message.Message):
     pattern: _builtins.str
     """Only entries whose last component matches this shell pattern (`*.out`)."""
     page_size: _builtins.int
-    """How many entries at most: up to 10000, for which 0 stands too."""
+    """How many entries at most: up to 10000, for which 0 stands too; more is taken for that."""
     page_token: _builtins.str
-    """Where to go on: `next_page_token` of the page before."""
+    """Where to go on: `next_page_token` of the page before, with all other fields but `page_size` as they were."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     def __init__(

@@ -29,13 +29,17 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from passerelle.v1 import access_pb2 as passerelle_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/systems.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"\x14\n\x12ListSystemsRequest\"=\n\x13ListSystemsResponse\x12&\n\x07systems\x18\x01 \x03(\x0b\x32\x15.passerelle.v1.System\"(\n\x10GetSystemRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xb9\x01\n\x06System\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x17\n\tscheduler\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11scheduler_version\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x0b\x66ilesystems\x18\x04 \x03(\x0b\x32\x19.passerelle.v1.FilesystemB\x04\xe2\x41\x01\x03\x12+\n\x06health\x18\x05 \x03(\x0b\x32\x15.passerelle.v1.HealthB\x04\xe2\x41\x01\x03\"Y\n\nFilesystem\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tdata_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x10\x64\x65\x66\x61ult_work_dir\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\xb4\x02\n\x06Health\x12\x34\n\x07service\x18\x01 \x01(\x0e\x32\x1d.passerelle.v1.Health.ServiceB\x04\xe2\x41\x01\x03\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07healthy\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\ncheck_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x30\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"J\n\x07Service\x12\x17\n\x13SERVICE_UNSPECIFIED\x10\x00\x12\x07\n\x03SSH\x10\x01\x12\r\n\tSCHEDULER\x10\x02\x12\x0e\n\nFILESYSTEM\x10\x03\x32\xa2\x02\n\x0eSystemsService\x12\x7f\n\x0bListSystems\x12!.passerelle.v1.ListSystemsRequest\x1a\".passerelle.v1.ListSystemsResponse\")\x8a\xb5\x18\x12\x08\x02\x12\x0csystems.read(\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/systems\x12\x81\x01\n\tGetSystem\x12\x1f.passerelle.v1.GetSystemRequest\x1a\x15.passerelle.v1.System\"<\x8a\xb5\x18\x1c\x08\x02\x12\x0csystems.read\x1a\x08\x63\x61n_read(\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/systems/{system}\x1a\x0b\x92\xb5\x18\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpasserelle/v1/systems.proto\x12\rpasserelle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/access.proto\"G\n\x12ListSystemsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"V\n\x13ListSystemsResponse\x12&\n\x07systems\x18\x01 \x03(\x0b\x32\x15.passerelle.v1.System\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x10GetSystemRequest\x12\x14\n\x06system\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xb9\x01\n\x06System\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x17\n\tscheduler\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11scheduler_version\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x0b\x66ilesystems\x18\x04 \x03(\x0b\x32\x19.passerelle.v1.FilesystemB\x04\xe2\x41\x01\x03\x12+\n\x06health\x18\x05 \x03(\x0b\x32\x15.passerelle.v1.HealthB\x04\xe2\x41\x01\x03\"Y\n\nFilesystem\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tdata_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x10\x64\x65\x66\x61ult_work_dir\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\xb4\x02\n\x06Health\x12\x34\n\x07service\x18\x01 \x01(\x0e\x32\x1d.passerelle.v1.Health.ServiceB\x04\xe2\x41\x01\x03\x12\x12\n\x04path\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07healthy\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\ncheck_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x30\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"J\n\x07Service\x12\x17\n\x13SERVICE_UNSPECIFIED\x10\x00\x12\x07\n\x03SSH\x10\x01\x12\r\n\tSCHEDULER\x10\x02\x12\x0e\n\nFILESYSTEM\x10\x03\x32\xa2\x02\n\x0eSystemsService\x12\x7f\n\x0bListSystems\x12!.passerelle.v1.ListSystemsRequest\x1a\".passerelle.v1.ListSystemsResponse\")\x8a\xb5\x18\x12\x08\x02\x12\x0csystems.read(\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/systems\x12\x81\x01\n\tGetSystem\x12\x1f.passerelle.v1.GetSystemRequest\x1a\x15.passerelle.v1.System\"<\x8a\xb5\x18\x1c\x08\x02\x12\x0csystems.read\x1a\x08\x63\x61n_read(\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/systems/{system}\x1a\x0b\x92\xb5\x18\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'passerelle.v1.systems_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTSYSTEMSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSYSTEMSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTSYSTEMSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSYSTEMSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_GETSYSTEMREQUEST'].fields_by_name['system']._loaded_options = None
   _globals['_GETSYSTEMREQUEST'].fields_by_name['system']._serialized_options = b'\342A\001\002'
   _globals['_SYSTEM'].fields_by_name['name']._loaded_options = None
@@ -73,19 +77,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYSTEMSSERVICE'].methods_by_name['GetSystem']._loaded_options = None
   _globals['_SYSTEMSSERVICE'].methods_by_name['GetSystem']._serialized_options = b'\212\265\030\034\010\002\022\014systems.read\032\010can_read(\001\202\323\344\223\002\026\022\024/v1/systems/{system}'
   _globals['_LISTSYSTEMSREQUEST']._serialized_start=202
-  _globals['_LISTSYSTEMSREQUEST']._serialized_end=222
-  _globals['_LISTSYSTEMSRESPONSE']._serialized_start=224
-  _globals['_LISTSYSTEMSRESPONSE']._serialized_end=285
-  _globals['_GETSYSTEMREQUEST']._serialized_start=287
-  _globals['_GETSYSTEMREQUEST']._serialized_end=327
-  _globals['_SYSTEM']._serialized_start=330
-  _globals['_SYSTEM']._serialized_end=515
-  _globals['_FILESYSTEM']._serialized_start=517
-  _globals['_FILESYSTEM']._serialized_end=606
-  _globals['_HEALTH']._serialized_start=609
-  _globals['_HEALTH']._serialized_end=917
-  _globals['_HEALTH_SERVICE']._serialized_start=843
-  _globals['_HEALTH_SERVICE']._serialized_end=917
-  _globals['_SYSTEMSSERVICE']._serialized_start=920
-  _globals['_SYSTEMSSERVICE']._serialized_end=1210
+  _globals['_LISTSYSTEMSREQUEST']._serialized_end=273
+  _globals['_LISTSYSTEMSRESPONSE']._serialized_start=275
+  _globals['_LISTSYSTEMSRESPONSE']._serialized_end=361
+  _globals['_GETSYSTEMREQUEST']._serialized_start=363
+  _globals['_GETSYSTEMREQUEST']._serialized_end=403
+  _globals['_SYSTEM']._serialized_start=406
+  _globals['_SYSTEM']._serialized_end=591
+  _globals['_FILESYSTEM']._serialized_start=593
+  _globals['_FILESYSTEM']._serialized_end=682
+  _globals['_HEALTH']._serialized_start=685
+  _globals['_HEALTH']._serialized_end=993
+  _globals['_HEALTH_SERVICE']._serialized_start=919
+  _globals['_HEALTH_SERVICE']._serialized_end=993
+  _globals['_SYSTEMSSERVICE']._serialized_start=996
+  _globals['_SYSTEMSSERVICE']._serialized_end=1286
 # @@protoc_insertion_point(module_scope)

@@ -23,16 +23,25 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListSystemsRequest(_message.Message):
-    """Asks for all systems."""
+    """Asks for the systems."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many systems at most: up to 100000, for which 0 stands too; more is taken for that."""
+    page_token: _builtins.str
+    """Where to go on: `next_page_token` of the page before, with all other fields but `page_size` as they were."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -40,11 +49,14 @@ Global___ListSystemsRequest: _TypeAlias = ListSystemsRequest  # noqa: Y015
 
 @_typing.final
 class ListSystemsResponse(_message.Message):
-    """All systems."""
+    """Systems."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SYSTEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last one."""
     @_builtins.property
     def systems(self) -> _containers.RepeatedCompositeFieldContainer[Global___System]:
         """The systems, in the order of the configuration."""
@@ -53,10 +65,11 @@ class ListSystemsResponse(_message.Message):
         self,
         *,
         systems: _abc.Iterable[Global___System] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["systems", b"systems"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "systems", b"systems"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

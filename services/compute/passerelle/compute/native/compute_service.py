@@ -18,6 +18,7 @@ from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
 from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.runtime import caller, log_fields
 from passerelle.runtime.errors import Field, InvalidArgument
+from passerelle.runtime.paging import page_of
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 
@@ -43,7 +44,8 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
         """List jobs."""
         scheduler = self._of(request)
         jobs = await scheduler.jobs(_filter(request))
-        return pb.ListJobsResponse(jobs=[job_message(job) for job in jobs])
+        page, token = page_of(request, jobs, lambda job: job.id)
+        return pb.ListJobsResponse(jobs=map(job_message, page), next_page_token=token)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         """Return one job, with all tasks of an array."""
@@ -70,8 +72,8 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
 
     async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
         """List the compute nodes."""
-        nodes = await self._of(request).nodes()
-        return pb.ListNodesResponse(nodes=[node_message(node) for node in nodes])
+        page, token = page_of(request, await self._of(request).nodes(), lambda found: found.name)
+        return pb.ListNodesResponse(nodes=map(node_message, page), next_page_token=token)
 
     async def ListPartitions(
         self, request: pb.ListPartitionsRequest, context: Any
@@ -79,14 +81,21 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
         """List the partitions."""
         found = await self._of(request).partitions()
         shown = [partition for partition in found if request.show_hidden or not partition.hidden]
-        return pb.ListPartitionsResponse(partitions=[partition_message(p) for p in shown])
+        page, token = page_of(request, shown, lambda found: found.name)
+        return pb.ListPartitionsResponse(
+            partitions=map(partition_message, page), next_page_token=token
+        )
 
     async def ListReservations(
         self, request: pb.ListReservationsRequest, context: Any
     ) -> pb.ListReservationsResponse:
         """List the reservations."""
-        found = await self._of(request).reservations()
-        return pb.ListReservationsResponse(reservations=[reservation_message(r) for r in found])
+        page, token = page_of(
+            request, await self._of(request).reservations(), lambda found: found.name
+        )
+        return pb.ListReservationsResponse(
+            reservations=map(reservation_message, page), next_page_token=token
+        )
 
     async def GetUserInfo(self, request: pb.GetUserInfoRequest, context: Any) -> pb.UserInfo:
         """Return who the caller is on the system."""

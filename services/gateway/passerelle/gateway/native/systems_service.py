@@ -4,6 +4,7 @@ from typing import Any
 
 from passerelle.gateway.directory.systems import Directory, Health, Listed, Service
 from passerelle.runtime.config.site import Filesystem
+from passerelle.runtime.paging import page_of
 from passerelle.v1 import systems_pb2 as pb
 from passerelle.v1 import systems_pb2_grpc as pb_grpc
 
@@ -21,11 +22,12 @@ class SystemsService(pb_grpc.SystemsServiceServicer):
         self._directory = directory
 
     async def ListSystems(self, request: pb.ListSystemsRequest, context: Any) -> Any:
-        """All systems."""
-        return pb.ListSystemsResponse(systems=map(_system, self._directory.all()))
+        """List the systems."""
+        page, token = page_of(request, self._directory.all(), lambda listed: listed.system.name)
+        return pb.ListSystemsResponse(systems=map(_system, page), next_page_token=token)
 
     async def GetSystem(self, request: pb.GetSystemRequest, context: Any) -> Any:
-        """One system."""
+        """Return one system."""
         return _system(self._directory.get(request.system))
 
 

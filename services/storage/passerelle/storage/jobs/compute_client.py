@@ -60,8 +60,13 @@ class ComputeJobs:
         Raises as `submit`.
         """
         request = pb.ListJobsRequest(system=system, window=Duration(seconds=_LATELY))
-        reply = await self._asked(lambda stub: stub.ListJobs, request)
-        return {job.job_id: _end(job) for job in reply.jobs}
+        ends: dict[str, bool | None] = {}
+        while True:
+            reply = await self._asked(lambda stub: stub.ListJobs, request)
+            ends |= {job.job_id: _end(job) for job in reply.jobs}
+            if not reply.next_page_token:
+                return ends
+            request.page_token = reply.next_page_token
 
     async def cancel(self, system: str, job_id: str) -> None:
         """End a job; raises as `submit`."""

@@ -1,11 +1,10 @@
 """Pages, trees and quotas as messages."""
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
+from passerelle.runtime.paging import Mark, mark_of, page_size, token_for
 from passerelle.storage.native.file_messages import TYPES, file_message, progress_message
 from passerelle.storage.paths import checked_path, shown
 from passerelle.storage.places import Place
@@ -14,51 +13,34 @@ from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1.streams_pb2 import StreamError
 
 _MOST_PATHS = 1000
-_MOST_ENTRIES = 10_000
+_MOST_ENTRIES = 10_000  # a larger reply would hold up others; WalkFiles streams
 _LONGEST_PATTERN = 255  # characters; no name is longer
 
 
 def listing_of(request: pb.ListFilesRequest) -> Listing:
     """What to list: one entry more than a page has, so that it shows whether there is another one."""
-    _demand(0 <= request.page_size <= _MOST_ENTRIES, "page_size", f"must be 0 to {_MOST_ENTRIES}")
+    mark = mark_of(request)
     return Listing(
         hidden=request.show_hidden,
         recursive=request.recursive,
         dereference=request.dereference,
         pattern=_pattern(request),
-        after=_name_in(request.page_token),
-        count=_page_size(request) + 1,
+        after=mark.key if mark else "",
+        count=page_size(request, _MOST_ENTRIES) + 1,
     )
 
 
-def _page_size(request: pb.ListFilesRequest) -> int:
-    return (
-        request.page_size or _MOST_ENTRIES
-    )  # beyond it a reply would hold up the others: WalkFiles streams
-
-
 def page_message(request: pb.ListFilesRequest, found: Sequence[FileInfo]) -> pb.ListFilesResponse:
-    """The page, and the way to the next one."""
-    size = _page_size(request)
+    """The page, and the way to the next one: entries are sorted by name, so that the last one's name is enough."""
+    size = page_size(request, _MOST_ENTRIES)
     page = pb.ListFilesResponse(files=[file_message(info) for info in found[:size]])
     if len(found) > size:
-        page.next_page_token = _token_for(found[size - 1])
+        page.next_page_token = token_for(request, Mark(_exact_name(found[size - 1]), 0))
     return page
 
 
-def _token_for(info: FileInfo) -> str:
-    """A page's last name: nothing has to be kept here for the next one."""
-    name = info.raw_name or info.name.encode()
-    return base64.urlsafe_b64encode(name).decode()
-
-
-def _name_in(token: str) -> str:
-    try:
-        name = base64.b64decode(token, altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        name = b"\0"
-    _demand(b"\0" not in name, "page_token", "is none that was given out")
-    return name.decode("utf-8", "surrogateescape")
+def _exact_name(info: FileInfo) -> str:
+    return info.raw_name.decode("utf-8", "surrogateescape") if info.raw_name else info.name
 
 
 def walk_of(request: pb.WalkFilesRequest) -> Walk:
