@@ -79,7 +79,7 @@ class Site:
             "part_size": PART,
             **options,
         }
-        jobs = TransferJobs(self.world.system, self.jobs, self.world.private)
+        jobs = TransferJobs(self.world.system, self.jobs, self.world.private, "PASSERELLE_JOB_ID")
         return S3(self.world.system, self.world.files, jobs, S3.Options.model_validate(given))
 
     @property

@@ -60,7 +60,7 @@ def made(world: World, jobs: BackgroundJobs, **options: Any) -> Streamer:
         "attempts": 100_000,
     }
     chosen = Streamer.Options.model_validate(here | options)
-    submitted = TransferJobs(world.system, jobs, PrivateDirectory())
+    submitted = TransferJobs(world.system, jobs, PrivateDirectory(), "PASSERELLE_JOB_ID")
     return Streamer(world.system, world.files, submitted, chosen)
 
 

@@ -52,7 +52,7 @@ def made(world: World, jobs: BackgroundJobs, mailbox: Mailbox, **options: Any) -
         "time_limit": 60,
     }
     chosen = Wormhole.Options.model_validate(here | options)
-    submitted = TransferJobs(world.system, jobs, PrivateDirectory())
+    submitted = TransferJobs(world.system, jobs, PrivateDirectory(), "PASSERELLE_JOB_ID")
     return Wormhole(world.system, world.files, submitted, chosen)
 
 

@@ -3,8 +3,8 @@
 import grpc
 import pytest
 
-from passerelle.runtime.config.site import ConfigError, site_model
-from passerelle.storage.main import running
+from passerelle.runtime.config.site import ConfigError, Scheduler, site_model
+from passerelle.storage.main import job_id_variable, running
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 
@@ -52,3 +52,11 @@ async def test_a_staging_method_that_cannot_be_made_stops_it(method: str, messag
     with pytest.raises(ConfigError, match=message):
         async with running(site_model().parse(site)):
             pass
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "variable"),
+    [("slurm", "SLURM_JOB_ID"), ("local", "PASSERELLE_JOB_ID"), ("elsewhere", "PASSERELLE_JOB_ID")],
+)
+def test_the_scheduler_says_where_jobs_find_their_id(scheduler: str, variable: str) -> None:
+    assert job_id_variable(Scheduler(type=scheduler)) == variable

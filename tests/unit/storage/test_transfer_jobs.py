@@ -75,7 +75,7 @@ async def submitted(
     where: System, account: str | None = None, work: ShellWork | None = None
 ) -> tuple[SubmittedJob, BashJobs]:
     compute = BashJobs()
-    jobs = TransferJobs(where, compute, NoPrivateFiles())
+    jobs = TransferJobs(where, compute, NoPrivateFiles(), "LSB_JOBID")
     with as_alice():
         return await jobs.submit("MoveFiles", work or ShellWork("echo done\n"), account), compute
 
@@ -93,6 +93,11 @@ async def test_a_job_logs_where_clients_of_firecrest_look(tmp_path: Path) -> Non
     assert [found.name for found in compute.submitted] == ["MoveFiles"]
 
 
+async def test_its_log_begins_with_its_id_where_the_scheduler_tells_it(tmp_path: Path) -> None:
+    job, _ = await submitted(system("export LSB_JOBID=930", root=tmp_path))
+    assert Path(job.output_log).read_text().splitlines()[0].endswith("Move Files Job (id:930)")
+
+
 async def test_the_sites_directives_come_first_with_the_account_in_them(tmp_path: Path) -> None:
     where = system("#SBATCH -p xfer", "#SBATCH -A {account}", root=tmp_path)
     _, compute = await submitted(where, "proj.1@lab")
@@ -104,7 +109,7 @@ async def test_without_an_account_it_is_the_schedulers_default_one(tmp_path: Pat
     where = system("#SBATCH -A {account}", root=tmp_path)
     compute = BashJobs(account="proj1")
     with as_alice():
-        jobs = TransferJobs(where, compute, NoPrivateFiles())
+        jobs = TransferJobs(where, compute, NoPrivateFiles(), "LSB_JOBID")
         for account in (None, "", "other"):
             await jobs.submit("MoveFiles", ShellWork("true\n"), account)
     lines = [job.script.splitlines()[1] for job in compute.submitted]
@@ -240,7 +245,7 @@ async def test_a_job_whose_caller_has_gone_before_its_answer_is_ended(world: Wor
             return "77"
 
     late = Late()
-    jobs = TransferJobs(world.system, late, world.private)
+    jobs = TransferJobs(world.system, late, world.private, "LSB_JOBID")
     with as_alice():
         request = asyncio.create_task(jobs.submit("Transfer", AgentWork("", {}), None))
         await late.queued.wait()
@@ -261,7 +266,7 @@ async def test_a_working_directory_that_cannot_be_used_is_no_missing_file(world:
         }
     )
     sessions = Sessions(world.pool, where, StorageSection())
-    jobs = TransferJobs(where, world.compute, PrivateFiles(sessions, "lab"))
+    jobs = TransferJobs(where, world.compute, PrivateFiles(sessions, "lab"), "LSB_JOBID")
     with as_alice(), pytest.raises(FailedPrecondition, match="nowhere: No such file"):
         await jobs.submit("IngressFileTransfer", AgentWork("", {}), None)
     assert not world.compute.submitted

@@ -111,7 +111,7 @@ def place_on(
         archives=Archives(sessions),
         tarballs=Tarballs(sessions, system.ssh.timeout.command),
         trees=Trees(sessions, system.name),
-        jobs=TransferJobs(system, compute, private),
+        jobs=TransferJobs(system, compute, private, "PASSERELLE_JOB_ID"),
         staging=StagedTransfers({}, Tidying(system, files, private, compute, ())),
     )
 

@@ -220,6 +220,9 @@ class Scheduler(Protocol):
 
     An id is opaque to all others than the scheduler. That of an array names all its tasks. A job, or a task of an array
     that has an id of its own, is told by that; tasks that wait together are told as one job, by the array's id.
+
+    A class may also say, in `job_id_variable`, in which environment variable jobs find their id; PASSERELLE_JOB_ID
+    otherwise. The logs of transfer jobs begin with it.
     """
 
     def is_job_id(self, text: str) -> bool:

@@ -9,8 +9,8 @@ from passerelle.firecrest.v2.filesystem_pb2_grpc import add_FilesystemServiceSer
 from passerelle.firecrest.v2.transfer_pb2_grpc import (
     add_TransferServiceServicer_to_server as add_profile_transfers,
 )
-from passerelle.runtime.config.plugins import make
-from passerelle.runtime.config.site import SiteBase, System, section
+from passerelle.runtime.config.plugins import load, make, names
+from passerelle.runtime.config.site import Scheduler, SiteBase, System, section
 from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool
@@ -87,7 +87,7 @@ def _place(
     """A system with all that is done on it; ConfigError for a staging method that cannot be made."""
     files = SystemFiles(sessions)
     private = PrivateFiles(sessions, system.name)
-    jobs = TransferJobs(system, compute, private)
+    jobs = TransferJobs(system, compute, private, job_id_variable(system.scheduler))
     methods = {
         chosen.type: make(
             f"systems ({system.name}): data_operation.staging ({chosen.type})",
@@ -112,3 +112,10 @@ def _place(
             methods, Tidying(system, files, private, compute, methods.values())
         ),
     )
+
+
+def job_id_variable(scheduler: Scheduler) -> str:
+    """The environment variable in which jobs find their id: as the scheduler's plugin says, if it is installed here."""
+    installed = scheduler.type in names(scheduler.group)
+    plugin = load(scheduler.group, scheduler.type) if installed else None
+    return getattr(plugin, "job_id_variable", "PASSERELLE_JOB_ID")

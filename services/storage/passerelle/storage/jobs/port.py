@@ -116,8 +116,12 @@ class Private(Protocol):
 class TransferJobs:
     """The transfer jobs of one system."""
 
-    def __init__(self, system: System, compute: Submitter, private: Private) -> None:
+    def __init__(
+        self, system: System, compute: Submitter, private: Private, job_id_variable: str
+    ) -> None:
+        """`job_id_variable` is the environment variable in which the scheduler tells jobs their id."""
         self._system = system
+        self._job_id_variable = job_id_variable
         self._compute = compute
         self._private = private
 
@@ -131,7 +135,8 @@ class TransferJobs:
         raises; nor does such a job stay in the queue when its caller has gone before it could be told of it.
         """
         directives = await self._directives(account or None)
-        head = "".join(("#!/bin/bash\n", directives, _GREETING % _spaced(name)))
+        greeting = _GREETING.format(job=_spaced(name), variable=self._job_id_variable)
+        head = f"#!/bin/bash\n{directives}{greeting}"
         directory, number = work_dir(self._system), str(uuid.uuid4())
         if isinstance(work, ShellWork) and work.leftovers == Leftovers():
             return await self._submit(self._job(name, head + work.script, directory, number))
@@ -204,7 +209,7 @@ def word(text: str) -> str:
 
 
 # The first line in the log.
-_GREETING = 'echo "$(date -u)" "%s Job (id:${SLURM_JOB_ID:-${PBS_JOBID:-unknown}})"\n'
+_GREETING = 'echo "$(date -u)" "{job} Job (id:${{{variable}:-unknown}})"\n'
 
 
 def _spaced(name: str) -> str:

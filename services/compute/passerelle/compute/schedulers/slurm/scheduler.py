@@ -33,6 +33,7 @@ class Slurm(CommandLineScheduler):
     """Slurm, by its commands on the login node, as the current caller."""
 
     errors = failures.ERRORS
+    job_id_variable = "SLURM_JOB_ID"
 
     class Options(Section):
         """The options of the `slurm` scheduler."""
