@@ -10,7 +10,7 @@ from passerelle.firecrest.v2 import status_pb2
 from passerelle.gateway.directory.systems import Directory, Health, Service
 from passerelle.gateway.firecrest.status_service import StatusService
 from passerelle.gateway.native.systems_service import SystemsService
-from passerelle.runtime.config.site import SiteBase
+from passerelle.runtime.config.site import ConfigError, SiteBase
 from passerelle.runtime.errors import NotFound
 from passerelle.v1 import systems_pb2
 
@@ -222,3 +222,15 @@ async def test_other_staging_methods_are_shown_too() -> None:
 async def test_what_is_not_installed_here_is_not_shown() -> None:
     assert await staging({"type": "pigeon"}) is None
     assert await staging() is None
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"type": "s3", "options": {"ttl": 5}},
+        {"type": "streamer", "options": {"port_range": "many"}},
+    ],
+)
+async def test_wrong_options_stop_the_service_and_no_request(method: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"staging \({method['type']}\)\.options: wrong"):
+        await staging(method)

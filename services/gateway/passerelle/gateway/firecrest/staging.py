@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any
 
+from pydantic import ValidationError
+
 from passerelle.runtime.config import plugins
 from passerelle.runtime.config.plugins import OneOfInstalled
 from passerelle.runtime.config.sections import Plugin
+from passerelle.runtime.config.site import ConfigError, System
 
 _GROUP = "passerelle.staging"
 
@@ -12,14 +15,23 @@ StagingReply = Annotated[dict[str, Any], OneOfInstalled(_GROUP, lambda kind: [ki
 """A method as it shows itself."""
 
 
-def staging_reply(methods: tuple[Plugin, ...]) -> StagingReply | None:
-    """The first of the methods that is installed here; None without one."""
-    installed = plugins.names(_GROUP)
+def staging_reply(system: System) -> StagingReply | None:
+    """The first of the system's methods that is installed here; None without one.
+
+    Raises ConfigError for options with which it cannot be shown.
+    """
+    methods, installed = system.data_operation.staging, plugins.names(_GROUP)
     chosen = next((method for method in methods if method.type in installed), None)
     if chosen is None:
         return None
     kind = plugins.load(_GROUP, chosen.type)
-    return dict(kind.wire.service.of(_options(kind, chosen)).json_form())
+    try:
+        return dict(kind.wire.service.of(_options(kind, chosen)).json_form())
+    except (KeyError, ValidationError):
+        raise ConfigError(
+            f"systems ({system.name}): data_operation.staging ({chosen.type}).options: "
+            "wrong, or incomplete; see `passerelle config check`"
+        ) from None
 
 
 def _options(kind: Any, chosen: Plugin) -> dict[str, Any]:

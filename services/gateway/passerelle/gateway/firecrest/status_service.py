@@ -131,10 +131,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._staging = {
-            one.system.name: staging_reply(one.system.data_operation.staging)
-            for one in directory.all()
-        }
+        self._staging = {one.system.name: staging_reply(one.system) for one in directory.all()}
 
     async def GetSystems(self, request: pb.GetSystemsRequest, context: Any) -> Any:
         """All systems."""

@@ -105,23 +105,25 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file come."""
-        place, path, body = self._read(UploadBody, self._adapted(request))
-        wanted = StagingRequest(path, body.transfer_directives, body.account)
-        with told_by("stat", path):
+        place, wanted = self._wanted(UploadBody, request)
+        with told_by("stat", wanted.path):
             staged = await place.staging.upload(_method(place, wanted), wanted)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file leave."""
-        place, path, body = self._read(DownloadBody, self._adapted(request))
-        wanted = StagingRequest(path, body.transfer_directives, body.account)
-        with told_by("stat", path):
+        place, wanted = self._wanted(DownloadBody, request)
+        with told_by("stat", wanted.path):
             staged = await place.staging.download(_method(place, wanted), wanted)
         return await _staged(context, staged, request)
 
-    def _adapted(self, request: BodyRequest) -> BodyRequest:
-        """The request with what its client means, on the system that it names."""
-        return adapted(request, place_of(self._places, request.system).staging.methods)
+    def _wanted(
+        self, model: type[UploadBody | DownloadBody], request: BodyRequest
+    ) -> tuple[Place, StagingRequest[Parameters]]:
+        """The system, and what is asked of its staging methods."""
+        methods = place_of(self._places, request.system).staging.methods
+        place, path, body = self._read(model, adapted(request, methods))
+        return place, StagingRequest(path, body.transfer_directives, body.account)
 
     def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
         """The place, the path there, and the body: looked at in FirecREST's order."""

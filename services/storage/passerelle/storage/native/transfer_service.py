@@ -7,8 +7,9 @@ from typing import Any
 from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.native.file_messages import path_in, target
 from passerelle.storage.paths import checked_path
-from passerelle.storage.places import Places, place_of
-from passerelle.storage.staging.port import Staged, StagingRequest
+from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.staging.port import Staged, Staging, StagingRequest
+from passerelle.storage.staging.wire import NativeRequest, Parameters
 from passerelle.storage.transfers.copies import CopyProgress, Order, Road
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
@@ -47,23 +48,29 @@ class TransferService(pb_grpc.TransferServiceServicer):
 
     async def StageUpload(self, request: pb.StageUploadRequest, context: Any) -> pb.StagedTransfer:
         """Submit the job that fetches a file."""
-        place = place_of(self._places, request.system)
-        path = checked_path(place.system, request.path)
-        name, method = place.staging.named(request.method)
-        parameters = method.wire.upload.from_native(name, request)
-        wanted = StagingRequest(path, parameters, request.account or None)
+        place, name, method = self._method(request)
+        wanted = _wanted(place, request, method.wire.upload.from_native(name, request))
         return _staged_message(name, await place.staging.upload(method, wanted))
 
     async def StageDownload(
         self, request: pb.StageDownloadRequest, context: Any
     ) -> pb.StagedTransfer:
         """Submit the job that brings a file out."""
-        place = place_of(self._places, request.system)
-        path = checked_path(place.system, request.path)
-        name, method = place.staging.named(request.method)
-        parameters = method.wire.download.from_native(name, request)
-        wanted = StagingRequest(path, parameters, request.account or None)
+        place, name, method = self._method(request)
+        wanted = _wanted(place, request, method.wire.download.from_native(name, request))
         return _staged_message(name, await place.staging.download(method, wanted))
+
+    def _method(self, request: NativeRequest) -> tuple[Place, str, Staging]:
+        """The system, and the name and the staging method that the request means there."""
+        place = place_of(self._places, request.system)
+        return place, *place.staging.named(request.method)
+
+
+def _wanted(
+    place: Place, request: NativeRequest, parameters: Parameters
+) -> StagingRequest[Parameters]:
+    path = checked_path(place.system, request.path)
+    return StagingRequest(path, parameters, request.account or None)
 
 
 def _progress_message(progress: CopyProgress) -> pb.TransferProgress:

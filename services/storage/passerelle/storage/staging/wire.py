@@ -29,8 +29,8 @@ class Parameters(Model):
 
     @classmethod
     def from_native(cls, method: str, request: NativeRequest) -> Self:
-        """What a request of the native API tells the method of that name: the members of `parameters`, and `size_bytes` as
-        `fileSize`. Raises InvalidArgument that names the members that are wrong."""
+        """What a request of the native API tells the method of that name: the members of `parameters`, and `size_bytes`
+        as `fileSize`. Raises InvalidArgument that names the members that are wrong."""
         told = MessageToDict(request.parameters) | {"transferMethod": method}
         if isinstance(request, pb.StageUploadRequest) and request.HasField("size_bytes"):
             told["fileSize"] = request.size_bytes

@@ -10,6 +10,7 @@ from passerelle.storage.staging.remote.job import (
     Stopped,
     fail,
     nothing_is_left,
+    parameters,
     refusal,
     say,
     stop_listening,
@@ -72,19 +73,22 @@ class _Crew:
             self._ended.release()
 
 
-def live(path: str, store: Store, work: "Callable[[], bool]", undo: "Callable[[], bool]") -> None:
-    """Do `work`, and `undo` it when it fails or the scheduler ends the job; then end the job saying why.
+def live(kind: "Callable[[dict[str, Any], Store], Any]") -> None:
+    """Do the `run` of a job, and its `undo` when that fails or the scheduler ends the job; then end the job saying why.
 
-    Both return whether nothing is left that ought not to be. `path` is what failures of the file system are told of.
-    Says nothing about what is not foreseen but its kind: the words of foreign exceptions may name a URL.
+    `kind` makes the job of its parameters and the store. Both methods return whether nothing is left that ought not to
+    be. Says nothing about what is not foreseen but its kind: the words of foreign exceptions may name a URL.
     """
+    given = parameters()
+    store = Store(given["ca"], given["retries"])
+    job = kind(given, store)
     failure = ""
     try:
-        tidy = work()
+        tidy = job.run()
     except BaseException as error:
         stop_listening()
-        failure = "Transfer failed: " + _why(path, error, store.fault)
-        tidy = undo()
+        failure = "Transfer failed: " + _why(given["path"], error, store.fault)
+        tidy = job.undo()
     if tidy:
         nothing_is_left()
     if failure:

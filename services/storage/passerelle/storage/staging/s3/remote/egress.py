@@ -10,7 +10,7 @@ import base64
 import os
 import stat
 
-from passerelle.storage.staging.remote.job import boundary, encoded, parameters, say, stop_listening
+from passerelle.storage.staging.remote.job import boundary, encoded, say, stop_listening
 from passerelle.storage.staging.s3.remote.crew import in_parallel, live, undone
 from passerelle.storage.staging.s3.remote.http import (
     BLOCK,
@@ -145,10 +145,7 @@ class Egress:
 
 def main() -> None:
     """Send the file that the parameters name."""
-    given = parameters()
-    store = Store(given["ca"], given["retries"])
-    egress = Egress(given, store)
-    live(given["path"], store, egress.run, egress.undo)
+    live(Egress)
 
 
 if __name__ == "__main__":

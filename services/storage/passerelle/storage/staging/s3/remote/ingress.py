@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 
 from passerelle.storage.remote.changing.targets import Target
-from passerelle.storage.staging.remote.job import boundary, encoded, parameters, say, stop_listening
+from passerelle.storage.staging.remote.job import boundary, encoded, say, stop_listening
 from passerelle.storage.staging.s3.remote.crew import in_parallel, live, tidied, undone
 from passerelle.storage.staging.s3.remote.http import BLOCK, Answer, Store, Trouble, composite, md5
 
@@ -182,10 +182,7 @@ class Ingress:
 
 def main() -> None:
     """Fetch the object that the parameters name."""
-    given = parameters()
-    store = Store(given["ca"], given["retries"])
-    ingress = Ingress(given, store)
-    live(given["path"], store, ingress.run, ingress.undo)
+    live(Ingress)
 
 
 if __name__ == "__main__":

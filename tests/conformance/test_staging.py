@@ -1,0 +1,81 @@
+"""What every registered staging method says of itself in both APIs: a new one is tested by being registered."""
+
+from typing import Any, get_args
+
+import pytest
+from google.protobuf.json_format import ParseDict
+from pydantic import BaseModel, ValidationError
+
+from passerelle.runtime.config.plugins import load, names
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.staging.port import GROUP
+from passerelle.storage.staging.wire import Instructions, WireForm
+from passerelle.v1 import transfers_pb2 as pb
+
+SOME: dict[Any, Any] = {str: "a text", int: 7, str | None: None, tuple[str, ...]: ("a", "b")}
+"""A value of each type that members of instructions have."""
+
+
+@pytest.fixture(params=names(GROUP))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def wire(name: str) -> WireForm:
+    found: WireForm = load(GROUP, name).wire
+    return found
+
+
+def said(model: type[BaseModel], field: str) -> tuple[Any, ...]:
+    """The names that a model takes for its own."""
+    return get_args(model.model_fields[field].annotation)
+
+
+def some(model: type[Instructions]) -> Instructions:
+    """Instructions with any values."""
+    fields = model.model_fields.items()
+    return model(**{key: SOME[f.annotation] for key, f in fields if f.is_required()})
+
+
+def test_it_goes_by_the_name_by_which_it_is_registered(name: str, wire: WireForm) -> None:
+    for model in (wire.upload, wire.download, *wire.instructions):
+        assert said(model, "transfer_method") == (name,)
+    assert said(wire.service, "service_type") == (name,)
+    for answered in map(some, wire.instructions):
+        assert answered.json_form()["transferMethod"] == name
+
+
+def test_the_native_api_has_its_instructions(wire: WireForm) -> None:
+    for answered in map(some, wire.instructions):
+        message = answered.native()
+        assert message.WhichOneof("directives")
+        assert (message.method, message.HasField("job")) == ("", False)
+
+
+def test_instructions_are_in_no_log(wire: WireForm) -> None:
+    for answered in map(some, wire.instructions):
+        assert "a text" not in repr(answered)
+
+
+def test_both_apis_tell_it_the_same(name: str, wire: WireForm) -> None:
+    """A download wants nothing but the file; for an upload the native request has fields, or `parameters`."""
+    assert wire.download.from_native(name, pb.StageDownloadRequest()) == wire.download(
+        transfer_method=name
+    )
+    told = {"sizeBytes": "7", "wormholeCode": "7-a-b"}
+    native = wire.upload.from_native(name, ParseDict(told, pb.StageUploadRequest()))
+    profile = {"transferMethod": name, "fileSize": 7, "wormholeCode": "7-a-b"}
+    assert native == wire.upload.model_validate(profile)
+
+
+SIZED = [name for name in names(GROUP) if "file_size" in load(GROUP, name).wire.upload.model_fields]
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_what_is_no_size_is_refused_by_both(name: str) -> None:
+    wire: WireForm = load(GROUP, name).wire
+    with pytest.raises(InvalidArgument):
+        wire.upload.from_native(name, pb.StageUploadRequest(size_bytes=-1))
+    with pytest.raises(ValidationError):
+        wire.upload.model_validate({"transferMethod": name, "fileSize": -1})
