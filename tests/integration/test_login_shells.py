@@ -260,6 +260,6 @@ def _runs(name: str) -> bool:
 
 def _command(process: Path) -> str:
     try:
-        return (process / "cmdline").read_text()
+        return (process / "cmdline").read_text(errors="replace")
     except OSError:  # it has just ended
         return ""

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passerelle.runtime.ssh.bootstrap import Marked
+from passerelle.runtime.ssh.bootstrap import MarkedStream
 
 NONCE = "0123456789abcdef" * 2
 BEGIN, END = f"{NONCE}<\n".encode(), f"{NONCE}>3\n".encode()
@@ -26,7 +26,7 @@ def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
 def test_all_of_it_and_nothing_else(
     before: bytes, own: list[bytes], after: bytes, cuts: list[int]
 ) -> None:
-    stream = Marked(NONCE)
+    stream = MarkedStream(NONCE)
     said = b"".join(own)
     told = [stream.take(one) for one in pieces(before + BEGIN + said + END + after, cuts)]
     assert b"".join(told) == said
@@ -34,7 +34,7 @@ def test_all_of_it_and_nothing_else(
 
 
 def test_what_cannot_be_a_mark_is_not_held_back() -> None:
-    stream = Marked(NONCE)
+    stream = MarkedStream(NONCE)
     assert stream.take(BEGIN + b"a line\n") == b"a line\n"
     assert stream.take(b"0123") == b""
     assert stream.take(b"x") == b"0123x"

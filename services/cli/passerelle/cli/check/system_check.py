@@ -14,9 +14,9 @@ from passerelle.runtime.config.system_trials import output_of
 from passerelle.runtime.config.trials import SystemLogin, Trial
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.serving.auth_client import AuthClient
-from passerelle.runtime.ssh.accounts import demand_user
+from passerelle.runtime.ssh.accounts import require_user
 from passerelle.runtime.ssh.connection import Connection
-from passerelle.runtime.ssh.route import connect, greet, shown_credential, shown_key
+from passerelle.runtime.ssh.route import connect, credential_summary, greet, key_summary
 from passerelle.v1.access_pb2 import Access
 
 
@@ -99,14 +99,14 @@ class SystemCheck:
         route = await connect(self._system, credential, key)
         connection = Connection(self._system.name, self._system.ssh, route, credential.expires)
         self._connection = self._login.opened = connection
-        keys = ", ".join(shown_key(host) for hop in route if (host := hop.get_server_host_key()))
-        return f"user {credential.username}, {shown_credential(credential)}; host keys on the way: {keys}"
+        keys = ", ".join(key_summary(host) for hop in route if (host := hop.get_server_host_key()))
+        return f"user {credential.username}, {credential_summary(credential)}; host keys on the way: {keys}"
 
     async def _identify(self) -> str:
         """Whether commands run, as a user's account."""
         identity = (await output_of(self._login, ("id",))).strip()
         if self._connection:
-            await demand_user(self._connection, self._system.ssh)
+            await require_user(self._connection, self._system.ssh)
         return identity
 
     def _requests(self) -> Iterator[Trial]:

@@ -1,4 +1,4 @@
-"""Whose an account of a system is: a user's, or the system's own, which its uid tells (`ssh.least_uid`)."""
+"""Whether an account belongs to a user or to the system itself, by its uid there (`ssh.least_uid`)."""
 
 import logging
 import re
@@ -16,9 +16,10 @@ _STATUS = "/proc/self/status"  # proc(5), as an SFTP server reads it of itself
 _EFFECTIVE = re.compile(r"^Uid:\s+\d+\s+(\d+)", re.MULTILINE)
 
 
-async def demand_user(connection: Connection, settings: Ssh) -> None:
-    """Raise Forbidden unless the account that is logged in is a user's; what `Connection.run` raises when it cannot be
-    asked.
+async def require_user(connection: Connection, settings: Ssh) -> None:
+    """Raise Forbidden unless the account that is logged in belongs to a user.
+
+    Raises what `Connection.run` does when the account's uid cannot be read.
     """
     if not settings.least_uid:
         return
@@ -40,26 +41,26 @@ async def _uid(connection: Connection, limit: float) -> int:
         output = await connection.run(Request(("id", "-u")), "", limit, at_once=True)
         return int(output.stdout)
     except (BackendError, DeadlineExceeded, ValueError) as error:
-        # An account that runs no commands may have SFTP all the same: the system's own are such.
+        # An account that may run no commands, as the system's own often may not, may have SFTP all the same.
         try:
             return await _uid_of_sftp(connection)
-        except (NoSftp, BackendUnavailable):  # which then is slow for the same reason
+        except (NoSftp, BackendUnavailable):  # SFTP is slow then for the same reason
             raise error from None
 
 
 async def _uid_of_sftp(connection: Connection) -> int:
-    """That of the SFTP server's process, which it reads itself; Forbidden where it does not tell."""
+    """The uid of the SFTP server's process, read from /proc over SFTP; raises Forbidden where that is not possible."""
     client = await connection.sftp()
     try:
         async with client.open(_STATUS, encoding="ascii", errors="replace") as file:
-            told = await file.read(4096, 0)
+            status = await file.read(4096, 0)
     except asyncssh.SFTPError:
-        told = ""
-    found = _EFFECTIVE.search(str(told))
-    if found is None:
+        status = ""
+    match = _EFFECTIVE.search(str(status))
+    if match is None:
         raise Forbidden(
             f"System {connection.system}: the account runs no commands and does not tell its uid; `ssh.least_uid: 0` "
             "would let it be used.",
             system=connection.system,
         )
-    return int(found[1])
+    return int(match[1])

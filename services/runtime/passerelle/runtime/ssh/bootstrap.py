@@ -1,27 +1,28 @@
-r"""What the login shell is given, and how a program's own output is told from whatever else is printed.
+r"""The line for the login shell, what follows it on its input, and the markers around a program's own output.
 
 sshd hands a line to the user's login shell. Ours is one constant that sh, bash, zsh, ksh, csh, tcsh and fish read
 alike: no `'`, `\` or line break stands in it, and `!` only before a blank. It starts `/bin/sh`, which reads everything
-else from its input as data (`read -r` keeps every byte but NUL), so that no shell ever parses what a caller says:
+else from its input as data (`read -r` keeps every byte but NUL), so that no shell ever parses a caller's values:
 
-    passerelle NONCE        what the marks are made of
+    passerelle NONCE        what the markers are made of
     @NAME=VALUE             a variable to set
-    -NAME or -PREFIX*       variables to take away, whatever start-up files have set
+    -NAME or -PREFIX*       variables to unset, also those that start-up files have set
     ,TEXT                   a part of an argument, with the line break that follows it
     =TEXT                   the rest of an argument
     .                       the end of these
-    none, frames or all     go; the program's input is empty, comes in frames, or is all that follows
+    none, frames or all     start; the program's input is empty, follows in frames, or is all that follows
 
 A frame is a line with its size in bytes and as many bytes; a line `0` ends the program's input. `NONCE<` and a line
-break begin the program's output, `NONCE>STATUS` and a line break end it: what comes before and after is of start-up
-files and of what they left running. On stderr the marks are `NONCE2<` and `NONCE2>STATUS`; they stand around those of
-stdout, so that they are no output where a start-up file has made one stream of both (`exec 2>&1`).
+break begin the program's output, `NONCE>STATUS` and a line break end it; anything before and after was printed by
+start-up files, or by processes that they left running. On stderr the markers are `NONCE2<` and `NONCE2>STATUS`. They
+stand around those of stdout, so that they are not taken for output where a start-up file has joined both
+streams (`exec 2>&1`).
 
-The program's input ends with its last frame, never because the channel's does: half of a script is not taken for a
-whole one. The channel's input outlives the program's (except with `all`): when it ends before the program does, because
-the request was given up, the connection lost or the gateway killed, the program's process group and those descendants
-that have left it get TERM, and KILL when it has ended or a second has passed. For that sshd has to let no signal
-through. What has left its parents, too, as daemons do, stays.
+The program's input ends with its last frame and not with the channel's input, so that half of a script is never run as
+if it were complete. The channel's input outlives the program's (except with `all`): when it ends before the program
+does, because the request was given up, the connection lost or the gateway killed, the program's process group and those
+descendants that have left it get TERM, and KILL when it has ended or a second has passed. For that sshd has to let no
+signal through. Processes that detach from their parents, as daemons do, survive.
 """
 
 import re
@@ -73,13 +74,13 @@ _STATUS = re.compile(rb"(\d+)\n")
 
 
 def request_lines(request: Request, nonce: str) -> bytes:
-    """What `LINE` reads before it is told to go; raises ValueError for what no program can be given."""
-    said = "".join(line + "\n" for line in _lines(request, nonce)).encode(
+    """What `LINE` reads before it starts the program; raises ValueError for values that no program can get."""
+    lines = "".join(line + "\n" for line in _lines(request, nonce)).encode(
         "utf-8", "surrogateescape"
     )
-    if b"\0" in said:
+    if b"\0" in lines:
         raise ValueError("a NUL character in a program's arguments or environment")
-    return said
+    return lines
 
 
 def _lines(request: Request, nonce: str) -> Iterator[str]:
@@ -94,7 +95,7 @@ def _lines(request: Request, nonce: str) -> Iterator[str]:
 
 
 def new_nonce() -> str:
-    """What nobody else can write in a mark."""
+    """A random word for the markers, which nobody else can know."""
     return secrets.token_hex(16)
 
 
@@ -103,21 +104,21 @@ def frame(data: bytes) -> bytes:
     return b"%d\n" % len(data) + data
 
 
-class Marked:
-    """One output stream of a channel: which of its bytes are the program's."""
+class MarkedStream:
+    """One output stream of a channel, of which the bytes between the markers are the program's."""
 
     def __init__(self, nonce: str) -> None:
         self.begun = False
         self.status: int | None = None
         """The program's exit status, once its output is complete."""
         self.noise = b""
-        """The first of what came before it."""
+        """The first bytes that came before its output."""
         self._begin = f"{nonce}<\n".encode()
         self._end = f"{nonce}>".encode()
         self._held = b""
 
     def take(self, data: bytes) -> bytes:
-        """The program's part of what has come by now, less what may turn out to be a mark."""
+        """The program's bytes of the data so far, without an end that may be the beginning of a marker."""
         data = self._held + data
         if not self.begun:
             noise, mark, rest = data.partition(self._begin)
@@ -131,18 +132,18 @@ class Marked:
         if not mark:
             own, self._held = _cut(own, self._end)
             return own
-        if found := _STATUS.match(rest):
-            self.status = int(found[1])
+        if match := _STATUS.match(rest):
+            self.status = int(match[1])
         self._held = mark + rest
         return own
 
     def left(self) -> bytes:
-        """What was held back, when nothing more comes: words of start-up files, when nothing has begun."""
+        """The bytes held back when no more data comes; before the program's output, those of start-up files."""
         return self.noise + self._held if not self.begun else self._held
 
 
 def _cut(data: bytes, mark: bytes) -> tuple[bytes, bytes]:
-    """Data, and the end of it with which a mark may begin."""
+    """The data, and an end of it that may be the beginning of a marker, apart."""
     longest = min(len(data), len(mark) - 1)
     held = next((size for size in range(longest, 0, -1) if data.endswith(mark[:size])), 0)
     return data[: len(data) - held], data[len(data) - held :]

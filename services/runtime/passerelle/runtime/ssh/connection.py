@@ -1,7 +1,7 @@
 """One user's connection to one system: commands queued below MaxSessions, and one long-lived SFTP session.
 
-Measured on OpenSSH 9.2: the server frees a session slot some milliseconds after the client saw the channel
-close, so that even a queue below MaxSessions now and then meets a refused channel; it is asked for again after a pause.
+Measured on OpenSSH 9.2: the server frees a session slot some milliseconds after the client has seen the channel close.
+So even with fewer channels than MaxSessions one is sometimes refused; it is requested again after a pause.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 _REFUSED_PAUSE = 0.005  # seconds
 _REFUSED_ATTEMPTS = 40
-_MOST_WORDS = 32 << 10  # bytes
+_MAX_STDERR = 32 << 10  # bytes that are kept of a piped program's stderr
 # asyncssh's code for a channel that was opened, but on which the server starts nothing.
 _NOT_STARTED = 0xFFFFFFFF
 
@@ -49,7 +49,7 @@ class NoSftp(Exception):
 
 
 class Connection:
-    """An open SSH connection: the last of `route`, which begins with the jump host if there is one.
+    """An open SSH connection: the last one of `route`, which begins with that of the jump host if there is one.
 
     `expires` is when its credential ends, in seconds since the epoch, or None.
     """
@@ -64,8 +64,8 @@ class Connection:
         self.system = system
         self.expires = expires
         self.used = time.monotonic()
-        self.ages = self.used + settings.timeout.age
-        """When it is too old for new calls, in seconds of the monotonic clock."""
+        self.too_old_at = self.used + settings.timeout.age
+        """When it takes no new calls any more, in seconds of the monotonic clock."""
         self._ssh = route[-1]
         self._start_limit = settings.timeout.command
         self._route = route
@@ -73,7 +73,7 @@ class Connection:
         self._busy = 0
         self._sftp: asyncssh.SFTPClient | None = None
         self._no_sftp = ""
-        self._beginning = Flights(lasting=True)
+        self._sftp_start = Flights(lasting=True)
         self._leaving: set[asyncio.Task[None]] = set()
         self._lost = background.start(self._wait_closed(), system=system)
 
@@ -109,13 +109,13 @@ class Connection:
     ) -> Output:
         """Run a program to its end, within `limit` seconds counted from its start.
 
-        `errors` says what becomes of bytes in the output that are not UTF-8, as for bytes.decode. What need not begin
-        `at_once` begins when the login shell has answered, so never after a request that was given up; what has to have
-        `greeted` has its input when it has printed the line for which that says yes.
+        `errors` says how bytes of the output that are not UTF-8 are decoded, as for bytes.decode. Unless `at_once`, the
+        program starts only when the login shell has answered, so never after the request was cancelled. With `greeted`,
+        it gets its input when it has printed a line for which that returns true.
 
         Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer, ConnectionFailed when the
         connection is lost, BackendError when the login shell does not run it. When this returns or raises, also when it
-        is cancelled, the program has ended. What it brings to a good end when it is told to end, counts.
+        is cancelled, the program has ended. If it completes although it was told to end, its result counts.
         """
         async with self._started() as program:
             work = asyncio.create_task(
@@ -124,11 +124,11 @@ class Connection:
             try:
                 await asyncio.wait({work}, timeout=limit)
                 if not work.done():
-                    late = self._late(program)
+                    timed_out = self._timed_out(program)
                     program.stop()
                     await asyncio.wait({work}, timeout=STOPPING)
                     if not work.done() or work.exception() or work.result()[0]:
-                        raise late
+                        raise timed_out
                 status, stdout, stderr = work.result()
             finally:
                 await abandoned(work)
@@ -138,17 +138,17 @@ class Connection:
     async def piped(self, request: Request) -> AsyncIterator[Program]:
         """A program that runs as long as the block does, on one of the channels that `run` shares.
 
-        Its input comes by `write`; of its stderr no more than the first part is kept. Leaving the block ends it. Raises
-        on the way in Overloaded, ConnectionFailed, BackendError when the login shell does not run it, and
+        Its input is sent by `write`; only the first part of its stderr is kept. Leaving the block ends it. Entering the
+        block raises Overloaded, ConnectionFailed, BackendError when the login shell does not run it, and
         DeadlineExceeded when that takes too long.
         """
         async with self.use(), self._started() as program:
-            program.ask(request, _MOST_WORDS)
+            program.send(request, _MAX_STDERR)
             try:
                 async with asyncio.timeout(self._start_limit):
                     await program.ready()
             except TimeoutError:
-                raise self._late(program) from None
+                raise self._timed_out(program) from None
             program.go(FRAMES)
             yield program
 
@@ -158,15 +158,15 @@ class Connection:
         Long-lived processes take their channel for as long as they live, beside those that `run` counts.
         """
         try:
-            return await self._asked(
+            return await self._open_channel(
                 lambda: self._ssh.create_process(LINE, encoding=None, **options)
             )
         except asyncssh.ChannelOpenError as error:
-            told = f"System {self.system} lets this account run no commands: {error.reason}"
-            raise BackendError(told, system=self.system) from None
+            detail = f"System {self.system} lets this account run no commands: {error.reason}"
+            raise BackendError(detail, system=self.system) from None
 
-    async def _asked(self, request: Callable[[], Awaitable[T]]) -> T:
-        """What opens a channel, asked for again when the server has no session slot free yet.
+    async def _open_channel(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Open a channel by `request`, again and again while the server has no session slot free yet.
 
         Raises ConnectionFailed, Overloaded, or asyncssh's own error when the server starts nothing on the channel.
         """
@@ -191,13 +191,15 @@ class Connection:
             try:
                 yield program
             finally:
-                leaving = asyncio.create_task(_left(program, turn.pop_all()))
+                leaving = asyncio.create_task(_release(program, turn.pop_all()))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
-                if not program.ended:  # its end is waited for, that of the shell around it is not
+                if (
+                    not program.ended
+                ):  # wait for the program's end, but not for that of the shell around it
                     await finished(leaving)
 
-    def _late(self, program: Program) -> DeadlineExceeded:
+    def _timed_out(self, program: Program) -> DeadlineExceeded:
         if program.begun:
             return DeadlineExceeded("Command execution timeout limit exceeded.")
         return DeadlineExceeded(
@@ -207,7 +209,7 @@ class Connection:
     async def sftp(self) -> asyncssh.SFTPClient:
         """The connection's one SFTP session, begun when first asked for.
 
-        Raises NoSftp where there is none, which is found out once; BackendUnavailable when it has not begun yet,
+        Raises NoSftp where there is none, which is tried once; BackendUnavailable when it has not begun yet,
         ConnectionFailed or Overloaded.
         """
         if self._no_sftp:
@@ -216,7 +218,7 @@ class Connection:
             return self._sftp
         try:
             async with asyncio.timeout(self._start_limit):
-                return await self._beginning.run("sftp", self._begun_sftp)
+                return await self._sftp_start.run("sftp", self._begin_sftp)
         except TimeoutError:
             raise BackendUnavailable(
                 f"System {self.system}: SFTP has not begun yet; the start-up files of this account's login shell may "
@@ -224,39 +226,41 @@ class Connection:
                 system=self.system,
             ) from None
 
-    async def _begun_sftp(self) -> asyncssh.SFTPClient:
+    async def _begin_sftp(self) -> asyncssh.SFTPClient:
         try:
-            self._sftp = await self._started_sftp()
+            self._sftp = await self._start_sftp()
         except NoSftp as reason:
             self._no_sftp = str(reason)
             raise
         return self._sftp
 
-    async def _started_sftp(self) -> asyncssh.SFTPClient:
+    async def _start_sftp(self) -> asyncssh.SFTPClient:
         try:
-            asking = self._asked(self._ssh.start_sftp_client)
+            asking = self._open_channel(self._ssh.start_sftp_client)
             return await background.start(asking, system=self.system)
         except asyncssh.ChannelOpenError as error:
             raise NoSftp(f"its sshd starts no Subsystem sftp ({error.reason})") from None
         except asyncssh.SFTPBadMessage as error:
-            told = "a start-up file of the login shell prints, or a forced command runs instead"
-            raise NoSftp(f"something else answers in its place ({error.reason}): {told}") from None
+            reason = "a start-up file of the login shell prints, or a forced command runs instead"
+            raise NoSftp(
+                f"something else answers in its place ({error.reason}): {reason}"
+            ) from None
         except asyncssh.Error as error:
             if not self.open:
                 raise self._failed() from None
             raise NoSftp(f"it ends at once ({error.reason})") from None
 
     def sftp_lost(self) -> ConnectionFailed:
-        """What it means that the SFTP session broke off; when the connection did not, there is no other one on it."""
+        """The error for an SFTP session that broke off. If the connection did not, it gets no other SFTP session."""
         if not self.open:
             return self._failed()
         self._sftp, self._no_sftp = None, "its session broke off"
-        told = f"The SFTP session with system {self.system} was lost."
-        return ConnectionFailed(told, system=self.system)
+        detail = f"The SFTP session with system {self.system} was lost."
+        return ConnectionFailed(detail, system=self.system)
 
     async def close(self) -> None:
-        """Close it, ending what runs on it."""
-        await self._beginning.close()
+        """Close the connection, which ends what runs on it."""
+        await self._sftp_start.close()
         for hop in reversed(self._route):
             hop.close()
         with suppress(TimeoutError):
@@ -278,7 +282,7 @@ class Connection:
         )
 
 
-async def _left(program: Program, turn: AsyncExitStack) -> None:
-    """Wait for the channel's end; only then comes the next one's turn."""
+async def _release(program: Program, turn: AsyncExitStack) -> None:
+    """Wait for the end of the channel, and only then give its place to the next call."""
     async with turn:
         await program.close()

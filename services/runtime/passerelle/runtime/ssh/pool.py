@@ -1,4 +1,4 @@
-"""The pool: a connection per (system, user), opened when needed, shared, closed when idle."""
+"""A pool of SSH connections: one for each user of a system, opened when needed, shared, and closed when idle."""
 
 import asyncio
 import time
@@ -14,16 +14,16 @@ from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
-from passerelle.runtime.ssh.accounts import demand_user
+from passerelle.runtime.ssh.accounts import require_user
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.credential import SshCredential
-from passerelle.runtime.ssh.route import NotLetIn, Outcome, connect
+from passerelle.runtime.ssh.route import LoginRefused, Outcome, connect
 
 _EXPIRY_MARGIN = 5.0  # seconds before a credential's end at which its connection takes no new calls
 
 
 class CredentialSource(Protocol):
-    """Gives the current caller a way to log in."""
+    """Gets credentials for the current caller."""
 
     async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
         """A credential for `system`; `public_key` is in OpenSSH's one-line format."""
@@ -43,7 +43,9 @@ class SshPool:
         self._systems = systems
         for system in systems.values():
             SSH_CONNECTIONS_LIMIT.labels(system.name).set(system.ssh.max_connections)
-            for outcome in Outcome:  # a counter that begins at its first event shows no increase
+            for outcome in (
+                Outcome
+            ):  # Prometheus sees no increase in a counter that appears with its first event
                 SSH_CONNECTS.labels(system.name, outcome)
         self._sweep_seconds = sweep_seconds
         self._credentials = credentials
@@ -51,23 +53,25 @@ class SshPool:
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._public_key = self._key.export_public_key().decode().strip()
         self._open: dict[tuple[str, str], Connection] = {}
-        self._opening = Flights(lasting=True)  # a slow login is there when its user tries again
+        self._opening = Flights(
+            lasting=True
+        )  # a slow login goes on, and is there when its user tries again
         self._retired: list[Connection] = []
 
     async def connection(self, system: str) -> Connection:
         """An open connection of the current caller to `system`; raises ConnectionFailed or Overloaded.
 
-        A call whose token has expired since it was let in may use what its user has; it gets no new one.
+        A call whose token has expired since it began may use the connection that its user has, but gets no new one.
         """
         key = (system, caller.current().username)
-        found = self._open.get(key)
-        if found and found.open and not _ends_soon(found):
-            return found
+        current = self._open.get(key)
+        if current and current.open and not _ends_soon(current):
+            return current
         try:
             return await self._opening.run(key, lambda: self._opened(key))
         except Unauthenticated:
-            if found and found.open:
-                return found
+            if current and current.open:
+                return current
             raise
 
     @asynccontextmanager
@@ -79,8 +83,8 @@ class SshPool:
         finally:
             sweeper.cancel()
             await self._opening.close()
-            left = [*self._open.values(), *self._retired]
-            await asyncio.gather(*(found.close() for found in left))
+            connections = [*self._open.values(), *self._retired]
+            await asyncio.gather(*(connection.close() for connection in connections))
 
     async def _opened(self, key: tuple[str, str]) -> Connection:
         system = self._systems[key[0]]
@@ -89,7 +93,7 @@ class SshPool:
         route = await connect(system, credential, self._key)
         connection = Connection(system.name, system.ssh, route, credential.expires)
         try:
-            await demand_user(connection, system.ssh)
+            await require_user(connection, system.ssh)
         except BaseException:
             await connection.close()
             raise
@@ -110,18 +114,19 @@ class SshPool:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_seconds)
-            for key, found in list(self._open.items()):
+            for key, connection in list(self._open.items()):
                 limit = self._systems[key[0]].ssh.timeout.idle
-                if not found.open or (found.idle and time.monotonic() - found.used > limit):
+                unused = time.monotonic() - connection.used
+                if not connection.open or (connection.idle and unused > limit):
                     del self._open[key]
-                    await found.close()
-            for retired in [found for found in self._retired if found.idle]:
+                    await connection.close()
+            for retired in [connection for connection in self._retired if connection.idle]:
                 self._retired.remove(retired)
                 await retired.close()
 
 
 class SystemShell:
-    """The `Shell` of one system: runs commands over the pool, as the current caller."""
+    """The `Shell` of one system: runs commands as the current caller, on connections of the pool."""
 
     def __init__(self, pool: SshPool, system: System, *, timeout: float) -> None:
         self._pool = pool
@@ -132,7 +137,7 @@ class SystemShell:
         """See `Shell.run`. A repeatable command is run once more when its connection is lost."""
         try:
             return await self._run_once(command)
-        except NotLetIn:
+        except LoginRefused:
             raise
         except ConnectionFailed:
             if not command.repeatable:
@@ -153,7 +158,7 @@ class SystemShell:
 
 
 def _ends_soon(connection: Connection) -> bool:
-    """Whether its credential does, or it is too old."""
+    """Whether its credential ends soon, or it is too old for new calls."""
     if connection.expires is not None and connection.expires - time.time() < _EXPIRY_MARGIN:
         return True
-    return time.monotonic() > connection.ages
+    return time.monotonic() > connection.too_old_at

@@ -1,4 +1,4 @@
-"""The way to a login node, hop by hop; what goes wrong on it is told by the hop's name."""
+"""Connects to a login node, hop by hop, and explains failures by the name of the hop."""
 
 import logging
 import os
@@ -32,13 +32,13 @@ _CIPHERS = (
     "aes128-ctr",
 )
 _FOREVER = 1 << 40  # seconds since the epoch
-# asyncssh asks who serves and where its home is, and uses neither here; a container that runs as a number has neither.
-_WANTED = {"LOGNAME": "passerelle", "HOME": "/nonexistent"}
+# asyncssh reads these variables and uses neither here. A container whose user has no name has neither.
+_PLACEHOLDERS = {"LOGNAME": "passerelle", "HOME": "/nonexistent"}
 _FORBIDDEN = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
 
 
 class Outcome(StrEnum):
-    """What became of an attempt to connect and log in."""
+    """The outcome of an attempt to connect and log in."""
 
     OK = "ok"
     NO_ANSWER = "no_answer"
@@ -50,49 +50,49 @@ class Outcome(StrEnum):
     FORWARDING_REFUSED = "forwarding_refused"
 
 
-_BARRED = (Outcome.HOST_KEY, Outcome.LOGIN_REFUSED, Outcome.FORWARDING_REFUSED)
+_REFUSED = (Outcome.HOST_KEY, Outcome.LOGIN_REFUSED, Outcome.FORWARDING_REFUSED)
 
 
-class NotLetIn(ConnectionFailed):
-    """A key or a login is refused: another attempt at once fails alike, and sshd may count it against us."""
+class LoginRefused(ConnectionFailed):
+    """A key or a login was refused. Another attempt would fail alike, and sshd may penalise it."""
 
 
 _Identity = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
-_NOBODY = "passerelle"  # who greets, in the server's log
+_NOBODY = "passerelle"  # the user in the server's log when only its key is read
 
 
 @dataclass
 class _Hop:
-    """One SSH server on the way: `name` is what it is, `seen` the key that it showed and that is not configured."""
+    """One SSH server on the way. `name` is its role; `seen` are keys that it showed and that are not configured."""
 
     name: str
     host: str
     port: int
     seen: list[str] = field(default_factory=list)
-    met: asyncssh.SSHClientConnection | None = None
+    connection: asyncssh.SSHClientConnection | None = None
 
     def client(self) -> asyncssh.SSHClient:
-        """What asyncssh tells of the connection, which remembers an unknown host key."""
-        return _Watching(self)
+        """The client object for asyncssh, which records an unknown host key."""
+        return _HostKeyRecorder(self)
 
     @property
     def shown(self) -> str:
-        """The key that it showed, and that is configured."""
-        key = self.met.get_server_host_key() if self.met else None
-        return shown_key(key) if key else "no key"
+        """The configured key that it showed."""
+        key = self.connection.get_server_host_key() if self.connection else None
+        return key_summary(key) if key else "no key"
 
 
-class _Watching(asyncssh.SSHClient):
+class _HostKeyRecorder(asyncssh.SSHClient):
     def __init__(self, hop: _Hop) -> None:
         self._hop = hop
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        self._hop.met = conn
+        self._hop.connection = conn
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        self._hop.seen.append(shown_key(key))
+        self._hop.seen.append(key_summary(key))
         return False
 
 
@@ -101,8 +101,8 @@ async def connect(
 ) -> tuple[asyncssh.SSHClientConnection, ...]:
     """The connections to the system: through the jump host, if there is one, which comes first.
 
-    Raises ConnectionFailed (NotLetIn when asking again is in vain) or DeadlineExceeded, which name the hop; the log has
-    the cause, once.
+    Raises ConnectionFailed (LoginRefused when another attempt is useless) or DeadlineExceeded, which name the hop; the
+    cause is logged.
     """
     identity = _identity(credential, key)
     route: list[asyncssh.SSHClientConnection] = []
@@ -123,7 +123,7 @@ async def connect(
 
 
 async def greet(system: System) -> str:
-    """Reach the first SSH server on the way, and look at its key, without a login: what it is and showed.
+    """Connect to the first SSH server on the way without a login; returns its role, address and host key.
 
     Raises as `connect` does.
     """
@@ -132,7 +132,7 @@ async def greet(system: System) -> str:
     try:
         (await _open(system.ssh, hop, _NOBODY, None, None)).close()
     except asyncssh.PermissionDenied:
-        pass  # it has shown its key, and asks for one of ours
+        pass  # it has shown its host key, and asks for a login
     except (OSError, asyncssh.Error) as error:
         raise _explained(system, hop, nobody, error) from None
     return f"{hop.name} {hop.host}:{hop.port} shows {hop.shown}"
@@ -152,7 +152,7 @@ async def _open(
     identity: _Identity | None,
     tunnel: asyncssh.SSHClientConnection | None,
 ) -> asyncssh.SSHClientConnection:
-    for variable, value in _WANTED.items():
+    for variable, value in _PLACEHOLDERS.items():
         os.environ.setdefault(variable, value)
     return await asyncssh.connect(
         hop.host,
@@ -162,7 +162,7 @@ async def _open(
         username=username,
         client_keys=[identity] if identity else None,
         known_hosts=_known_hosts(settings),
-        # Nothing in the home of the account that serves counts, and it need not be readable.
+        # Nothing is read from the home of the account that serves.
         config=None,
         x509_trusted_certs=None,
         x509_trusted_cert_paths=None,
@@ -178,90 +178,93 @@ async def _open(
 
 
 def _explained(system: System, hop: _Hop, credential: SshCredential, error: Exception) -> ApiError:
-    """What a failed connection means to the caller; an operator finds in the log what to mend."""
-    outcome, why, cause = _why(system, hop, credential, error)
+    """The caller's error for a failed connection; the cause is logged, for the operator."""
+    outcome, why, cause = _explanation(system, hop, credential, error)
     SSH_CONNECTS.labels(system.name, outcome).inc()
     log.warning(
         "cannot connect to the %s of system %s, %s:%d: %s",
         *(hop.name, system.name, hop.host, hop.port, cause),
     )
     if isinstance(error, TimeoutError):
-        told = f"Connecting to system {system.name} took too long: its {hop.name} does not answer."
-        return DeadlineExceeded(told)
-    kind = NotLetIn if outcome in _BARRED else ConnectionFailed
+        detail = (
+            f"Connecting to system {system.name} took too long: its {hop.name} does not answer."
+        )
+        return DeadlineExceeded(detail)
+    kind = LoginRefused if outcome in _REFUSED else ConnectionFailed
     return kind(
         f"Unable to establish SSH connection. System {system.name}: {why}.", system=system.name
     )
 
 
-def _why(
+def _explanation(
     system: System, hop: _Hop, credential: SshCredential, error: Exception
 ) -> tuple[Outcome, str, str]:
-    """For metrics; for the caller; and for the log."""
-    told = str(error) or type(error).__name__
+    """The outcome for metrics, the reason for the caller, and the cause for the log."""
+    text = str(error) or type(error).__name__
     silent = f"its {hop.name} does not answer"
     match error:
         case TimeoutError():
             return Outcome.NO_ANSWER, silent, "no answer in time"
         case asyncssh.HostKeyNotVerifiable():
             of = "its host key" if hop.name == "login node" else f"the host key of its {hop.name}"
-            return Outcome.HOST_KEY, f"{of} is not the configured one", _keys(system.ssh, hop, told)
+            return Outcome.HOST_KEY, f"{of} is not the configured one", _keys(system.ssh, hop, text)
         case asyncssh.PermissionDenied():
             at = "" if hop.name == "login node" else f" by its {hop.name}"
             who = f"login of {credential.username} to {hop.host}:{hop.port} refused"
-            cause = f"{who}; {shown_credential(credential)}; see sshd's log"
+            cause = f"{who}; {credential_summary(credential)}; see sshd's log"
             return Outcome.LOGIN_REFUSED, f"the login was refused{at}", cause
         case asyncssh.ChannelOpenError() if error.code == _FORBIDDEN:
             why = "its jump host does not let us through to the login node"
             needs = "certificates need extensions: [port-forwarding], its sshd AllowTcpForwarding"
             at = f"{system.ssh.proxy_host}:{system.ssh.proxy_port}"
-            cause = f"the jump host {at} refuses forwarding ({told}); {needs}"
+            cause = f"the jump host {at} refuses forwarding ({text}); {needs}"
             return Outcome.FORWARDING_REFUSED, why, cause
         case asyncssh.ChannelOpenError():
-            return Outcome.UNREACHABLE, f"its {hop.name} cannot be reached from its jump host", told
+            return Outcome.UNREACHABLE, f"its {hop.name} cannot be reached from its jump host", text
         case socket.gaierror():
-            return Outcome.UNKNOWN_NAME, f"the name of its {hop.name} does not resolve", told
+            return Outcome.UNKNOWN_NAME, f"the name of its {hop.name} does not resolve", text
         case ConnectionRefusedError():
-            return Outcome.UNREACHABLE, f"its {hop.name} refuses connections", told
+            return Outcome.UNREACHABLE, f"its {hop.name} refuses connections", text
         case ConnectionResetError() | asyncssh.ProtocolError() | asyncssh.ConnectionLost():
-            cause = f"{told}; is it an SSH server, and does it take more connections?"
+            cause = f"{text}; is it an SSH server, and does it take more connections?"
             return Outcome.NO_SSH, f"its {hop.name} does not speak SSH with us", cause
-    return Outcome.UNREACHABLE, silent, told
+    return Outcome.UNREACHABLE, silent, text
 
 
-def _keys(settings: Ssh, hop: _Hop, told: str) -> str:
+def _keys(settings: Ssh, hop: _Hop, text: str) -> str:
+    """The host key that was shown, and those that are configured; `text` when none was shown."""
     if not hop.seen:
-        return told
+        return text
     configured = [_fingerprint(line) for line in settings.host_keys]
     known = ", ".join(configured) or str(settings.known_hosts or "none")
     return f"it showed {hop.seen[-1]}; configured: {known}"
 
 
 def _fingerprint(line: str) -> str:
-    """That of a configured key, whose line may begin with a marker."""
+    """The fingerprint of a configured key, whose line may begin with a marker."""
     marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
-    return f"{marker} {shown_key(asyncssh.import_public_key(rest))}".strip()
+    return f"{marker} {key_summary(asyncssh.import_public_key(rest))}".strip()
 
 
-def shown_key(key: asyncssh.SSHKey) -> str:
+def key_summary(key: asyncssh.SSHKey) -> str:
     """A key's type and fingerprint, as `ssh-keygen -l` and sshd's log write it."""
     return f"{key.get_algorithm()} {key.get_fingerprint()}"
 
 
-def shown_credential(credential: SshCredential) -> str:
-    """What sshd was shown, to compare with its TrustedUserCAKeys, its clock, and where it sees us."""
+def credential_summary(credential: SshCredential) -> str:
+    """The values of a credential that sshd compares: with its TrustedUserCAKeys, its clock, and our address."""
     if not credential.certificate:
         return "a static key"
-    found = load_ssh_public_identity(credential.certificate.encode())
-    if not isinstance(found, SSHCertificate):
+    certificate = load_ssh_public_identity(credential.certificate.encode())
+    if not isinstance(certificate, SSHCertificate):
         return "a static key"
-    authority = found.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    principals = ", ".join(name.decode(errors="replace") for name in found.valid_principals)
-    networks = found.critical_options.get(b"source-address", b"").decode(errors="replace")
+    authority = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    principals = ", ".join(name.decode(errors="replace") for name in certificate.valid_principals)
+    networks = certificate.critical_options.get(b"source-address", b"").decode(errors="replace")
     return (
-        f"certificate serial {found.serial}, principal {principals}, "
-        f"CA {shown_key(asyncssh.import_public_key(authority))}, "
-        f"valid {_moment(found.valid_after)} to {_moment(found.valid_before)}"
+        f"certificate serial {certificate.serial}, principal {principals}, "
+        f"CA {key_summary(asyncssh.import_public_key(authority))}, "
+        f"valid {_moment(certificate.valid_after)} to {_moment(certificate.valid_before)}"
         f"{f', from {networks} alone' if networks else ''}"
     )
 

@@ -14,7 +14,7 @@ from passerelle.runtime import background
 from passerelle.runtime.command import Request
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.shipping import program
-from passerelle.runtime.ssh.bootstrap import ALL, Marked, new_nonce, request_lines
+from passerelle.runtime.ssh.bootstrap import ALL, MarkedStream, new_nonce, request_lines
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.access.answers import Answers, Spoiled
@@ -132,7 +132,7 @@ class RemoteHelper:
             if not connection.open:
                 raise _lost(connection.system) from None
             came = error.partial if isinstance(error, asyncio.IncompleteReadError) else b""
-            shell = Marked(nonce)
+            shell = MarkedStream(nonce)
             shell.take(came)
             raise NoHelper(
                 "no python3 that works" if shell.begun else "the login shell runs no commands"

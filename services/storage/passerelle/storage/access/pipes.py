@@ -24,7 +24,7 @@ class Pipe:
         self._program = program
         self._system = system
         self._stall = stall
-        self._printed = program.printed()
+        self._printed = program.output()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What it prints, in pieces of PIECE bytes and a last one, which may be empty.
@@ -58,7 +58,7 @@ class Pipe:
         """
         while await self._step(self._next(), limit):
             pass  # nobody wanted it
-        words = await self._step(self._program.said(), limit)
+        words = await self._step(self._program.stderr(), limit)
         return Output(await self._program.status(), "", words.decode(errors="replace"))
 
     async def _next(self) -> bytes:
