@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PROTOS := $(sort $(wildcard proto/passerelle/*/*.proto proto/passerelle/*/*/*.proto))
+# The contracts as buf reads them: as generated, and as of the last release.
+IMAGE := proto/gen/passerelle/v1/descriptors.pb\#format=binpb
+BASELINE := proto/baseline.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help install production lock sbom proto docs up demo test check bench clean
+.PHONY: help install production lock sbom proto baseline docs up demo test check bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,8 +46,12 @@ demo: $(INSTALLED)  ## Live the main job once: stage, submit, follow, read
 test: $(INSTALLED)  ## Run all tests with the real things this machine has; PASSERELLE_TEST_STRICT=1 refuses to skip any
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(INSTALLED)  ## Format, lint and types
+check: $(INSTALLED)  ## Format, lint and types; contracts by buf.yaml
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	$(BIN)/buf lint '$(IMAGE)' && $(BIN)/buf breaking '$(IMAGE)' --against $(BASELINE)
+
+baseline: $(INSTALLED)  ## Take the contracts as they are for those that must not break: at a release
+	$(BIN)/buf build '$(IMAGE)' --exclude-source-info -o $(BASELINE)
 
 bench: $(INSTALLED)  ## Measure against bare asyncssh on the same server, as ratios
 	$(BIN)/python -m bench && $(BIN)/python -m bench.growth && $(BIN)/python -m bench.large
