@@ -64,7 +64,6 @@ class Lsf(CommandLineScheduler):
     """IBM Spectrum LSF. Its jobs' scripts cannot be had back, and nothing is attached to a job."""
 
     errors = ERRORS
-    job_id_variable = "LSB_JOBID"
 
     def is_job_id(self, text: str) -> bool:
         """`930`, or `930[2]` for an element of an array; to bkill, 0 means all jobs."""
