@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import DeadlineExceeded
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
+from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.files.attributes import InvalidAttribute
@@ -236,9 +237,12 @@ async def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, helper: bo
     word = f"passerelle-sleeper-{uuid.uuid4()}"
     argv = ("sh", "-c", "while true; do sleep 1; done", word)
     async with remote(tmp_path, helper=helper, timeout=timeout) as world:
-        sessions = Sessions(world.pool, world.system, StorageSection(remote_helper=helper))
-        call = sessions.call("run", path=str(tmp_path), argv=argv, dereference=False)
-        calling = asyncio.create_task(call)
+        access = SystemAccess(
+            world.pool, world.system, StorageSection(remote_helper=helper), PlainCommands
+        )
+        calling = asyncio.ensure_future(
+            access.query(lambda on: on.run_program(str(tmp_path), argv, dereference=False))
+        )
         while not await running(word):
             assert not calling.done()
         with pytest.raises(DeadlineExceeded):

@@ -10,7 +10,7 @@ import pytest
 
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.errors import FileError, Outside
-from passerelle.storage.values import EVERYTHING, Excerpt, Listing, Walk
+from passerelle.storage.values import Excerpt, Listing, Walk
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 HELPER = pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
@@ -73,7 +73,7 @@ async def followed(world: World, path: str, call: str) -> object:
         case "write":
             return await files.write(path, pieces(b"overwritten"))
         case "mkdir":
-            return await files.make_directory(path, EVERYTHING, parents=True)
+            return await files.make_directory(path, parents=True)
         case "chmod":
             await world.place.attributes.change_mode(path, "777")
             return None

@@ -82,7 +82,7 @@ async def _called(world: World, path: str, call: str) -> object:
         case "head":
             return await world.files.excerpt(path, Excerpt("lines", 1, False, True), 100)
         case "mkdir":
-            return await world.files.make_directory(path, COLUMNS)
+            return await world.files.make_directory(path)
         case "remove":
             await world.files.remove(path)
             return None
@@ -317,11 +317,11 @@ async def test_reading_a_stream(world: World, tmp_path: Path) -> None:
 
 
 async def test_making_directories(world: World, tmp_path: Path) -> None:
-    made = orjson.loads(await world.files.make_directory(str(tmp_path / "new"), COLUMNS))
-    assert (made["n"], made["kind"]) == (str(tmp_path / "new"), "d")
+    made = await world.files.make_directory(str(tmp_path / "new"))
+    assert (made.name, made.letter) == (str(tmp_path / "new"), "d")
     deep = tmp_path / "new" / "a b" / "-c"
-    await world.files.make_directory(str(deep), COLUMNS, parents=True)
-    await world.files.make_directory(str(deep), COLUMNS, parents=True)
+    await world.files.make_directory(str(deep), parents=True)
+    await world.files.make_directory(str(deep), parents=True)
     assert deep.is_dir()
 
 

@@ -15,7 +15,7 @@ import pytest
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.tarballs import Tarball
-from passerelle.storage.values import EVERYTHING, Excerpt, Listing, Walk
+from passerelle.storage.values import Excerpt, Listing, Walk
 from tests.unit.storage.world import World, as_alice, remote
 
 INSIDE, OUTSIDE = b"inside", b"beyond"  # as long, and of the same owner
@@ -199,9 +199,7 @@ async def copied_to(world: World, path: str) -> None:
 Change = Callable[[World, str], Awaitable[object]]
 CHANGES: Mapping[str, Change] = {
     "remove": lambda world, path: world.files.remove(path),
-    "mkdir": lambda world, path: world.files.make_directory(
-        f"{path}.{os.urandom(4).hex()}", EVERYTHING
-    ),
+    "mkdir": lambda world, path: world.files.make_directory(f"{path}.{os.urandom(4).hex()}"),
     "symlink": lambda world, path: world.place.attributes.make_symlink(
         f"{path}.{os.urandom(4).hex()}", "file"
     ),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import ApiError
-from passerelle.storage.values import EVERYTHING, FileInfo, Listing, Walk
+from passerelle.storage.values import FileInfo, Listing, Walk
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 PATH_MAX = 4096  # linux/limits.h, with the NUL at its end
@@ -74,7 +74,7 @@ async def test_any_name(world: World, name: bytes, content: bytes) -> None:
     directory = f"{world.root}/{text(name)}"
     path = f"{directory}/{text(name)}"
     try:
-        await world.files.make_directory(directory, EVERYTHING)
+        await world.files.make_directory(directory)
         await world.files.write(path, pieces(content))
         [listed] = await world.files.list(directory, Listing(hidden=True))
         assert bytes_of(listed) == name
@@ -92,7 +92,7 @@ async def test_any_name(world: World, name: bytes, content: bytes) -> None:
         await ended(world.place.trees.copy(path, f"{directory}/copy", dereference=True))
         await ended(world.place.trees.move(f"{directory}/copy", path, overwrite=True))
         assert os.listdir(os.fsencode(directory)) == [name]
-        assert (await ended(world.place.trees.measure(directory))).result["entries"] == 2
+        assert (await ended(world.place.trees.measure(directory))).result.entries == 2
         await world.files.remove(path)
         await ended(world.place.trees.remove(directory))
         assert os.listdir(world.root) == []

@@ -201,7 +201,7 @@ async def test_a_listing_is_narrowed(world: World, tree: Path) -> None:
 async def test_a_copy_of_a_tree_is_the_same(trees: Trees, tree: Path, tmp_path: Path) -> None:
     result = await result_of(trees.copy(str(tree), f"{tmp_path}/copy"))
     assert picture(tmp_path / "copy") == picture(tree)
-    assert (result["name"], result["inode"]) == (
+    assert (result.name, result.inode) == (
         f"{tmp_path}/copy",
         (tmp_path / "copy").stat().st_ino,
     )
@@ -212,7 +212,7 @@ async def test_a_copy_of_a_tree_is_the_same(trees: Trees, tree: Path, tmp_path: 
 async def test_copies_of_single_entries(trees: Trees, tree: Path, name: str) -> None:
     result = await result_of(trees.copy(f"{tree}/{name}", f"{tree}/copy"))
     assert picture(tree / "copy") == picture(tree / name)
-    assert result["mode"] == (tree / name).lstat().st_mode
+    assert result.mode == (tree / name).lstat().st_mode
 
 
 async def test_a_copy_may_be_of_what_links_point_to(trees: Trees, tree: Path) -> None:
@@ -272,7 +272,7 @@ async def test_moving(trees: Trees, tree: Path, tmp_path: Path) -> None:
     before = picture(tree)
     result = await result_of(trees.move(str(tree), f"{tmp_path}/moved"))
     assert picture(tmp_path / "moved") == before
-    assert result["name"] == f"{tmp_path}/moved"
+    assert result.name == f"{tmp_path}/moved"
     assert not tree.exists()
 
 
@@ -334,7 +334,7 @@ async def test_usage_is_what_du_says(trees: Trees, tree: Path) -> None:
     du = [
         int(_du(tree, *options)) for options in (["--inodes"], ["-B1", "--apparent-size"], ["-B1"])
     ]
-    assert [result["entries"], result["size"], result["allocated"]] == du
+    assert [result.entries, result.size, result.allocated] == du
 
 
 def _du(path: Path, *options: str) -> str:
@@ -343,12 +343,13 @@ def _du(path: Path, *options: str) -> str:
 
 
 async def test_the_room_is_what_the_system_says(trees: Trees, tmp_path: Path) -> None:
-    filesystem, user = await trees.quota(str(tmp_path))
+    quota = await trees.quota(str(tmp_path))
+    filesystem = quota.filesystem
     found = os.statvfs(tmp_path)
     assert filesystem.limit == found.f_blocks * found.f_frsize
     assert filesystem.files_limit == found.f_files
     assert 0 < filesystem.used < filesystem.limit
-    assert user is None  # nobody has set a quota on a temporary directory
+    assert quota.user is None  # nobody has set a quota on a temporary directory
 
 
 async def test_holes_stay_holes(helped: World, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
+from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.errors import Changed, FileError, PreconditionFailed
 from passerelle.storage.files.uploads import TakenOver, Uploads
@@ -169,13 +170,13 @@ async def test_an_upload_in_pieces(uploads: Uploads, world: World, path: Path) -
     assert not path.exists()
     [part] = path.parent.iterdir()
     assert stat.S_IMODE(part.stat().st_mode) == 0o600
-    terms = WriteConditions(sha256=digest(content))
-    written = await uploads.complete(str(path), upload, len(content), terms)
+    conditions = WriteConditions(sha256=digest(content))
+    written = await uploads.complete(str(path), upload, len(content), conditions)
     assert (written.size, written.version) == (len(content), await version(world, path))
     assert path.read_bytes() == content
     assert debris(path.parent) == []
     with pytest.raises(NotFound):
-        await uploads.complete(str(path), upload, len(content), terms)
+        await uploads.complete(str(path), upload, len(content), conditions)
 
 
 async def test_what_lies_behind_the_offset_is_given_up(uploads: Uploads, path: Path) -> None:
@@ -216,12 +217,12 @@ async def test_completing_what_is_not_what_was_announced(uploads: Uploads, path:
     path.write_bytes(b"old")
     upload = await uploads.create(str(path))
     await uploads.write(str(path), upload, 0, pieces(b"new!"))
-    for size, terms, field in (
+    for size, conditions, field in (
         (3, WriteConditions(), "size"),
         (4, WriteConditions(sha256="0" * 64), "sha256"),
     ):
         with pytest.raises(InvalidArgument) as raised:
-            await uploads.complete(str(path), upload, size, terms)
+            await uploads.complete(str(path), upload, size, conditions)
         assert [wrong.name for wrong in raised.value.fields] == [field]
     with pytest.raises(PreconditionFailed):
         await uploads.complete(str(path), upload, 4, WriteConditions(if_match="1-2-3"))
@@ -477,15 +478,17 @@ async def test_files_of_transfers_are_their_users_alone(
 ) -> None:
     left, work = Leftovers(hidden_part("/x")), AgentWork("", {"secret": "x"})
     async with remote(tmp_path, helper=helper, sftp=sftp) as world:
-        sessions = Sessions(world.pool, world.system, StorageSection(remote_helper=helper))
-        files, transfer = PrivateFiles(sessions, "lab"), str(uuid.uuid4())
+        access = SystemAccess(
+            world.pool, world.system, StorageSection(remote_helper=helper), PlainCommands
+        )
+        files, transfer = PrivateFiles(access, "lab"), str(uuid.uuid4())
         path = Path(await files.put(str(tmp_path), transfer, AgentWork("", {"secret": "x"}, left)))
         await files.record(str(path), "77")
         assert path.read_text().endswith('\n{"secret": "x"}')
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         found = Unfinished(str(path), "77", "lab", left)
         assert await files.unfinished(str(tmp_path), (), 9) == [found]
-        assert await PrivateFiles(sessions, "other").unfinished(str(tmp_path), (), 9) == []
+        assert await PrivateFiles(access, "other").unfinished(str(tmp_path), (), 9) == []
         assert await files.unfinished(str(tmp_path), (str(path),), 9) == []
         with pytest.raises(FailedPrecondition, match="cannot work"):
             await files.put(str(tmp_path), transfer, work)

@@ -14,9 +14,11 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.command import Command
 from passerelle.runtime.errors import ApiError, BackendError, DeadlineExceeded
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
+from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files.tarballs import Tarball, Tarballs
+from passerelle.storage.values import finished
 from tests.cluster import Cluster
 from tests.integration.login_shells import (
     READING,
@@ -105,9 +107,9 @@ async def test_more_than_a_channel_holds_on_stderr(cluster: Cluster) -> None:
     (login.home / "file").write_text("x")
     async with connected(cluster, login) as pool:
         assert await shell_of(cluster, pool).run(Command(("printf", "x"), str)) == "x"
-        sessions = Sessions(pool, system_at(cluster), StorageSection())
+        access = SystemAccess(pool, system_at(cluster), StorageSection(), PlainCommands)
         archive = login.home / "archive"
-        await Tarballs(sessions, 30).compress(Tarball(str(login.home / "file")), str(archive))
+        await Tarballs(access, 30).compress(Tarball(str(login.home / "file")), str(archive))
     assert archive.is_file()
 
 
@@ -148,15 +150,14 @@ async def test_files_where_start_up_files_print(cluster: Cluster, shell: str, he
     name = login.home / "a!b\\' $(touch PWNED)\n'\"x"
     system = system_at(cluster)
     async with connected(cluster, login) as pool:
-        sessions = Sessions(pool, system, StorageSection(remote_helper=helper))
-        await sessions.change("mkdir", path=str(name), parents=False, columns=[["kind", "letter"]])
+        access = SystemAccess(pool, system, StorageSection(remote_helper=helper), PlainCommands)
+        await access.change(lambda on: on.make_directory(str(name), parents=False))
         archive = str(login.home / "it's\\\\ an!archive")
-        await Tarballs(sessions, 30).compress(Tarball(str(name)), archive)
-        assert b'"d"' in await sessions.call(
-            "stat", path=str(name), dereference=True, columns=[["kind", "letter"]]
-        )
-        await sessions.change("remove", path=str(name))
-        await Tarballs(sessions, 30).extract(archive, str(login.home), "gzip")
+        await Tarballs(access, 30).compress(Tarball(str(name)), archive)
+        made = await access.query(lambda on: on.stat(str(name), dereference=True))
+        assert made.letter == "d"
+        await access.change(lambda on: finished(on.remove(str(name))))
+        await Tarballs(access, 30).extract(archive, str(login.home), "gzip")
     assert name.is_dir()
     assert Path(archive).is_file()
     assert not (login.home / "PWNED").exists()
@@ -170,12 +171,16 @@ async def test_what_is_printed_later_is_no_answer_of_the_helper(
     login.start_with("sh -c '(sleep 0.5; echo later; echo >>~/printed) &'\n")
     printed = login.home / "printed"
     async with connected(cluster, login) as pool:
-        sessions = Sessions(pool, system_at(cluster), StorageSection())
-        there = {"path": str(login.home), "dereference": True, "columns": [["kind", "letter"]]}
+        access = SystemAccess(pool, system_at(cluster), StorageSection(), PlainCommands)
+
+        async def letter() -> str:
+            info = await access.change(lambda on: on.stat(str(login.home), dereference=True))
+            return info.letter
+
         while not printed.exists():
-            assert await sessions.change("stat", **there) == b'{"kind":"d"}'
+            assert await letter() == "d"
         for _ in range(100):
-            assert await sessions.change("stat", **there) == b'{"kind":"d"}'
+            assert await letter() == "d"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ FOLDERS: dict[str, str] = {
     "compute.schedulers.command_line": "compute runtime runtime.config",
     "compute.schedulers.local": "compute runtime runtime.config",
     "compute.schedulers.local.remote": "",
-    "compute.schedulers.slurm": ("compute compute.schedulers.command_line runtime runtime.config"),
+    "compute.schedulers.slurm": "compute compute.schedulers.command_line runtime runtime.config",
     "development": "runtime.config runtime.serving",
     "gateway": "proto.v1 runtime runtime.config",
     "gateway.directory": "proto.v1 runtime runtime.config",
@@ -62,16 +62,11 @@ FOLDERS: dict[str, str] = {
         "runtime runtime.config runtime.ssh storage.files storage.jobs storage.remote "
         "storage.staging"
     ),
-    "storage.access": (
-        "runtime runtime.config runtime.ssh storage storage.commands storage.files storage.remote"
-    ),
+    "storage.access": "runtime runtime.config runtime.ssh storage storage.remote",
     "storage.commands": (
-        "runtime runtime.ssh storage storage.access storage.files storage.remote "
-        "storage.remote.reading"
+        "runtime runtime.ssh storage storage.access storage.remote storage.remote.reading"
     ),
-    "storage.files": (
-        "runtime runtime.ssh storage storage.access storage.remote storage.remote.changing"
-    ),
+    "storage.files": "runtime storage storage.access storage.remote storage.remote.changing",
     "storage.firecrest": (
         "proto.firecrest runtime runtime.config storage storage.files "
         "storage.jobs storage.native storage.staging surfaces.firecrest"

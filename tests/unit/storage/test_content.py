@@ -10,9 +10,10 @@ import asyncssh
 import pytest
 
 from passerelle.runtime.errors import DeadlineExceeded
+from passerelle.storage.access.content import ContentChannel
 from passerelle.storage.errors import FileError, NoSpace
 from passerelle.storage.files.arrivals import Arrival
-from passerelle.storage.files.content import BLOCK, RemoteFile, Session
+from passerelle.storage.files.content import BLOCK, RemoteFile
 from tests.unit.storage.world import pieces
 
 
@@ -30,7 +31,7 @@ class Stingy:
 
 def opened(content: bytes, part: int) -> RemoteFile:
     sftp: Any = None
-    return RemoteFile(Session(sftp, "lab", 5), "/f", Stingy(content, part))
+    return RemoteFile(ContentChannel(sftp, "lab", 5), "/f", Stingy(content, part))
 
 
 async def test_short_answers_are_not_the_end() -> None:
@@ -81,7 +82,7 @@ class Disk:
 
 
 def arrival(disk: Any, stall: float = 5) -> Arrival:
-    return Arrival(Session(disk, "lab", stall), "/d/f", b"/d/.f.part")
+    return Arrival(ContentChannel(disk, "lab", stall), "/d/f", b"/d/.f.part")
 
 
 async def test_a_full_disk_is_told_and_leaves_no_hole() -> None:

@@ -13,7 +13,8 @@ import pytest
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, BackendUnavailable, Unauthenticated
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
+from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles
@@ -222,7 +223,9 @@ async def test_what_others_or_users_have_put_there_is_not_obeyed(site: Site) -> 
 
 
 async def test_transfers_of_other_systems_and_stores_are_not_ours(site: Site) -> None:
-    others = PrivateFiles(Sessions(site.world.pool, site.world.system, StorageSection()), "other")
+    others = PrivateFiles(
+        SystemAccess(site.world.pool, site.world.system, StorageSection(), PlainCommands), "other"
+    )
     work = AgentWork("", {}, Leftovers(elsewhere=ELSEWHERE))
     with as_alice():
         other = await others.put(str(site.world.root), str(uuid.uuid4()), work)

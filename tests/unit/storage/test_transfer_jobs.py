@@ -13,7 +13,8 @@ from passerelle.runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
 )
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
+from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.jobs.port import (
     AgentWork,
@@ -265,8 +266,8 @@ async def test_a_working_directory_that_cannot_be_used_is_no_missing_file(world:
             )
         }
     )
-    sessions = Sessions(world.pool, where, StorageSection())
-    jobs = TransferJobs(where, world.compute, PrivateFiles(sessions, "lab"), "LSB_JOBID")
+    access = SystemAccess(world.pool, where, StorageSection(), PlainCommands)
+    jobs = TransferJobs(where, world.compute, PrivateFiles(access, "lab"), "LSB_JOBID")
     with as_alice(), pytest.raises(FailedPrecondition, match="nowhere: No such file"):
         await jobs.submit("IngressFileTransfer", AgentWork("", {}), None)
     assert not world.compute.submitted

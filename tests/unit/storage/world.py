@@ -17,7 +17,8 @@ from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.runtime.ssh.pool import SshPool
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
+from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files.archives import Archives
 from passerelle.storage.files.attributes import Attributes
@@ -91,7 +92,7 @@ async def remote(
         async with SshPool({name: system}, keys).sweeping() as pool:
             compute = BashJobs()
             place = place_on(pool, system, settings, compute)
-            private = PrivateFiles(Sessions(pool, system, settings), system.name)
+            private = PrivateFiles(SystemAccess(pool, system, settings, PlainCommands), system.name)
             yield World(server, system, place.files, pool, root, place, compute, private)
             await place.staging.close()
 
@@ -100,17 +101,17 @@ def place_on(
     pool: SshPool, system: System, settings: StorageSection, compute: ComputeJobs | BashJobs
 ) -> Place:
     """What the storage service makes of a system that has no staging methods."""
-    sessions = Sessions(pool, system, settings)
-    files, private = SystemFiles(sessions), PrivateFiles(sessions, system.name)
+    access = SystemAccess(pool, system, settings, PlainCommands)
+    files, private = SystemFiles(access), PrivateFiles(access, system.name)
     return Place(
         system=system,
         files=files,
-        attributes=Attributes(sessions),
-        checksums=Checksums(sessions, files),
-        uploads=Uploads(sessions, settings),
-        archives=Archives(sessions),
-        tarballs=Tarballs(sessions, system.ssh.timeout.command),
-        trees=Trees(sessions, system.name),
+        attributes=Attributes(access),
+        checksums=Checksums(access, files),
+        uploads=Uploads(access, settings),
+        archives=Archives(access),
+        tarballs=Tarballs(access, system.ssh.timeout.command),
+        trees=Trees(access),
         jobs=TransferJobs(system, compute, private, "PASSERELLE_JOB_ID"),
         staging=StagedTransfers({}, Tidying(system, files, private, compute, ())),
     )

@@ -15,7 +15,8 @@ from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.runtime.surface import surfaces
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
+from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
 from passerelle.storage.files.archives import Archives
 from passerelle.storage.files.attributes import Attributes
@@ -61,7 +62,9 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         await stack.enter_async_context(pool.sweeping())
         compute = await stack.enter_async_context(compute_jobs(site))
         places = {
-            system.name: _place(system, Sessions(pool, system, settings), settings, compute)
+            system.name: _place(
+                system, SystemAccess(pool, system, settings, PlainCommands), settings, compute
+            )
             for system in site.systems
         }
 
@@ -82,11 +85,11 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
 
 
 def _place(
-    system: System, sessions: Sessions, settings: StorageSection, compute: ComputeJobs
+    system: System, access: SystemAccess, settings: StorageSection, compute: ComputeJobs
 ) -> Place:
     """A system with all that is done on it; ConfigError for a staging method that cannot be made."""
-    files = SystemFiles(sessions)
-    private = PrivateFiles(sessions, system.name)
+    files = SystemFiles(access)
+    private = PrivateFiles(access, system.name)
     jobs = TransferJobs(system, compute, private, job_id_variable(system.scheduler))
     methods = {
         chosen.type: make(
@@ -101,12 +104,12 @@ def _place(
     return Place(
         system=system,
         files=files,
-        attributes=Attributes(sessions),
-        checksums=Checksums(sessions, files),
-        uploads=Uploads(sessions, settings),
-        archives=Archives(sessions),
-        tarballs=Tarballs(sessions, system.ssh.timeout.command),
-        trees=Trees(sessions, system.name),
+        attributes=Attributes(access),
+        checksums=Checksums(access, files),
+        uploads=Uploads(access, settings),
+        archives=Archives(access),
+        tarballs=Tarballs(access, system.ssh.timeout.command),
+        trees=Trees(access),
         jobs=jobs,
         staging=StagedTransfers(
             methods, Tidying(system, files, private, compute, methods.values())

@@ -4,10 +4,13 @@ Names in answers are text in which a byte that is not UTF-8 stands as a backslas
 """
 
 import stat
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, NewType, TypeVar, cast
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,10 @@ Columns = Sequence[tuple[str, str]]
 """The keys that a JSON object about a file shall have, each with the FileInfo attribute that is its value."""
 
 EVERYTHING: Columns = tuple((field.name, field.name) for field in fields(FileInfo))
+"""The columns of a FileInfo."""
+
+Table = NewType("Table", bytes)
+"""A JSON array of objects with the `Columns` that were asked for: made on the system, and passed on as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +109,38 @@ class Excerpt:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Generic[T]):
     """How far a long operation is: entries and bytes done, bytes in all (0 when not known), its result at its end.
 
-    `finished` tells the end of one that has no result.
+    `finished` marks the end, also of an operation that has no result.
     """
 
     entries: int
     size: int
     total: int
-    result: Any = None
+    result: T | None = None
     finished: bool = False
+
+
+Steps = AsyncGenerator[Progress[T], None]
+"""A long operation: its progress about once a second. Closing it before its end cancels the work on the system."""
+
+
+async def finished(steps: Steps[T]) -> T:
+    """The result of a long operation, when it has ended; raises what the operation raises."""
+    async with aclosing(steps):
+        async for step in steps:
+            last = step
+    return cast(T, last.result)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a tree takes, as du(1) counts: entries, bytes in files, and bytes allocated on the disk."""
+
+    entries: int
+    size: int
+    allocated: int
 
 
 class Written(NamedTuple):
@@ -146,6 +174,14 @@ class Room:
     files_limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much room there is on a filesystem, and for the user alone, where the system keeps quotas."""
+
+    filesystem: Room
+    user: Room | None
+
+
 class WriteMode(Enum):
     """What writing does to a file that is there already: replace it, refuse, or add to its end."""
 
@@ -165,6 +201,10 @@ class WriteConditions:
     mode: WriteMode = WriteMode.OVERWRITE
     if_match: str = ""
     sha256: str = ""
+
+    def accept(self, version: str | None) -> bool:
+        """Whether `if_match` names the version that is there; None where there is no file."""
+        return not self.if_match or (version is not None and self.if_match in ("*", version))
 
 
 REPLACE = WriteConditions()

@@ -109,10 +109,10 @@ class _Stream:
 
 
 class RemoteHelper:
-    """A running helper of one connection."""
+    """A running helper of one connection to `system`."""
 
     def __init__(self, system: str, process: "asyncssh.SSHClientProcess[bytes]") -> None:
-        self._system = system
+        self.system = system
         self._process = process
         self._numbers = itertools.cycle(range(1, 1 << 32))
         self._pending: dict[int, _Whole | _Stream] = {}
@@ -182,7 +182,7 @@ class RemoteHelper:
     ) -> Iterator[int]:
         """A question whose answer goes to `pending`; it is given up when the block ends before the answer."""
         if not self.alive:
-            raise _lost(self._system)
+            raise _lost(self.system)
         number = next(self._numbers)
         self._pending[number] = pending
         self._send(number, operation, arguments, streamed=isinstance(pending, _Stream))
@@ -212,12 +212,12 @@ class RemoteHelper:
                 for number, status, payload in answers.take(data):
                     self._take(number, status, payload)
         except (*LOST, OSError, asyncssh.Error):
-            log.debug("the helper's channel to system %s broke", self._system)
+            log.debug("the helper's channel to system %s broke", self.system)
         except Spoiled:
-            log.warning("system %s: something printed into an answer of the helper", self._system)
+            log.warning("system %s: something printed into an answer of the helper", self.system)
         finally:
             for pending in self._pending.values():
-                pending.fail(_lost(self._system))
+                pending.fail(_lost(self.system))
             self._pending.clear()
             self._process.close()
 
@@ -235,8 +235,8 @@ class RemoteHelper:
     def _error(self, payload: bytes) -> ApiError:
         said = json.loads(payload)
         if not said["errno"]:
-            log.error("the helper on system %s failed: %s", self._system, said["step"])
-        return helper_error(said, self._system)
+            log.error("the helper on system %s failed: %s", self.system, said["step"])
+        return helper_error(said, self.system)
 
 
 def _lost(system: str) -> ConnectionFailed:

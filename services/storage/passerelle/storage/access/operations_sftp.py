@@ -3,20 +3,32 @@
 Nothing is held open on the system: each step opens the file anew. One that was replaced meanwhile is told as changed.
 """
 
-import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Self
+from typing import Protocol, Self, TypeVar
 
 import asyncssh
 import orjson
 
-Ask = Callable[..., Awaitable[bytes]]
+from passerelle.storage.access.operations import FileOperations
+from passerelle.storage.values import Columns, FileInfo, Listing
+
+T = TypeVar("T")
+
 _NO_ATTRIBUTES = asyncssh.SFTPAttrs()
-_LOOK = [(name, name) for name in ("size", "mtime_ns", "inode", "device", "mode")]
+_NAMES: Columns = (("name", "name"), ("mode", "mode"))
+_MOST_NAMES = 1 << 26  # bytes
+
+
+class Ask(Protocol):
+    """Asks for operations, each over whatever connection there is."""
+
+    async def __call__(self, question: Callable[[FileOperations], Awaitable[T]]) -> T:
+        """What `question` makes of the operations; raises what they raise."""
+        ...
 
 
 class OperationsClient:
-    """Stands in for `asyncssh.SFTPClient`; `ask` gives the answer to an operation, or raises its FileError."""
+    """Stands in for `asyncssh.SFTPClient`; `ask` asks for operations."""
 
     limits = asyncssh.SFTPLimits(0, 1 << 18, 1 << 18, 0)
 
@@ -33,21 +45,20 @@ class OperationsClient:
         """A file to read (`rb`), a new one that only its user can read (`xb`), or one to write to (`r+b`)."""
         file = _File(self._ask, path)
         if flags == "xb":
-            await self._ask("make_part", part=_name(path))
+            await self._ask(lambda on: on.make_part(_name(path)))
         elif flags == "rb":
             await file.begin_reading()
         return file
 
     async def remove(self, path: bytes) -> None:
         """Remove a file, if it is there."""
-        await self._ask("drop_part", part=_name(path))
+        await self._ask(lambda on: on.drop_part(_name(path)))
 
     async def scandir(self, directory: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         """What is in a directory: names, and the mode of each, which says its kind, too."""
-        columns = [("name", "name"), ("mode", "mode")]
-        options = {"hidden": True, "recursive": False, "dereference": False, "limit": 1 << 26}
-        found = await self._ask("list", path=_name(directory), columns=columns, **options)
-        for entry in orjson.loads(found):
+        path, listing = _name(directory), Listing(hidden=True)
+        names = await self._ask(lambda on: on.table(path, listing, _NAMES, _MOST_NAMES))
+        for entry in orjson.loads(names):
             attributes = asyncssh.SFTPAttrs(permissions=entry["mode"])
             yield asyncssh.SFTPName(entry["name"].encode(), attrs=attributes)
 
@@ -73,38 +84,36 @@ class _File:
     async def begin_reading(self) -> None:
         """Find out whether it can be read, and which file it is."""
         await self.read(0, 0)
-        found = await self._look()
-        self._identity = (found["inode"], found["device"])
+        info = await self._look()
+        self._identity = (info.inode, info.device)
 
     async def read(self, size: int, offset: int) -> bytes:
         """At most `size` bytes, fewer at the file's end."""
-        return await self._ask("read", path=self._path, offset=offset, length=size, limit=None)
+        return await self._ask(lambda on: on.read(self._path, offset, size, None))
 
     async def write(self, data: bytes, offset: int) -> int:
         """Write all of it."""
-        content = base64.b64encode(data).decode()
-        await self._ask("write_part", part=self._path, offset=offset, content=content)
+        await self._ask(lambda on: on.write_part(self._path, offset, data))
         return len(data)
 
     async def truncate(self, size: int) -> None:
         """Give up what lies behind `size`."""
-        await self._ask("cut_part", part=self._path, size=size)
+        await self._ask(lambda on: on.cut_part(self._path, size))
 
     async def stat(self) -> asyncssh.SFTPAttrs:
         """Size, last change and mode; nothing of a file that has been replaced since it was opened."""
-        found = await self._look()
-        if self._identity not in (None, (found["inode"], found["device"])):
+        info = await self._look()
+        if self._identity not in (None, (info.inode, info.device)):
             return asyncssh.SFTPAttrs()
         return asyncssh.SFTPAttrs(
-            size=found["size"], mtime=found["mtime_ns"] // 10**9, permissions=found["mode"]
+            size=info.size, mtime=info.mtime_ns // 10**9, permissions=info.mode
         )
 
     async def close(self) -> None:
         """Nothing is held open."""
 
-    async def _look(self) -> dict[str, Any]:
-        found = await self._ask("stat", path=self._path, dereference=True, columns=_LOOK)
-        return dict(orjson.loads(found))
+    async def _look(self) -> FileInfo:
+        return await self._ask(lambda on: on.stat(self._path, dereference=True))
 
 
 def _name(path: bytes) -> str:

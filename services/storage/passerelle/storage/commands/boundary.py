@@ -1,24 +1,22 @@
-"""`remote/boundary.py` by GNU readlink(1), where no helper can run: the same table, one more command before each."""
+"""Where paths may point, as `remote/boundary.py` has it, by GNU readlink(1): one more command before each operation."""
 
 import posixpath
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from passerelle.runtime.command import Output
 from passerelle.storage.access.tool_errors import failure_of
 from passerelle.storage.commands.batching import batches
 from passerelle.storage.errors import Outside
 from passerelle.storage.paths import inside
-from passerelle.storage.remote.boundary import ASKED, FOLLOWED, PATHS, USUAL, WORDS
 
 
-class _Question(NamedTuple):
-    """A path to resolve; its last component, `name`, is not."""
+class PathArgument(NamedTuple):
+    """A path that an operation is given in `field`; `follow` says whether a link at its end is followed."""
 
-    field: str
     path: str
-    directory: str
-    name: str
+    follow: bool = True
+    field: str = "path"
 
 
 class BoundaryCommands:
@@ -36,17 +34,17 @@ class BoundaryCommands:
         """The filesystems by their paths, with and without links, as they were found last; `/` when there are none."""
         return self._real_roots or ("/",)
 
-    async def demand(self, operation: str, arguments: dict[str, Any]) -> None:
-        """Raise Outside when a path among the arguments leads out."""
-        for question in await self._leading_out(list(_questions(operation, arguments))):
-            raise Outside(question.field, question.path, self._system)
+    async def require_inside(self, *arguments: PathArgument) -> None:
+        """Raise Outside when one of the paths leads out."""
+        for argument in await self._leading_out(arguments):
+            raise Outside(argument.field, argument.path, self._system)
 
     async def outside(self, paths: Sequence[str], follow: bool) -> frozenset[str]:
         """Those of the paths that lead out."""
-        questions = [_question("paths", path, follow) for path in paths]
-        return frozenset(question.path for question in await self._leading_out(questions))
+        arguments = [PathArgument(path, follow) for path in paths]
+        return frozenset(argument.path for argument in await self._leading_out(arguments))
 
-    async def demand_links(self, directory: str, *, deep: bool) -> None:
+    async def require_links_inside(self, directory: str, *, deep: bool) -> None:
         """Raise Outside when a link in the directory, or in the tree below it, leads out."""
         if not self._roots:
             return
@@ -56,18 +54,23 @@ class BoundaryCommands:
         for path in sorted(await self.outside(links, follow=True)):
             raise Outside("path", path, self._system)
 
-    async def _leading_out(self, questions: Sequence[_Question]) -> Sequence[_Question]:
-        if not questions or not self._roots:
+    async def _leading_out(self, arguments: Sequence[PathArgument]) -> Sequence[PathArgument]:
+        if not arguments or not self._roots:
             return ()
+        parts = [_parts(argument) for argument in arguments]
         resolved: list[str] = []
-        for some in batches((*self._roots, *(question.directory for question in questions))):
+        for some in batches((*self._roots, *(directory for directory, _ in parts))):
             resolved += await self._resolved(some)
         count = len(self._roots)
         roots = self._real_roots = (*self._roots, *resolved[:count])
+        real = [
+            posixpath.join(directory, name) if name else directory
+            for directory, (_, name) in zip(resolved[count:], parts, strict=True)
+        ]
         return [
-            question
-            for question, directory in zip(questions, resolved[count:], strict=True)
-            if not any(inside(_joined(directory, question.name), root) for root in roots)
+            argument
+            for argument, path in zip(arguments, real, strict=True)
+            if not any(inside(path, root) for root in roots)
         ]
 
     async def _resolved(self, paths: Sequence[str]) -> Sequence[str]:
@@ -81,21 +84,9 @@ class BoundaryCommands:
 _LINKS = ("-xtype", "l", "-printf", r"%p\0")  # with -L: what is a link itself
 
 
-def _questions(operation: str, arguments: dict[str, Any]) -> Iterator[_Question]:
-    for field, kind in PATHS.get(operation, USUAL).items():
-        path = arguments[field]
-        if kind == WORDS:
-            path = posixpath.join(posixpath.dirname(arguments["path"]), path)
-        follow = kind in (FOLLOWED, WORDS) or (kind == ASKED and arguments["dereference"])
-        yield _question(field, path, follow)
-
-
-def _question(field: str, path: str, follow: bool) -> _Question:
-    directory, name = posixpath.split(path)
-    if follow or name in ("", ".", ".."):
-        directory, name = path, ""
-    return _Question(field, path, directory, name)
-
-
-def _joined(directory: str, name: str) -> str:
-    return posixpath.join(directory, name) if name else directory
+def _parts(argument: PathArgument) -> tuple[str, str]:
+    """The part of a path that is resolved, and its last component where that is taken as it is."""
+    directory, name = posixpath.split(argument.path)
+    if argument.follow or name in ("", ".", ".."):
+        return argument.path, ""
+    return directory, name

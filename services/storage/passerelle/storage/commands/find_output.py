@@ -1,9 +1,15 @@
 """What find(1) of GNU findutils prints about files, as FileInfo."""
 
+import errno
+import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import orjson
+
+from passerelle.storage.errors import FileError
 from passerelle.storage.paths import shown
 from passerelle.storage.values import Columns, FileInfo
 
@@ -54,9 +60,38 @@ def named(path: str) -> dict[str, Any]:
     return {"name": name, "raw_hex": None if name == path else raw.hex()}
 
 
-def as_object(info: FileInfo, columns: Columns) -> dict[str, Any]:
-    """What is known about a file under the keys that were asked for."""
-    return {key: getattr(info, field) for key, field in columns}
+def called(path: str, info: FileInfo) -> FileInfo:
+    """The file under the name `path`."""
+    return replace(info, **named(path))
+
+
+def table_of(files: Iterable[FileInfo], columns: Columns) -> bytes:
+    """A JSON array of objects with these columns."""
+    rows = [{key: getattr(info, field) for key, field in columns} for info in files]
+    return orjson.dumps(rows)
+
+
+def look_options(path: str, dereference: bool, *depth: str) -> tuple[str, ...]:
+    """The command whose output `found_files` reads: about `path`, and what is in it as deep as `depth` says."""
+    # An entry that vanishes while its directory is read is no error; then neither is a `path` that is not there.
+    options = ("-ignore_readdir_race", *depth, "-printf", FORMAT)
+    return ("find", "-L" if dereference else "-P", path, *options)
+
+
+def found_files(output: str) -> dict[str, FileInfo]:
+    """What find(1) printed, by path relative to where it began, which itself is the empty one."""
+    values = output.split("\0")[:-1]
+    return dict(entry(values[at : at + FIELDS]) for at in range(0, len(values), FIELDS))
+
+
+def checked(found: dict[str, FileInfo], path: str, dereference: bool) -> dict[str, FileInfo]:
+    """The same; FileError when `path` is not there, or when a link that shall be followed leads nowhere."""
+    if "" not in found:
+        raise FileError("access", path, errno.ENOENT)
+    for name, info in found.items():
+        if dereference and info.letter == "l":  # find falls back to the link; ls -L does not
+            raise FileError("access", os.path.join(path, name).rstrip("/"), errno.ENOENT)
+    return found
 
 
 def _nanoseconds(seconds: str) -> int:

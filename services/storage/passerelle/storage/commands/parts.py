@@ -1,9 +1,10 @@
-"""The operations of `remote/changing/parts.py` by GNU coreutils, where no helper can run."""
+"""The operations on parts that content arrives in, by GNU coreutils: they stand in for SFTP."""
 
-from collections.abc import Awaitable, Callable
+import base64
 
 from passerelle.runtime.command import Output
 from passerelle.storage.access.tool_errors import begins, failure_of
+from passerelle.storage.commands.runner import CommandRunner
 
 _MAKE = 'umask 077 && exec dd if=/dev/null of="$1" conv=excl status=none'
 _WRITE = """\
@@ -11,35 +12,29 @@ base64 -d | dd of="$1" bs=64K seek="$2" oflag=seek_bytes conv=notrunc,nocreat if
 """
 
 
-class PartCommands:
-    """Operations on parts that content arrives in; `run` runs a program."""
+class PartCommands(CommandRunner):
+    """Parts; where one belongs is checked before anything arrives in it."""
 
-    def __init__(self, run: Callable[..., Awaitable[Output]]) -> None:
-        self._run = run
+    async def make_part(self, part: str) -> None:
+        """See `FileOperations.make_part`."""
+        await self._do("open", part, "sh", "-c", _MAKE, "sh", part)
 
-    async def make(self, part: str) -> bytes:
-        """See `make_part`."""
-        return _demand(await self._run("sh", "-c", _MAKE, "sh", part), "open", part)
-
-    async def write(self, part: str, offset: int, content: str) -> bytes:
-        """See `write_part`."""
+    async def write_part(self, part: str, offset: int, content: bytes) -> None:
+        """See `FileOperations.write_part`."""
         argv = ("sh", "-c", _WRITE, "sh", part, str(offset))
-        output = await self._run(*argv, stdin=content)
-        step = "open" if begins(output, "dd: failed to open ") else "write"
-        return _demand(output, step, part)
+        output = await self._run(*argv, stdin=base64.b64encode(content).decode())
+        if output.status:
+            raise failure_of(output, _step(output), part)
 
-    async def cut(self, part: str, size: int) -> bytes:
-        """See `cut_part`."""
+    async def cut_part(self, part: str, size: int) -> None:
+        """See `FileOperations.cut_part`."""
         # dd, which could do it, empties the whole file when `size` is less than a block (coreutils 9.1)
-        output = await self._run("truncate", "-c", "-s", str(size), "--", part)
-        return _demand(output, "write", part)
+        await self._do("write", part, "truncate", "-c", "-s", str(size), "--", part)
 
-    async def drop(self, part: str) -> bytes:
-        """See `drop_part`."""
-        return _demand(await self._run("rm", "-f", "--", part), "unlink", part)
+    async def drop_part(self, part: str) -> None:
+        """See `FileOperations.drop_part`."""
+        await self._do("unlink", part, "rm", "-f", "--", part)
 
 
-def _demand(output: Output, step: str, part: str) -> bytes:
-    if output.status:
-        raise failure_of(output, step, part)
-    return b""
+def _step(output: Output) -> str:
+    return "open" if begins(output, "dd: failed to open ") else "write"

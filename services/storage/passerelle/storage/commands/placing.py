@@ -1,17 +1,16 @@
-"""The operations of `remote/changing/placing.py` by GNU coreutils and findutils, where no helper can run."""
+"""The operations that write files, by GNU coreutils and findutils: content takes its place whole or not at all."""
 
 import errno
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-import orjson
 
 from passerelle.runtime.command import Output
-from passerelle.storage.access.tool_errors import failure_of
-from passerelle.storage.errors import FileError
-from passerelle.storage.files.etags import among
-from passerelle.storage.values import FileInfo
+from passerelle.storage.access.operations import Refusal, WriteTarget
+from passerelle.storage.commands.boundary import PathArgument
+from passerelle.storage.commands.find_output import FORMAT, found_files
+from passerelle.storage.commands.parts import PartCommands
+from passerelle.storage.commands.runner import named_failure
+from passerelle.storage.errors import FileError, not_regular
+from passerelle.storage.values import FileInfo, Progress, Steps, WriteConditions, WriteMode
 
 _SWEEP = """\
 find "$1" -maxdepth 1 -name '.*.passerelle-part' -type f -user "$(id -u)" -mmin "$2" -delete
@@ -28,56 +27,69 @@ cat -- "$1" >> "$2" && sync -- "$2" && rm -- "$1" || undo "$@"
 """
 
 
-class PlacingCommands:
-    """Operations on parts.
+class PlacingCommands(PartCommands):
+    """Where writing writes, and how a part takes its place."""
 
-    `run` runs a program, `look` finds out about the file at a path (FileError), `make` makes an empty part.
-    """
+    async def write_target(self, path: str) -> WriteTarget:
+        """See `FileOperations.write_target`."""
+        await self._boundary.require_inside(PathArgument(path))
+        real = await self._real(path, "open")
+        there = await self._replaceable(path, real)
+        kinds = ("-type", "d", "-executable", "-writable", "-o", "-type", "f", "-writable")
+        asked = (os.path.dirname(real), *((real,) if there else ()))
+        found = await self._run("find", "-P", *asked, "-maxdepth", "0", *kinds)
+        if found.status:
+            raise named_failure(found, "open", path)
+        if found.stdout != "".join(f"{name}\n" for name in asked):
+            raise FileError("open", path, errno.EACCES)
+        return WriteTarget(real, there.version if there else None)
 
-    def __init__(
-        self,
-        run: Callable[..., Awaitable[Output]],
-        look: Callable[[str], Awaitable[FileInfo]],
-        make: Callable[[str], Awaitable[bytes]],
-    ) -> None:
-        self._run = run
-        self._look = look
-        self._make = make
+    async def _replaceable(self, path: str, real: str) -> FileInfo | None:
+        """What is at `real`, or None; FileError when it is no regular file."""
+        output = await self._run("find", "-P", real, "-maxdepth", "0", "-printf", FORMAT)
+        if output.status:
+            error = named_failure(output, "open", path)
+            if isinstance(error, FileError) and error.errno == errno.ENOENT:
+                return None
+            raise error
+        info = found_files(output.stdout)[""]
+        if info.letter != "-":
+            raise not_regular("open", path, info.mode)
+        return info
 
-    async def begin(self, path: str, part: str, stale: float) -> bytes:
-        """See `begin_part`."""
+    async def begin_part(self, path: str, part: str, stale: float) -> None:
+        """See `FileOperations.begin_part`."""
+        await self._boundary.require_inside(PathArgument(path))
         try:
-            await self._make(part)
+            await self.make_part(part)
         except FileError as error:
             raise FileError(error.step, path, error.errno) from None
-        await self._script(_SWEEP, path, os.path.dirname(part), f"+{int(stale // 60)}")
-        return b""
+        await self._changed_by(_SWEEP, path, os.path.dirname(part), f"+{int(stale // 60)}")
 
-    async def place(
-        self, path: str, part: str, size: int, sha256: str, mode: str, if_match: str
-    ) -> bytes:
-        """See `place_part`."""
-        wrong = await self._wrong_part(path, part, size, sha256)
+    async def place_part(
+        self, path: str, part: str, size: int, conditions: WriteConditions
+    ) -> Steps[str | Refusal]:
+        """See `FileOperations.place_part`."""
+        await self._boundary.require_inside(PathArgument(path))
+        refusal = await self._wrong_part(path, part, size, conditions.sha256)
         old = await self._there(path)
         version = old.version if old else None
-        if not wrong and if_match and not among(version, (if_match,)):
-            wrong = {"wrong": "version", "found": version or ""}
-        found = wrong or {"version": await self._put(path, part, mode, old)}
-        return orjson.dumps({"entries": 0, "size": size, "total": size, "result": found})
+        if not refusal and not conditions.accept(version):
+            refusal = Refusal("version", version or "")
+        result = refusal or await self._take_place(path, part, conditions.mode, old)
+        yield Progress(0, size, size, result, finished=True)
 
-    async def _wrong_part(
-        self, path: str, part: str, size: int, sha256: str
-    ) -> dict[str, Any] | None:
+    async def _wrong_part(self, path: str, part: str, size: int, sha256: str) -> Refusal | None:
         try:
             info = await self._look(part)
         except FileError as error:
             raise FileError("part", path, error.errno) from None
         if info.size != size:
-            return {"wrong": "size", "found": str(info.size)}
+            return Refusal("size", str(info.size))
         if sha256:
-            found = (await self._script(_CHECKSUM, path, part)).stdout[:64]
-            if found != sha256:
-                return {"wrong": "sha256", "found": found}
+            actual = (await self._changed_by(_CHECKSUM, path, part)).stdout[:64]
+            if actual != sha256:
+                return Refusal("sha256", actual)
         return None
 
     async def _there(self, path: str) -> FileInfo | None:
@@ -88,26 +100,20 @@ class PlacingCommands:
                 raise
             return None
 
-    async def _put(self, path: str, part: str, mode: str, old: FileInfo | None) -> str:
+    async def _take_place(self, path: str, part: str, mode: WriteMode, old: FileInfo | None) -> str:
         if old is None:
-            await self._script(_NEW_MODE, path, part)
+            await self._changed_by(_NEW_MODE, path, part)
         else:
-            await self._do(path, "chmod", f"{old.mode & 0o777:o}", "--", part)
-        await self._do(path, "sync", "--", part)
-        if mode == "overwrite":
-            await self._do(path, "mv", "-f", "-T", "--", part, path)
-        elif mode == "append" and old is not None:
-            await self._script(_APPEND, path, part, path)
+            await self._do("open", path, "chmod", f"{old.mode & 0o777:o}", "--", part)
+        await self._do("open", path, "sync", "--", part)
+        if mode is WriteMode.OVERWRITE:
+            await self._do("open", path, "mv", "-f", "-T", "--", part, path)
+        elif mode is WriteMode.APPEND and old is not None:
+            await self._changed_by(_APPEND, path, part, path)
         else:
-            await self._script(_CREATE, path, part, path)
+            await self._changed_by(_CREATE, path, part, path)
         return (await self._look(path)).version
 
-    async def _script(self, script: str, path: str, *arguments: str) -> Output:
-        return await self._do(path, "sh", "-c", script, "sh", *arguments)
-
-    async def _do(self, path: str, *argv: str) -> Output:
-        """Run a program; a failure is one of the file at `path`."""
-        output = await self._run(*argv)
-        if output.status:
-            raise failure_of(output, "open", path)
-        return output
+    async def _changed_by(self, script: str, path: str, *arguments: str) -> Output:
+        """Run a script; a failure is one of the file at `path`."""
+        return await self._do("open", path, "sh", "-c", script, "sh", *arguments)

@@ -5,7 +5,6 @@ is removed.
 """
 
 import asyncio
-import json
 import posixpath
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -22,7 +21,8 @@ from passerelle.runtime.errors import (
     Unsupported,
 )
 from passerelle.storage.access.guarded import MOVED, within
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.operations import PackSource
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.access.tool_errors import failure_of
 from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
@@ -78,8 +78,8 @@ class Archives:
     ConnectionFailed, Overloaded or DeadlineExceeded for the way there. Cancelling a call ends tar.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, access: SystemAccess) -> None:
+        self._access = access
 
     async def packed(
         self, path: str, packing: Format, selection: Selection
@@ -89,10 +89,11 @@ class Archives:
         What tar could not pack as it was, a file that changed meanwhile included, is an error: before the first piece
         when the archive is small, else before the last one.
         """
-        asked = self._sessions.call("pack_source", path=path, dereference=selection.dereference)
-        source = json.loads(await asked)
-        argv = _packing(source["real"], source["directory"], packing, selection)
-        async with self._sessions.program(argv) as tar, aclosing(tar.pieces()) as pieces:
+        source = await self._access.query(
+            lambda on: on.pack_source(path, dereference=selection.dereference)
+        )
+        argv = _packing(source, packing, selection)
+        async with self._access.program(argv) as tar, aclosing(tar.pieces()) as pieces:
             held = await anext(pieces)
             async for piece in pieces:
                 yield held
@@ -111,20 +112,20 @@ class Archives:
         `overwrite` says so; FileError (EEXIST) if not. InvalidArgument for what is no archive, or leads out of the
         directory.
         """
-        target = json.loads(await self._sessions.call("unpack_target", path=path))
-        part = hidden_part(target["real"], within=target["there"])
+        target = await self._access.query(lambda on: on.unpack_target(path))
+        part = hidden_part(target.real, within=target.there)
         try:
             await self._unpack(path, part, packing, content)
-            return await settled(self._sessions, target["real"], part, overwrite=overwrite)
+            return await settled(self._access, target.real, part, overwrite=overwrite)
         finally:
-            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
+            await asyncio.shield(asyncio.create_task(discarded(self._access, part)))
 
     async def _unpack(
         self, path: str, part: str, packing: Format, content: AsyncIterator[bytes]
     ) -> None:
         arrived = _Arrived(content)
         tar = ("tar", "--extract", *packing.options, *UNPACKING, "--directory", part, "--file=-")
-        async with self._sessions.program(unpacked_whole(part, *tar)) as program:
+        async with self._access.program(unpacked_whole(part, *tar)) as program:
             await program.feed(arrived.pieces())
             output = await program.ended()
         if not arrived.size:
@@ -180,15 +181,15 @@ def hidden_part(real: str, *, within: bool) -> str:
 
 
 async def settled(
-    sessions: Sessions, real: str, part: str, *, overwrite: bool, any_links: bool = False
+    access: SystemAccess, real: str, part: str, *, overwrite: bool, any_links: bool = False
 ) -> int:
     """Put the unpacked tree `part` where it belongs; how many entries it has. See `remote.packing.settle`.
 
     Raises InvalidArgument for what the archive should not hold, FileError for what the system refuses.
     """
     entries = 0
-    settling = sessions.progress(
-        "settle", path=real, part=part, overwrite=overwrite, any_links=any_links
+    settling = access.stream(
+        lambda on: on.settle(real, part, overwrite=overwrite, any_links=any_links)
     )
     async with aclosing(settling) as progress:
         try:
@@ -199,11 +200,11 @@ async def settled(
     return entries
 
 
-async def discarded(sessions: Sessions, part: str) -> None:
+async def discarded(access: SystemAccess, part: str) -> None:
     """Remove what is left of `part`, over a new connection if need be; a system that cannot be reached keeps it."""
     for _ in range(2):  # the connection may be what was lost
         with suppress(ConnectionFailed, DeadlineExceeded, Overloaded):
-            async with sessions.program(("sh", "-c", _DISCARDED, "sh", part)) as program:
+            async with access.program(("sh", "-c", _DISCARDED, "sh", part)) as program:
                 await program.ended(_CLEANING)
                 return
 
@@ -219,16 +220,16 @@ def _content_error(error: FileError) -> ApiError:
     return InvalidArgument(f"The archive is refused: {error.path} {wrong[error.step]}.")
 
 
-def _packing(real: str, directory: bool, packing: Format, selection: Selection) -> tuple[str, ...]:
-    parent, name = posixpath.split(real)
+def _packing(source: PackSource, packing: Format, selection: Selection) -> tuple[str, ...]:
+    parent, name = posixpath.split(source.real)
     dereference = ("--dereference",) if selection.dereference else ()
     tar = ("tar", "--create", *AS_WRITTEN, *packing.options, *dereference, "--file=-")
-    if not (directory and selection.pattern):
+    if not (source.directory and selection.pattern):
         return within(parent, *tar, "--", name or ".")
     renamed = f"--transform=s/^[.]/{_replacement(name)}/S" if name else "--transform=s/^[.].//S"
     listed = (*tar, renamed, "--no-recursion", "--null", "--files-from=-")
     follow = "-L" if selection.dereference else "-P"
-    return within(real, "bash", "-c", _FOUND, "bash", follow, selection.pattern, *listed)
+    return within(source.real, "bash", "-c", _FOUND, "bash", follow, selection.pattern, *listed)
 
 
 def _replacement(name: str) -> str:
@@ -236,7 +237,7 @@ def _replacement(name: str) -> str:
     return name.replace("\\", r"\\").replace("&", r"\&").replace("\n", r"\n")
 
 
-def demand_begun(output: Output, path: str) -> None:
+def require_begun(output: Output, path: str) -> None:
     """Raise when tar never ran: FileError when there was no room to unpack in; Changed when `path` was found to lead
     elsewhere than when it was checked (`guarded`)."""
     if output.status == MOVED:
@@ -246,12 +247,12 @@ def demand_begun(output: Output, path: str) -> None:
 
 
 def _packing_failure(output: Output, packing: Format, path: str) -> ApiError:
-    demand_begun(output, path)
+    require_begun(output, path)
     return _worded(packing_fault(output, packing.program), output.stderr.strip(), packing)
 
 
 def _unpack_failure(output: Output, packing: Format, path: str) -> ApiError:
-    demand_begun(output, path)
+    require_begun(output, path)
     kind = unpacking_fault(output, packing.program, apart=True)
     words = output.stderr.strip()
     wrong = f"The archive cannot be unpacked: {words}" if kind is InvalidArgument else words

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import asyncssh
 
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
+from passerelle.storage.access.content import ContentChannel, closed, open_file
 from passerelle.storage.errors import FileError
-from passerelle.storage.files.content import BLOCK, Session, abandon, closed, open_file
+from passerelle.storage.files.content import BLOCK, abandon
 
 T = TypeVar("T")
 
@@ -28,14 +29,14 @@ Window = deque[tuple[asyncio.Task[int], int]]
 
 
 class Arrival:
-    """Content that arrives in the part `part` of the file `path`, through one SFTP session.
+    """Content that arrives in the part `part` of the file `path`, through one channel.
 
     `end` is where the next byte belongs: everything before it is known to have been written.
     """
 
-    def __init__(self, session: Session, path: str, part: bytes, offset: int = 0) -> None:
+    def __init__(self, channel: ContentChannel, path: str, part: bytes, offset: int = 0) -> None:
         self.end = offset
-        self._session = session
+        self._channel = channel
         self._path = path
         self._part = part
         self._digest = _Digest()
@@ -58,19 +59,19 @@ class Arrival:
         self, flags: str, attributes: asyncssh.SFTPAttrs, chunks: AsyncIterator[bytes]
     ) -> None:
         # block_size=0: every write is one request, so that the window is ours
-        opening = partial(self._session.client.open, self._part, flags, attributes, block_size=0)
-        file = await open_file(self._session, self._do("open", opening))
+        opening = partial(self._channel.client.open, self._part, flags, attributes, block_size=0)
+        file = await open_file(self._channel, self._do("open", opening))
         try:
             if flags != "xb":
                 await self._do("write", file.truncate, self.end)
             await self._fill(file, chunks)
         finally:
-            await closed(self._session, file)
+            await closed(self._channel, file)
 
     async def _fill(self, file: Any, chunks: AsyncIterator[bytes]) -> None:
         window: Window = deque()
         try:
-            async with asyncio.timeout(self._session.stall) as patience:
+            async with asyncio.timeout(self._channel.stall) as patience:
                 await self._written(file, self._noticed(chunks, patience), window)
         except TimeoutError:
             raise DeadlineExceeded("No more content arrived in time.") from None
@@ -78,7 +79,7 @@ class Arrival:
             await asyncio.shield(asyncio.create_task(self._settled(file, window)))
 
     async def _written(self, file: Any, chunks: AsyncIterator[bytes], window: "Window") -> None:
-        block = BLOCK if self._session.client.limits.max_write_len >= BLOCK else _SAFE_BLOCK
+        block = BLOCK if self._channel.client.limits.max_write_len >= BLOCK else _SAFE_BLOCK
         start = self.end
         async for data in _recut(chunks, block):
             if len(window) == _WINDOW:
@@ -95,7 +96,7 @@ class Arrival:
         """The sender's chunks; with each it gets new patience, and one that sends nothing for too long is given up."""
         loop = asyncio.get_running_loop()
         async for chunk in chunks:
-            patience.reschedule(loop.time() + self._session.stall)
+            patience.reschedule(loop.time() + self._channel.stall)
             yield chunk
 
     async def _settled(self, file: Any, window: "Window") -> None:
@@ -106,7 +107,7 @@ class Arrival:
         except ApiError:
             await asyncio.gather(*(task for task, _ in window), return_exceptions=True)
             with suppress(ApiError):
-                await self._session.do("write", self._path, file.truncate, self.end)
+                await self._channel.do("write", self._path, file.truncate, self.end)
             raise
         finally:
             await abandon([task for task, _ in window])
@@ -116,9 +117,9 @@ class Arrival:
         self.end = window.popleft()[1]
 
     async def _do(self, step: str, request: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        """As Session.do, naming the path that the caller knows, and telling a full disk from other failures."""
+        """As ContentChannel.do, naming the path that the caller knows, and telling a full disk from other failures."""
         try:
-            return await self._session.do(step, self._path, request, *arguments)
+            return await self._channel.do(step, self._path, request, *arguments)
         except FileError as error:
             if error.errno == errno.EIO and await self._full():
                 raise FileError(step, self._path, errno.ENOSPC) from None
@@ -126,9 +127,9 @@ class Arrival:
 
     async def _full(self) -> bool:
         with suppress(ApiError):
-            statvfs = self._session.client.statvfs
+            statvfs = self._channel.client.statvfs
             directory = os.path.dirname(self._part)
-            return not (await self._session.do("access", self._path, statvfs, directory)).bavail
+            return not (await self._channel.do("access", self._path, statvfs, directory)).bavail
         return False
 
 

@@ -6,11 +6,9 @@ chmod(1), chown(1) and file(1) themselves are run on the system, so that they ac
 import errno
 import re
 
-import orjson
-
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, Unsupported
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.access.tool_errors import begins, complaint, failure_of
 from passerelle.storage.errors import FileError
 
@@ -33,12 +31,12 @@ class Attributes:
     points to.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, access: SystemAccess) -> None:
+        self._access = access
 
     async def make_symlink(self, path: str, target: str) -> None:
         """Make a link at `path` that says `target`."""
-        await self._sessions.change("symlink", path=path, target=target)
+        await self._access.change(lambda on: on.make_symlink(path, target))
 
     async def change_mode(self, path: str, mode: str) -> None:
         """Change permission bits as chmod(1) does (`644`, `u+x,go-w`); InvalidAttribute names the field `mode`."""
@@ -62,16 +60,16 @@ class Attributes:
         """What a file holds, in file(1)'s words; they tell, too, when there is none or it cannot be read."""
         # UTF-8, so that names keep their characters in what is said of links.
         argv = ("env", "LC_ALL=C.UTF-8", "file", "-b", "--")
-        said = await self._sessions.call("run", path=path, argv=argv, dereference=False)
-        output = _output("file", said)
+        output = await self._access.query(lambda on: on.run_program(path, argv, dereference=False))
+        _require_program("file", output)
         if output.status:
             raise failure_of(output, "open", path)
         return output.stdout.strip()
 
     async def _change(self, path: str, program: str, how: str) -> None:
         argv = ("env", "LC_ALL=C", program, "--", how)
-        said = await self._sessions.change("run", path=path, argv=argv, dereference=True)
-        output = _output(program, said)
+        output = await self._access.change(lambda on: on.run_program(path, argv, dereference=True))
+        _require_program(program, output)
         if output.status:
             raise _failure(program, path, output)
 
@@ -85,8 +83,6 @@ def _failure(program: str, path: str, output: Output) -> ApiError:
     return failure_of(output, step, path)
 
 
-def _output(program: str, result: bytes) -> Output:
-    output = Output(*orjson.loads(result))
+def _require_program(program: str, output: Output) -> None:
     if output.status == _NOT_THERE:
         raise Unsupported(f"The system has no program {program}.")
-    return output

@@ -5,18 +5,17 @@ Python's standard library, which is all that a system must have, knows only the 
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from enum import Enum
 from typing import Protocol
 
 import google_crc32c
-import orjson
 import xxhash
 
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.files.port import Files
-from passerelle.storage.values import Progress
+from passerelle.storage.values import Progress, Steps, finished
 
 _INTERVAL = 1.0  # seconds between words about how far it is
 
@@ -45,26 +44,27 @@ _HERE: Mapping[Algorithm, Callable[[], _Digest]] = {
 class Checksums:
     """The checksums of one system's files, as the current caller; errors as of `Files`."""
 
-    def __init__(self, sessions: Sessions, files: Files) -> None:
-        self._sessions = sessions
+    def __init__(self, access: SystemAccess, files: Files) -> None:
+        self._access = access
         self._files = files
 
     async def sha256(self, path: str) -> str:
         """The SHA-256 in hexadecimal; DeadlineExceeded when it takes longer than a command may."""
-        told = await self._sessions.call("checksum", path=path, algorithm="sha256")
-        return str(orjson.loads(told)["result"])
+        return await self._access.query(
+            lambda on: finished(on.checksum(path, Algorithm.SHA256.value))
+        )
 
-    async def compute(self, path: str, algorithm: Algorithm) -> AsyncGenerator[Progress, None]:
+    async def compute(self, path: str, algorithm: Algorithm) -> Steps[str]:
         """How far it is about once a second, and in the last one the checksum in hexadecimal."""
         if algorithm in _HERE:
             steps = self._here(path, _HERE[algorithm]())
         else:
-            steps = self._sessions.progress("checksum", path=path, algorithm=algorithm.value)
+            steps = self._access.stream(lambda on: on.checksum(path, algorithm.value))
         async with aclosing(steps):
             async for step in steps:
                 yield step
 
-    async def _here(self, path: str, digest: _Digest) -> AsyncGenerator[Progress, None]:
+    async def _here(self, path: str, digest: _Digest) -> Steps[str]:
         told, done = time.monotonic(), 0
         async with self._files.opened(path) as file, aclosing(file.chunks(0, file.size)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:

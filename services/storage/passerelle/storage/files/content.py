@@ -6,18 +6,14 @@ A window of outstanding requests fills the line. asyncssh's own `get` and `put` 
 import asyncio
 import errno
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import asyncssh
 
-from passerelle.runtime.errors import ApiError, ConnectionFailed
-from passerelle.runtime.ssh.program import LOST
-from passerelle.storage.access.deadlines import ending_in
-from passerelle.storage.access.operations_sftp import OperationsClient
+from passerelle.storage.access.content import ContentChannel, closed, open_file
 from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.values import FileInfo
@@ -28,78 +24,18 @@ BLOCK = 261_120
 """Bytes in one request: OpenSSH's 256 KiB packets less their headers."""
 _WINDOW = 12
 
-# SFTP (version 3) has few status codes; OpenSSH reports everything without one of its own as a mere failure.
-_ERRNO: Mapping[type[asyncssh.SFTPError], int] = {
-    asyncssh.SFTPNoSuchFile: errno.ENOENT,
-    asyncssh.SFTPNoSuchPath: errno.ENOENT,
-    asyncssh.SFTPPermissionDenied: errno.EACCES,
-    asyncssh.SFTPWriteProtect: errno.EROFS,
-    asyncssh.SFTPFileAlreadyExists: errno.EEXIST,
-    asyncssh.SFTPNoSpaceOnFilesystem: errno.ENOSPC,
-    asyncssh.SFTPQuotaExceeded: errno.EDQUOT,
-    asyncssh.SFTPFileIsADirectory: errno.EISDIR,
-    asyncssh.SFTPNotADirectory: errno.ENOTDIR,
-    asyncssh.SFTPLinkLoop: errno.ELOOP,
-    asyncssh.SFTPInvalidFilename: errno.ENAMETOOLONG,
-}
-
-_BROKEN = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
-
-Client = asyncssh.SFTPClient | OperationsClient
-"""What content goes through: SFTP, or what stands in for it."""
-
-
-class SftpLost(ConnectionFailed):
-    """The SFTP session broke off, with its connection or without."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """A way to files as content streams use it; `stall` is how long one step may take, in seconds."""
-
-    client: Client
-    system: str
-    stall: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether what is open stays open, whatever becomes of its path."""
-        return not isinstance(self.client, OperationsClient)
-
-    async def do(
-        self, step: str, path: str, request: Callable[..., Awaitable[T]], *arguments: Any
-    ) -> T:
-        """Make one request, with its errors in our words: FileError about `path`, SftpLost or DeadlineExceeded."""
-        try:
-            async with ending_in(self.stall):
-                return await request(*arguments)
-        except asyncssh.SFTPError as error:
-            raise self._error(step, path, error) from None
-        except FileError as error:
-            raise FileError(step, path, error.errno, error.words) from None
-        except (*LOST, OSError, asyncssh.Error):
-            raise self._lost() from None
-
-    def _error(self, step: str, path: str, error: asyncssh.SFTPError) -> ApiError:
-        if isinstance(error, _BROKEN):
-            return self._lost()
-        return FileError(step, path, _ERRNO.get(type(error), errno.EIO))
-
-    def _lost(self) -> SftpLost:
-        return SftpLost(f"The SFTP session with system {self.system} was lost.", system=self.system)
-
 
 class RemoteFile:
     """A file open for reading."""
 
-    def __init__(self, session: Session, path: str, file: Any) -> None:
-        self._session = session
+    def __init__(self, channel: ContentChannel, path: str, file: Any) -> None:
+        self._channel = channel
         self._path = path
         self._file = file
 
     async def attributes(self) -> asyncssh.SFTPAttrs:
         """What SFTP knows about it now: times in whole seconds."""
-        found: asyncssh.SFTPAttrs = await self._session.do("read", self._path, self._file.stat)
+        found: asyncssh.SFTPAttrs = await self._channel.do("read", self._path, self._file.stat)
         return found
 
     async def chunks(self, offset: int, length: int) -> AsyncIterator[bytes]:
@@ -122,7 +58,7 @@ class RemoteFile:
         """All of one block: a server may answer with less than asked for, which is not the end of the file."""
         parts = []
         while length:
-            part = await self._session.do("read", self._path, self._file.read, length, start)
+            part = await self._channel.do("read", self._path, self._file.read, length, start)
             if not part:  # shorter than it was when it was opened
                 raise FileError("read", self._path, errno.EIO)
             parts.append(part)
@@ -179,32 +115,15 @@ class SteadyFile:
 
 
 @asynccontextmanager
-async def opened(session: Session, path: str, at: str = "") -> AsyncIterator[RemoteFile]:
+async def opened(channel: ContentChannel, path: str, at: str = "") -> AsyncIterator[RemoteFile]:
     """A file open for reading inside the block; it is opened under the name `at`, if there is one."""
     # block_size=0: every read is one request, so that the window is ours
-    request = partial(session.client.open, raw(at or path), "rb", block_size=0)
-    file = await open_file(session, session.do("open", path, request))
+    request = partial(channel.client.open, raw(at or path), "rb", block_size=0)
+    file = await open_file(channel, channel.do("open", path, request))
     try:
-        yield RemoteFile(session, path, file)
+        yield RemoteFile(channel, path, file)
     finally:
-        await closed(session, file)
-
-
-async def open_file(session: Session, opening: Awaitable[Any]) -> Any:
-    """An open file; one that opens although nobody waits for it any more is closed again."""
-    task = asyncio.ensure_future(opening)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        with suppress(ApiError):
-            await closed(session, await task)
-        raise
-
-
-async def closed(session: Session, file: Any) -> None:
-    """Close a file, whatever became of it and of the caller."""
-    with suppress(ApiError):
-        await asyncio.shield(asyncio.create_task(session.do("close", "", file.close)))
+        await closed(channel, file)
 
 
 async def abandon(window: Iterable["asyncio.Task[Any]"]) -> None:

@@ -14,6 +14,7 @@ from passerelle.storage.values import (
     Excerpt,
     FileInfo,
     Listing,
+    Table,
     WriteConditions,
     Written,
 )
@@ -52,12 +53,8 @@ class Files(Protocol):
         """A directory's entries in byte order, or the one file that `path` is."""
         ...
 
-    async def table(self, path: str, listing: Listing, columns: Columns) -> bytes:
-        """The same as a finished JSON array of objects with these columns."""
-        ...
-
-    async def row(self, path: str, columns: Columns, *, dereference: bool = False) -> bytes:
-        """What is known about a file as a finished JSON object with these columns."""
+    async def table(self, path: str, listing: Listing, columns: Columns) -> Table:
+        """The same with these columns, as JSON that is passed on as it came."""
         ...
 
     async def read(self, path: str, offset: int, length: int, limit: int | None = None) -> bytes:
@@ -68,8 +65,8 @@ class Files(Protocol):
         """A piece of a file; TooLarge when it has more than `limit` bytes."""
         ...
 
-    async def make_directory(self, path: str, columns: Columns, *, parents: bool = False) -> bytes:
-        """Make a directory; the finished JSON object about it. `parents` makes missing ones and accepts existing."""
+    async def make_directory(self, path: str, *, parents: bool = False) -> FileInfo:
+        """Make a directory; what is known about it. `parents` makes those above it, and accepts one that exists."""
         ...
 
     async def remove(self, path: str) -> None:
@@ -86,11 +83,11 @@ class Files(Protocol):
         ...
 
     async def write(
-        self, path: str, chunks: AsyncIterator[bytes], terms: WriteConditions = REPLACE
+        self, path: str, chunks: AsyncIterator[bytes], conditions: WriteConditions = REPLACE
     ) -> Written:
         """Write a file of any size in constant memory.
 
-        It appears under its name, whole, only when `chunks` has ended without an error, and on the `terms`:
+        It appears under its name, whole, only when `chunks` has ended without an error, and on the `conditions`:
         InvalidArgument when its checksum is another, PreconditionFailed or FileError (EEXIST) for what is there.
         """
         ...

@@ -3,29 +3,28 @@
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-
-import orjson
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.flight import FreshFlights
-from passerelle.storage.access.sessions import Operations, Sessions
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.arrivals import Arrival
 from passerelle.storage.files.content import RemoteFile, SteadyFile, opened
-from passerelle.storage.files.writing import Writing, demand, new_token, wrong_checksum
+from passerelle.storage.files.writing import Writing, new_token, require_writable, wrong_checksum
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.values import (
-    EVERYTHING,
     REPLACE,
     Columns,
     Excerpt,
     FileInfo,
     Listing,
+    Table,
     WriteConditions,
     Written,
+    finished,
 )
 
 _OPENINGS = 5  # of a file that is being replaced again and again
@@ -35,93 +34,68 @@ _LISTING_LIMIT = 60 << 20  # bytes; the largest reply that Envoy passes on is 64
 class SystemFiles:
     """The files of one system; see `Files` for what its methods do."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._writing = Writing(sessions)
+    def __init__(self, access: SystemAccess) -> None:
+        self._access = access
+        self._writing = Writing(access)
         self._shared = FreshFlights()
 
     async def notes(self) -> Sequence[str]:
         """See `Files.notes`."""
-        return await self._sessions.notes()
+        return await self._access.notes()
 
     async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
         """See `Files.stat`."""
-        return FileInfo(**orjson.loads(await self.row(path, EVERYTHING, dereference=dereference)))
+        return await self._access.query(lambda on: on.stat(path, dereference=dereference))
 
     async def list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
         """See `Files.list`."""
-        return [
-            FileInfo(**row) for row in orjson.loads(await self.table(path, listing, EVERYTHING))
-        ]
+        key = (caller.current().username, path, listing)
+        return await self._shared.run(key, lambda: self._list(path, listing))
 
-    async def table(self, path: str, listing: Listing, columns: Columns) -> bytes:
+    async def _list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
+        return await self._access.query(lambda on: on.list(path, listing, _LISTING_LIMIT))
+
+    async def table(self, path: str, listing: Listing, columns: Columns) -> Table:
         """See `Files.table`."""
         key = (caller.current().username, path, listing, tuple(columns))
         return await self._shared.run(key, lambda: self._table(path, listing, columns))
 
-    async def _table(self, path: str, listing: Listing, columns: Columns) -> bytes:
-        return await self._sessions.call(
-            "list",
-            path=path,
-            columns=columns,
-            hidden=listing.hidden,
-            recursive=listing.recursive,
-            dereference=listing.dereference,
-            pattern=listing.pattern,
-            after=listing.after,
-            count=listing.count,
-            limit=_LISTING_LIMIT,
-        )
-
-    async def row(self, path: str, columns: Columns, *, dereference: bool = False) -> bytes:
-        """See `Files.row`."""
-        return await self._sessions.call(
-            "stat", path=path, dereference=dereference, columns=columns
-        )
+    async def _table(self, path: str, listing: Listing, columns: Columns) -> Table:
+        return await self._access.query(lambda on: on.table(path, listing, columns, _LISTING_LIMIT))
 
     async def read(self, path: str, offset: int, length: int, limit: int | None = None) -> bytes:
         """See `Files.read`."""
-        return await self._sessions.call(
-            "read", path=path, offset=offset, length=length, limit=limit
-        )
+        return await self._access.query(lambda on: on.read(path, offset, length, limit))
 
     async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
         """See `Files.excerpt`."""
-        return await self._sessions.call(
-            "excerpt",
-            path=path,
-            unit=excerpt.unit,
-            count=excerpt.count,
-            from_end=excerpt.from_end,
-            before=excerpt.before,
-            limit=limit,
-        )
+        return await self._access.query(lambda on: on.excerpt(path, excerpt, limit))
 
-    async def make_directory(self, path: str, columns: Columns, *, parents: bool = False) -> bytes:
+    async def make_directory(self, path: str, *, parents: bool = False) -> FileInfo:
         """See `Files.make_directory`."""
-        return await self._sessions.change("mkdir", path=path, parents=parents, columns=columns)
+        return await self._access.change(lambda on: on.make_directory(path, parents=parents))
 
     async def remove(self, path: str) -> None:
         """See `Files.remove`."""
-        await self._sessions.change("remove", path=path)
+        await self._access.change(lambda on: finished(on.remove(path)))
 
     @asynccontextmanager
     async def opened(self, path: str) -> AsyncIterator[SteadyFile]:
         """See `Files.opened`."""
         async with AsyncExitStack() as stack:
-            session, operations = await stack.enter_async_context(self._sessions.reading())
+            channel, operations = await stack.enter_async_context(self._access.reading())
             for _ in range(_OPENINGS):
-                async with _held(operations, path, session.stall) as (info, at):
-                    if session.holds and at:
+                async with operations.hold(path) as held:
+                    if channel.holds and held.at:
                         with suppress(FileError):  # an account shut into a directory has no /proc
-                            file = await stack.enter_async_context(opened(session, path, at))
+                            file = await stack.enter_async_context(opened(channel, path, held.at))
                             break
-                    file = await stack.enter_async_context(opened(session, path))
-                if await self._same(file, info, path):
+                    file = await stack.enter_async_context(opened(channel, path))
+                if await self._same(file, held.info, path):
                     break
             else:
                 raise Changed(path)
-            yield SteadyFile(file, info, lambda: self.stat(path, dereference=True))
+            yield SteadyFile(file, held.info, lambda: self.stat(path, dereference=True))
 
     async def _same(self, file: RemoteFile, info: FileInfo, path: str) -> bool:
         """Whether `file`, opened by its path, is the one that was looked at: it is still there, and has its owner."""
@@ -134,20 +108,20 @@ class SystemFiles:
         return (await self._writing.target(path)).real
 
     async def write(
-        self, path: str, chunks: AsyncIterator[bytes], terms: WriteConditions = REPLACE
+        self, path: str, chunks: AsyncIterator[bytes], conditions: WriteConditions = REPLACE
     ) -> Written:
         """See `Files.write`."""
         target = await self._writing.target(path)
-        demand(target, terms)
+        require_writable(target, conditions)
         part = target.part(new_token())
         try:
-            async with self._sessions.transfer() as session:
-                arrival = Arrival(session, path, raw(part))
+            async with self._access.content() as channel:
+                arrival = Arrival(channel, path, raw(part))
                 await arrival.new(chunks)
             size, sha256 = arrival.end, arrival.sha256
-            if terms.sha256 and not hmac.compare_digest(terms.sha256, sha256):
+            if conditions.sha256 and not hmac.compare_digest(conditions.sha256, sha256):
                 raise wrong_checksum(sha256)
-            version = await self._writing.place(target, part, size, replace(terms, sha256=""))
+            version = await self._writing.place(target, part, size, replace(conditions, sha256=""))
         except BaseException:
             await asyncio.shield(asyncio.create_task(self._discard(part)))
             raise
@@ -156,15 +130,4 @@ class SystemFiles:
     async def _discard(self, part: str) -> None:
         """Remove what a failed write left, over a new connection if the old one is lost."""
         with suppress(ApiError):
-            await self._sessions.change("remove", path=part)
-
-
-@asynccontextmanager
-async def _held(
-    operations: Operations, path: str, stall: float
-) -> AsyncIterator[tuple[FileInfo, str]]:
-    """A regular file held open on the system inside the block, and where it can be opened there, if anywhere."""
-    asked = {"path": path, "columns": EVERYTHING}
-    async with aclosing(operations.stream("hold", asked, stall)) as pieces:
-        found = orjson.loads(await anext(pieces))
-        yield FileInfo(**found["file"]), found["at"]
+            await self._access.change(lambda on: finished(on.remove(part)))

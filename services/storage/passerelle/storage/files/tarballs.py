@@ -6,26 +6,26 @@ to read and where it is told to write is looked at before, and what it makes app
 
 import asyncio
 import errno
-import json
 import posixpath
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import DeadlineExceeded, Unsupported
 from passerelle.storage.access.guarded import OPENED, reading, within
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.operations import PackSource
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.errors import FileError, ProgramFailed
 from passerelle.storage.files.archives import (
     AS_WRITTEN,
     UNPACKING,
     cut_off,
-    demand_begun,
     discarded,
     hidden_part,
+    require_begun,
     settled,
     unpacked_whole,
 )
@@ -73,8 +73,8 @@ class Tarballs:
     the one that `tar_errors` finds; what takes too long, DeadlineExceeded, and tar has ended then. Nothing is left.
     """
 
-    def __init__(self, sessions: Sessions, limit: float) -> None:
-        self._sessions = sessions
+    def __init__(self, access: SystemAccess, limit: float) -> None:
+        self._access = access
         self._limit = limit
 
     async def compress(self, tarball: Tarball, target: str) -> None:
@@ -90,15 +90,14 @@ class Tarballs:
         path = parent if tarball.pattern else tarball.source
         follow = tarball.dereference and not tarball.pattern  # which finds no links
         try:
-            source = await self._found("pack_source", path=path, dereference=follow)
+            source = await self._source(path, dereference=follow)
+            directory = source.real if tarball.pattern else source.parent
         except FileError as error:  # but tar takes a link that leads nowhere
             await self._tried(error, packing(tarball, "/dev/null"))
-            source = await self._found("pack_source", path=parent, dereference=False)
-            source["parent"] = source["real"]
-        directory = source["real" if tarball.pattern else "parent"]
+            directory = (await self._source(parent)).real
         here = replace(tarball, source=f"./{name}")
         try:
-            real = (await self._found("target", path=target))["real"]
+            real = (await self._access.query(lambda on: on.write_target(target))).real
         except FileError as error:
             # a file in a directory that may not be written to can be filled all the same
             await self._tried(error, within(directory, *packing(here, target)))
@@ -107,16 +106,16 @@ class Tarballs:
         packer = ("sh", "-c", _PACKED, "sh", part, real, *within(directory, *packing(here, part)))
         try:
             output = await self._run(packer, {posixpath.basename(part): posixpath.basename(target)})
-            demand_begun(output, tarball.source)
+            require_begun(output, tarball.source)
             if output.status:
                 raise ProgramFailed(packing_fault(output, tarball.compression), output)
         except BaseException:
-            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
+            await asyncio.shield(asyncio.create_task(discarded(self._access, part)))
             raise
 
     async def _extract(self, source: str, target: str, compression: str) -> None:
         try:
-            archive = await self._found("unpack_source", path=source)
+            archive = await self._access.query(lambda on: on.unpack_source(source))
         except FileError as error:
             with suppress(FileError):  # a target that is Outside comes first
                 await self._directory(target)
@@ -124,41 +123,41 @@ class Tarballs:
             raise
         directory = await self._directory(target)
         if directory is None:
-            direct = reading(archive["real"], *unpacking(OPENED, target, compression))
+            direct = reading(archive.real, *unpacking(OPENED, target, compression))
             await self._unpack(source, direct, compression)
             return
         part = hidden_part(directory, within=True)
-        apart = reading(archive["real"], *unpacking(OPENED, part, compression))
+        apart = reading(archive.real, *unpacking(OPENED, part, compression))
         try:
             await self._unpack(source, unpacked_whole(part, *apart), compression, part)
-            if archive["cut"] and compression == "none":
+            if archive.cut and compression == "none":
                 raise cut_off()
-            await settled(self._sessions, directory, part, overwrite=True, any_links=True)
+            await settled(self._access, directory, part, overwrite=True, any_links=True)
         finally:
-            await asyncio.shield(asyncio.create_task(discarded(self._sessions, part)))
+            await asyncio.shield(asyncio.create_task(discarded(self._access, part)))
 
     async def _directory(self, target: str) -> str | None:
         """The directory to unpack into, without links; None for one that tar can only be told to write to itself."""
         try:
-            found = await self._found("unpack_target", path=target)
+            found = await self._access.query(lambda on: on.unpack_target(target))
         except Unsupported:  # where there are only plain commands
             with suppress(FileError):  # but it must not be Outside
-                await self._sessions.call("stat", path=target, dereference=True, columns=())
+                await self._access.query(lambda on: on.stat(target, dereference=True))
             return None
         except FileError as error:
             if error.errno == errno.EACCES:  # what is in it may be writable
                 return None
             raise
-        if not found["there"]:
+        if not found.there:
             raise FileError("open", target, errno.ENOENT)
-        return str(found["real"])
+        return found.real
 
     async def _unpack(
         self, source: str, argv: tuple[str, ...], compression: str, part: str = ""
     ) -> None:
         hidden = {OPENED: source, **({f"/{posixpath.basename(part)}": ""} if part else {})}
         output = await self._run(argv, hidden)
-        demand_begun(output, source)
+        require_begun(output, source)
         if output.status:
             raise ProgramFailed(unpacking_fault(output, compression, apart=bool(part)), output)
 
@@ -170,15 +169,14 @@ class Tarballs:
         if output.status:
             raise ProgramFailed(error.meaning, output)
 
-    async def _found(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(await self._sessions.call(operation, **arguments))
-        return found
+    async def _source(self, path: str, *, dereference: bool = False) -> PackSource:
+        return await self._access.query(lambda on: on.pack_source(path, dereference=dereference))
 
     async def _run(
         self, argv: tuple[str, ...], hidden: Mapping[str, str] = MappingProxyType({})
     ) -> Output:
         """Run to the end. Its words have the paths that were given for those `hidden`, which quoting leaves alone."""
-        async with self._sessions.program(argv) as program:
+        async with self._access.program(argv) as program:
             output = await program.ended(self._limit)
         said = output.stderr
         for path, given in hidden.items():

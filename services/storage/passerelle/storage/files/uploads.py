@@ -6,7 +6,6 @@ from the target's and the upload's id, and which only its user can read.
 
 import asyncio
 import errno
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +17,13 @@ import grpc
 
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.config import StorageSection
 from passerelle.storage.errors import FileError
 from passerelle.storage.files.arrivals import Arrival
 from passerelle.storage.files.writing import Target, Writing, new_token
 from passerelle.storage.remote.outcome import raw
-from passerelle.storage.values import WriteConditions, Written
+from passerelle.storage.values import WriteConditions, Written, finished
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _DAY = 86_400  # seconds
@@ -53,9 +52,9 @@ class Uploads:
     way there, InvalidArgument for an `upload_id` that cannot be, and NotFound for one that is not.
     """
 
-    def __init__(self, sessions: Sessions, settings: StorageSection) -> None:
-        self._sessions = sessions
-        self._writing = Writing(sessions)
+    def __init__(self, access: SystemAccess, settings: StorageSection) -> None:
+        self._access = access
+        self._writing = Writing(access)
         self._stale = settings.abandoned_after * _DAY
         self._working: WeakValueDictionary[tuple[str, str], _Work] = WeakValueDictionary()
 
@@ -67,7 +66,7 @@ class Uploads:
         """
         target, upload_id = await self._writing.target(path), upload_id or new_token()
         part = target.part(upload_id)
-        await self._sessions.change("begin", path=target.real, part=part, stale=self._stale)
+        await self._access.change(lambda on: on.begin_part(target.real, part, self._stale))
         return upload_id
 
     async def part(self, path: str, upload_id: str) -> str:
@@ -93,28 +92,28 @@ class Uploads:
             return await self._write(target, part, offset, chunks)
 
     async def complete(
-        self, path: str, upload_id: str, size: int, terms: WriteConditions
+        self, path: str, upload_id: str, size: int, conditions: WriteConditions
     ) -> Written:
         """Put an upload of `size` bytes in its place, whole or not at all; what was written, and its version.
 
         Raises InvalidArgument when size or checksum are others, PreconditionFailed or FileError (EEXIST) when the
-        target is not what `terms` say; the upload stays, to go on with or to abort. The checksum in the result is that
-        in `terms`.
+        target is not what `conditions` say; the upload stays, to go on with or to abort. The checksum in the result is
+        that in `conditions`.
         """
         target, part = await self._part(path, upload_id)
         async with self._alone(part):
             try:
-                version = await self._writing.place(target, part, size, terms)
+                version = await self._writing.place(target, part, size, conditions)
             except FileError as error:
                 raise _unknown(error) if error.step == "part" else error from None
-        return Written(size, terms.sha256, version)
+        return Written(size, conditions.sha256, version)
 
     async def abort(self, path: str, upload_id: str) -> None:
         """Remove what has arrived."""
         _, part = await self._part(path, upload_id)
         async with self._alone(part):
             await self._size(part)
-            await self._sessions.change("remove", path=part)
+            await self._access.change(lambda on: finished(on.remove(part)))
 
     async def _part(self, path: str, upload_id: str) -> tuple[Target, str]:
         if not _ID.fullmatch(upload_id):  # it becomes a piece of a file's name
@@ -125,12 +124,10 @@ class Uploads:
 
     async def _size(self, part: str) -> int:
         try:
-            answer = await self._sessions.call(
-                "stat", path=part, dereference=False, columns=[("size", "size")]
-            )
+            info = await self._access.query(lambda on: on.stat(part, dereference=False))
         except FileError as error:
             raise _unknown(error) from None
-        return int(json.loads(answer)["size"])
+        return info.size
 
     async def _write(
         self, target: Target, part: str, offset: int, chunks: AsyncIterator[bytes]
@@ -139,8 +136,8 @@ class Uploads:
         if not 0 <= offset <= received:
             wrong = f"must be between 0 and {received}, which is how much has arrived"
             raise InvalidArgument(f"offset {wrong}", (Field("query", "offset", wrong),))
-        async with self._sessions.transfer() as session:
-            arrival = Arrival(session, target.path, raw(part), offset)
+        async with self._access.content() as channel:
+            arrival = Arrival(channel, target.path, raw(part), offset)
             await arrival.go_on(chunks)
             return arrival.end
 

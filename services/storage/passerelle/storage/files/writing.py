@@ -1,19 +1,18 @@
 """How new content takes the place of a file: it arrives in a hidden part beside it, and moves when it is whole."""
 
 import errno
-import json
 import os
 import secrets
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.operations import Refusal
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.errors import FileError, PreconditionFailed
 from passerelle.storage.paths import shown
 from passerelle.storage.remote.changing.placing import SUFFIX
 from passerelle.storage.remote.outcome import raw
-from passerelle.storage.values import WriteConditions, WriteMode
+from passerelle.storage.values import WriteConditions, WriteMode, finished
 
 _NAME_MAX = 255  # bytes
 
@@ -44,56 +43,46 @@ def new_token() -> str:
 class Writing:
     """The beginning and the end of every way to write a file on one system."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, access: SystemAccess) -> None:
+        self._access = access
 
     async def target(self, path: str) -> Target:
         """Where writing to `path` would write; FileError when it cannot."""
-        found = json.loads(await self._sessions.call("target", path=path))
-        return Target(path, found["real"], found["version"])
+        found = await self._access.query(lambda on: on.write_target(path))
+        return Target(path, found.real, found.version)
 
-    async def place(self, target: Target, part: str, size: int, terms: WriteConditions) -> str:
+    async def place(self, target: Target, part: str, size: int, conditions: WriteConditions) -> str:
         """Put a part of `size` bytes in the target's place; the version of what is there now.
 
-        Nothing is changed when the part or what is there turns out not to be what `terms` say: InvalidArgument,
+        Nothing is changed when the part or what is there turns out not to be what `conditions` say: InvalidArgument,
         PreconditionFailed, FileError (EEXIST; step `part` when there is no such part).
         """
-        steps = self._sessions.progress(
-            "place",
-            path=target.real,
-            part=part,
-            size=size,
-            sha256=terms.sha256,
-            mode=terms.mode.value,
-            if_match=terms.if_match,
-        )
-        async with aclosing(steps):
-            async for step in steps:
-                found = step.result
-        if "wrong" in found:
-            raise _refusal(target.path, found["wrong"], found["found"])
-        return str(found["version"])
+        placing = self._access.stream(lambda on: on.place_part(target.real, part, size, conditions))
+        result = await finished(placing)
+        if isinstance(result, Refusal):
+            raise _error(target.path, result)
+        return result
 
 
-def demand(target: Target, terms: WriteConditions) -> None:
+def require_writable(target: Target, conditions: WriteConditions) -> None:
     """Refuse early, before content is taken, what would be refused when it is whole."""
-    if terms.if_match and (target.version is None or terms.if_match not in ("*", target.version)):
-        raise _refusal(target.path, "version", target.version or "")
-    if terms.mode is WriteMode.CREATE and target.version is not None:
+    if not conditions.accept(target.version):
+        raise _error(target.path, Refusal("version", target.version or ""))
+    if conditions.mode is WriteMode.CREATE and target.version is not None:
         raise FileError("open", target.path, errno.EEXIST)
 
 
-def wrong_checksum(found: str) -> InvalidArgument:
-    """What a writer is told whose content has another SHA-256 than announced."""
-    return _not_announced("sha256", f"The content's SHA-256 is {found}")
+def wrong_checksum(actual: str) -> InvalidArgument:
+    """The error for content whose SHA-256 is `actual`, and was announced to be another."""
+    return _not_announced("sha256", f"The content's SHA-256 is {actual}")
 
 
-def _refusal(path: str, wrong: str, found: str) -> ApiError:
-    if wrong == "sha256":
-        return wrong_checksum(found)
-    if wrong == "size":
-        return _not_announced("size", f"{found} bytes have arrived")
-    there = f"its ETag is {found}" if found else "it is not there"
+def _error(path: str, refusal: Refusal) -> ApiError:
+    if refusal.wrong == "sha256":
+        return wrong_checksum(refusal.actual)
+    if refusal.wrong == "size":
+        return _not_announced("size", f"{refusal.actual} bytes have arrived")
+    there = f"its ETag is {refusal.actual}" if refusal.actual else "it is not there"
     return PreconditionFailed(f"{shown(path)}: Not the version that was asked for: {there}.")
 
 

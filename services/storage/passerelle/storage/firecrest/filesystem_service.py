@@ -46,7 +46,7 @@ from passerelle.storage.firecrest.ops_replies import (
 from passerelle.storage.firecrest.paths import checked_path
 from passerelle.storage.native.content_messages import pieces
 from passerelle.storage.places import Place, Places, place_of
-from passerelle.storage.values import Columns, Excerpt, Listing
+from passerelle.storage.values import Columns, Excerpt, FileInfo, Listing
 from passerelle.surfaces.firecrest.bodies import read_body, read_query
 from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
 
@@ -98,7 +98,8 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         listing = Listing(query.show_hidden, query.recursive, query.dereference)
         columns = _NUMERIC_COLUMNS if query.numeric_uid else _COLUMNS
         with told_by("ls", path):
-            return _output(await place.files.table(path, listing, columns))
+            table = await place.files.table(path, listing, columns)
+        return HttpBody(content_type="application/json", data=b'{"output":%b}' % table)
 
     async def Stat(self, request: pb.StatRequest, context: Any) -> HttpBody:
         """`stat`."""
@@ -160,9 +161,9 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`mkdir`."""
         place, path, body = self._read(MakeDirectoryBody, request)
         with told_by("mkdir", path):
-            made = await place.files.make_directory(path, _COLUMNS, parents=body.parent)
+            made = await place.files.make_directory(path, parents=body.parent)
         await set_status(context, 201)
-        return _output(made)
+        return json_reply(_changed(made))
 
     async def Remove(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """`rm -r`."""
@@ -213,14 +214,14 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         place, path, body = self._read(ChangeModeBody, request)
         with told_by("chmod", path):
             await place.attributes.change_mode(path, body.mode)
-            return _output(await place.files.row(path, _COLUMNS))
+            return json_reply(_changed(await place.files.stat(path)))
 
     async def ChangeOwner(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`chown`; a link is shown itself, though what it points to is changed."""
         place, path, body = self._read(ChangeOwnerBody, request)
         with told_by("chown", path):
             await place.attributes.change_owner(path, body.owner or "", body.group or "")
-            return _output(await place.files.row(path, _COLUMNS))
+            return json_reply(_changed(await place.files.stat(path)))
 
     async def MakeSymlink(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`ln -s`; the link, too, has to be inside the filesystems."""
@@ -228,9 +229,9 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         path = checked_path(place.system, body.link_path)
         with told_by("ln", path):
             await place.attributes.make_symlink(path, target)
-            made = await place.files.row(path, _COLUMNS)
+            made = await place.files.stat(path)
         await set_status(context, 201)
-        return _output(made)
+        return json_reply(_changed(made))
 
     async def Compress(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`tar -c`."""
@@ -270,8 +271,9 @@ def _limit(place: Place) -> int:
     return place.system.data_operation.max_ops_file_size
 
 
-def _output(json: bytes) -> HttpBody:
-    return HttpBody(content_type="application/json", data=b'{"output":%b}' % json)
+def _changed(info: FileInfo) -> dict[str, dict[str, Any]]:
+    """A ChangedFileReply, with the columns of a listing."""
+    return {"output": {key: getattr(info, field) for key, field in _COLUMNS}}
 
 
 async def _excerpted(

@@ -20,9 +20,9 @@ from typing import cast
 import asyncssh
 
 from passerelle.runtime.errors import ApiError, FailedPrecondition
-from passerelle.storage.access.sessions import Sessions
+from passerelle.storage.access.content import Client, ContentChannel
+from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.errors import FileError
-from passerelle.storage.files.content import Client, Session
 from passerelle.storage.jobs.port import AgentWork, Leftovers, ShellWork, is_hidden_part
 from passerelle.storage.remote.outcome import raw
 
@@ -49,8 +49,8 @@ class Unfinished:
 class PrivateFiles:
     """The private files of the transfers on one `system`, as the current caller."""
 
-    def __init__(self, sessions: Sessions, system: str) -> None:
-        self._sessions = sessions
+    def __init__(self, access: SystemAccess, system: str) -> None:
+        self._access = access
         self._system = system
 
     async def put(self, directory: str, transfer: str, work: ShellWork | AgentWork) -> str:
@@ -60,29 +60,29 @@ class PrivateFiles:
         nothing behind then where it can.
         """
         path = posixpath.join(directory, _PREFIX + transfer)
-        async with self._sessions.transfer() as session:
+        async with self._access.content() as channel:
             try:
-                await session.do(
-                    "write", path, _write, session.client, path, content(work, self._system)
+                await channel.do(
+                    "write", path, _write, channel.client, path, content(work, self._system)
                 )
             except FileError as error:
-                await _gone(session, path)
+                await _gone(channel, path)
                 told = f"Transfer jobs cannot work in {directory}: {error.words}"
                 raise FailedPrecondition(told, directory=directory) from None
             except BaseException:
-                await _gone(session, path)
+                await _gone(channel, path)
                 raise
         return path
 
     async def record(self, path: str, job_id: str) -> None:
         """Note the job in a transfer's file; FileError when that is gone, ConnectionFailed or DeadlineExceeded."""
-        async with self._sessions.transfer() as session:
-            await session.do("write", path, _record, session.client, path, job_id)
+        async with self._access.content() as channel:
+            await channel.do("write", path, _record, channel.client, path, job_id)
 
     async def discard(self, path: str) -> None:
         """Remove the file, if it is still there."""
-        async with self._sessions.transfer() as session:
-            await _gone(session, path)
+        async with self._access.content() as channel:
+            await _gone(channel, path)
 
     async def unfinished(
         self, directory: str, known: Container[str], most: int
@@ -91,18 +91,18 @@ class PrivateFiles:
 
         Raises FileError, ConnectionFailed or DeadlineExceeded.
         """
-        async with self._sessions.transfer() as session:
-            names = await session.do("list", directory, _names, session.client, directory)
+        async with self._access.content() as channel:
+            names = await channel.do("list", directory, _names, channel.client, directory)
         paths = [posixpath.join(directory, name) for name in names]
         return await self.read([path for path in paths if path not in known][:most])
 
     async def read(self, paths: Sequence[str]) -> list[Unfinished]:
         """What these files say now, without those that are gone; raises as `unfinished`."""
         found = []
-        async with self._sessions.transfer() as session:
+        async with self._access.content() as channel:
             for path in paths:
                 with suppress(FileError):  # gone, or somebody else's
-                    head = await session.do("read", path, _head, session.client, path)
+                    head = await channel.do("read", path, _head, channel.client, path)
                     if head is not None:
                         found.append(_unfinished(path, head))
         return [transfer for transfer in found if transfer.system in ("", self._system)]
@@ -149,9 +149,9 @@ async def _record(client: Client, path: str, job_id: str) -> None:
         await file.write(_first_line(job_id)[:_JOB_ID], 0)
 
 
-async def _gone(session: Session, path: str) -> None:
+async def _gone(channel: ContentChannel, path: str) -> None:
     with suppress(ApiError):
-        await session.do("unlink", path, session.client.remove, raw(path))
+        await channel.do("unlink", path, channel.client.remove, raw(path))
 
 
 async def _names(client: Client, directory: str) -> list[str]:

@@ -39,11 +39,10 @@ def algorithm_of(request: pb.ChecksumFileRequest) -> Algorithm:
     return found
 
 
-def checksum_message(progress: Progress, algorithm: Algorithm) -> pb.FileProgress:
+def checksum_message(progress: Progress[str], algorithm: Algorithm) -> pb.FileProgress:
     """How far it is, or the checksum."""
-    message = progress_message(progress.entries, progress.size, progress.total)
-    message.finished = progress.finished
-    if progress.finished:
+    message = progress_message(progress)
+    if progress.result is not None:
         message.checksum.algorithm = pb.ChecksumFileRequest.Algorithm.Value(algorithm.name)
         message.checksum.value = progress.result
     return message

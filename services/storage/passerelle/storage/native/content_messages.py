@@ -25,8 +25,8 @@ _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _BINARY = "application/octet-stream"
 
 
-def terms_of(request: Any, context: Any) -> WriteConditions:
-    """On what terms a WriteFileRequest or CompleteUploadRequest wants to write, its headers included.
+def conditions_of(request: Any, context: Any) -> WriteConditions:
+    """On what conditions a WriteFileRequest or CompleteUploadRequest wants to write, its headers included.
 
     InvalidArgument for a mode or checksum that cannot be, for more than one ETag, and for a contradiction.
     """

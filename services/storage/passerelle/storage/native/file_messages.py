@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.paths import checked_path
 from passerelle.storage.places import Place, Places, place_of
-from passerelle.storage.values import FileInfo
+from passerelle.storage.values import FileInfo, Progress
 from passerelle.v1 import storage_pb2 as pb
 
 TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
@@ -72,9 +72,14 @@ def file_message(info: FileInfo) -> pb.File:
     )
 
 
-def progress_message(entries: int = 0, size: int = 0, total: int = 0) -> pb.FileProgress:
-    """How far a long operation is: entries and bytes done, and bytes to do in all (0 when not known)."""
-    return pb.FileProgress(entries_done=entries, bytes_done=size, bytes_total=total)
+def progress_message(progress: Progress[Any]) -> pb.FileProgress:
+    """How far a long operation is, without its result."""
+    return pb.FileProgress(
+        entries_done=progress.entries,
+        bytes_done=progress.size,
+        bytes_total=progress.total,
+        finished=progress.finished,
+    )
 
 
 def _timestamp(nanoseconds: int) -> Timestamp:

@@ -10,9 +10,9 @@ from passerelle.storage.native.archive_service import read_archive, write_archiv
 from passerelle.storage.native.attribute_messages import algorithm_of, checksum_message, link_target
 from passerelle.storage.native.content_messages import (
     Reading,
+    conditions_of,
     content_message,
     pieces,
-    terms_of,
     written_message,
 )
 from passerelle.storage.native.file_messages import file_message, path_in, target
@@ -28,7 +28,6 @@ from passerelle.storage.native.tree_messages import (
     walk_of,
 )
 from passerelle.storage.places import Place, Places, place_of
-from passerelle.storage.values import EVERYTHING
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 
@@ -102,16 +101,15 @@ class StorageService(pb_grpc.StorageServiceServicer):
         """Write a file."""
         first = await anext(requests)
         place, path = self._target(first)
-        terms = terms_of(first, context)
+        conditions = conditions_of(first, context)
         content = pieces(first.content.data, requests)
         del first
-        return written_message(path, await place.files.write(path, content, terms))
+        return written_message(path, await place.files.write(path, content, conditions))
 
     async def CreateDirectory(self, request: pb.CreateDirectoryRequest, context: Any) -> pb.File:
         """Create a directory."""
         place, path = self._target(request)
-        await place.files.make_directory(path, EVERYTHING, parents=request.parents)
-        return file_message(await place.files.stat(path, dereference=True))
+        return file_message(await place.files.make_directory(path, parents=request.parents))
 
     async def CreateSymlink(self, request: pb.CreateSymlinkRequest, context: Any) -> pb.File:
         """Create a symbolic link."""
@@ -203,7 +201,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.Quota:
         """Return how much of a filesystem is used."""
         place, path = self._target(request)
-        return quota_message(*await place.trees.quota(path))
+        return quota_message(await place.trees.quota(path))
 
     def _target(self, request: Any) -> tuple[Place, str]:
         return target(self._places, request)

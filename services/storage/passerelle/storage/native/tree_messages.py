@@ -8,7 +8,7 @@ from passerelle.runtime.paging import Mark, mark_of, page_size, token_for
 from passerelle.storage.native.file_messages import TYPES, file_message, progress_message
 from passerelle.storage.paths import checked_path, shown
 from passerelle.storage.places import Place
-from passerelle.storage.values import FileInfo, Listing, Progress, Room, Walk
+from passerelle.storage.values import FileInfo, Listing, Progress, Quota, Room, Usage, Walk
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1.streams_pb2 import StreamError
 
@@ -95,34 +95,28 @@ def _result(path: str, answer: FileInfo | ApiError) -> pb.FileOrError:
     return pb.FileOrError(path=path, error=told)
 
 
-def file_progress(progress: Progress) -> pb.FileProgress:
+def file_progress(progress: Progress[FileInfo] | Progress[None]) -> pb.FileProgress:
     """How far copying, moving or deleting is, and at its end the file that came of it, if any."""
-    message = _step(progress)
+    message = progress_message(progress)
     if progress.result:
-        message.file.CopyFrom(file_message(FileInfo(**progress.result)))
+        message.file.CopyFrom(file_message(progress.result))
     return message
 
 
-def usage_progress(progress: Progress) -> pb.FileProgress:
+def usage_progress(progress: Progress[Usage]) -> pb.FileProgress:
     """How far measuring is, and at its end what the tree takes."""
-    message = _step(progress)
-    if progress.result:
-        found = progress.result
-        message.usage.entry_count = found["entries"]
-        message.usage.size_bytes = found["size"]
-        message.usage.allocated_bytes = found["allocated"]
+    message = progress_message(progress)
+    if usage := progress.result:
+        message.usage.entry_count = usage.entries
+        message.usage.size_bytes = usage.size
+        message.usage.allocated_bytes = usage.allocated
     return message
 
 
-def _step(progress: Progress) -> pb.FileProgress:
-    message = progress_message(progress.entries, progress.size, progress.total)
-    message.finished = progress.finished
-    return message
-
-
-def quota_message(filesystem: Room, user: Room | None) -> pb.Quota:
+def quota_message(quota: Quota) -> pb.Quota:
     """How much room there is."""
-    return pb.Quota(filesystem=_room(filesystem), user=None if user is None else _room(user))
+    user = None if quota.user is None else _room(quota.user)
+    return pb.Quota(filesystem=_room(quota.filesystem), user=user)
 
 
 def _room(room: Room) -> pb.Quota.Room:

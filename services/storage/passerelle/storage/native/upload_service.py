@@ -7,7 +7,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from passerelle.runtime import log_fields
 from passerelle.runtime.errors import Field, InvalidArgument
-from passerelle.storage.native.content_messages import pieces, terms_of, written_message
+from passerelle.storage.native.content_messages import conditions_of, pieces, written_message
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
 from passerelle.storage.places import Places
@@ -55,8 +55,10 @@ class UploadService(pb_grpc.UploadServiceServicer):
         if request.size_bytes < 0:
             wrong = "must not be negative"
             raise InvalidArgument(f"size_bytes {wrong}", (Field("body", "size_bytes", wrong),))
-        terms = terms_of(request, context)
-        written = await place.uploads.complete(path, request.upload_id, request.size_bytes, terms)
+        conditions = conditions_of(request, context)
+        written = await place.uploads.complete(
+            path, request.upload_id, request.size_bytes, conditions
+        )
         return written_message(path, written)
 
     async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Any) -> Empty:

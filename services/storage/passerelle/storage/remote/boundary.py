@@ -26,12 +26,13 @@ PATHS: "Mapping[str, Mapping[str, str]]" = {
     "stat": {"path": ASKED},
     "stat_many": {},  # looks at each path by itself
     "list": {"path": ASKED},
+    "table": {"path": ASKED},
     "walk": {"path": ASKED},
     "remove": {"path": ITSELF},
-    "run": {"path": ASKED},
+    "run_program": {"path": ASKED},
     "copy": {"path": ASKED, "target": ITSELF},
     "move": {"path": ITSELF, "target": ITSELF},
-    "symlink": {"path": ITSELF, "target": WORDS},
+    "make_symlink": {"path": ITSELF, "target": WORDS},
     # stand in for SFTP, which nobody asks either: where a part belongs is judged before anything arrives in it
     "make_part": {},
     "write_part": {},

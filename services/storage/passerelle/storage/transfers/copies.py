@@ -148,8 +148,8 @@ class Copy:
         mode = WriteMode.OVERWRITE if self._order.overwrite else WriteMode.CREATE
         try:
             with on(target):
-                terms = WriteConditions(mode, sha256=sha256)
-                await target.uploads.complete(path, self.upload, self.size, terms)
+                conditions = WriteConditions(mode, sha256=sha256)
+                await target.uploads.complete(path, self.upload, self.size, conditions)
         except InvalidArgument as error:
             # Not of the caller's making: size and checksum are the source's.
             await self.give_up()

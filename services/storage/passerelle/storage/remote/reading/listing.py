@@ -32,7 +32,8 @@ def list_files(
 ) -> "Iterator[bytes]":
     """A JSON array in the order of GNU `ls` in the C locale, piece by piece; what is no directory is listed itself.
 
-    At most `count` entries, of those that match `pattern` and come behind the one named `after`.
+    At most `count` entries, of those that match `pattern` and come behind the one named `after`. Failure (EFBIG) when
+    they have more than `limit` bytes, without what separates them.
     """
     top = look(call, path, dereference)
     if not stat.S_ISDIR(top.st_mode):
@@ -48,9 +49,14 @@ def list_files(
         if size > PIECE:
             yield (opening + ",".join(rows)).encode()
             opening, size, total, rows = ",", 0, total + size, []
-            if total > limit:
-                raise Failure("limit", path, errno.EFBIG)
+            _demand_fit(path, total, limit)
+    _demand_fit(path, total + size, limit)
     yield ((opening if rows or opening == "[" else "") + ",".join(rows) + "]").encode()
+
+
+def _demand_fit(path: bytes, size: int, limit: int) -> None:
+    if size > limit:
+        raise Failure("limit", path, errno.EFBIG)
 
 
 def wanted_names(pattern: bytes, after: bytes) -> "Callable[[bytes], bool] | None":
