@@ -34,7 +34,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 async def packed(world: World, path: Path, selection: Selection) -> list[str]:
-    found = [piece async for piece in world.place.archives.packed(str(path), TAR, selection)]
+    found = [piece async for piece in world.parts.archives.packed(str(path), TAR, selection)]
     with tarfile.open(fileobj=io.BytesIO(b"".join(found))) as tar:
         return tar.getnames()
 
@@ -54,7 +54,7 @@ async def test_followed_links_stay_inside(world: World, tree: Path) -> None:
 
 async def test_archives_are_made_and_unpacked(world: World, tree: Path, tmp_path: Path) -> None:
     (tmp_path / "into").mkdir()
-    tarballs = world.place.tarballs
+    tarballs = world.parts.tarballs
     await tarballs.compress(Tarball(str(tree)), str(tmp_path / "x.tgz"))
     await tarballs.extract(str(tmp_path / "x.tgz"), str(tmp_path / "into"), "gzip")
     assert (tmp_path / "into" / "tree" / "-n\nl").read_text() == "x"
@@ -66,6 +66,6 @@ async def test_archives_are_made_and_unpacked(world: World, tree: Path, tmp_path
 async def test_unpacking_a_stream_takes_python(tree: Path, tmp_path: Path) -> None:
     async with remote(tmp_path, helper=False) as world:
         with pytest.raises(Unsupported, match="Python"):
-            await world.place.archives.unpack(
+            await world.parts.archives.unpack(
                 str(tmp_path / "new"), TAR, pieces(b"x"), overwrite=False
             )

@@ -60,7 +60,7 @@ def alice() -> Iterator[None]:
 
 
 async def checksum(world: World, path: object, algorithm: Algorithm) -> str:
-    async with aclosing(world.place.checksums.compute(str(path), algorithm)) as steps:
+    async with aclosing(world.parts.checksums.compute(str(path), algorithm)) as steps:
         last = [step async for step in steps][-1]
     assert last.size == last.total
     return str(last.result)
@@ -78,13 +78,13 @@ async def test_modes_are_those_of_chmod(world: World, tmp_path: Path, mode: str,
         path.mkdir() if kind == "directory" else path.write_text("")
         path.chmod(0o2750)
     changed_by_chmod(theirs, mode)
-    await world.place.attributes.change_mode(str(ours), mode)
+    await world.parts.attributes.change_mode(str(ours), mode)
     assert ours.stat().st_mode == theirs.stat().st_mode
 
 
 async def test_a_wrong_mode_is_refused_before_anything_is_run(world: World) -> None:
     with pytest.raises(InvalidAttribute) as raised:
-        await world.place.attributes.change_mode("/nowhere", "8")
+        await world.parts.attributes.change_mode("/nowhere", "8")
     assert [field.name for field in raised.value.fields] == ["mode"]
     assert world.server.logins == 0
 
@@ -92,7 +92,7 @@ async def test_a_wrong_mode_is_refused_before_anything_is_run(world: World) -> N
 @pytest.mark.parametrize("target", ["file", "../x", "nowhere/../x", "-rf", "it's", "\n", "日本"])
 async def test_links_say_what_was_given(world: World, tmp_path: Path, target: str) -> None:
     (tmp_path / "dir").mkdir()
-    await world.place.attributes.make_symlink(str(tmp_path / "dir" / "link"), target)
+    await world.parts.attributes.make_symlink(str(tmp_path / "dir" / "link"), target)
     assert os.readlink(tmp_path / "dir" / "link") == target
 
 
@@ -101,7 +101,7 @@ async def test_links_lead_to_nothing_outside(world: World, tmp_path: Path, targe
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "way-out").symlink_to("/etc")
     with pytest.raises(Outside) as raised:
-        await world.place.attributes.make_symlink(str(tmp_path / "dir" / "link"), target)
+        await world.parts.attributes.make_symlink(str(tmp_path / "dir" / "link"), target)
     assert [field.name for field in raised.value.fields] == ["target"]
     assert not os.path.lexists(tmp_path / "dir" / "link")
 
@@ -113,7 +113,7 @@ async def test_links_replace_nothing(world: World, tmp_path: Path, name: str, nu
     (tmp_path / "file").write_text("")
     (tmp_path / "dir").mkdir()
     with pytest.raises(FileError) as raised:
-        await world.place.attributes.make_symlink(str(tmp_path / name), "target")
+        await world.parts.attributes.make_symlink(str(tmp_path / name), "target")
     assert (raised.value.step, raised.value.errno) == ("symlink", number)
     assert list((tmp_path / "dir").iterdir()) == []
 
@@ -124,7 +124,7 @@ async def test_links_replace_nothing(world: World, tmp_path: Path, name: str, nu
 async def test_nothing_to_change(world: World, tmp_path: Path, name: str, number: int) -> None:
     (tmp_path / "f").write_text("")
     (tmp_path / "broken").symlink_to("nowhere")
-    path, attributes = str(tmp_path / name), world.place.attributes
+    path, attributes = str(tmp_path / name), world.parts.attributes
     for change in (attributes.change_mode(path, "644"), attributes.change_owner(path, "0", "")):
         with pytest.raises(FileError) as raised:
             await change
@@ -134,9 +134,9 @@ async def test_nothing_to_change(world: World, tmp_path: Path, name: str, number
 async def test_owners_nobody_knows(world: World, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     with pytest.raises(InvalidAttribute, match="invalid user: 'nobody-here'"):
-        await world.place.attributes.change_owner(str(tmp_path / "f"), "nobody-here", "")
+        await world.parts.attributes.change_owner(str(tmp_path / "f"), "nobody-here", "")
     with pytest.raises(InvalidAttribute, match="invalid group: ':nobody-here'"):
-        await world.place.attributes.change_owner(str(tmp_path / "f"), "", "nobody-here")
+        await world.parts.attributes.change_owner(str(tmp_path / "f"), "", "nobody-here")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
@@ -149,7 +149,7 @@ async def test_owner_and_group_each_alone(world: World, tmp_path: Path) -> None:
         ("", "", (12345, 23456)),
         ("root", "root", (0, 0)),
     ):
-        await world.place.attributes.change_owner(str(path), user, group)
+        await world.parts.attributes.change_owner(str(path), user, group)
         assert (path.stat().st_uid, path.stat().st_gid) == expected
 
 
@@ -158,7 +158,7 @@ async def test_kinds_of_files(world: World, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("é'x")
     os.mkfifo(tmp_path / "fifo")
     kinds = [
-        await world.place.attributes.kind(str(tmp_path / name))
+        await world.parts.attributes.kind(str(tmp_path / name))
         for name in ("text", "link", "fifo", ".", "nope")
     ]
     assert kinds[:4] == [
@@ -181,7 +181,7 @@ async def test_checksums(world: World, tmp_path: Path, content: bytes) -> None:
         Algorithm.CRC32C: f"{google_crc32c.value(content):08x}",
         Algorithm.XXH3: xxhash.xxh3_64_hexdigest(content),
     }
-    assert await world.place.checksums.sha256(str(path)) == found[Algorithm.SHA256]
+    assert await world.parts.checksums.sha256(str(path)) == found[Algorithm.SHA256]
 
 
 async def test_checksums_that_the_algorithms_are_known_by(world: World, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_a_long_checksum_tells_how_far_it_is_and_can_be_given_up(
         huge.truncate(1 << 42)  # takes no room, but an hour to read
     timeout = {"command": 2, "login": 30, "connection": 30}
     async with remote(tmp_path, timeout=timeout) as world:
-        compute = world.place.checksums.compute(str(tmp_path / "huge"), algorithm)
+        compute = world.parts.checksums.compute(str(tmp_path / "huge"), algorithm)
         async with aclosing(compute) as steps:
             first, second = await anext(steps), await anext(steps)
         assert 0 < first.size < second.size < second.total == 1 << 42
@@ -259,7 +259,7 @@ async def test_a_short_checksum_has_the_time_of_a_command(tmp_path: Path) -> Non
     for helper in (True, False):
         async with remote(tmp_path, helper=helper, timeout=timeout) as world:
             with pytest.raises(DeadlineExceeded):
-                await world.place.checksums.sha256(str(tmp_path / "huge"))
+                await world.parts.checksums.sha256(str(tmp_path / "huge"))
 
 
 def as_text(name: bytes) -> bool:
@@ -284,13 +284,13 @@ async def test_any_name(
     text = os.fsdecode(path)
     Path(text).write_bytes(b"x\n")
     try:
-        await world.place.attributes.change_mode(text, "600")
+        await world.parts.attributes.change_mode(text, "600")
         assert os.stat(path).st_mode & 0o7777 == 0o600
-        await world.place.attributes.change_owner(text, str(os.getuid()), "")
-        assert await world.place.attributes.kind(text) == "ASCII text"
-        assert await world.place.checksums.sha256(text) == hashlib.sha256(b"x\n").hexdigest()
+        await world.parts.attributes.change_owner(text, str(os.getuid()), "")
+        assert await world.parts.attributes.kind(text) == "ASCII text"
+        assert await world.parts.checksums.sha256(text) == hashlib.sha256(b"x\n").hexdigest()
         os.unlink(path)
-        await world.place.attributes.make_symlink(text, os.fsdecode(name))
+        await world.parts.attributes.make_symlink(text, os.fsdecode(name))
         assert os.readlink(path) == name
     finally:
         os.unlink(path)
@@ -309,7 +309,7 @@ async def test_any_name(
 async def test_names_do_not_decide(world: World, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("x")
     (tmp_path / f"{name}.link").symlink_to("nowhere")
-    attributes = world.place.attributes
+    attributes = world.parts.attributes
     with pytest.raises(InvalidAttribute, match="invalid group: ':nobody-here'"):
         await attributes.change_owner(str(tmp_path / name), "", "nobody-here")
     for path in (f"{tmp_path}/{name}.link", f"{tmp_path}/{name}.gone", f"{tmp_path}/{name}/x"):

@@ -60,7 +60,7 @@ async def end_of(steps: Any) -> Any:
 
 async def followed(world: World, path: str, call: str) -> object:
     """A call that follows a link at the end of its path."""
-    files, trees = world.place.files, world.place.trees
+    files, trees = world.parts.files, world.parts.trees
     match call:
         case "stat":
             return await files.stat(path, dereference=True)
@@ -75,7 +75,7 @@ async def followed(world: World, path: str, call: str) -> object:
         case "mkdir":
             return await files.make_directory(path, parents=True)
         case "chmod":
-            await world.place.attributes.change_mode(path, "777")
+            await world.parts.attributes.change_mode(path, "777")
             return None
         case "walk":
             return await end_of(trees.walk(path, Walk(dereference=True)))
@@ -135,9 +135,9 @@ async def test_a_link_itself_may_be_seen_moved_and_removed(
 ) -> None:
     path, moved = f"{root}/{name}", f"{root}/dir/moved"
     assert (await world.files.stat(path)).target == os.readlink(path)
-    await end_of(world.place.trees.copy(path, f"{root}/copied"))
+    await end_of(world.parts.trees.copy(path, f"{root}/copied"))
     assert os.readlink(f"{root}/copied") == os.readlink(path)
-    await end_of(world.place.trees.move(path, moved))
+    await end_of(world.parts.trees.move(path, moved))
     assert not os.path.lexists(path)
     await world.files.remove(moved)
     assert not os.path.lexists(moved)
@@ -148,7 +148,7 @@ async def test_what_lies_behind_a_link_out_is_refused_even_if_it_is_a_link_itsel
     world: World, root: Path
 ) -> None:
     (root.parent / "outside" / "back").symlink_to(root / "file")
-    trees, behind = world.place.trees, f"{root}/out/back"
+    trees, behind = world.parts.trees, f"{root}/out/back"
     for call in (
         lambda: world.files.stat(behind),
         lambda: world.files.remove(behind),
@@ -165,7 +165,7 @@ async def test_what_lies_behind_a_link_out_is_refused_even_if_it_is_a_link_itsel
 
 @pytest.mark.parametrize("operation", ["copy", "move"])
 async def test_targets_are_looked_at_as_well(world: World, root: Path, operation: str) -> None:
-    act = getattr(world.place.trees, operation)
+    act = getattr(world.parts.trees, operation)
     for name in ("out/x", "namesake/x", "whole/out/x"):
         with pytest.raises(Outside) as raised:
             await end_of(act(f"{root}/file", f"{root}/{name}"))
@@ -176,7 +176,7 @@ async def test_targets_are_looked_at_as_well(world: World, root: Path, operation
 
 
 async def test_a_link_may_only_be_made_to_what_is_inside(world: World, root: Path) -> None:
-    make = world.place.attributes.make_symlink
+    make = world.parts.attributes.make_symlink
     for words in (str(root.parent / "outside"), "../outside/secret", "out/secret"):
         with pytest.raises(Outside) as raised:
             await make(f"{root}/new", words)
@@ -192,13 +192,13 @@ async def test_links_met_on_the_way_are_looked_at(world: World, root: Path) -> N
     with pytest.raises(Outside):
         await world.files.list(str(root / "dir"), Listing(recursive=True, dereference=True))
     with pytest.raises(Outside):
-        await end_of(world.place.trees.copy(f"{root}/dir", f"{root}/b", dereference=True))
+        await end_of(world.parts.trees.copy(f"{root}/dir", f"{root}/b", dereference=True))
     assert not [name for name in os.listdir(root) if name == "b" or name.startswith(".b")]
 
 
 async def test_a_walk_tells_links_out_as_links_and_does_not_follow_them(root: Path) -> None:
     async with remote(root) as world:
-        walk = world.place.trees.walk(str(root), Walk(dereference=True))
+        walk = world.parts.trees.walk(str(root), Walk(dereference=True))
         found = {info.name: info for batch in [part async for part in walk] for info in batch}
     assert found["in/inner"].letter == "-"
     assert {name: found[name].letter for name in ("out", "lost", "chain", "in")} == {
@@ -212,7 +212,7 @@ async def test_a_walk_tells_links_out_as_links_and_does_not_follow_them(root: Pa
 
 async def test_each_of_many_has_its_own_answer(world: World, root: Path) -> None:
     names = ["file", "absolute", "nope", "out/secret", "in/inner"]
-    answers = await world.place.trees.stat([f"{root}/{name}" for name in names], dereference=True)
+    answers = await world.parts.trees.stat([f"{root}/{name}" for name in names], dereference=True)
     kinds = [type(answer).__name__ for answer in answers]
     assert kinds == ["FileInfo", "Outside", "FileError", "Outside", "FileInfo"]
 

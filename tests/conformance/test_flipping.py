@@ -79,13 +79,13 @@ async def content(world: World, path: str) -> bytes:
 
 async def checksum(world: World, path: str) -> bytes:
     known = {hashlib.sha256(text).hexdigest(): text for text in (INSIDE, OUTSIDE)}
-    return known[await world.place.checksums.sha256(path)]
+    return known[await world.parts.checksums.sha256(path)]
 
 
 async def copied(world: World, path: str) -> bytes:
     target = world.root / "copy"
     async with aclosing(
-        world.place.trees.copy(os.path.dirname(path), str(target), overwrite=True)
+        world.parts.trees.copy(os.path.dirname(path), str(target), overwrite=True)
     ) as steps:
         async for _ in steps:
             pass
@@ -101,7 +101,7 @@ async def selected(world: World, path: str) -> bytes:
 
 
 async def _packed(world: World, path: str, selection: Selection) -> bytes:
-    archive = world.place.archives.packed(path, TAR, selection)
+    archive = world.parts.archives.packed(path, TAR, selection)
     async with aclosing(archive) as pieces:
         with tarfile.open(fileobj=BytesIO(b"".join([piece async for piece in pieces]))) as tar:
             return _held(tar)
@@ -114,14 +114,14 @@ def _held(tar: tarfile.TarFile) -> bytes:
 
 async def compressed(world: World, path: str) -> bytes:
     target = world.root / "made.tar"
-    await world.place.tarballs.compress(Tarball(path, "none"), str(target))
+    await world.parts.tarballs.compress(Tarball(path, "none"), str(target))
     with tarfile.open(target) as tar:
         return _held(tar)
 
 
 async def extracted(world: World, path: str) -> bytes:
     archive, into = os.path.join(os.path.dirname(path), "x.tar"), world.root / "into"
-    await world.place.tarballs.extract(archive, str(into), "none")
+    await world.parts.tarballs.extract(archive, str(into), "none")
     return b" ".join(file.read_bytes() for file in into.iterdir())
 
 
@@ -131,7 +131,7 @@ async def listed(world: World, path: str) -> bytes:
 
 
 async def walked(world: World, path: str) -> bytes:
-    steps = world.place.trees.walk(os.path.dirname(path), Walk())
+    steps = world.parts.trees.walk(os.path.dirname(path), Walk())
     return b" ".join([info.name.encode() async for infos in steps for info in infos])
 
 
@@ -158,16 +158,16 @@ READS: Mapping[str, tuple[Read, int]] = {
 async def test_nothing_from_outside_is_told(
     world: World, root: Path, read: Read, tries: int
 ) -> None:
-    await demand_inside(world, root, read, tries)
+    await require_inside(world, root, read, tries)
 
 
 @pytest.mark.parametrize("name", ["view", "head", "tail", "checksum"])
 async def test_nor_is_it_where_no_helper_runs(root: Path, name: str) -> None:
     async with remote(root, helper=False) as world:
-        await demand_inside(world, root, READS[name][0], TRIES // 5)
+        await require_inside(world, root, READS[name][0], TRIES // 5)
 
 
-async def demand_inside(world: World, root: Path, read: Read, tries: int) -> None:
+async def require_inside(world: World, root: Path, read: Read, tries: int) -> None:
     """Fail when something that is read while the directory is swapped comes from outside."""
     path = str(root / "dir" / "file")
     assert INSIDE in await read(world, path)
@@ -184,14 +184,14 @@ async def demand_inside(world: World, root: Path, read: Read, tries: int) -> Non
 
 async def moved(world: World, path: str) -> None:
     for source, target in ((path, f"{world.root}/moved"), (f"{world.root}/moved", path)):
-        async with aclosing(world.place.trees.move(source, target, overwrite=True)) as steps:
+        async with aclosing(world.parts.trees.move(source, target, overwrite=True)) as steps:
             async for _ in steps:
                 pass
 
 
 async def copied_to(world: World, path: str) -> None:
     source = str(world.root / "mine")
-    async with aclosing(world.place.trees.copy(source, f"{path}.new", overwrite=True)) as steps:
+    async with aclosing(world.parts.trees.copy(source, f"{path}.new", overwrite=True)) as steps:
         async for _ in steps:
             pass
 
@@ -200,10 +200,10 @@ Change = Callable[[World, str], Awaitable[object]]
 CHANGES: Mapping[str, Change] = {
     "remove": lambda world, path: world.files.remove(path),
     "mkdir": lambda world, path: world.files.make_directory(f"{path}.{os.urandom(4).hex()}"),
-    "symlink": lambda world, path: world.place.attributes.make_symlink(
+    "symlink": lambda world, path: world.parts.attributes.make_symlink(
         f"{path}.{os.urandom(4).hex()}", "file"
     ),
-    "chmod": lambda world, path: world.place.attributes.change_mode(path, "600"),
+    "chmod": lambda world, path: world.parts.attributes.change_mode(path, "600"),
     "move": moved,
     "copy": copied_to,
 }

@@ -63,24 +63,24 @@ READING: Mapping[str, Act] = {
     "head": lambda world, path: world.files.excerpt(path, HEAD, 9),
     "tail": lambda world, path: world.files.excerpt(path, TAIL, 9),
     "content": _opened,
-    "sha256": lambda world, path: world.place.checksums.sha256(path),
-    "xxh3": lambda world, path: _all(world.place.checksums.compute(path, Algorithm.XXH3)),
-    "archive": lambda world, path: _all(world.place.archives.packed(path, TAR, Selection())),
-    "compress": lambda world, path: world.place.tarballs.compress(
+    "sha256": lambda world, path: world.parts.checksums.sha256(path),
+    "xxh3": lambda world, path: _all(world.parts.checksums.compute(path, Algorithm.XXH3)),
+    "archive": lambda world, path: _all(world.parts.archives.packed(path, TAR, Selection())),
+    "compress": lambda world, path: world.parts.tarballs.compress(
         Tarball(path), f"{world.root}/new.tgz"
     ),
-    "extract": lambda world, path: world.place.tarballs.extract(path, f"{world.root}/into", "gzip"),
+    "extract": lambda world, path: world.parts.tarballs.extract(path, f"{world.root}/into", "gzip"),
 }
 WRITING: Mapping[str, Act] = {
     "write": lambda world, path: world.files.write(path, pieces(b"new")),
-    "compress to": lambda world, path: world.place.tarballs.compress(
+    "compress to": lambda world, path: world.parts.tarballs.compress(
         Tarball(f"{world.root}/file"), path
     ),
     "copy": lambda world, path: _all(
-        world.place.trees.copy(f"{world.root}/file", path, overwrite=True)
+        world.parts.trees.copy(f"{world.root}/file", path, overwrite=True)
     ),
     "move": lambda world, path: _all(
-        world.place.trees.move(f"{world.root}/file", path, overwrite=True)
+        world.parts.trees.move(f"{world.root}/file", path, overwrite=True)
     ),
 }
 KINDS = {"fifo": "Is a named pipe", "socket": "Is a socket", "device": "Is a device"}

@@ -82,26 +82,26 @@ async def test_any_name(world: World, name: bytes, content: bytes) -> None:
         assert bytes_of(walked) == name
         info = await world.files.stat(path)
         assert bytes_of(info) == os.fsencode(path)
-        [one, none] = await world.place.trees.stat([path, f"{path}\n"])
+        [one, none] = await world.parts.trees.stat([path, f"{path}\n"])
         assert one == info
         assert isinstance(none, ApiError)
         assert none.http == (400 if len(name) == 255 else 404)
         assert await world.files.read(path, 0, 100) == content
         async with world.files.opened(path) as file:
             assert b"".join([chunk async for chunk in file.chunks(0, len(content))]) == content
-        await ended(world.place.trees.copy(path, f"{directory}/copy", dereference=True))
-        await ended(world.place.trees.move(f"{directory}/copy", path, overwrite=True))
+        await ended(world.parts.trees.copy(path, f"{directory}/copy", dereference=True))
+        await ended(world.parts.trees.move(f"{directory}/copy", path, overwrite=True))
         assert os.listdir(os.fsencode(directory)) == [name]
-        assert (await ended(world.place.trees.measure(directory))).result.entries == 2
+        assert (await ended(world.parts.trees.measure(directory))).result.entries == 2
         await world.files.remove(path)
-        await ended(world.place.trees.remove(directory))
+        await ended(world.parts.trees.remove(directory))
         assert os.listdir(world.root) == []
     finally:
         _emptied(world.root)
 
 
 async def _walk(world: World, path: str) -> list[Any]:
-    async with aclosing(world.place.trees.walk(path, Walk(hidden=True))) as batches:
+    async with aclosing(world.parts.trees.walk(path, Walk(hidden=True))) as batches:
         return [batch async for batch in batches]
 
 
@@ -141,12 +141,12 @@ async def test_the_longest_path(world: World) -> None:
     Path(path).write_text("here")
     assert (await world.files.stat(path)).size == 4
     assert await world.files.read(path, 0, 10) == b"here"
-    [info] = await world.place.trees.stat([path])
+    [info] = await world.parts.trees.stat([path])
     assert isinstance(info, FileInfo)
     target = f"{world.root}/{'t' * 255}"
-    await ended(world.place.trees.copy(path, target))
+    await ended(world.parts.trees.copy(path, target))
     assert Path(target).read_text() == "here"
-    await ended(world.place.trees.move(target, path, overwrite=True))
+    await ended(world.parts.trees.move(target, path, overwrite=True))
     await world.files.remove(path)
     with pytest.raises(ApiError) as raised:
         await world.files.stat(path + "f")

@@ -43,7 +43,7 @@ async def helped(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 def trees(world: World) -> Trees:
-    return world.place.trees
+    return world.parts.trees
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_a_walk_that_follows_links_ends(helped: World, tmp_path: Path) -> 
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "up").symlink_to("..")
     (tmp_path / "d" / "here").symlink_to(".")
-    found = await walked(helped.place.trees, tmp_path, Walk(dereference=True))
+    found = await walked(helped.parts.trees, tmp_path, Walk(dereference=True))
     assert set(found) == {"d", "d/up", "d/here"}
 
 
@@ -287,7 +287,7 @@ async def test_what_is_not_there(trees: Trees, tree: Path, act: str) -> None:
 
 async def test_moving_to_the_other_name_of_the_same_file(helped: World, tree: Path) -> None:
     os.link(tree / "a.out", tree / "same")
-    move = helped.place.trees.move
+    move = helped.parts.trees.move
     await result_of(move(f"{tree}/a.out", f"{tree}/same", overwrite=True))
     assert not (tree / "a.out").exists()
     await result_of(move(f"{tree}/same", f"{tree}/same", overwrite=True))
@@ -314,7 +314,7 @@ async def test_moving_to_another_filesystem(
     before = picture(tree)
     async with remote(tmp_path, helper=helper, check_links=False) as world:
         (tmp_path / "elsewhere").symlink_to(elsewhere)
-        await result_of(world.place.trees.move(str(tree), f"{tmp_path}/elsewhere/moved"))
+        await result_of(world.parts.trees.move(str(tree), f"{tmp_path}/elsewhere/moved"))
     assert picture(elsewhere / "moved") == before
     assert not tree.exists()
     assert os.listdir(elsewhere) == ["moved"]
@@ -357,7 +357,7 @@ async def test_holes_stay_holes(helped: World, tmp_path: Path) -> None:
         file.seek(50_000_000)
         file.write(b"middle")
         file.truncate(100_000_000)
-    await result_of(helped.place.trees.copy(f"{tmp_path}/sparse", f"{tmp_path}/copy"))
+    await result_of(helped.parts.trees.copy(f"{tmp_path}/sparse", f"{tmp_path}/copy"))
     assert (tmp_path / "copy").stat().st_blocks == (tmp_path / "sparse").stat().st_blocks
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "sparse").read_bytes()
 
@@ -373,11 +373,11 @@ def _nested(directory: Path, names: Sequence[str]) -> None:
 
 async def test_a_tree_deeper_than_any_path_is_long(helped: World, tmp_path: Path) -> None:
     _nested(tmp_path, ["top"] + ["d" * 200] * 30)  # 6000 bytes
-    await result_of(helped.place.trees.copy(f"{tmp_path}/top", f"{tmp_path}/copy"))
-    measured = await result_of(helped.place.trees.measure(f"{tmp_path}/copy"))
-    assert measured["entries"] == 31
-    await result_of(helped.place.trees.remove(f"{tmp_path}/top"))
-    await result_of(helped.place.trees.remove(f"{tmp_path}/copy"))
+    await result_of(helped.parts.trees.copy(f"{tmp_path}/top", f"{tmp_path}/copy"))
+    measured = await result_of(helped.parts.trees.measure(f"{tmp_path}/copy"))
+    assert measured.entries == 31
+    await result_of(helped.parts.trees.remove(f"{tmp_path}/top"))
+    await result_of(helped.parts.trees.remove(f"{tmp_path}/copy"))
     assert os.listdir(tmp_path) == []
 
 
@@ -392,7 +392,7 @@ async def test_a_copy_that_is_given_up_leaves_nothing(
     with open(source / "big", "wb") as file:  # noqa: ASYNC230
         for _ in range(200):
             file.write(os.urandom(1 << 20))
-    copy = asyncio.create_task(result_of(helped.place.trees.copy(str(source), f"{tmp_path}/copy")))
+    copy = asyncio.create_task(result_of(helped.parts.trees.copy(str(source), f"{tmp_path}/copy")))
     while len(os.listdir(tmp_path)) == 1:
         await asyncio.sleep(0.001)
     copy.cancel()
@@ -408,7 +408,7 @@ async def test_progress_grows_until_the_end(helped: World, tmp_path: Path) -> No
     source.mkdir()
     for number in range(60_000):
         (source / f"{number}").touch()
-    steps = await steps_of(helped.place.trees.copy(str(source), f"{tmp_path}/copy"))
+    steps = await steps_of(helped.parts.trees.copy(str(source), f"{tmp_path}/copy"))
     assert len(steps) > 1
     assert all(one.entries <= other.entries for one, other in pairwise(steps))
     assert [step.finished for step in steps] == [False] * (len(steps) - 1) + [True]
@@ -420,7 +420,7 @@ async def test_a_reader_that_waits_holds_up_nothing_else(helped: World, tmp_path
     directory.mkdir()
     for number in range(20_000):
         (directory / f"{number:0>200}").touch()
-    async with aclosing(helped.place.trees.walk(str(tmp_path), Walk())) as walk:
+    async with aclosing(helped.parts.trees.walk(str(tmp_path), Walk())) as walk:
         found = len(await anext(walk))
         for _ in range(50):
             await helped.files.stat(str(tmp_path))

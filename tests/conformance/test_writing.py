@@ -42,7 +42,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 def uploads(world: World) -> Uploads:
-    return world.place.uploads
+    return world.parts.uploads
 
 
 @pytest.fixture(autouse=True)
@@ -326,7 +326,7 @@ async def test_abandoned_parts_go_when_their_user_begins_another(
     )
 )
 async def test_uploads_under_any_name(world: World, name: bytes) -> None:
-    uploads, path = world.place.uploads, str(world.root / name.decode())
+    uploads, path = world.parts.uploads, str(world.root / name.decode())
     upload = await uploads.create(path)
     await uploads.write(path, upload, 0, pieces(b"one"))
     await uploads.complete(path, upload, 3, WriteConditions(sha256=digest(b"one")))

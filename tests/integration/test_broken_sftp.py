@@ -15,7 +15,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import BackendUnavailable, ConnectionFailed
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.storage.config import StorageSection
-from passerelle.storage.places import Place
+from passerelle.storage.main import SystemParts
 from passerelle.storage.values import WriteConditions
 from tests.cluster import Cluster
 from tests.integration.login_shells import (
@@ -27,7 +27,7 @@ from tests.integration.login_shells import (
     system_at,
 )
 from tests.unit.storage.bash_jobs import BashJobs
-from tests.unit.storage.world import pieces, place_on
+from tests.unit.storage.world import pieces, system_parts
 
 SERVER = "/usr/lib/openssh/sftp-server"
 # For SFTP alone, as its command has no other way to be told from ours.
@@ -54,13 +54,13 @@ WAYS = {
 
 
 @asynccontextmanager
-async def place_of(
+async def parts_for(
     cluster: Cluster, login: Login, *, helper: bool = True
-) -> AsyncIterator[tuple[Place, SshPool]]:
+) -> AsyncIterator[tuple[SystemParts, SshPool]]:
     system = system_at(cluster)
     with caller.bind(Caller(login.name, "token")):
         async with SshPool({"lab": system}, Certified(cluster, login.name)).sweeping() as pool:
-            yield place_on(pool, system, StorageSection(remote_helper=helper), BashJobs()), pool
+            yield system_parts(pool, system, StorageSection(remote_helper=helper), BashJobs()), pool
 
 
 @pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
@@ -71,19 +71,19 @@ async def test_content_goes_another_way(
     login = login_with("bash")
     with serving(cluster, **way.sshd) as sshd:
         login.start_with(way.start_up + "\n")
-        async with place_of(sshd, login, helper=helper) as (place, _):
+        async with parts_for(sshd, login, helper=helper) as (parts, _):
             path = login.home / "it's large"
             for _ in range(2):
-                await place.files.write(str(path), pieces(LARGE))
+                await parts.files.write(str(path), pieces(LARGE))
                 assert path.read_bytes() == LARGE
-                assert await _read(place, path, 7, 500_000) == LARGE[7:500_007]
-            upload = await place.uploads.create(str(login.home / "up"))
+                assert await _read(parts, path, 7, 500_000) == LARGE[7:500_007]
+            upload = await parts.uploads.create(str(login.home / "up"))
             there = str(login.home / "up")
-            await place.uploads.write(there, upload, 0, pieces(LARGE[:400_000]))
-            await place.uploads.write(there, upload, 399_999, pieces(LARGE[399_999:]))
-            await place.uploads.complete(there, upload, len(LARGE), WriteConditions())
+            await parts.uploads.write(there, upload, 0, pieces(LARGE[:400_000]))
+            await parts.uploads.write(there, upload, 399_999, pieces(LARGE[399_999:]))
+            await parts.uploads.complete(there, upload, len(LARGE), WriteConditions())
             assert Path(there).read_bytes() == LARGE
-            assert any(way.told in note for note in await place.files.notes())
+            assert any(way.told in note for note in await parts.files.notes())
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
     assert "SFTP cannot be used" in said[0]
@@ -98,22 +98,22 @@ async def test_whatever_shell_prints_whatever(cluster: Cluster, shell: str, nois
     login = login_with(shell)
     login.start_with(noise + "\n")
     with serving(cluster, sftp=SERVER) as sshd:
-        async with place_of(sshd, login) as (place, _):
-            await place.files.write(str(login.home / "file"), pieces(b"content"))
-            assert await _read(place, login.home / "file", 0, 7) == b"content"
-            assert any("SFTP cannot be used" in note for note in await place.files.notes())
+        async with parts_for(sshd, login) as (parts, _):
+            await parts.files.write(str(login.home / "file"), pieces(b"content"))
+            assert await _read(parts, login.home / "file", 0, 7) == b"content"
+            assert any("SFTP cannot be used" in note for note in await parts.files.notes())
 
 
 async def test_what_is_printed_later_breaks_one_request_at_most(cluster: Cluster) -> None:
     login = login_with("bash")
     with serving(cluster, sftp=SERVER) as sshd:
         login.start_with(LATER + "\n")
-        async with place_of(sshd, login) as (place, pool):
+        async with parts_for(sshd, login) as (parts, pool):
             await (await pool.connection("lab")).sftp()
             path = login.home / "file"
             with pytest.raises(ConnectionFailed, match="SFTP session"):
-                await _write_for_ever(place, path)
-            await place.files.write(str(path), pieces(LARGE))
+                await _write_for_ever(parts, path)
+            await parts.files.write(str(path), pieces(LARGE))
             assert path.read_bytes() == LARGE
 
 
@@ -121,21 +121,21 @@ async def test_sftp_that_is_slow_to_begin_is_not_absent(cluster: Cluster) -> Non
     login = login_with("bash")
     with serving(cluster, sftp=SERVER) as sshd:
         login.start_with(SLOW + "\n")
-        async with place_of(sshd, login) as (place, pool):
+        async with parts_for(sshd, login) as (parts, pool):
             connection = await pool.connection("lab")
             connection._start_limit = 0.5
             with pytest.raises(BackendUnavailable, match="not begun yet") as told:
-                await place.files.write(str(login.home / "file"), pieces(b"x"))
+                await parts.files.write(str(login.home / "file"), pieces(b"x"))
             assert told.value.retry_after
             connection._start_limit = 30
             await connection.sftp()
 
 
-async def _write_for_ever(place: Place, path: Path) -> None:
+async def _write_for_ever(parts: SystemParts, path: Path) -> None:
     while True:
-        await place.files.write(str(path), pieces(LARGE))
+        await parts.files.write(str(path), pieces(LARGE))
 
 
-async def _read(place: Place, path: Path, offset: int, length: int) -> bytes:
-    async with place.files.opened(str(path)) as file:
+async def _read(parts: SystemParts, path: Path, offset: int, length: int) -> bytes:
+    async with parts.files.opened(str(path)) as file:
         return b"".join([chunk async for chunk in file.chunks(offset, length)])

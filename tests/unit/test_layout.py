@@ -58,10 +58,7 @@ FOLDERS: dict[str, str] = {
     "gateway.envoy": "gateway runtime runtime.config",
     "gateway.firecrest": "gateway.directory proto.firecrest runtime.config surfaces.firecrest",
     "gateway.native": "gateway.directory proto.v1 runtime runtime.config",
-    "storage": (
-        "runtime runtime.config runtime.ssh storage.files storage.jobs storage.remote "
-        "storage.staging"
-    ),
+    "storage": "runtime runtime.config runtime.ssh storage.remote",
     "storage.access": "runtime runtime.config runtime.ssh storage storage.remote",
     "storage.commands": (
         "runtime runtime.ssh storage storage.access storage.remote storage.remote.reading"
@@ -76,7 +73,8 @@ FOLDERS: dict[str, str] = {
         "storage.files storage.remote"
     ),
     "storage.native": (
-        "proto.v1 runtime storage storage.files storage.jobs storage.staging storage.transfers"
+        "proto.v1 runtime runtime.config storage storage.files storage.jobs storage.staging "
+        "storage.transfers"
     ),
     "storage.remote": "",
     "storage.remote.changing": "storage.remote",
@@ -99,7 +97,9 @@ FOLDERS: dict[str, str] = {
         "surfaces.firecrest"
     ),
     "storage.staging.wormhole.remote": "storage.remote.changing storage.staging.remote",
-    "storage.transfers": "runtime storage storage.files storage.jobs",
+    "storage.transfers": (
+        "runtime runtime.config storage storage.files storage.jobs storage.staging"
+    ),
 }
 """Each folder below `passerelle`, and all the folders that its modules import: no others, and none too many.
 
@@ -175,6 +175,22 @@ def test_no_service_imports_another() -> None:
 @pytest.mark.parametrize("folder", ["compute", "storage.files", "storage.transfers"])
 def test_the_domain_uses_no_messages_of_the_contracts(folder: str) -> None:
     assert not [name for name in FOLDERS[folder].split() if name.startswith("proto.")]
+
+
+def reached(folder: str) -> set[str]:
+    """Every folder that the modules of `folder` import, or what those import, and so on."""
+    found: set[str] = set()
+    pending = [folder]
+    while pending:
+        below = set(FOLDERS.get(pending.pop(), "").split()) - found
+        found |= below
+        pending += below
+    return found
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_form_no_cycle(folder: str) -> None:
+    assert folder not in reached(folder)
 
 
 def test_no_folder_is_listed_that_does_not_exist() -> None:

@@ -67,7 +67,7 @@ def tree(tmp_path: Path) -> Path:
 async def packed(
     world: World, path: Path, packing: Format = TAR, selection: Selection = EVERYTHING
 ) -> bytes:
-    found = [piece async for piece in world.place.archives.packed(str(path), packing, selection)]
+    found = [piece async for piece in world.parts.archives.packed(str(path), packing, selection)]
     return b"".join(found)
 
 
@@ -75,7 +75,7 @@ async def unpacked(
     world: World, path: Path, content: bytes, packing: Format = TAR, *, overwrite: bool = False
 ) -> int:
     cut = [content[at : at + 50_000] for at in range(0, len(content), 50_000)]
-    return await world.place.archives.unpack(str(path), packing, pieces(*cut), overwrite=overwrite)
+    return await world.parts.archives.unpack(str(path), packing, pieces(*cut), overwrite=overwrite)
 
 
 def contents(top: Path) -> dict[str, bytes | str | None]:
@@ -163,7 +163,7 @@ async def begun(world: World, path: Path, packing: Format) -> int:
     arrived: list[int] = []
 
     async def read() -> None:
-        async for piece in world.place.archives.packed(str(path), packing, FOLLOWED):
+        async for piece in world.parts.archives.packed(str(path), packing, FOLLOWED):
             arrived.append(len(piece))  # what came before the error counts
 
     with pytest.raises(FailedPrecondition, match="broken: File removed before we read it"):
@@ -236,7 +236,7 @@ def _there(path: Path) -> bool:
 async def test_a_reader_that_leaves_ends_tar(world: World, tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as huge:
         huge.truncate(1 << 40)
-    archives = world.place.archives
+    archives = world.parts.archives
     async with aclosing(archives.packed(str(tmp_path / "huge"), TAR, Selection())) as stream:
         assert await anext(stream)
     assert not await running(str(tmp_path))
@@ -404,7 +404,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
     before = contents(old)
     for target in (tmp_path / "new", old):
         with pytest.raises(Cut):
-            await world.place.archives.unpack(
+            await world.parts.archives.unpack(
                 str(target), packing, _half(content, Cut()), overwrite=True
             )
     assert not (tmp_path / "new").exists()
@@ -423,7 +423,7 @@ async def _soon_clean(top: Path) -> None:
 async def test_a_cancelled_upload_leaves_nothing(world: World, tree: Path, tmp_path: Path) -> None:
     content = await packed(world, tree)
     call = asyncio.create_task(
-        world.place.archives.unpack(
+        world.parts.archives.unpack(
             str(tmp_path / "new"), TAR, _half(content, None), overwrite=False
         )
     )
@@ -448,7 +448,7 @@ async def test_a_lost_connection_leaves_nothing(world: World, tree: Path, tmp_pa
             await asyncio.sleep(0)
 
     with pytest.raises(ConnectionFailed):
-        await world.place.archives.unpack(
+        await world.parts.archives.unpack(
             str(tmp_path / "new"), TAR, interrupted(), overwrite=False
         )
     await _soon_clean(tmp_path)
@@ -459,7 +459,7 @@ async def test_an_upload_that_stalls_gives_up_its_place(tree: Path, tmp_path: Pa
     async with remote(tmp_path, stall=0.5) as world:
         content = await packed(world, tree)
         with pytest.raises(DeadlineExceeded):
-            await world.place.archives.unpack(
+            await world.parts.archives.unpack(
                 str(tmp_path / "new"), TAR, _half(content, None), overwrite=False
             )
         await _soon_clean(tmp_path)

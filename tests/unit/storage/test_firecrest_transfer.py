@@ -55,7 +55,7 @@ class Told:
     def __init__(
         self, world: World, wire: WireForm, upload: Instructions, download: Instructions
     ) -> None:
-        self._jobs = world.place.jobs
+        self._jobs = world.parts.jobs
         self._upload, self._download = upload, download
         self.wire = wire
         self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
@@ -86,11 +86,11 @@ def wormhole(world: World) -> Told:
 
 @pytest.fixture
 async def staged(world: World, s3: Told, wormhole: Told) -> AsyncIterator[grpc.aio.Channel]:
-    place = world.place
-    streamer = Streamer(place.system, place.files, place.jobs, Streamer.Options(wait_timeout=1))
+    parts = world.parts
+    streamer = Streamer(parts.config, parts.files, parts.jobs, Streamer.Options(wait_timeout=1))
     methods: dict[str, Staging] = {"s3": s3, "streamer": streamer, "wormhole": wormhole}
     staging = world.staging(methods)
-    there = replace(world, place=replace(place, staging=staging))
+    there = replace(world, parts=replace(parts, staging=staging))
     async with serving_storage(there) as channel:
         yield channel
     await staging.close()

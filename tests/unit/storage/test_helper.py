@@ -180,7 +180,7 @@ async def test_a_system_that_says_nothing_is_not_waited_for(
     for number in range(10_000):
         (tmp_path / f"{number:0>200}").touch()
     async with remote(tmp_path, stall=1) as world:
-        async with aclosing(world.place.trees.walk(str(tmp_path), Walk())) as walk:
+        async with aclosing(world.parts.trees.walk(str(tmp_path), Walk())) as walk:
             await anext(walk)
             [process] = processes()
             os.kill(process, signal.SIGSTOP)
@@ -196,7 +196,7 @@ async def test_a_stream_whose_helper_dies_says_so(processes: Processes, tmp_path
         (tmp_path / f"{number:0>200}").touch()
     async with (
         remote(tmp_path) as world,
-        aclosing(world.place.trees.walk(str(tmp_path), Walk())) as walk,
+        aclosing(world.parts.trees.walk(str(tmp_path), Walk())) as walk,
     ):
         await anext(walk)
         os.kill(processes()[0], signal.SIGKILL)

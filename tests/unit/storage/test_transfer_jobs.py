@@ -144,7 +144,7 @@ async def test_a_site_that_names_no_working_directory_is_told() -> None:
 
 async def agent_job(world: World, secret: str = SECRET) -> SubmittedJob:
     shared = job_program()
-    return await world.place.jobs.submit(
+    return await world.parts.jobs.submit(
         "IngressFileTransfer", AgentWork(shared + AGENT, {"secret": secret}), None
     )
 
@@ -210,7 +210,7 @@ async def test_an_agent_that_is_killed_leaves_what_there_is_to_tidy_up(world: Wo
     )
     left = Leftovers(hidden_part("/data/x"), {"key": "k"})
     with as_alice():
-        await world.place.jobs.submit("Transfer", AgentWork(killed, {"secret": SECRET}, left), None)
+        await world.parts.jobs.submit("Transfer", AgentWork(killed, {"secret": SECRET}, left), None)
         [found] = await world.private.unfinished(str(world.root), (), 9)
     assert (found.job_id, found.leftovers) == ("1", left)
     assert SECRET in Path(found.path).read_text()
@@ -226,7 +226,7 @@ async def test_a_node_without_python_says_so_and_keeps_no_secret(
     left = Leftovers(hidden_part("/data/x"))
     with as_alice():
         work = AgentWork("", {"secret": SECRET}, left)
-        job = await world.place.jobs.submit("IngressFileTransfer", work, None)
+        job = await world.parts.jobs.submit("IngressFileTransfer", work, None)
         [found] = await world.private.unfinished(str(world.root), (), 9)
     assert world.compute.statuses == [1]
     assert "this node has no Python 3" in Path(job.error_log).read_text()

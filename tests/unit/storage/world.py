@@ -8,8 +8,6 @@ from typing import Any
 
 import grpc
 
-from passerelle.firecrest.v2 import filesystem_pb2_grpc as profile_grpc
-from passerelle.firecrest.v2 import transfer_pb2_grpc as profile_transfers_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import System
@@ -20,32 +18,13 @@ from passerelle.runtime.ssh.pool import SshPool
 from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.config import StorageSection
-from passerelle.storage.files.archives import Archives
-from passerelle.storage.files.attributes import Attributes
-from passerelle.storage.files.checksums import Checksums
 from passerelle.storage.files.port import Files
-from passerelle.storage.files.system_files import SystemFiles
-from passerelle.storage.files.tarballs import Tarballs
-from passerelle.storage.files.trees import Trees
-from passerelle.storage.files.uploads import Uploads
-from passerelle.storage.firecrest.filesystem_service import FilesystemService
-from passerelle.storage.firecrest.transfer_service import TransferProfile
 from passerelle.storage.jobs.compute_client import ComputeJobs
-from passerelle.storage.jobs.port import TransferJobs
 from passerelle.storage.jobs.private_files import PrivateFiles
-from passerelle.storage.native.storage_service import StorageService
-from passerelle.storage.native.transfer_service import TransferService
-from passerelle.storage.native.upload_service import UploadService
-from passerelle.storage.places import Place
+from passerelle.storage.main import SystemParts, TransferCompute, parts_of, register_servicers
 from passerelle.storage.staging.port import Staging
 from passerelle.storage.staging.staged import StagedTransfers
 from passerelle.storage.staging.tidying import Tidying
-from passerelle.storage.transfers.by_store import ByStore
-from passerelle.storage.transfers.copies import Road
-from passerelle.storage.transfers.direct import Direct
-from passerelle.v1 import storage_pb2_grpc as native_grpc
-from passerelle.v1 import transfers_pb2_grpc as transfers_grpc
-from passerelle.v1 import uploads_pb2_grpc as uploads_grpc
 from passerelle.v1.access_pb2 import Access
 from tests.sshd import Keys, Server, serving_ssh
 from tests.unit.storage.bash_jobs import BashJobs
@@ -62,7 +41,7 @@ class World:
     files: Files
     pool: SshPool
     root: Path
-    place: Place
+    parts: SystemParts
     compute: BashJobs
     private: PrivateFiles
 
@@ -91,30 +70,17 @@ async def remote(
         system = _system(name, server, root, limit, ssh, check_links)
         async with SshPool({name: system}, keys).sweeping() as pool:
             compute = BashJobs()
-            place = place_on(pool, system, settings, compute)
+            parts = system_parts(pool, system, settings, compute)
             private = PrivateFiles(SystemAccess(pool, system, settings, PlainCommands), system.name)
-            yield World(server, system, place.files, pool, root, place, compute, private)
-            await place.staging.close()
+            yield World(server, system, parts.files, pool, root, parts, compute, private)
+            await parts.staging.close()
 
 
-def place_on(
-    pool: SshPool, system: System, settings: StorageSection, compute: ComputeJobs | BashJobs
-) -> Place:
-    """What the storage service makes of a system that has no staging methods."""
-    access = SystemAccess(pool, system, settings, PlainCommands)
-    files, private = SystemFiles(access), PrivateFiles(access, system.name)
-    return Place(
-        system=system,
-        files=files,
-        attributes=Attributes(access),
-        checksums=Checksums(access, files),
-        uploads=Uploads(access, settings),
-        archives=Archives(access),
-        tarballs=Tarballs(access, system.ssh.timeout.command),
-        trees=Trees(access),
-        jobs=TransferJobs(system, compute, private, "PASSERELLE_JOB_ID"),
-        staging=StagedTransfers({}, Tidying(system, files, private, compute, ())),
-    )
+def system_parts(
+    pool: SshPool, system: System, settings: StorageSection, compute: TransferCompute
+) -> SystemParts:
+    """What the storage service makes of a system."""
+    return parts_of(system, SystemAccess(pool, system, settings, PlainCommands), settings, compute)
 
 
 def _system(
@@ -156,17 +122,10 @@ async def serving_storage(
     *worlds: World, authority: Authority = _ANYONE
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the storage service over `worlds`, with all stages around its RPCs."""
-    places = {world.system.name: world.place for world in worlds}
-    roads: Mapping[str, Road] = {"direct": Direct(), "staged": ByStore(ComputeJobs(None, 1))}
+    parts = {world.system.name: world.parts for world in worlds}
 
     def register(server: grpc.aio.Server) -> None:
-        uploads_grpc.add_UploadServiceServicer_to_server(UploadService(places), server)
-        native_grpc.add_StorageServiceServicer_to_server(StorageService(places), server)
-        profile_grpc.add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
-        transfers_grpc.add_TransferServiceServicer_to_server(TransferService(places, roads), server)
-        profile_transfers_grpc.add_TransferServiceServicer_to_server(
-            TransferProfile(places), server
-        )
+        register_servicers(server, parts, ComputeJobs(None, 1))
 
     pipeline = Pipeline([observe, map_errors, authorise(authority, "s" * 32)], timeout=60)
     async with (

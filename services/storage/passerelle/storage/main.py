@@ -1,7 +1,10 @@
 """The storage service: the one place where its parts are put together."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import grpc
 
@@ -21,23 +24,25 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.files.archives import Archives
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.port import Files
 from passerelle.storage.files.system_files import SystemFiles
 from passerelle.storage.files.tarballs import Tarballs
 from passerelle.storage.files.trees import Trees
 from passerelle.storage.files.uploads import Uploads
-from passerelle.storage.firecrest.filesystem_service import FilesystemService
-from passerelle.storage.firecrest.transfer_service import TransferProfile
-from passerelle.storage.jobs.compute_client import ComputeJobs, compute_jobs
-from passerelle.storage.jobs.port import TransferJobs
+from passerelle.storage.firecrest.filesystem_service import FilesystemContext, FilesystemService
+from passerelle.storage.firecrest.transfer_service import TransferContext, TransferProfile
+from passerelle.storage.jobs.compute_client import compute_jobs
+from passerelle.storage.jobs.port import Submitter, TransferJobs
 from passerelle.storage.jobs.private_files import PrivateFiles
-from passerelle.storage.native.storage_service import StorageService
+from passerelle.storage.native.archive_service import ArchiveContext
+from passerelle.storage.native.storage_service import StorageContext, StorageService
 from passerelle.storage.native.transfer_service import TransferService
-from passerelle.storage.native.upload_service import UploadService
-from passerelle.storage.places import Place
+from passerelle.storage.native.upload_service import UploadContext, UploadService
 from passerelle.storage.staging.staged import StagedTransfers
-from passerelle.storage.staging.tidying import Tidying
-from passerelle.storage.transfers.by_store import ByStore
-from passerelle.storage.transfers.copies import Road
+from passerelle.storage.staging.tidying import Compute, Tidying
+from passerelle.storage.systems import C, Systems
+from passerelle.storage.transfers.by_store import ByStore, Jobs
+from passerelle.storage.transfers.copies import CopyContext, Route
 from passerelle.storage.transfers.direct import Direct
 from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from passerelle.v1.transfers_pb2_grpc import add_TransferServiceServicer_to_server
@@ -61,33 +66,93 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         pool = SshPool({system.name: system for system in site.systems}, auth)
         await stack.enter_async_context(pool.sweeping())
         compute = await stack.enter_async_context(compute_jobs(site))
-        places = {
-            system.name: _place(
+        parts = {
+            system.name: parts_of(
                 system, SystemAccess(pool, system, settings, PlainCommands), settings, compute
             )
             for system in site.systems
         }
-
-        for place in places.values():
-            stack.push_async_callback(place.staging.close)
-        roads: Mapping[str, Road] = {"direct": Direct(), "staged": ByStore(compute)}
-
-        def register(server: grpc.aio.Server) -> None:
-            add_StorageServiceServicer_to_server(StorageService(places), server)
-            add_UploadServiceServicer_to_server(UploadService(places), server)
-            add_FilesystemServiceServicer_to_server(FilesystemService(places), server)
-            add_TransferServiceServicer_to_server(TransferService(places, roads), server)
-            add_profile_transfers(TransferProfile(places), server)
-            surfaces().serve("storage", server, places)
-
+        for each in parts.values():
+            stack.push_async_callback(each.staging.close)
+        register = partial(register_servicers, parts=parts, compute=compute)
         service = running_service(site, "storage", register, _SERVICES, auth)
         yield await stack.enter_async_context(service)
 
 
-def _place(
-    system: System, access: SystemAccess, settings: StorageSection, compute: ComputeJobs
-) -> Place:
-    """A system with all that is done on it; ConfigError for a staging method that cannot be made."""
+class TransferCompute(Submitter, Compute, Protocol):
+    """The compute service, as transfer jobs of one system and their tidying use it."""
+
+
+@dataclass(frozen=True)
+class SystemParts:
+    """All that is done on one system. Each servicer is given the parts that it uses."""
+
+    config: System
+    files: Files
+    attributes: Attributes
+    checksums: Checksums
+    uploads: Uploads
+    archives: Archives
+    tarballs: Tarballs
+    trees: Trees
+    jobs: TransferJobs
+    staging: StagedTransfers
+
+    def for_storage(self) -> StorageContext:
+        """What the native file operations use."""
+        return StorageContext(self.config, self.files, self.trees, self.attributes, self.checksums)
+
+    def for_archives(self) -> ArchiveContext:
+        """What native archives use."""
+        return ArchiveContext(self.config, self.archives)
+
+    def for_uploads(self) -> UploadContext:
+        """What native uploads use."""
+        return UploadContext(self.config, self.uploads)
+
+    def for_copies(self) -> CopyContext:
+        """What copies between systems use."""
+        return CopyContext(self.config, self.files, self.uploads, self.checksums, self.staging)
+
+    def for_filesystem(self) -> FilesystemContext:
+        """What the profile's file operations use."""
+        return FilesystemContext(
+            self.config, self.files, self.attributes, self.checksums, self.tarballs
+        )
+
+    def for_transfers(self) -> TransferContext:
+        """What the profile's transfers use."""
+        return TransferContext(self.config, self.files, self.jobs, self.staging)
+
+
+def register_servicers(
+    server: grpc.aio.Server, parts: Mapping[str, SystemParts], compute: Jobs
+) -> None:
+    """Let a server answer for these systems, which are given by name."""
+
+    def resume(name: str) -> None:
+        parts[name].staging.resume()
+
+    def systems(context: Callable[[SystemParts], C]) -> Systems[C]:
+        return Systems({name: context(each) for name, each in parts.items()}, resume)
+
+    storage = StorageService(systems(SystemParts.for_storage), systems(SystemParts.for_archives))
+    routes: Mapping[str, Route] = {"direct": Direct(), "staged": ByStore(compute)}
+    transfers = TransferService(systems(SystemParts.for_copies), routes)
+    add_StorageServiceServicer_to_server(storage, server)
+    add_UploadServiceServicer_to_server(UploadService(systems(SystemParts.for_uploads)), server)
+    add_TransferServiceServicer_to_server(transfers, server)
+    add_FilesystemServiceServicer_to_server(
+        FilesystemService(systems(SystemParts.for_filesystem)), server
+    )
+    add_profile_transfers(TransferProfile(systems(SystemParts.for_transfers)), server)
+    surfaces().serve("storage", server, parts)
+
+
+def parts_of(
+    system: System, access: SystemAccess, settings: StorageSection, compute: TransferCompute
+) -> SystemParts:
+    """All that is done on a system; ConfigError for a staging method that cannot be made."""
     files = SystemFiles(access)
     private = PrivateFiles(access, system.name)
     jobs = TransferJobs(system, compute, private, job_id_variable(system.scheduler))
@@ -101,8 +166,8 @@ def _place(
         )
         for chosen in system.data_operation.staging
     }
-    return Place(
-        system=system,
+    return SystemParts(
+        config=system,
         files=files,
         attributes=Attributes(access),
         checksums=Checksums(access, files),

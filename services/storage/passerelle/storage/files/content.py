@@ -93,13 +93,13 @@ class SteadyFile:
                         yield held
                     held = block
             except FileError:  # it may be shorter now
-                await self._demand_unchanged(growing=growing)
+                await self._require_unchanged(growing=growing)
                 raise
-            await self._demand_unchanged(growing=growing)
+            await self._require_unchanged(growing=growing)
         if held:
             yield held
 
-    async def _demand_unchanged(self, *, growing: bool) -> None:
+    async def _require_unchanged(self, *, growing: bool) -> None:
         try:
             now = await self._look()
         except FileError:  # it was removed or moved, which does not change what is open

@@ -77,7 +77,7 @@ class Files(Protocol):
         """A file to be read as a stream of any size, in constant memory."""
         ...
 
-    async def demand_writable(self, path: str) -> str:
+    async def require_writable(self, path: str) -> str:
         """Where writing to `path` would write: its path without links. Raises FileError unless that is a regular file
         that may be replaced, or one that can be made."""
         ...

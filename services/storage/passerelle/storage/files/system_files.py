@@ -13,7 +13,7 @@ from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.arrivals import Arrival
 from passerelle.storage.files.content import RemoteFile, SteadyFile, opened
-from passerelle.storage.files.writing import Writing, new_token, require_writable, wrong_checksum
+from passerelle.storage.files.writing import Writing, new_token, require_conditions, wrong_checksum
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.values import (
     REPLACE,
@@ -103,8 +103,8 @@ class SystemFiles:
         there = (now.inode, now.device) == (info.inode, info.device)
         return there and (await file.attributes()).uid in (None, info.uid)
 
-    async def demand_writable(self, path: str) -> str:
-        """See `Files.demand_writable`."""
+    async def require_writable(self, path: str) -> str:
+        """See `Files.require_writable`."""
         return (await self._writing.target(path)).real
 
     async def write(
@@ -112,7 +112,7 @@ class SystemFiles:
     ) -> Written:
         """See `Files.write`."""
         target = await self._writing.target(path)
-        require_writable(target, conditions)
+        require_conditions(target, conditions)
         part = target.part(new_token())
         try:
             async with self._access.content() as channel:

@@ -64,7 +64,7 @@ class Writing:
         return result
 
 
-def require_writable(target: Target, conditions: WriteConditions) -> None:
+def require_conditions(target: Target, conditions: WriteConditions) -> None:
     """Refuse early, before content is taken, what would be refused when it is whole."""
     if not conditions.accept(target.version):
         raise _error(target.path, Refusal("version", target.version or ""))

@@ -5,6 +5,7 @@ The rules are those of its contract and recorded replies; what differs on purpos
 
 import posixpath
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
@@ -12,8 +13,12 @@ from google.api.httpbody_pb2 import HttpBody
 from passerelle.firecrest.v2 import filesystem_pb2 as pb
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
 from passerelle.runtime import log_fields
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.storage.files.tarballs import Tarball
+from passerelle.storage.files.attributes import Attributes
+from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.port import Files
+from passerelle.storage.files.tarballs import Tarball, Tarballs
 from passerelle.storage.firecrest.form import FormFile
 from passerelle.storage.firecrest.gnu_wording import failure, told_by
 from passerelle.storage.firecrest.ops_bodies import (
@@ -45,7 +50,7 @@ from passerelle.storage.firecrest.ops_replies import (
 )
 from passerelle.storage.firecrest.paths import checked_path
 from passerelle.storage.native.content_messages import pieces
-from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.systems import Systems
 from passerelle.storage.values import Columns, Excerpt, FileInfo, Listing
 from passerelle.surfaces.firecrest.bodies import read_body, read_query
 from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
@@ -85,28 +90,39 @@ OPENAPI: Mapping[str, Operation] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FilesystemContext:
+    """A system, and what the profile does with its files at once."""
+
+    config: System
+    files: Files
+    attributes: Attributes
+    checksums: Checksums
+    tarballs: Tarballs
+
+
 class FilesystemService(pb_grpc.FilesystemServiceServicer):
     """The profile's file operations."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, systems: Systems[FilesystemContext]) -> None:
+        self._systems = systems
 
     async def List(self, request: pb.ListRequest, context: Any) -> HttpBody:
         """`ls`: the helper's JSON goes out as it came."""
-        place, path = self._target(request, keep_slash=True)
+        system, path = self._target(request, keep_slash=True)
         query = read_query(ListQuery, request)
         listing = Listing(query.show_hidden, query.recursive, query.dereference)
         columns = _NUMERIC_COLUMNS if query.numeric_uid else _COLUMNS
         with told_by("ls", path):
-            table = await place.files.table(path, listing, columns)
+            table = await system.files.table(path, listing, columns)
         return HttpBody(content_type="application/json", data=b'{"output":%b}' % table)
 
     async def Stat(self, request: pb.StatRequest, context: Any) -> HttpBody:
         """`stat`."""
-        place, path = self._target(request, keep_slash=True)
+        system, path = self._target(request, keep_slash=True)
         query = read_query(StatQuery, request)
         with told_by("stat", path):
-            info = await place.files.stat(path, dereference=query.dereference)
+            info = await system.files.stat(path, dereference=query.dereference)
         fields = StatFields(
             mode=info.mode,
             ino=info.inode,
@@ -123,7 +139,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
 
     async def Head(self, request: pb.HeadRequest, context: Any) -> HttpBody:
         """`head`."""
-        place, path = self._target(request)
+        system, path = self._target(request)
         query = read_query(HeadQuery, request)
         unit, number = query.amount()
         if number < 0 and query.skip_trailing:
@@ -131,11 +147,11 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         from_end = number < 0 or (query.skip_trailing and query.given())
         excerpt = Excerpt(unit, abs(number), from_end=from_end, before=True)
         end = query.position(-1 if query.skip_trailing else 1)
-        return await _excerpted(place, path, "head", excerpt, start=0, end=end)
+        return await _excerpted(system, path, "head", excerpt, start=0, end=end)
 
     async def Tail(self, request: pb.TailRequest, context: Any) -> HttpBody:
         """`tail`; with `skipHeading` from that line or byte on, counted from 1."""
-        place, path = self._target(request)
+        system, path = self._target(request)
         query = read_query(TailQuery, request)
         unit, number = query.amount()
         if number < 0 and query.skip_heading:
@@ -144,131 +160,131 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         count = number - 1 if from_start else abs(number)
         excerpt = Excerpt(unit, count, from_end=not from_start, before=False)
         start = query.position(1 if query.skip_heading else -1)
-        return await _excerpted(place, path, "tail", excerpt, start=start, end=-1)
+        return await _excerpted(system, path, "tail", excerpt, start=start, end=-1)
 
     async def View(self, request: pb.ViewRequest, context: Any) -> HttpBody:
         """`dd`, as FirecREST calls it: blocks of `size` bytes are read from the one that holds byte `offset` on, two of
         them, and of their *characters* `size` are taken, from `offset` less the block's begin on."""
-        place, path = self._target(request)
-        size, offset = read_query(ViewQuery, request).checked(_limit(place))
+        system, path = self._target(request)
+        size, offset = read_query(ViewQuery, request).checked(_limit(system))
         skipped = offset % size
         with told_by("dd", path):
-            content = await place.files.read(path, offset - skipped, 2 * size)
+            content = await system.files.read(path, offset - skipped, 2 * size)
         text = content.decode(errors="replace")[skipped : skipped + size]
         return json_reply(ViewReply(output=text))
 
     async def MakeDirectory(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`mkdir`."""
-        place, path, body = self._read(MakeDirectoryBody, request)
+        system, path, body = self._read(MakeDirectoryBody, request)
         with told_by("mkdir", path):
-            made = await place.files.make_directory(path, parents=body.parent)
+            made = await system.files.make_directory(path, parents=body.parent)
         await set_status(context, 201)
         return json_reply(_changed(made))
 
     async def Remove(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """`rm -r`."""
-        place, path = self._target(request)
+        system, path = self._target(request)
         with told_by("rm", path):
-            await place.files.remove(path)
+            await system.files.remove(path)
         await set_status(context, 204)
         return HttpBody()
 
     async def Download(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """A small file's bytes."""
-        place, path = self._target(request)
-        limit = _limit(place)
+        system, path = self._target(request)
+        limit = _limit(system)
         with told_by("base64", path, too_large="File to download is too large."):
-            content = await place.files.read(path, 0, limit, limit)
+            content = await system.files.read(path, 0, limit, limit)
         return HttpBody(content_type="application/octet-stream", data=content)
 
     async def Upload(self, requests: AsyncIterator[pb.UploadRequest], context: Any) -> HttpBody:
         """A small file, from a form into a directory."""
         first = await anext(requests)
-        place, directory = self._target(first)
+        system, directory = self._target(first)
         content = pieces(first.content.data, requests)
-        form = FormFile(first.content.content_type, content, _limit(place))
+        form = FormFile(first.content.content_type, content, _limit(system))
         del first
         path = posixpath.join(directory, await form.name())
         log_fields.note(path=path)
         with told_by("bash", path):
-            await place.files.write(path, form.content())
+            await system.files.write(path, form.content())
         await set_status(context, 204)
         return HttpBody()
 
     async def Checksum(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """`sha256sum`."""
-        place, path = self._target(request)
+        system, path = self._target(request)
         with told_by("sha256sum", path):
-            checksum = await place.checksums.sha256(path)
+            checksum = await system.checksums.sha256(path)
         fields = ChecksumFields(algorithm="SHA256", checksum=checksum)
         return json_reply(ChecksumReply(output=fields))
 
     async def FileType(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """`file`, for which a file that is not there is something to tell, too."""
-        place, path = self._target(request)
+        system, path = self._target(request)
         with told_by("file", path):
-            return json_reply(FileTypeReply(output=await place.attributes.kind(path)))
+            return json_reply(FileTypeReply(output=await system.attributes.kind(path)))
 
     async def ChangeMode(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`chmod`; a link is shown itself, though what it points to is changed."""
-        place, path, body = self._read(ChangeModeBody, request)
+        system, path, body = self._read(ChangeModeBody, request)
         with told_by("chmod", path):
-            await place.attributes.change_mode(path, body.mode)
-            return json_reply(_changed(await place.files.stat(path)))
+            await system.attributes.change_mode(path, body.mode)
+            return json_reply(_changed(await system.files.stat(path)))
 
     async def ChangeOwner(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`chown`; a link is shown itself, though what it points to is changed."""
-        place, path, body = self._read(ChangeOwnerBody, request)
+        system, path, body = self._read(ChangeOwnerBody, request)
         with told_by("chown", path):
-            await place.attributes.change_owner(path, body.owner or "", body.group or "")
-            return json_reply(_changed(await place.files.stat(path)))
+            await system.attributes.change_owner(path, body.owner or "", body.group or "")
+            return json_reply(_changed(await system.files.stat(path)))
 
     async def MakeSymlink(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`ln -s`; the link, too, has to be inside the filesystems."""
-        place, target, body = self._read(MakeSymlinkBody, request)
-        path = checked_path(place.system, body.link_path)
+        system, target, body = self._read(MakeSymlinkBody, request)
+        path = checked_path(system.config, body.link_path)
         with told_by("ln", path):
-            await place.attributes.make_symlink(path, target)
-            made = await place.files.stat(path)
+            await system.attributes.make_symlink(path, target)
+            made = await system.files.stat(path)
         await set_status(context, 201)
         return json_reply(_changed(made))
 
     async def Compress(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`tar -c`."""
-        place, path, body = self._read(CompressBody, request)
-        target = checked_path(place.system, body.target_path)
+        system, path, body = self._read(CompressBody, request)
+        target = checked_path(system.config, body.target_path)
         tarball = Tarball(path, body.compression, body.dereference, body.match_pattern)
         with told_by("tar", path):
-            await place.tarballs.compress(tarball, target)
+            await system.tarballs.compress(tarball, target)
         await set_status(context, 204)
         return HttpBody()
 
     async def Extract(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`tar -x`."""
-        place, path, body = self._read(ExtractBody, request)
-        target = checked_path(place.system, body.target_path)
+        system, path, body = self._read(ExtractBody, request)
+        target = checked_path(system.config, body.target_path)
         with told_by("tar", path):
-            await place.tarballs.extract(path, target, body.compression)
+            await system.tarballs.extract(path, target, body.compression)
         await set_status(context, 204)
         return HttpBody()
 
-    def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[Place, str, B]:
+    def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[FilesystemContext, str, B]:
         """Where a body points, and what it says; checked in FirecREST's order."""
-        place = place_of(self._places, request.system)
-        path = checked_path(place.system, given_path(request.body))
-        return place, path, read_body(model, request.body)
+        system = self._systems.named(request.system)
+        path = checked_path(system.config, given_path(request.body))
+        return system, path, read_body(model, request.body)
 
-    def _target(self, request: Any, *, keep_slash: bool = False) -> tuple[Place, str]:
+    def _target(self, request: Any, *, keep_slash: bool = False) -> tuple[FilesystemContext, str]:
         """Where the request points. A slash at the end, which follows a link to a directory, is kept when it counts."""
-        place = place_of(self._places, request.system)
+        system = self._systems.named(request.system)
         given = request.path if request.HasField("path") else None
-        path = checked_path(place.system, given)
+        path = checked_path(system.config, given)
         slash = "/" if keep_slash and given and given.endswith("/") and path != "/" else ""
-        return place, path + slash
+        return system, path + slash
 
 
-def _limit(place: Place) -> int:
-    return place.system.data_operation.max_ops_file_size
+def _limit(system: FilesystemContext) -> int:
+    return system.config.data_operation.max_ops_file_size
 
 
 def _changed(info: FileInfo) -> dict[str, dict[str, Any]]:
@@ -277,10 +293,10 @@ def _changed(info: FileInfo) -> dict[str, dict[str, Any]]:
 
 
 async def _excerpted(
-    place: Place, path: str, program: str, excerpt: Excerpt, *, start: int, end: int
+    system: FilesystemContext, path: str, program: str, excerpt: Excerpt, *, start: int, end: int
 ) -> HttpBody:
     with told_by(program, path):
-        content = await place.files.excerpt(path, excerpt, _limit(place))
+        content = await system.files.excerpt(path, excerpt, _limit(system))
     fields = ContentFields(
         content=content.decode(errors="replace"),
         contentType=excerpt.unit,

@@ -5,6 +5,7 @@ The rules are those of its contract and recorded replies; what differs on purpos
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
@@ -12,7 +13,9 @@ from google.api.httpbody_pb2 import HttpBody
 from passerelle.firecrest.v2 import transfer_pb2 as pb
 from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
 from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.files.port import Files
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.clients import adapted, for_old_client, is_old
 from passerelle.storage.firecrest.gnu_wording import told_by
@@ -33,11 +36,12 @@ from passerelle.storage.firecrest.transfer_bodies import (
     UploadBody,
 )
 from passerelle.storage.jobs import scripts
-from passerelle.storage.jobs.port import ShellWork, SubmittedJob
-from passerelle.storage.places import Place, Places, demand_inside, place_of
+from passerelle.storage.jobs.port import ShellWork, SubmittedJob, TransferJobs
 from passerelle.storage.staging.port import Staged, Staging, StagingRequest
-from passerelle.storage.staging.targets import refuse_pipe
+from passerelle.storage.staging.staged import StagedTransfers
+from passerelle.storage.staging.targets import refuse_pipe, require_inside
 from passerelle.storage.staging.wire import Parameters
+from passerelle.storage.systems import Systems
 from passerelle.surfaces.firecrest.bodies import read_body, read_query
 from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
 
@@ -54,109 +58,121 @@ OPENAPI: Mapping[str, Operation] = {
 B = TypeVar("B", bound=JobBody)
 
 
+@dataclass(frozen=True, slots=True)
+class TransferContext:
+    """A system, and what the profile does with its files by jobs."""
+
+    config: System
+    files: Files
+    jobs: TransferJobs
+    staging: StagedTransfers
+
+
 class TransferProfile(pb_grpc.TransferServiceServicer):
     """The profile's transfers."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, systems: Systems[TransferContext]) -> None:
+        self._systems = systems
 
     async def Move(self, request: BodyRequest, context: Any) -> HttpBody:
         """`mv` by a job."""
-        place, source, body = self._read(TargetJobBody, request)
-        work = scripts.move(source, await _target(place, source, body))
-        return await _submitted(context, place, "MoveFiles", work, body)
+        system, source, body = self._read(TargetJobBody, request)
+        work = scripts.move(source, await _target(system, source, body))
+        return await _submitted(context, system, "MoveFiles", work, body)
 
     async def Copy(self, request: BodyRequest, context: Any) -> HttpBody:
         """`cp` by a job."""
-        place, source, body = self._read(CopyJobBody, request)
-        target = await _target(place, source, body, follow=body.dereference)
+        system, source, body = self._read(CopyJobBody, request)
+        target = await _target(system, source, body, follow=body.dereference)
         work = scripts.copy(source, target, dereference=body.dereference)
-        return await _submitted(context, place, "CopyFiles", work, body)
+        return await _submitted(context, system, "CopyFiles", work, body)
 
     async def Remove(self, request: pb.RemoveByJobRequest, context: Any) -> HttpBody:
         """`rm -R` by a job: 200."""
-        place = place_of(self._places, request.system)
-        path = checked_path(place.system, request.path if request.HasField("path") else None)
+        system = self._systems.named(request.system)
+        path = checked_path(system.config, request.path if request.HasField("path") else None)
         account = read_query(RemoveQuery, request).account
-        await demand_inside(place, path, follow=False)
-        job = await place.jobs.submit("DeleteFiles", scripts.remove(path), account)
+        await require_inside(system.files, system.config, path, follow=False)
+        job = await system.jobs.submit("DeleteFiles", scripts.remove(path), account)
         return json_reply(TransferReply(transferJob=_job_reply(job)))
 
     async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -c` by a job."""
-        place, source, body = self._read(CompressJobBody, request)
+        system, source, body = self._read(CompressJobBody, request)
         if body.match_pattern:  # it is looked for beside the source, too
-            checked_path(place.system, posixpath.dirname(source))
-        target = await _target(place, source, body, follow=body.dereference)
+            checked_path(system.config, posixpath.dirname(source))
+        target = await _target(system, source, body, follow=body.dereference)
         tarball = Tarball(source, body.compression, body.dereference, body.match_pattern)
         work = scripts.compress(tarball, target)
-        reply = await _submitted(context, place, "CompressFiles", work, body)
-        place.staging.look_after()
+        reply = await _submitted(context, system, "CompressFiles", work, body)
+        system.staging.look_after()
         return reply
 
     async def Extract(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -x` by a job."""
-        place, source, body = self._read(ExtractJobBody, request)
-        target = await _target(place, source, body, follow=True)
+        system, source, body = self._read(ExtractJobBody, request)
+        target = await _target(system, source, body, follow=True)
         with told_by("tar", source):
-            await refuse_pipe(place.files, source)
+            await refuse_pipe(system.files, source)
         work = scripts.extract(source, target, body.compression)
-        return await _submitted(context, place, "CompressFiles", work, body)
+        return await _submitted(context, system, "CompressFiles", work, body)
 
     async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file come."""
-        place, wanted = self._wanted(UploadBody, request)
+        system, wanted = self._wanted(UploadBody, request)
         with told_by("stat", wanted.path):
-            staged = await place.staging.upload(_method(place, wanted), wanted)
+            staged = await system.staging.upload(_method(system, wanted), wanted)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file leave."""
-        place, wanted = self._wanted(DownloadBody, request)
+        system, wanted = self._wanted(DownloadBody, request)
         with told_by("stat", wanted.path):
-            staged = await place.staging.download(_method(place, wanted), wanted)
+            staged = await system.staging.download(_method(system, wanted), wanted)
         return await _staged(context, staged, request)
 
     def _wanted(
         self, model: type[UploadBody | DownloadBody], request: BodyRequest
-    ) -> tuple[Place, StagingRequest[Parameters]]:
+    ) -> tuple[TransferContext, StagingRequest[Parameters]]:
         """The system, and what is asked of its staging methods."""
-        methods = place_of(self._places, request.system).staging.methods
-        place, path, body = self._read(model, adapted(request, methods))
-        return place, StagingRequest(path, body.transfer_directives, body.account)
+        methods = self._systems.named(request.system).staging.methods
+        system, path, body = self._read(model, adapted(request, methods))
+        return system, StagingRequest(path, body.transfer_directives, body.account)
 
-    def _read(self, model: type[B], request: BodyRequest) -> tuple[Place, str, B]:
-        """The place, the path there, and the body: looked at in FirecREST's order."""
-        place = place_of(self._places, request.system)
-        path = checked_path(place.system, given_path(request.body))
-        return place, path, read_body(model, request.body)
+    def _read(self, model: type[B], request: BodyRequest) -> tuple[TransferContext, str, B]:
+        """The system, the path there, and the body: looked at in FirecREST's order."""
+        system = self._systems.named(request.system)
+        path = checked_path(system.config, given_path(request.body))
+        return system, path, read_body(model, request.body)
 
 
-def _method(place: Place, wanted: StagingRequest[Parameters]) -> Staging:
+def _method(system: TransferContext, wanted: StagingRequest[Parameters]) -> Staging:
     """The staging method that was asked for; InvalidArgument says what there is instead."""
-    if not place.staging.methods:
-        limit = place.system.data_operation.max_ops_file_size
+    if not system.staging.methods:
+        limit = system.config.data_operation.max_ops_file_size
         raise InvalidArgument(
             "Requested transfer method is not available. Available on this system: none. "
             f"Files of up to {limit} bytes go by ops/upload and ops/download, of any size by "
-            f"/v1/systems/{place.system.name}/files:content."
+            f"/v1/systems/{system.config.name}/files:content."
         )
-    return place.staging.named(wanted.parameters.transfer_method)[1]
+    return system.staging.named(wanted.parameters.transfer_method)[1]
 
 
-async def _target(place: Place, source: str, body: TargetJobBody, *, follow: bool = False) -> str:
+async def _target(
+    system: TransferContext, source: str, body: TargetJobBody, *, follow: bool = False
+) -> str:
     """The target's path; the links on the way to it, and to the source, are looked at. `follow` is about a link that
     the source itself is."""
-    target = checked_path(place.system, body.target_path)
-    await demand_inside(place, source, follow=follow)
-    await demand_inside(place, target, follow=True, field="targetPath")
+    target = checked_path(system.config, body.target_path)
+    await require_inside(system.files, system.config, source, follow=follow)
+    await require_inside(system.files, system.config, target, follow=True, field="targetPath")
     return target
 
 
 async def _submitted(
-    context: Any, place: Place, name: str, work: ShellWork, body: JobBody
+    context: Any, system: TransferContext, name: str, work: ShellWork, body: JobBody
 ) -> HttpBody:
-    job = await place.jobs.submit(name, work, body.account)
+    job = await system.jobs.submit(name, work, body.account)
     return await _created(context, TransferReply(transferJob=_job_reply(job)))
 
 

@@ -4,30 +4,41 @@ import posixpath
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from google.api.httpbody_pb2 import HttpBody
 
-from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
+from passerelle.runtime.config.site import System
+from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Archives, Format, Selection
 from passerelle.storage.native.content_messages import pieces
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
-from passerelle.storage.places import Places
+from passerelle.storage.systems import Systems
 from passerelle.v1 import storage_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveContext:
+    """A system and its archives."""
+
+    config: System
+    archives: Archives
+
 
 _FORMATS: Mapping[int, Format] = {pb.TAR: TAR, pb.TAR_GZ: TAR_GZ, pb.TAR_ZST: TAR_ZST}
 _UNSAFE = re.compile(r"[^A-Za-z0-9 !#$&+,.^_`{}~()@=\[\]-]")
 
 
 async def read_archive(
-    places: Places, request: pb.ReadArchiveRequest, context: Any
+    systems: Systems[ArchiveContext], request: pb.ReadArchiveRequest, context: Any
 ) -> AsyncIterator[HttpBody]:
     """A directory as an archive."""
-    place, path = target(places, request)
+    system, path = target(systems, request)
     packing = _FORMATS.get(request.format, TAR_GZ)
     selection = Selection(request.dereference, request.pattern)
-    async with aclosing(place.archives.packed(path, packing, selection)) as packed:
+    async with aclosing(system.archives.packed(path, packing, selection)) as packed:
         first = await anext(packed)
         # Only now: after initial metadata no error reaches a REST caller.
         name = (posixpath.basename(path) or "root") + packing.suffix
@@ -38,15 +49,15 @@ async def read_archive(
 
 
 async def write_archive(
-    places: Places, requests: AsyncIterator[pb.WriteArchiveRequest]
+    systems: Systems[ArchiveContext], requests: AsyncIterator[pb.WriteArchiveRequest]
 ) -> pb.WriteArchiveResponse:
     """A directory from an archive."""
     first = await anext(requests)
-    place, path = target(places, first)
+    system, path = target(systems, first)
     packing = _FORMATS.get(first.format, TAR_GZ)
     overwrite, content = first.overwrite, pieces(first.content.data, requests)
     del first
-    entries = await place.archives.unpack(path, packing, content, overwrite=overwrite)
+    entries = await system.archives.unpack(path, packing, content, overwrite=overwrite)
     return pb.WriteArchiveResponse(path=shown(path), entry_count=entries)
 
 

@@ -7,7 +7,7 @@ from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.files.checksums import Algorithm
 from passerelle.storage.native.file_messages import progress_message, text_in
 from passerelle.storage.paths import checked_path
-from passerelle.storage.places import Place
+from passerelle.storage.systems import SystemContext
 from passerelle.storage.values import Progress
 from passerelle.v1 import storage_pb2 as pb
 
@@ -20,13 +20,13 @@ _ALGORITHMS: Mapping[int, Algorithm] = {
 }
 
 
-def link_target(place: Place, path: str, request: pb.CreateSymlinkRequest) -> str:
+def link_target(system: SystemContext, path: str, request: pb.CreateSymlinkRequest) -> str:
     """What a link at `path` shall say, as it was given; InvalidArgument when that is outside of the filesystems."""
     target = text_in(request, "target")
     if not target:
         wrong = "must not be empty"
         raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
-    checked_path(place.system, posixpath.join(posixpath.dirname(path), target), "target")
+    checked_path(system.config, posixpath.join(posixpath.dirname(path), target), "target")
     return target
 
 

@@ -81,10 +81,10 @@ class Reading:
         """Raises InvalidArgument, RangeNotSatisfiable or PreconditionFailed."""
         self._headers = _headers(context)
         self._file = file
-        self._demand_version(request)
+        self._require_version(request)
         self.span = self._span(request)
 
-    def _demand_version(self, request: pb.ReadFileRequest) -> None:
+    def _require_version(self, request: pb.ReadFileRequest) -> None:
         header = self._headers.get("if-match")
         wanted = (request.if_match,) if request.if_match else header and tags(header, weak=False)
         if wanted is not None and not among(self._file.version, wanted):

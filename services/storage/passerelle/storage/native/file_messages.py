@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.paths import checked_path
-from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.systems import C, SystemContext, Systems
 from passerelle.storage.values import FileInfo, Progress
 from passerelle.v1 import storage_pb2 as pb
 
@@ -24,19 +24,19 @@ TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
 """What entries are, by the type bits of stat(2)'s `st_mode`."""
 
 
-def target(places: Places, request: Any) -> tuple[Place, str]:
-    """The place that a request names in `system`, and the path on it that `path` or `raw_path` gives.
+def target(systems: Systems[C], request: Any) -> tuple[C, str]:
+    """The system that a request names in `system`, and the path on it that `path` or `raw_path` gives.
 
     A byte that is not UTF-8 is a lone surrogate in the path (PEP 383). NotFound for an unknown system; InvalidArgument
     for a path that is relative or outside of the system's filesystems as it is spelt.
     """
-    place = place_of(places, request.system)
-    return place, path_in(place, request, "path")
+    system = systems.named(request.system)
+    return system, path_in(system, request, "path")
 
 
-def path_in(place: Place, request: Any, name: str) -> str:
-    """The path on `place` in the request's field `name` (`path`, `target`) or its `raw_` one; errors as `target`."""
-    return checked_path(place.system, text_in(request, name), name)
+def path_in(system: SystemContext, request: Any, name: str) -> str:
+    """The path on `system` in the request's field `name` (`path`, `target`) or its `raw_` one; errors as `target`."""
+    return checked_path(system.config, text_in(request, name), name)
 
 
 def text_in(request: Any, name: str) -> str:

@@ -2,11 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 
-from passerelle.storage.native.archive_service import read_archive, write_archive
+from passerelle.runtime.config.site import System
+from passerelle.storage.files.attributes import Attributes
+from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.port import Files
+from passerelle.storage.files.trees import Trees
+from passerelle.storage.native.archive_service import ArchiveContext, read_archive, write_archive
 from passerelle.storage.native.attribute_messages import algorithm_of, checksum_message, link_target
 from passerelle.storage.native.content_messages import (
     Reading,
@@ -27,35 +33,47 @@ from passerelle.storage.native.tree_messages import (
     usage_progress,
     walk_of,
 )
-from passerelle.storage.places import Place, Places, place_of
+from passerelle.storage.systems import Systems
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
+
+
+@dataclass(frozen=True, slots=True)
+class StorageContext:
+    """A system, and what is done with its files."""
+
+    config: System
+    files: Files
+    trees: Trees
+    attributes: Attributes
+    checksums: Checksums
 
 
 class StorageService(pb_grpc.StorageServiceServicer):
     """Files over gRPC, and over REST under /v1."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, systems: Systems[StorageContext], archives: Systems[ArchiveContext]) -> None:
+        self._systems = systems
+        self._archives = archives
 
     async def StatFile(self, request: pb.StatFileRequest, context: Any) -> pb.File:
         """Return what is known about one file."""
-        place, path = self._target(request)
-        return file_message(await place.files.stat(path, dereference=request.dereference))
+        system, path = self._target(request)
+        return file_message(await system.files.stat(path, dereference=request.dereference))
 
     async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
         """List a directory."""
-        place, path = self._target(request)
-        return page_message(request, await place.files.list(path, listing_of(request)))
+        system, path = self._target(request)
+        return page_message(request, await system.files.list(path, listing_of(request)))
 
     async def BatchStatFiles(
         self, request: pb.BatchStatFilesRequest, context: Any
     ) -> pb.BatchStatFilesResponse:
         """Return what is known about many files."""
-        place = place_of(self._places, request.system)
-        given = paths_of(place, request)
+        system = self._systems.named(request.system)
+        given = paths_of(system, request)
         sound = [path for path in given if isinstance(path, str)]
-        found = iter(await place.trees.stat(sound, dereference=request.dereference))
+        found = iter(await system.trees.stat(sound, dereference=request.dereference))
         answers = [next(found) if isinstance(path, str) else path for path in given]
         return answers_message(request, answers)
 
@@ -63,24 +81,24 @@ class StorageService(pb_grpc.StorageServiceServicer):
         self, request: pb.PingFilesystemRequest, context: Any
     ) -> pb.PingFilesystemResponse:
         """Look at a directory; say what the account lacks."""
-        place, path = self._target(request)
-        await place.files.stat(path, dereference=True)
-        return pb.PingFilesystemResponse(message="; ".join(await place.files.notes()))
+        system, path = self._target(request)
+        await system.files.stat(path, dereference=True)
+        return pb.PingFilesystemResponse(message="; ".join(await system.files.notes()))
 
     async def WalkFiles(
         self, request: pb.WalkFilesRequest, context: Any
     ) -> AsyncIterator[pb.WalkFilesResponse]:
         """Stream a tree."""
-        place, path = self._target(request)
-        async with aclosing(place.trees.walk(path, walk_of(request))) as batches:
+        system, path = self._target(request)
+        async with aclosing(system.trees.walk(path, walk_of(request))) as batches:
             async for batch in batches:
                 yield batch_message(batch)
         yield pb.WalkFilesResponse(finished=True)
 
     async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
         """Stream a file's bytes, or a range of them."""
-        place, path = self._target(request)
-        async with place.files.opened(path) as file:
+        system, path = self._target(request)
+        async with system.files.opened(path) as file:
             reading = Reading(request, context, file)
             if not reading.wants_content:
                 await context.send_initial_metadata(reading.reply_headers)
@@ -100,69 +118,69 @@ class StorageService(pb_grpc.StorageServiceServicer):
     ) -> pb.WriteFileResponse:
         """Write a file."""
         first = await anext(requests)
-        place, path = self._target(first)
+        system, path = self._target(first)
         conditions = conditions_of(first, context)
         content = pieces(first.content.data, requests)
         del first
-        return written_message(path, await place.files.write(path, content, conditions))
+        return written_message(path, await system.files.write(path, content, conditions))
 
     async def CreateDirectory(self, request: pb.CreateDirectoryRequest, context: Any) -> pb.File:
         """Create a directory."""
-        place, path = self._target(request)
-        return file_message(await place.files.make_directory(path, parents=request.parents))
+        system, path = self._target(request)
+        return file_message(await system.files.make_directory(path, parents=request.parents))
 
     async def CreateSymlink(self, request: pb.CreateSymlinkRequest, context: Any) -> pb.File:
         """Create a symbolic link."""
-        place, path = self._target(request)
-        await place.attributes.make_symlink(path, link_target(place, path, request))
-        return file_message(await place.files.stat(path))
+        system, path = self._target(request)
+        await system.attributes.make_symlink(path, link_target(system, path, request))
+        return file_message(await system.files.stat(path))
 
     async def ChangeMode(self, request: pb.ChangeModeRequest, context: Any) -> pb.File:
         """Change permission bits."""
-        place, path = self._target(request)
-        await place.attributes.change_mode(path, request.mode)
-        return file_message(await place.files.stat(path, dereference=True))
+        system, path = self._target(request)
+        await system.attributes.change_mode(path, request.mode)
+        return file_message(await system.files.stat(path, dereference=True))
 
     async def ChangeOwner(self, request: pb.ChangeOwnerRequest, context: Any) -> pb.File:
         """Change owner and group."""
-        place, path = self._target(request)
-        await place.attributes.change_owner(path, request.user, request.group)
-        return file_message(await place.files.stat(path, dereference=True))
+        system, path = self._target(request)
+        await system.attributes.change_owner(path, request.user, request.group)
+        return file_message(await system.files.stat(path, dereference=True))
 
     async def GetFileType(self, request: pb.GetFileTypeRequest, context: Any) -> pb.FileType:
         """Return what a file holds."""
-        place, path = self._target(request)
-        await place.files.stat(path)  # file(1) does not take a missing file for a failure
-        return pb.FileType(description=await place.attributes.kind(path))
+        system, path = self._target(request)
+        await system.files.stat(path)  # file(1) does not take a missing file for a failure
+        return pb.FileType(description=await system.attributes.kind(path))
 
     async def ChecksumFile(
         self, request: pb.ChecksumFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
         """Compute a file's checksum."""
-        place, path = self._target(request)
+        system, path = self._target(request)
         algorithm = algorithm_of(request)
-        async with aclosing(place.checksums.compute(path, algorithm)) as steps:
+        async with aclosing(system.checksums.compute(path, algorithm)) as steps:
             async for progress in steps:
                 yield checksum_message(progress, algorithm)
 
     def ReadArchive(self, request: pb.ReadArchiveRequest, context: Any) -> AsyncIterator[HttpBody]:
         """Stream a directory as an archive."""
-        return read_archive(self._places, request, context)
+        return read_archive(self._archives, request, context)
 
     async def WriteArchive(
         self, requests: AsyncIterator[pb.WriteArchiveRequest], context: Any
     ) -> pb.WriteArchiveResponse:
         """Unpack an archive."""
-        return await write_archive(self._places, requests)
+        return await write_archive(self._archives, requests)
 
     async def CopyFile(
         self, request: pb.CopyFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
         """Copy a file or a directory."""
-        place, path = self._target(request)
-        steps = place.trees.copy(
+        system, path = self._target(request)
+        steps = system.trees.copy(
             path,
-            path_in(place, request, "target"),
+            path_in(system, request, "target"),
             overwrite=request.overwrite,
             dereference=request.dereference,
         )
@@ -174,9 +192,9 @@ class StorageService(pb_grpc.StorageServiceServicer):
         self, request: pb.MoveFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
         """Move a file or a directory."""
-        place, path = self._target(request)
-        aim = path_in(place, request, "target")
-        async with aclosing(place.trees.move(path, aim, overwrite=request.overwrite)) as steps:
+        system, path = self._target(request)
+        aim = path_in(system, request, "target")
+        async with aclosing(system.trees.move(path, aim, overwrite=request.overwrite)) as steps:
             async for progress in steps:
                 yield file_progress(progress)
 
@@ -184,8 +202,8 @@ class StorageService(pb_grpc.StorageServiceServicer):
         self, request: pb.DeleteFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
         """Delete a file or a directory."""
-        place, path = self._target(request)
-        async with aclosing(place.trees.remove(path)) as steps:
+        system, path = self._target(request)
+        async with aclosing(system.trees.remove(path)) as steps:
             async for progress in steps:
                 yield file_progress(progress)
 
@@ -193,15 +211,15 @@ class StorageService(pb_grpc.StorageServiceServicer):
         self, request: pb.MeasureUsageRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
         """Add up what a tree takes."""
-        place, path = self._target(request)
-        async with aclosing(place.trees.measure(path)) as steps:
+        system, path = self._target(request)
+        async with aclosing(system.trees.measure(path)) as steps:
             async for progress in steps:
                 yield usage_progress(progress)
 
     async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.Quota:
         """Return how much of a filesystem is used."""
-        place, path = self._target(request)
-        return quota_message(await place.trees.quota(path))
+        system, path = self._target(request)
+        return quota_message(await system.trees.quota(path))
 
-    def _target(self, request: Any) -> tuple[Place, str]:
-        return target(self._places, request)
+    def _target(self, request: Any) -> tuple[StorageContext, str]:
+        return target(self._systems, request)

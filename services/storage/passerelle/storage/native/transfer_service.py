@@ -7,10 +7,10 @@ from typing import Any
 from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.native.file_messages import path_in, target
 from passerelle.storage.paths import checked_path
-from passerelle.storage.places import Place, Places, place_of
 from passerelle.storage.staging.port import Staged, Staging, StagingRequest
 from passerelle.storage.staging.wire import NativeRequest, Parameters
-from passerelle.storage.transfers.copies import CopyProgress, Order, Road
+from passerelle.storage.systems import Systems
+from passerelle.storage.transfers.copies import CopyContext, CopyProgress, CopySpec, Route
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
 
@@ -18,24 +18,24 @@ from passerelle.v1 import transfers_pb2_grpc as pb_grpc
 class TransferService(pb_grpc.TransferServiceServicer):
     """Bulk data over gRPC, and over REST under /v1."""
 
-    def __init__(self, places: Places, roads: Mapping[str, Road]) -> None:
-        """`roads` between systems: `direct` and `staged`."""
-        self._places = places
-        self._roads = roads
+    def __init__(self, systems: Systems[CopyContext], routes: Mapping[str, Route]) -> None:
+        """`routes` between systems: `direct` and `staged`."""
+        self._systems = systems
+        self._routes = routes
 
     async def TransferFile(
         self, request: pb.TransferFileRequest, context: Any
     ) -> AsyncIterator[pb.TransferProgress]:
         """Copy a file from one system to another."""
-        road = "staged" if request.method == pb.TransferFileRequest.STAGED else "direct"
-        async with aclosing(self._roads[road].copy(self._order(request))) as told:
+        route = "staged" if request.method == pb.TransferFileRequest.STAGED else "direct"
+        async with aclosing(self._routes[route].copy(self._spec(request))) as told:
             async for progress in told:
                 yield _progress_message(progress)
 
-    def _order(self, request: pb.TransferFileRequest) -> Order:
-        source, path = target(self._places, request)
-        there = place_of(self._places, request.target_system)
-        return Order(
+    def _spec(self, request: pb.TransferFileRequest) -> CopySpec:
+        source, path = target(self._systems, request)
+        there = self._systems.named(request.target_system)
+        return CopySpec(
             source=source,
             path=path,
             target=there,
@@ -48,28 +48,28 @@ class TransferService(pb_grpc.TransferServiceServicer):
 
     async def StageUpload(self, request: pb.StageUploadRequest, context: Any) -> pb.StagedTransfer:
         """Submit the job that fetches a file."""
-        place, name, method = self._method(request)
-        wanted = _wanted(place, request, method.wire.upload.from_native(name, request))
-        return _staged_message(name, await place.staging.upload(method, wanted))
+        system, name, method = self._method(request)
+        wanted = _wanted(system, request, method.wire.upload.from_native(name, request))
+        return _staged_message(name, await system.staging.upload(method, wanted))
 
     async def StageDownload(
         self, request: pb.StageDownloadRequest, context: Any
     ) -> pb.StagedTransfer:
         """Submit the job that brings a file out."""
-        place, name, method = self._method(request)
-        wanted = _wanted(place, request, method.wire.download.from_native(name, request))
-        return _staged_message(name, await place.staging.download(method, wanted))
+        system, name, method = self._method(request)
+        wanted = _wanted(system, request, method.wire.download.from_native(name, request))
+        return _staged_message(name, await system.staging.download(method, wanted))
 
-    def _method(self, request: NativeRequest) -> tuple[Place, str, Staging]:
+    def _method(self, request: NativeRequest) -> tuple[CopyContext, str, Staging]:
         """The system, and the name and the staging method that the request means there."""
-        place = place_of(self._places, request.system)
-        return place, *place.staging.named(request.method)
+        system = self._systems.named(request.system)
+        return system, *system.staging.named(request.method)
 
 
 def _wanted(
-    place: Place, request: NativeRequest, parameters: Parameters
+    system: CopyContext, request: NativeRequest, parameters: Parameters
 ) -> StagingRequest[Parameters]:
-    path = checked_path(place.system, request.path)
+    path = checked_path(system.config, request.path)
     return StagingRequest(path, parameters, request.account or None)
 
 

@@ -7,7 +7,7 @@ from passerelle.runtime.errors import ApiError, Field, InvalidArgument
 from passerelle.runtime.paging import Mark, mark_of, page_size, token_for
 from passerelle.storage.native.file_messages import TYPES, file_message, progress_message
 from passerelle.storage.paths import checked_path, shown
-from passerelle.storage.places import Place
+from passerelle.storage.systems import SystemContext
 from passerelle.storage.values import FileInfo, Listing, Progress, Quota, Room, Usage, Walk
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1.streams_pb2 import StreamError
@@ -63,16 +63,16 @@ def batch_message(found: Sequence[FileInfo]) -> pb.WalkFilesResponse:
     return pb.WalkFilesResponse(files=[file_message(info) for info in found])
 
 
-def paths_of(place: Place, request: pb.BatchStatFilesRequest) -> Sequence[str | ApiError]:
+def paths_of(system: SystemContext, request: pb.BatchStatFilesRequest) -> Sequence[str | ApiError]:
     """The paths asked about, or what is wrong with them."""
     given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
     _demand(len(given) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
-    return [_checked(place, path) for path in given]
+    return [_checked(system, path) for path in given]
 
 
-def _checked(place: Place, path: str) -> str | ApiError:
+def _checked(system: SystemContext, path: str) -> str | ApiError:
     try:
-        return checked_path(place.system, path)
+        return checked_path(system.config, path)
     except InvalidArgument as error:
         return error
 

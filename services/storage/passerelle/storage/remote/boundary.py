@@ -57,12 +57,12 @@ class Boundary:
         self._roots = roots
         self._real: dict[bytes, bytes] = {}
 
-    def demand(self, path: bytes, field: str = "path", follow: bool = True) -> None:
+    def require(self, path: bytes, field: str = "path", follow: bool = True) -> None:
         """Raise Outside when `path` leads out; unless `follow`, a link at its end is taken as itself."""
         if self._roots and not self._holds(resolved(path, follow)):
             raise Outside(path, field)
 
-    def demand_open(self, fd: int, path: bytes, name: bytes = b"", field: str = "path") -> None:
+    def require_open(self, fd: int, path: bytes, name: bytes = b"", field: str = "path") -> None:
         """Raise Outside when the open file `fd`, or `name` in that directory, has turned out to be out of them."""
         if self._roots and not self._holds(os.path.join(opened_path(fd, path), name)):
             raise Outside(path, field)
@@ -112,8 +112,8 @@ def take_paths(operation: str, arguments: "dict[str, Any]", boundary: Boundary) 
     for field, kind in PATHS.get(operation, USUAL).items():
         path = raw(arguments[field])
         if kind == WORDS:
-            boundary.demand(os.path.join(os.path.dirname(arguments["path"]), path), field)
+            boundary.require(os.path.join(os.path.dirname(arguments["path"]), path), field)
             continue
         follow = kind == FOLLOWED or (kind == ASKED and arguments["dereference"])
-        boundary.demand(path, field, follow)
+        boundary.require(path, field, follow)
         arguments[field] = path

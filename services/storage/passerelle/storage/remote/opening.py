@@ -45,7 +45,7 @@ def _inside(
     except OSError as error:
         raise Failure(step, path, error.errno or 0) from None
     try:
-        call.boundary.demand_open(fd, path)
+        call.boundary.require_open(fd, path)
     except BaseException:
         os.close(fd)
         raise
@@ -64,7 +64,7 @@ def named(call: Call, path: bytes, step: str, field: str = "path") -> "Iterator[
     except OSError as error:
         raise Failure(step, path, error.errno or 0) from None
     try:
-        call.boundary.demand_open(fd, path, name, field)
+        call.boundary.require_open(fd, path, name, field)
         yield name or b".", fd
     finally:
         os.close(fd)

@@ -133,7 +133,7 @@ def stat_files(
     for path in map(raw, paths):
         call.check()
         try:
-            call.boundary.demand(path, "path", dereference)
+            call.boundary.require(path, "path", dereference)
             yield b'{"file":%b}\n' % row_of(call, path, dereference, columns)
         except Failure as failure:
             yield b'{"failure":%b}\n' % described(failure)

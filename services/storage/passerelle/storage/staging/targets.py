@@ -3,8 +3,9 @@
 import errno
 import stat
 
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import Forbidden
-from passerelle.storage.errors import FileError, not_regular
+from passerelle.storage.errors import FileError, Outside, not_regular
 from passerelle.storage.files.port import Files
 
 
@@ -15,7 +16,7 @@ async def require_absent(files: Files, path: str) -> None:
     except FileError as error:
         if error.errno != errno.ENOENT:
             raise
-        await files.demand_writable(path)
+        await files.require_writable(path)
     else:
         raise Forbidden(f"Target file '{path}' already exists.")
 
@@ -33,3 +34,20 @@ async def refuse_pipe(files: Files, path: str) -> None:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise not_regular("read", path, mode)
+
+
+async def require_inside(
+    files: Files, system: System, path: str, *, follow: bool, field: str = "path"
+) -> None:
+    """Raise Outside when links on the way to `path`, which need not exist, lead out of the system's filesystems.
+
+    `follow`: also those that the path itself is. For what is then done by a job; operations look by themselves.
+    """
+    if not system.check_links:
+        return
+    try:
+        await files.stat(path, dereference=follow)
+    except Outside:
+        raise Outside(field, path, system.name) from None
+    except FileError:  # the job will tell
+        return

@@ -23,10 +23,10 @@ from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.transfers.copies import (
     Copy,
     CopyProgress,
-    Order,
-    demand_free,
+    CopySpec,
     ended,
     on,
+    require_free,
     working,
 )
 from passerelle.storage.values import Excerpt
@@ -76,13 +76,13 @@ class ByStore:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    async def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
-        """See `Road.copy`; FailedPrecondition where the two systems have no store in common."""
-        source, target = _depots(order)
-        await demand_free(order)
-        with on(order.source):
-            info = await order.source.files.stat(order.path, dereference=True)
-        relay = _Relay(order, Copy(order, info.version, info.size), self._jobs)
+    async def copy(self, spec: CopySpec) -> AsyncGenerator[CopyProgress, None]:
+        """See `Route.copy`; FailedPrecondition where the two systems have no store in common."""
+        source, target = _depots(spec)
+        await require_free(spec)
+        with on(spec.source):
+            info = await spec.source.files.stat(spec.path, dereference=True)
+        relay = _Relay(spec, Copy(spec, info.version, info.size), self._jobs)
         try:
             await relay.begin(source, target)
             yield relay.progress()
@@ -99,8 +99,8 @@ class ByStore:
 class _Relay:
     """One copy at work."""
 
-    def __init__(self, order: Order, copy: Copy, jobs: Jobs) -> None:
-        self._order = order
+    def __init__(self, spec: CopySpec, copy: Copy, jobs: Jobs) -> None:
+        self._spec = spec
         self._copy = copy
         self._jobs = jobs
         self._submitted: tuple[SubmittedJob, ...] = ()
@@ -114,17 +114,17 @@ class _Relay:
 
     async def begin(self, source: Depot, target: Depot) -> None:
         """Submit both jobs; the second waits for what the first one brings."""
-        order = self._order
+        spec = self._spec
         await self._copy.begin()
-        with on(order.source):
-            job, stored = await source.send(order.path, order.account)
+        with on(spec.source):
+            job, stored = await source.send(spec.path, spec.account)
         self._discard = partial(source.discard, stored)
         self._submitted = (job,)
-        with on(order.target):
-            part = await order.target.uploads.part(order.target_path, self._copy.upload)
-            self._submitted += (await target.fetch(stored, part, order.target_account),)
-        for place in (order.source, order.target):
-            place.staging.look_after()
+        with on(spec.target):
+            part = await spec.target.uploads.part(spec.target_path, self._copy.upload)
+            self._submitted += (await target.fetch(stored, part, spec.target_account),)
+        for system in (spec.source, spec.target):
+            system.staging.look_after()
 
     async def finish(self) -> str:
         """Wait for the jobs, compare both ends, and put it in its place; the checksum."""
@@ -157,11 +157,11 @@ class _Relay:
 
     async def _words(self, job: SubmittedJob) -> str:
         """What a job complained about at last."""
-        places = (self._order.source, self._order.target)
-        place = next(place for place in places if place.system.name == job.system)
+        systems = (self._spec.source, self._spec.target)
+        system = next(system for system in systems if system.config.name == job.system)
         with suppress(ApiError):
             last = Excerpt("bytes", _WORDS, from_end=True, before=False)
-            said = await place.files.excerpt(job.error_log, last, _WORDS)
+            said = await system.files.excerpt(job.error_log, last, _WORDS)
             return said.decode(errors="replace").strip() or "it said nothing"
         return f"see {job.error_log}"
 
@@ -176,11 +176,11 @@ class _Relay:
             await self._copy.give_up()
 
 
-def _depots(order: Order) -> tuple[Depot, Depot]:
+def _depots(spec: CopySpec) -> tuple[Depot, Depot]:
     """How both systems stage, with one store."""
-    methods = (place.staging.methods.values() for place in (order.source, order.target))
+    methods = (system.staging.methods.values() for system in (spec.source, spec.target))
     for source, target in product(*methods):
         if isinstance(source, Depot) and isinstance(target, Depot) and source.store == target.store:
             return source, target
-    names = (order.source.system.name, order.target.system.name)
+    names = (spec.source.config.name, spec.target.config.name)
     raise FailedPrecondition(f"Systems {names[0]} and {names[1]} stage with no store in common.")

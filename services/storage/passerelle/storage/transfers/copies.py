@@ -16,12 +16,15 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from passerelle.runtime import caller
+from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
 from passerelle.storage.errors import Changed, FileError
-from passerelle.storage.files.checksums import Algorithm
+from passerelle.storage.files.checksums import Algorithm, Checksums
+from passerelle.storage.files.port import Files
+from passerelle.storage.files.uploads import Uploads
 from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.paths import shown
-from passerelle.storage.places import Place
+from passerelle.storage.staging.staged import StagedTransfers
 from passerelle.storage.values import WriteConditions, WriteMode
 
 T = TypeVar("T")
@@ -38,13 +41,26 @@ class DataLoss(ApiError):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What to copy where: absolute paths on two places, which may be one. `resume` goes on where an earlier copy of the
-    same version broke off; the accounts are for jobs."""
+class CopyContext:
+    """A system, and what copies to and from it use."""
 
-    source: Place
+    config: System
+    files: Files
+    uploads: Uploads
+    checksums: Checksums
+    staging: StagedTransfers
+
+
+@dataclass(frozen=True, slots=True)
+class CopySpec:
+    """What to copy where: absolute paths on two systems, which may be one.
+
+    `resume` goes on where an earlier copy of the same version broke off; the accounts are for jobs.
+    """
+
+    source: CopyContext
     path: str
-    target: Place
+    target: CopyContext
     target_path: str
     overwrite: bool = False
     resume: bool = False
@@ -64,10 +80,10 @@ class CopyProgress:
     sha256: str = ""
 
 
-class Road(Protocol):
-    """A way for files to get from one system to another."""
+class Route(Protocol):
+    """A way for files from one system to another."""
 
-    def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
+    def copy(self, spec: CopySpec) -> AsyncGenerator[CopyProgress, None]:
         """Copy, telling about once a second how far it is; the last progress has the checksum.
 
         Closing the iterator cancels the copy. Raises InvalidArgument or FileError for what cannot be copied there,
@@ -99,53 +115,53 @@ class Copy:
     `version` and `size` (bytes) are the source's when the copying began.
     """
 
-    def __init__(self, order: Order, version: str, size: int) -> None:
+    def __init__(self, spec: CopySpec, version: str, size: int) -> None:
         self.size = size
-        self.upload = _upload_id(order, version)
-        self._order = order
+        self.upload = _upload_id(spec, version)
+        self._spec = spec
         self._version = version
 
     async def received(self) -> int | None:
         """How many bytes an earlier call has brought; None when there was none."""
-        uploads, path = self._order.target.uploads, self._order.target_path
-        with on(self._order.target), suppress(NotFound):
+        uploads, path = self._spec.target.uploads, self._spec.target_path
+        with on(self._spec.target), suppress(NotFound):
             return min(await uploads.received(path, self.upload), self.size)
         return None
 
     async def begin(self) -> None:
         """Begin the upload; what an earlier call had brought is given up."""
         await self.give_up()
-        with on(self._order.target):
-            await self._order.target.uploads.create(self._order.target_path, self.upload)
+        with on(self._spec.target):
+            await self._spec.target.uploads.create(self._spec.target_path, self.upload)
 
     async def give_up(self) -> None:
         """Remove what has arrived."""
-        with suppress(NotFound), on(self._order.target):
-            await self._order.target.uploads.abort(self._order.target_path, self.upload)
+        with suppress(NotFound), on(self._spec.target):
+            await self._spec.target.uploads.abort(self._spec.target_path, self.upload)
 
     async def checksum(self) -> str:
         """The source's SHA-256, computed where it lies."""
-        place, path = self._order.source, self._order.path
-        with on(place):
-            async with aclosing(place.checksums.compute(path, Algorithm.SHA256)) as steps:
+        system, path = self._spec.source, self._spec.path
+        with on(system):
+            async with aclosing(system.checksums.compute(path, Algorithm.SHA256)) as steps:
                 async for step in steps:
                     found = step.result
         return str(found)
 
-    async def demand_unchanged(self) -> None:
+    async def require_unchanged(self) -> None:
         """Raise Changed when what the path holds is not what is being copied; what has arrived is of no use then."""
-        place, path = self._order.source, self._order.path
-        with on(place):
-            now = await place.files.stat(path, dereference=True)
+        system, path = self._spec.source, self._spec.path
+        with on(system):
+            now = await system.files.stat(path, dereference=True)
             if now.version != self._version:
                 await self.give_up()
                 raise Changed(path)
 
     async def complete(self, sha256: str) -> None:
         """Put what has arrived in the target's place, if its checksum, computed there, is `sha256`."""
-        await self.demand_unchanged()
-        target, path = self._order.target, self._order.target_path
-        mode = WriteMode.OVERWRITE if self._order.overwrite else WriteMode.CREATE
+        await self.require_unchanged()
+        target, path = self._spec.target, self._spec.target_path
+        mode = WriteMode.OVERWRITE if self._spec.overwrite else WriteMode.CREATE
         try:
             with on(target):
                 conditions = WriteConditions(mode, sha256=sha256)
@@ -154,51 +170,51 @@ class Copy:
             # Not of the caller's making: size and checksum are the source's.
             await self.give_up()
             raise DataLoss(
-                f"What arrived on system {target.system.name} is not what {shown(self._order.path)} on system "
-                f"{self._order.source.system.name} holds; nothing was put in the target's place.",
-                system=target.system.name,
+                f"What arrived on system {target.config.name} is not what {shown(self._spec.path)} on system "
+                f"{self._spec.source.config.name} holds; nothing was put in the target's place.",
+                system=target.config.name,
             ) from error
 
 
-async def demand_free(order: Order) -> None:
+async def require_free(spec: CopySpec) -> None:
     """Refuse what could not be completed anyway, before a byte is moved; completing asks again."""
-    same = order.source.system.name == order.target.system.name
-    if same and order.path == order.target_path:
+    same = spec.source.config.name == spec.target.config.name
+    if same and spec.path == spec.target_path:
         wrong = "is the file itself"
         raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
-    with on(order.target):
+    with on(spec.target):
         try:
-            found = await order.target.files.stat(order.target_path)
+            found = await spec.target.files.stat(spec.target_path)
         except FileError as error:
             if error.errno == errno.ENOENT:
                 return
             raise
-        if stat.S_ISDIR(found.mode) or not order.overwrite:
+        if stat.S_ISDIR(found.mode) or not spec.overwrite:
             number = errno.EISDIR if stat.S_ISDIR(found.mode) else errno.EEXIST
-            raise FileError("open", order.target_path, number)
+            raise FileError("open", spec.target_path, number)
 
 
 @contextmanager
-def on(place: Place) -> Iterator[None]:
+def on(system: CopyContext) -> Iterator[None]:
     """Let errors of the block name the system, where they do not name one already."""
     try:
         yield
     except ApiError as error:
         if "system" not in error.metadata:
-            error.metadata["system"] = place.system.name
-            error.detail = f"On system {place.system.name}: {error.detail}"
+            error.metadata["system"] = system.config.name
+            error.detail = f"On system {system.config.name}: {error.detail}"
         raise
 
 
-def _upload_id(order: Order, version: str) -> str:
+def _upload_id(spec: CopySpec, version: str) -> str:
     """Where a copy of this version to that target is kept until it is whole; 32 hexadecimal digits."""
     known = (
         caller.current().username,
-        order.source.system.name,
-        order.path,
+        spec.source.config.name,
+        spec.path,
         version,
-        order.target.system.name,
-        order.target_path,
+        spec.target.config.name,
+        spec.target_path,
     )
     text = "\0".join(known).encode("utf-8", "surrogateescape")
     return hashlib.sha256(text).hexdigest()[:32]

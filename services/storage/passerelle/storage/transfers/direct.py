@@ -11,10 +11,10 @@ from passerelle.storage.files.port import OpenFile
 from passerelle.storage.transfers.copies import (
     Copy,
     CopyProgress,
-    Order,
-    demand_free,
+    CopySpec,
     ended,
     on,
+    require_free,
     working,
 )
 
@@ -29,11 +29,11 @@ class Direct:
     def __init__(self) -> None:
         self._turns: WeakValueDictionary[Hashable, Turns] = WeakValueDictionary()
 
-    async def copy(self, order: Order) -> AsyncGenerator[CopyProgress, None]:
-        """See `Road.copy`."""
-        await demand_free(order)
-        async with self._turn(order), _opened(order) as file:
-            passage = _Passage(order, file)
+    async def copy(self, spec: CopySpec) -> AsyncGenerator[CopyProgress, None]:
+        """See `Route.copy`."""
+        await require_free(spec)
+        async with self._turn(spec), _opened(spec) as file:
+            passage = _Passage(spec, file)
             await passage.begin()
             yield passage.progress()
             async with working(passage.finish()) as work:
@@ -41,8 +41,8 @@ class Direct:
                     yield passage.progress()
                 yield passage.progress(work.result())
 
-    def _turn(self, order: Order) -> AbstractAsyncContextManager[None]:
-        system = order.source.system
+    def _turn(self, spec: CopySpec) -> AbstractAsyncContextManager[None]:
+        system = spec.source.config
         key = (caller.current().identity, system.name)
         turns = self._turns.get(key)
         if turns is None:
@@ -56,10 +56,10 @@ class _Passage:
     `_taken` counts what the target's side has taken, of which up to a window of 3 MB is still on its way.
     """
 
-    def __init__(self, order: Order, file: OpenFile) -> None:
-        self._order = order
+    def __init__(self, spec: CopySpec, file: OpenFile) -> None:
+        self._spec = spec
         self._file = file
-        self._copy = Copy(order, file.version, file.size)
+        self._copy = Copy(spec, file.version, file.size)
         self._resumed = 0
         self._taken = 0
 
@@ -69,7 +69,7 @@ class _Passage:
 
     async def begin(self) -> None:
         """Find what an earlier call brought, where it shall be resumed, or begin anew."""
-        received = await self._copy.received() if self._order.resume else None
+        received = await self._copy.received() if self._spec.resume else None
         if received is None:
             await self._copy.begin()
         self._resumed = self._taken = received or 0
@@ -83,21 +83,21 @@ class _Passage:
         return sha256
 
     async def _bring(self) -> None:
-        target = self._order.target
+        target = self._spec.target
         try:
             async with aclosing(self._content()) as content:
                 with on(target):
                     await target.uploads.write(
-                        self._order.target_path, self._copy.upload, self._resumed, content
+                        self._spec.target_path, self._copy.upload, self._resumed, content
                     )
         except (FileError, Changed):  # the former when it became shorter
-            await self._copy.demand_unchanged()
+            await self._copy.require_unchanged()
             raise
 
     async def _content(self) -> AsyncGenerator[bytes, None]:
         """The missing bytes, read no faster than the target takes them."""
         missing = self._file.chunks(self._resumed, self._file.size - self._resumed)
-        with on(self._order.source):
+        with on(self._spec.source):
             async with aclosing(missing) as chunks:  # type: ignore[type-var]  # it is a generator
                 async for chunk in chunks:
                     yield chunk
@@ -105,9 +105,9 @@ class _Passage:
 
 
 @asynccontextmanager
-async def _opened(order: Order) -> AsyncIterator[OpenFile]:
+async def _opened(spec: CopySpec) -> AsyncIterator[OpenFile]:
     """The source, open inside the block."""
     async with AsyncExitStack() as stack:
-        with on(order.source):
-            file = await stack.enter_async_context(order.source.files.opened(order.path))
+        with on(spec.source):
+            file = await stack.enter_async_context(spec.source.files.opened(spec.path))
         yield file

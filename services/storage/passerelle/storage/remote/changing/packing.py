@@ -34,7 +34,7 @@ def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
     if not (stat.S_ISDIR(st.st_mode) or stat.S_ISREG(st.st_mode)):
         raise NotRegular("read", path, st.st_mode)
     if dereference:
-        _demand_links(call, real)
+        _require_links(call, real)
     with named(call, path, "access") as (_, directory):
         parent = opened_path(directory, os.path.dirname(path))
     return _found(real=real, parent=parent, directory=stat.S_ISDIR(st.st_mode))
@@ -62,14 +62,14 @@ def _found(**facts: "bytes | bool") -> bytes:
     return json.dumps(told).encode()
 
 
-def _demand_links(call: Call, top: bytes) -> None:
+def _require_links(call: Call, top: bytes) -> None:
     """Raise Outside for a link in the tree, or in a directory that one leads to, that leads out."""
     pending, seen = [top], {top}
     while pending:
         for entry in _entries(call, pending.pop()):
             real = entry.path
             if entry.is_symlink():
-                call.boundary.demand(entry.path)
+                call.boundary.require(entry.path)
                 real = real_path(entry.path)
             if real not in seen and os.path.isdir(real):
                 seen.add(real)
@@ -121,7 +121,7 @@ def settle(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool)
             raise Failure("link", shown, errno.EXDEV)
     try:
         if os.path.lexists(path):
-            _demand_room(call, tree, path, overwrite)
+            _require_room(call, tree, path, overwrite)
             _merge(tree, path)
         else:
             os.rename(tree, path)
@@ -173,7 +173,7 @@ def _next_link(at: "list[bytes]", ahead: "list[bytes]", tree: bytes) -> "bytes |
     return None
 
 
-def _demand_room(call: Call, tree: bytes, path: bytes, overwrite: bool) -> None:
+def _require_room(call: Call, tree: bytes, path: bytes, overwrite: bool) -> None:
     """Raise for the first entry that cannot be put where it belongs."""
     pending = [(tree, path)]
     while pending:

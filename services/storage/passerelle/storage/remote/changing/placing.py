@@ -31,7 +31,7 @@ def version(st: os.stat_result) -> str:
 def write_target(call: Call, path: bytes) -> bytes:
     """Where writing to `path` would write: `real` without links, and the `version` of what is there, or null."""
     with Target(call.boundary, path) as target:
-        there = target.demand()
+        there = target.require_writable()
     real = target.real.decode("utf-8", "surrogateescape")
     return json.dumps({"real": real, "version": there and version(there)}).encode()
 
@@ -40,7 +40,7 @@ def begin_part(call: Call, path: bytes, part: str, stale: float) -> bytes:
     """Make the empty `part` beside `path`; what its directory has of this user's parts untouched for `stale` seconds,
     goes."""
     with Target(call.boundary, path, resolved=True) as target:
-        target.demand()
+        target.require_writable()
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             os.close(os.open(_name(part), flags, 0o600, dir_fd=target.directory))
@@ -130,18 +130,18 @@ def _wrong_part(call: Call, fd: int, size: int, sha256: "str | None") -> "dict[s
 def _wrong_version(target: Target, if_match: str) -> "dict[str, Any] | None":
     if not if_match:
         return None
-    old = target.demand()
+    old = target.require_writable()
     if old is None or if_match not in ("*", version(old)):
         return {"wrong": "version", "found": version(old) if old else ""}
     return None
 
 
 def _put(call: Call, fd: int, name: bytes, target: Target, mode: str) -> os.stat_result:
-    old = target.demand()
+    old = target.require_writable()
     os.fchmod(fd, 0o666 & ~UMASK if old is None else old.st_mode & 0o777)
     _sync(call, fd)
     if mode == "overwrite":
-        target.demand()  # it may have taken long
+        target.require_writable()  # it may have taken long
         target.take(name)
         return os.fstat(fd)
     if mode == "append" and old is not None:

@@ -56,29 +56,29 @@ class Target:
         """Let go of the directory."""
         os.close(self.directory)
 
-    def demand(self) -> "os.stat_result | None":
+    def require_writable(self) -> "os.stat_result | None":
         """What is there now, or None; Failure unless it is a regular file that may be replaced, or can be made."""
-        self.demand_inside()
+        self.require_inside()
         try:
             there = self.there()
         except OSError as error:
             raise Failure("open", self.path, error.errno or 0) from None
-        self._demand_file(there)
+        self._require_file(there)
         wrong = self._forbidden(there)
         if wrong:
             raise Failure("open", self.path, wrong)
         return there
 
-    def demand_absent(self) -> None:
+    def require_absent(self) -> None:
         """Raise Failure unless there is nothing yet, not even a link, and a file can be made."""
-        self.demand_inside()
+        self.require_inside()
         if self.there() is not None:
             raise Failure("open", self.path, errno.EEXIST)
-        self.demand()
+        self.require_writable()
 
-    def demand_inside(self) -> None:
+    def require_inside(self) -> None:
         """Raise Outside when the directory is out of the filesystems."""
-        self._boundary.demand_open(self.directory, self.path, self.name)
+        self._boundary.require_open(self.directory, self.path, self.name)
 
     def there(self) -> "os.stat_result | None":
         """What has the name now; raises OSError."""
@@ -102,7 +102,7 @@ class Target:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path) from None
             self.take(name)
 
-    def _demand_file(self, there: "os.stat_result | None") -> None:
+    def _require_file(self, there: "os.stat_result | None") -> None:
         if there is None or stat.S_ISREG(there.st_mode):
             return
         if stat.S_ISLNK(there.st_mode):  # to itself, or made since the path was resolved

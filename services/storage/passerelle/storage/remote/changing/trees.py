@@ -52,7 +52,7 @@ def copy(
 def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Columns") -> bytes:
     """Rename, or between two filesystems copy and remove; what is known about it then."""
     st = look(call, path, False)
-    _demand_apart(path, target, st)
+    _require_apart(path, target, st)
     try:
         with (
             named(call, path, "access") as (old, old_fd),
@@ -71,7 +71,7 @@ def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Colu
 def _rename(source: "Entry", target: "Entry", st: os.stat_result, overwrite: bool) -> None:
     there = exists(target.name, target.fd)
     if overwrite:
-        _demand_replaceable(there, target.path)
+        _require_replaceable(there, target.path)
     if not overwrite:
         rename_new(source.name, target.name, source.fd, target.fd)
     elif not (there and os.path.samestat(st, there)):
@@ -94,7 +94,7 @@ def _copy(
     call: Call, path: bytes, target: bytes, overwrite: bool, dereference: bool, merge: bool = True
 ) -> None:
     st = look(call, path, dereference)
-    _demand_apart(path, target, st)
+    _require_apart(path, target, st)
     if stat.S_ISREG(st.st_mode):
         call.expect(st.st_size)
     with (
@@ -105,20 +105,20 @@ def _copy(
             there = exists(new, new_fd)
         if there and not overwrite:
             raise Failure("create", target, errno.EEXIST)
-        _demand_replaceable(there, target)
+        _require_replaceable(there, target)
         if there and os.path.samestat(there, st):
             raise Failure("itself", target, errno.EINVAL)
         source, goal = Entry(name, fd, path), Entry(new, new_fd, target)
         Copying(call, dereference).put(source, goal, st, there, merge)
 
 
-def _demand_replaceable(there: "os.stat_result | None", target: bytes) -> None:
+def _require_replaceable(there: "os.stat_result | None", target: bytes) -> None:
     """Refuse to take the place of what is neither a file nor a directory nor a link."""
     if there and stat.S_IFMT(there.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
         raise NotRegular("create", target, there.st_mode)
 
 
-def _demand_apart(path: bytes, target: bytes, st: os.stat_result) -> None:
+def _require_apart(path: bytes, target: bytes, st: os.stat_result) -> None:
     """Refuse to put a directory into itself."""
     real, root = resolved(target, False), real_path(path)
     if stat.S_ISDIR(st.st_mode) and real != root and inside(real, root):
@@ -195,7 +195,7 @@ class Copying:
         with _told("open", source.path):
             fd = os.open(source.name, os.O_RDONLY | os.O_NONBLOCK | follow, dir_fd=source.fd)
         try:
-            self._call.boundary.demand_open(fd, source.path)
+            self._call.boundary.require_open(fd, source.path)
             with _told("create", target.path):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
                 new = os.open(target.name, flags, stat.S_IRUSR | stat.S_IWUSR, dir_fd=target.fd)
@@ -234,7 +234,7 @@ class Copying:
             fd = _open_directory(source, 0 if self._dereference else os.O_NOFOLLOW)
         self._above.append(identity)
         try:
-            self._call.boundary.demand_open(fd, source.path)
+            self._call.boundary.require_open(fd, source.path)
             with _told("open", source.path):
                 names = [os.fsencode(name) for name in os.listdir(fd)]
             yield fd, names
@@ -246,7 +246,7 @@ class Copying:
         with _told("access", entry.path):
             st = os.stat(entry.name, dir_fd=entry.fd, follow_symlinks=False)
             if self._dereference and stat.S_ISLNK(st.st_mode):
-                self._call.boundary.demand(entry.path)
+                self._call.boundary.require(entry.path)
                 st = os.stat(entry.name, dir_fd=entry.fd)
         return st
 

@@ -49,12 +49,12 @@ def list_files(
         if size > PIECE:
             yield (opening + ",".join(rows)).encode()
             opening, size, total, rows = ",", 0, total + size, []
-            _demand_fit(path, total, limit)
-    _demand_fit(path, total + size, limit)
+            _require_fit(path, total, limit)
+    _require_fit(path, total + size, limit)
     yield ((opening if rows or opening == "[" else "") + ",".join(rows) + "]").encode()
 
 
-def _demand_fit(path: bytes, size: int, limit: int) -> None:
+def _require_fit(path: bytes, size: int, limit: int) -> None:
     if size > limit:
         raise Failure("limit", path, errno.EFBIG)
 

@@ -68,7 +68,7 @@ class Measuring:
         except OSError as error:
             raise Failure("open", path, error.errno or 0) from None
         try:
-            self._call.boundary.demand_open(fd, path)
+            self._call.boundary.require_open(fd, path)
             for below in os.listdir(fd):
                 self.add(below, os.path.join(path, os.fsencode(below)), fd)
         finally:

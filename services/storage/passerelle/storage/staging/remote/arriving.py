@@ -24,7 +24,7 @@ def absent(given: "dict[str, Any]") -> "Iterator[Target]":
     """
     path = resolved(encoded(given["path"]), follow=False)
     with Target(boundary(given), path, resolved=True) as target:
-        target.demand_absent()
+        target.require_absent()
         yield target
 
 
@@ -75,7 +75,7 @@ def appear(target: Target, name: bytes) -> None:
 
     What it had to be when its content was still to come is asked again: raises Failure, or FileExistsError.
     """
-    target.demand_absent()
+    target.require_absent()
     target.become(name)
     with suppress(PermissionError):  # names can be made in a directory that cannot be read
         sync(os.open(b".", os.O_RDONLY, dir_fd=target.directory))

@@ -74,7 +74,7 @@ def opened(given: "Given") -> "Iterator[FileIO]":
     path = encoded(given["path"])
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     with open(descriptor, "rb", buffering=0) as file:
-        boundary(given).demand_open(descriptor, path)
+        boundary(given).require_open(descriptor, path)
         require_regular(descriptor)
         yield file
 

@@ -99,7 +99,7 @@ class S3:
         size = request.parameters.file_size
         if size is None:
             raise _wrong_size("is required for transfers with s3")
-        target = await self._files.demand_writable(request.path)  # before anything is made
+        target = await self._files.require_writable(request.path)  # before anything is made
         stored = await self._begin(request.path, size)
         try:
             urls = await self._store.in_thread(self._part_urls, self._public, stored)

@@ -46,7 +46,7 @@ class Egress:
     def run(self) -> bool:
         """Send it, which leaves nothing else; raises Trouble or OSError."""
         self._file = os.open(encoded(self._given["path"]), os.O_RDONLY | os.O_NONBLOCK)
-        boundary(self._given).demand_open(self._file, encoded(self._given["path"]))
+        boundary(self._given).require_open(self._file, encoded(self._given["path"]))
         before = os.fstat(self._file)
         if not stat.S_ISREG(before.st_mode):
             raise Trouble("%s is not a regular file" % self._given["path"])  # noqa: UP031

@@ -46,7 +46,7 @@ class Ingress:
         self._check(found)
         self._tag = found.tag
         target = self._target = self._writable()
-        old = target.demand()
+        old = target.require_writable()
         # What replaces another file must not be readable before it has that one's mode.
         permissions = 0o666 if old is None else 0o600
         self._discard()  # of a run that ended with its node
@@ -57,7 +57,7 @@ class Ingress:
         digests = in_parallel(self._store, self._given["parallel"], count, self._fetch)
         self._verify(digests)
         os.fsync(self._file)
-        old = target.demand()  # something else may have come to be there meanwhile
+        old = target.require_writable()  # something else may have come to be there meanwhile
         if old is not None:
             os.fchmod(self._file, old.st_mode & 0o777)
         stop_listening()  # what is whole is not given up
@@ -139,7 +139,7 @@ class Ingress:
     def _writable(self) -> Target:
         """Where a link leads, so that it stays one; raises Failure for what cannot be written to."""
         target = Target(boundary(self._given), encoded(self._given["path"]))
-        target.demand()
+        target.require_writable()
         return target
 
     def _fetch(self, number: int) -> bytes:
