@@ -7,8 +7,11 @@ INSTALLED := $(VENV)/.installed
 IMAGE := proto/gen/passerelle/v1/descriptors.pb\#format=binpb
 BASELINE := proto/baseline.binpb
 
+# The tests start hundreds of our processes: each would compile all its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help install production lock sbom proto baseline docs up demo test check bench clean
+.PHONY: help install production lock sbom proto baseline docs up demo test test-fast check bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,8 +46,11 @@ up: $(INSTALLED)  ## Serve the embedded default on http://127.0.0.1:8000 (PASSER
 demo: $(INSTALLED)  ## Live the main job once: stage, submit, follow, read
 	@$(BIN)/python deploy/demo.py
 
-test: $(INSTALLED)  ## Run all tests with the real things this machine has; PASSERELLE_TEST_STRICT=1 refuses to skip any
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)  ## Run all tests with the real things there are, or make test ARGS="-n 0 tests/unit/auth"; see CONTRIBUTING.md
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-fast: $(INSTALLED)  ## Run the unit and conformance suites, in less than a minute on two cores
+	$(BIN)/python -m pytest -n auto tests/unit tests/conformance $(ARGS)
 
 check: $(INSTALLED)  ## Format, lint and types; contracts by buf.yaml
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

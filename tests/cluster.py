@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import real
+from tests import parallel, real
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "cluster"
 CANNOT_RUN_HERE = 77
@@ -90,26 +90,41 @@ def run_recipe(program: str, *arguments: str) -> None:
         raise RuntimeError(f"deploy/cluster/{program} failed: {last_words}")
 
 
-@contextmanager
-def shared_cluster() -> Iterator[Cluster]:
-    """The cluster that PASSERELLE_TEST_CLUSTER names, else one of its own."""
-    if directory := os.environ.get("PASSERELLE_TEST_CLUSTER"):
-        yield Cluster.at(Path(directory))
-        return
-    with running_cluster() as running:
-        yield running
+def given_cluster() -> Cluster | None:
+    """The cluster that PASSERELLE_TEST_CLUSTER names."""
+    directory = os.environ.get("PASSERELLE_TEST_CLUSTER")
+    return Cluster.at(Path(directory)) if directory else None
+
+
+def shared_cluster() -> Cluster:
+    """The cluster that PASSERELLE_TEST_CLUSTER names, else that of this run; the first who asks starts it."""
+    if there := given_cluster():
+        return there
+    with parallel.one_at_a_time("cluster"):
+        run_recipe("up", str(_of_this_run()))  # starts only what does not run
+    return Cluster.at(_of_this_run())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the cluster of this run, if anyone asked for it."""
+    if not parallel.is_worker(config) and (_of_this_run() / "cluster.env").exists():
+        run_recipe("down", str(_of_this_run()))
+
+
+def _of_this_run() -> Path:
+    return parallel.directory() / "cluster"
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Cluster:
     """The one real cluster of this test run."""
     try:
-        with shared_cluster() as running:
-            real.exercised("Slurm", _version(running, "sinfo", "--version"))
-            real.exercised("OpenSSH", _version(running, "ssh", "-V"))
-            yield running
+        running = shared_cluster()
     except CannotRunHere as reason:
         real.missing("Slurm", str(reason))
+    real.exercised("Slurm", _version(running, "sinfo", "--version"))
+    real.exercised("OpenSSH", _version(running, "ssh", "-V"))
+    return running
 
 
 def _version(cluster: Cluster, *command: str) -> str:

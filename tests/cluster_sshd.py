@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster import Cluster
-from tests.compat.original import free_port
+from tests.ports import free_port
 
 
 @contextmanager

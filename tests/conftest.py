@@ -1,14 +1,46 @@
-"""Shared by all tests: the fixtures of the real stack, and the table of real things at the end."""
+"""Shared by all tests: the fixtures of the real stack, and what is told at the end."""
+
+from collections import defaultdict
+from typing import Any
 
 import pytest
 
 from tests import real
 
-pytest_plugins = ("tests.cluster", "tests.mailbox", "tests.minio", "tests.stack")
+pytest_plugins = ("tests.parallel", "tests.cluster", "tests.mailbox", "tests.minio", "tests.stack")
+
+SLOWEST = 10
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """On a worker: hand over what it exercised."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["real"] = real.noted()
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended: take over what it exercised; one that crashed says nothing."""
+    if noted := getattr(node, "workeroutput", {}).get("real"):
+        real.add(*noted)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which real things this run exercised."""
+    """Print which real things this run exercised, and in a complete run which tests took longest."""
     terminalreporter.section("real things")
     for line in real.table():
         terminalreporter.write_line(line)
+    if real.STRICT:
+        terminalreporter.section(f"slowest {SLOWEST} tests, with what they set up")
+        for test, seconds in _durations(terminalreporter)[:SLOWEST]:
+            terminalreporter.write_line(f"{seconds:6.1f} s  {test}")
+
+
+def _durations(terminalreporter: pytest.TerminalReporter) -> list[tuple[str, float]]:
+    """Each test and its seconds from the beginning of its set-up to the end of its tear-down; longest first."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid] += report.duration
+    return sorted(seconds.items(), key=lambda found: -found[1])

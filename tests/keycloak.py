@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from tests import real
-from tests.compat.original import free_port
+from tests.ports import free_port
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "keycloak-server"
 CANNOT_RUN_HERE = 77

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import real
+from tests.ports import free_port
 
 START_SECONDS = 60
 BIN = Path(sys.executable).parent
@@ -50,7 +51,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 @contextmanager
 def _serving(plugin: str) -> Iterator[int]:
-    port = _free_port()
+    port = free_port()
     command = (str(BIN / "twist"), plugin, f"--port=tcp:{port}:interface=127.0.0.1")
     with tempfile.TemporaryDirectory() as directory, open(f"{directory}/log", "w+") as log:
         # It keeps its state in the directory where it runs.
@@ -71,9 +72,3 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]", log: str) -> None:
                 return
         time.sleep(0.05)
     raise RuntimeError("it did not start: " + Path(log).read_text()[-2000:])
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -19,7 +19,7 @@ import pytest
 from minio import Minio
 
 from tests import real
-from tests.compat.original import free_port
+from tests.ports import free_port
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "minio"
 BUILD_SECONDS = 1800

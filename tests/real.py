@@ -43,6 +43,17 @@ def missing(name: str, why: str) -> NoReturn:
     pytest.skip(f"{name}: {why}")
 
 
+def noted() -> tuple[dict[str, str], dict[str, str]]:
+    """What this process exercised, and what it missed."""
+    return _exercised, _missing
+
+
+def add(exercised: dict[str, str], missing: dict[str, str]) -> None:
+    """Add what another process noted."""
+    _exercised.update(exercised)
+    _missing.update(missing)
+
+
 def table() -> list[str]:
     """The lines of the table, for all that a complete run exercises."""
     rows = [(name, *_verdict(name)) for name in dict.fromkeys((*EXPECTED, *_exercised, *_missing))]

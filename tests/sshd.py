@@ -3,14 +3,21 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncssh
 
 from passerelle.runtime.ssh.credential import SshCredential
+
+# Ours, with the interpreter itself first: a version manager's `python3` is a script that takes longer than the rest.
+_ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).resolve().parent}:{os.environ['PATH']}"
+}
 
 
 @dataclass
@@ -105,6 +112,7 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=_ENVIRONMENT,
         start_new_session=True,
     )
     # not redirected as the others are: a channel closed while input comes would take the whole connection with it

@@ -25,10 +25,11 @@ import yaml
 from passerelle.cli.up import embedded
 from tests import real
 from tests.cluster import Cluster
-from tests.compat.original import firecrest_configuration, free_port
+from tests.compat.original import firecrest_configuration
 from tests.compat.replay import FirecrestApi
 from tests.compat.tokens import published_issuer
 from tests.e2e.target import Target
+from tests.ports import free_port
 
 PASSERELLE = Path(sys.executable).parent / "passerelle"
 STOP_SECONDS = 30

@@ -1,6 +1,5 @@
 """The site of these tests: a real Slurm and OpenSSH, with all three ways of staging."""
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from tests.cluster import RECIPE, Cluster
 from tests.e2e.sites import S3_KEY, staging_by
 from tests.mailbox import Mailbox
 from tests.minio import MinioServer
+from tests.ports import free_ports
 from tests.stack import running_site
 
 
@@ -54,7 +54,7 @@ def site(cluster: Cluster, minio: MinioServer, mailbox: Mailbox) -> Iterator[Sit
 
 
 def _staging(minio: MinioServer, mailbox: Mailbox) -> list[dict[str, Any]]:
-    first = _free_ports(20)
+    first = free_ports(20)
     streamer = {
         "host": "127.0.0.1",
         "public_ips": ["127.0.0.1"],
@@ -67,13 +67,6 @@ def _staging(minio: MinioServer, mailbox: Mailbox) -> list[dict[str, Any]]:
         {"type": "streamer", "options": streamer},
         {"type": "wormhole", "options": wormhole},
     ]
-
-
-def _free_ports(count: int) -> int:
-    """The first of so many ports in a row of which it was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return min(int(found.getsockname()[1]), 65535 - count)
 
 
 @pytest.fixture(scope="session")

@@ -8,30 +8,23 @@ and root, like the cluster.
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from string import Template
 
 import httpx
 
-from tests.cluster import Cluster, shared_cluster
+from tests.cluster import Cluster, given_cluster, running_cluster
 from tests.compat.cases import recorded
 from tests.compat.replay import FirecrestApi, Replay
 from tests.compat.tokens import published_issuer
+from tests.ports import free_port
 
 TEMPLATE = Path(__file__).parent / "firecrest.yaml"
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def firecrest_configuration(cluster: Cluster, issuer_url: str) -> str:
@@ -92,7 +85,11 @@ def main() -> None:
     """Replay, and print each case that differs and their number."""
     source, python, *names = sys.argv[1:]
     failed = 0
-    with shared_cluster() as cluster, original_firecrest(Path(source), python, cluster) as api:
+    there = given_cluster()
+    with (
+        nullcontext(there) if there else running_cluster() as cluster,
+        original_firecrest(Path(source), python, cluster) as api,
+    ):
         if names == ["--serve"]:
             print(api.base_url, "ALICE=" + api.token("alice"), "BOB=" + api.token("bob"), sep="\n")
             sys.stdin.read()

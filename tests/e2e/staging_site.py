@@ -16,9 +16,9 @@ import httpx
 import yaml
 
 from tests.cluster import RECIPE, Cluster
-from tests.compat.original import free_port
 from tests.e2e.sites import S3_KEY, said, staging_by
 from tests.minio import MinioServer
+from tests.ports import free_port
 from tests.stack import PASSERELLE, running_site
 
 SECONDS = 120

@@ -10,7 +10,7 @@ import pytest
 
 from bench import attacks, floods
 from bench.stack import memory_mib
-from tests.compat.original import free_port
+from tests.ports import free_port
 from tests.stack import running_site
 
 REFUSED = {"UNAUTHENTICATED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"}

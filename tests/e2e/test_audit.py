@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compat.original import free_port
+from tests.ports import free_port
 from tests.stack import running_site
 
 SCRIPT = "#!/bin/sh\n# no-script-in-the-log\nsleep 60\n"

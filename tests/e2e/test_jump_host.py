@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from tests.cluster import Cluster
-from tests.compat.original import free_port
 from tests.compat.tokens import Issuer, published_issuer
 from tests.openssh import SSHD, running_sshd
+from tests.ports import free_port
 from tests.stack import running_site
 
 TOP = Path(__file__).parents[2]

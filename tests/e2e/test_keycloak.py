@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from tests.cluster import Cluster
-from tests.compat.original import free_port
 from tests.keycloak import ADMIN, PASSWORD, running_keycloak
+from tests.ports import free_port
 from tests.stack import running_site
 
 TOP = Path(__file__).parents[2]

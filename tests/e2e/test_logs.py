@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.compat.original import free_port
+from tests.ports import free_port
 from tests.stack import running_site, written_embedded
 
 SIZE = 64 << 10  # bytes of one file

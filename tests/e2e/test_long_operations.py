@@ -18,8 +18,8 @@ from firecrest.v2 import Firecrest
 
 from deploy.cluster.configuration import cluster_site
 from tests.cluster import Cluster
-from tests.compat.original import free_port
 from tests.e2e.target import Target
+from tests.ports import free_port
 from tests.stack import PASSERELLE, running_site
 
 FILES = 150_000

@@ -13,8 +13,8 @@ import yaml
 
 from tests import real
 from tests.cluster import Cluster
-from tests.compat.original import free_port
 from tests.compat.tokens import published_issuer
+from tests.ports import free_port
 from tests.stack import running_site
 
 TOP = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import yaml
 
 from passerelle.cli.up.site_file import free_ports
 from tests import real
-from tests.compat.original import free_port
+from tests.ports import free_port
 from tests.stack import running_site, written_embedded
 
 TOP = Path(__file__).parents[2]

@@ -19,8 +19,8 @@ import yaml
 
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
-from tests.compat.original import free_port
 from tests.file_server import FileServer, file_server
+from tests.ports import free_port
 from tests.stack import running_site, written_embedded
 
 PACKAGE = Path(__file__).parents[2] / "examples" / "staging-webdav"

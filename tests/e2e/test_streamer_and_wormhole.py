@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import random
-import socket
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from tests.cluster import RECIPE, Cluster
 from tests.e2e.sites import said
 from tests.e2e.target import Target
 from tests.mailbox import Mailbox
+from tests.ports import free_ports
 from tests.stack import PASSERELLE, running_site
 
 MIB = 1 << 20
@@ -32,7 +32,7 @@ LIMIT = 20 * MIB
 def target(cluster: Cluster, mailbox: Mailbox) -> Iterator[Target]:
     """Alice on the real Slurm, whose jobs are reached on loopback."""
     site = yaml.safe_load(said(sys.executable, RECIPE / "configuration.py", cluster.directory))
-    first = _free_ports(5)
+    first = free_ports(5)
     streamer = {"host": "127.0.0.1", "public_ips": ["127.0.0.1"], "port_range": [first, first + 4]}
     wormhole = {"relay_url": mailbox.relay_url, "transit_helper": mailbox.transit_helper}
     site["systems"][0]["data_operation"]["staging"] = [
@@ -53,13 +53,6 @@ def target(cluster: Cluster, mailbox: Mailbox) -> Iterator[Target]:
                 partition="debug",
                 account="proj1sub",
             )
-
-
-def _free_ports(count: int) -> int:
-    """The first of so many ports in a row of which it was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return min(int(found.getsockname()[1]), 65535 - count)
 
 
 @pytest.fixture

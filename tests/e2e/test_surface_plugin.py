@@ -18,7 +18,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from tests.compat.original import free_port
+from tests.ports import free_port
 from tests.stack import running_site
 
 REPO = Path(__file__).parents[2]

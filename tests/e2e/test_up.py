@@ -18,7 +18,7 @@ import yaml
 
 from tests import real
 from tests.certificates import certificate
-from tests.compat.original import free_port
+from tests.ports import free_port
 from tests.stack import PASSERELLE, running_site, written_embedded
 
 SERVICES = ("auth", "compute", "storage", "gateway", "development", "envoy")

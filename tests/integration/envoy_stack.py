@@ -1,7 +1,6 @@
 """Real Envoy before a real gRPC server with our own pipeline; below it, services that show what they were asked."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from passerelle.v1 import storage_pb2_grpc as native_storage
 from passerelle.v1.access_pb2 import Access
 from tests import real
 from tests.certificates import certificate
+from tests.ports import free_port
 
 SECRET = "s" * 32
 TOKEN = {"Authorization": "Bearer alice"}
@@ -157,13 +157,6 @@ class Stack:
     def channel(self) -> grpc.aio.Channel:
         """What gRPC clients call."""
         return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def site(listen: int, services: int, *, dead: str = "", **gateway: Any) -> SiteBase:

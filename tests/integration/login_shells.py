@@ -15,8 +15,8 @@ import asyncssh
 from passerelle.runtime.config.site import System
 from passerelle.runtime.ssh.credential import SshCredential
 from tests.cluster import Cluster
-from tests.compat.original import free_port
 from tests.openssh import running_sshd
+from tests.ports import free_port
 
 SHELLS = {
     "sh": ("/bin/sh", ".profile"),

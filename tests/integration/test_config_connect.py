@@ -23,8 +23,8 @@ from passerelle.development.main import running as development
 from passerelle.runtime.config.site import site_model
 from tests.cluster import Cluster
 from tests.cluster_sshd import another_sshd
-from tests.compat.original import free_port
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
+from tests.ports import free_port
 
 Site = dict[str, Any]
 Change = Callable[[Site], None]

@@ -15,11 +15,11 @@ from tests.integration.envoy_stack import (
     MAX_BODY,
     TOKEN,
     Stack,
-    free_port,
     running_envoy,
     services,
     site,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

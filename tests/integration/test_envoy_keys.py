@@ -13,7 +13,8 @@ from passerelle.gateway.envoy import keys as envoy_keys
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import site_model
 from passerelle.v1.access_pb2 import Access
-from tests.integration.envoy_stack import SECRET, free_port, running_envoy, services
+from tests.integration.envoy_stack import SECRET, running_envoy, services
+from tests.ports import free_port
 from tests.unit.auth.idp import Idp, SigningKey
 
 _TIMEOUT = 30  # seconds

@@ -22,12 +22,12 @@ from passerelle.v1 import compute_pb2, compute_pb2_grpc
 from tests.integration.envoy_stack import (
     TOKEN,
     Stack,
-    free_port,
     running_envoy,
     services,
     site,
     tls_of_localhost,
 )
+from tests.ports import free_port
 
 SHORT: dict[str, Any] = {"arrival_timeout": 1, "keep_alive": 1, "idle_timeout": 2}
 MOST = 12  # connections

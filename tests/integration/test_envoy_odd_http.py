@@ -9,7 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.integration.envoy_stack import TOKEN, Stack, free_port, running_envoy, services, site
+from tests.integration.envoy_stack import TOKEN, Stack, running_envoy, services, site
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

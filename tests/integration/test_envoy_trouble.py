@@ -13,12 +13,12 @@ import pytest
 from passerelle.v1 import compute_pb2, compute_pb2_grpc
 from tests.integration.envoy_stack import (
     TOKEN,
-    free_port,
     running_envoy,
     services,
     site,
     tls_of_localhost,
 )
+from tests.ports import free_port
 
 
 async def test_a_call_waits_for_a_service_that_is_being_restarted(tmp_path: Path) -> None:

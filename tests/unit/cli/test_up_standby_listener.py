@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from passerelle.cli.up.standby_listener import StandbyListener
-from tests.compat.original import free_port
+from tests.ports import free_port
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

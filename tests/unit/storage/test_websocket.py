@@ -23,6 +23,7 @@ from passerelle.storage.staging.streamer.remote.websocket import (
     WebSocket,
     unmasked,
 )
+from tests.ports import free_port
 
 LIMIT = 1000
 MASK = b"\x01\x02\x03\x04"
@@ -138,7 +139,7 @@ def test_while_sending_the_peer_has_to_listen() -> None:
 
 async def test_the_library_as_client() -> None:
     """Each length has its own form of head; the library's own limit is 1 MiB."""
-    listener = listening("127.0.0.1", *free_ports())
+    listener = listening("127.0.0.1", *one_free_port())
     port = listener.getsockname()[1]
 
     def serve() -> "tuple[int, str]":
@@ -183,9 +184,7 @@ def _receive_for_ever(server: WebSocket) -> NoReturn:
         server.receive()
 
 
-def free_ports() -> tuple[int, int]:
-    """A range of one port that was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = int(found.getsockname()[1])
-        return port, port
+def one_free_port() -> tuple[int, int]:
+    """A range of one port that is free."""
+    port = free_port()
+    return port, port

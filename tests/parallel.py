@@ -1,0 +1,82 @@
+"""How a run is spread over the workers of pytest-xdist, and what all of them share.
+
+What is worth sharing (a cluster) is started by the first worker that needs it, in the run's own directory, and ended by
+the process that began the run, when all workers are done.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+FOLDERS = ("compat", "e2e", "clients", "integration", "conformance", "unit")
+"""Of tests, in their order on several workers: what waits long comes first, and small pieces fill up the end."""
+_IN_PIECES = ("tests/conformance/", "tests/unit/")
+_DIRECTORY = "PASSERELLE_TEST_RUN"
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of several that run the tests of another."""
+    return hasattr(config, "workerinput")
+
+
+class ByModule(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """A module's tests stay together, in their order, for they share servers; the others are spread singly."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, name = nodeid.partition("::")
+        if module.startswith(_IN_PIECES):
+            return f"{module}::{name.partition('[')[0]}"
+        return module
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: twice the processors, for the tests of real things wait half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
+    """Spread the tests by modules, in their order."""
+    config.option.loadscopereorder = False
+    return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a worker, sort the tests by their folders; within one they keep their order."""
+    if is_worker(config):
+        items.sort(key=lambda item: FOLDERS.index(item.nodeid.split("/")[1]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the directory of this run, which its workers find in their environment."""
+    if not is_worker(config):
+        made = Path(tempfile.mkdtemp(prefix="passerelle-run-"))
+        made.chmod(0o711)  # servers of other accounts live below it
+        os.environ[_DIRECTORY] = str(made)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it, when what ran there has ended."""
+    if not is_worker(config):
+        shutil.rmtree(os.environ.pop(_DIRECTORY))
+
+
+def directory() -> Path:
+    """Of this run, for what its workers share."""
+    return Path(os.environ[_DIRECTORY])
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Inside the block no other worker of this run is in a block of that name."""
+    with (directory() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
