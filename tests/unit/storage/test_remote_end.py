@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from passerelle.runtime.shipping import from_input
 from passerelle.storage.access.helper import SOURCE
 from passerelle.storage.remote.frames import GREETING, REQUEST
 
@@ -38,12 +39,11 @@ def _big(directory: Path) -> None:
 
 def _helper() -> "subprocess.Popen[bytes]":
     """A running helper that has greeted."""
-    code = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'helper', 'exec'))"
-    argv = (sys.executable, "-I", "-S", "-c", code, str(len(SOURCE)))
+    argv = (sys.executable, "-I", "-S", *from_input(SOURCE))
     helper = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert helper.stdin
     assert helper.stdout
-    helper.stdin.write(SOURCE)
+    helper.stdin.write(SOURCE.encode())
     helper.stdin.flush()
     assert helper.stdout.read(len(GREETING)) == GREETING
     return helper

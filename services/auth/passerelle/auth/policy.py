@@ -33,10 +33,4 @@ class Policy:
         principal = await self.principal(
             token, scope=demand.scope, relation=demand.relation, system=system
         )
-        return Caller(
-            principal.username,
-            token,
-            issuer=principal.issuer,
-            subject=principal.subject,
-            client_id=principal.client_id,
-        )
+        return principal.caller(token)

@@ -5,19 +5,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
+from passerelle.compute import scheduler as port
 from passerelle.compute.queries import Queries
-from passerelle.compute.scheduler import (
-    Job,
-    JobDescription,
-    JobFilter,
-    JobMetadata,
-    Node,
-    Partition,
-    ProgramMissing,
-    Reservation,
-    Scheduler,
-    UserInfo,
-)
 from passerelle.runtime import caller
 
 T = TypeVar("T")
@@ -26,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 class SharedScheduler:
-    """The Scheduler port in front of `scheduler`, the one of `system`."""
+    """The `Scheduler` port in front of `scheduler`, the one of `system`."""
 
-    def __init__(self, scheduler: Scheduler, system: str, queries: Queries) -> None:
+    def __init__(self, scheduler: port.Scheduler, system: str, queries: Queries) -> None:
         self._scheduler = scheduler
         self._system = system
         self._queries = queries
@@ -37,20 +26,20 @@ class SharedScheduler:
         """See `Scheduler.is_job_id`."""
         return self._scheduler.is_job_id(text)
 
-    async def submit(self, job: JobDescription) -> str:
+    async def submit(self, job: port.JobDescription) -> str:
         """See `Scheduler.submit`."""
         async with self._writing():
             return await self._scheduler.submit(job)
 
-    async def jobs(self, wanted: JobFilter) -> Sequence[Job]:
+    async def jobs(self, wanted: port.JobFilter) -> Sequence[port.Job]:
         """See `Scheduler.jobs`."""
         return await self._read(("jobs", wanted), lambda: self._scheduler.jobs(wanted))
 
-    async def job(self, job_id: str) -> Sequence[Job]:
+    async def job(self, job_id: str) -> Sequence[port.Job]:
         """See `Scheduler.job`."""
         return await self._read(("job", job_id), lambda: self._scheduler.job(job_id))
 
-    async def metadata(self, job_id: str) -> JobMetadata:
+    async def metadata(self, job_id: str) -> port.JobMetadata:
         """See `Scheduler.metadata`."""
         return await self._read(("metadata", job_id), lambda: self._scheduler.metadata(job_id))
 
@@ -64,19 +53,19 @@ class SharedScheduler:
         async with self._writing():
             await self._scheduler.cancel(job_id)
 
-    async def nodes(self) -> Sequence[Node]:
+    async def nodes(self) -> Sequence[port.Node]:
         """See `Scheduler.nodes`."""
         return await self._read("nodes", self._scheduler.nodes)
 
-    async def partitions(self) -> Sequence[Partition]:
+    async def partitions(self) -> Sequence[port.Partition]:
         """See `Scheduler.partitions`."""
         return await self._read("partitions", self._scheduler.partitions)
 
-    async def reservations(self) -> Sequence[Reservation]:
+    async def reservations(self) -> Sequence[port.Reservation]:
         """See `Scheduler.reservations`."""
         return await self._read("reservations", self._scheduler.reservations)
 
-    async def user_info(self) -> UserInfo:
+    async def user_info(self) -> port.UserInfo:
         """See `Scheduler.user_info`."""
         return await self._read("user_info", self._scheduler.user_info)
 
@@ -107,7 +96,7 @@ class SharedScheduler:
         """Say of which system a program is missing: that is its operator's to mend."""
         try:
             yield
-        except ProgramMissing as error:
-            named = ProgramMissing(error.program, self._system)
+        except port.ProgramMissing as error:
+            named = port.ProgramMissing(error.program, self._system)
             log.warning("%s", named.detail)
             raise named from None

@@ -1,7 +1,8 @@
-"""Tasks that outlive the call in which they begin."""
+"""Tasks that outlive the call in which they begin, or belong to none."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -20,3 +21,14 @@ def start(work: Coroutine[Any, Any, T], **fields: str) -> "asyncio.Task[T]":
     context = Context()
     context.run(log_fields.begin, CallFields(dict(fields)))
     return asyncio.create_task(work, context=context)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None], **fields: str) -> AsyncIterator[None]:
+    """As `start`, inside the block; at its end the work is cancelled, and has ended."""
+    task = start(work, **fields)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

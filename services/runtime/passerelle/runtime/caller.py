@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,9 @@ _caller: ContextVar[Caller] = ContextVar("caller")  # no default: a missing call
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-@contextmanager
-def bind(caller: Caller) -> Iterator[None]:
+def bind(caller: Caller) -> AbstractContextManager[None]:
     """Make `caller` the current one inside the block."""
-    reset = _caller.set(caller)
-    try:
-        yield
-    finally:
-        _caller.reset(reset)
+    return _bound(_caller, caller)
 
 
 def current() -> Caller:
@@ -67,16 +65,20 @@ def known() -> Caller | None:
     return _caller.get(None)
 
 
-@contextmanager
-def bind_request(request_id: str) -> Iterator[None]:
-    """Make `request_id` the one that log lines carry inside the block."""
-    reset = _request_id.set(request_id)
-    try:
-        yield
-    finally:
-        _request_id.reset(reset)
+def bind_request(request_id: str) -> AbstractContextManager[None]:
+    """Make `request_id` the one that is passed on to other services inside the block."""
+    return _bound(_request_id, request_id)
 
 
 def request_id() -> str:
     """The request id of the RPC being served; empty outside of one."""
     return _request_id.get()
+
+
+@contextmanager
+def _bound(variable: ContextVar[T], value: T) -> Iterator[None]:
+    reset = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(reset)

@@ -14,6 +14,10 @@ for name, source in MODULES:
     exec(compile(source, name, "exec"), module.__dict__)
 """
 
+_FROM_INPUT = (
+    "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'program', 'exec'))"
+)
+
 
 def program(*modules: str) -> str:
     """The source of a program made of modules with these full names, in the order in which they need each other.
@@ -21,6 +25,15 @@ def program(*modules: str) -> str:
     It is ASCII, has no line that a here-document could take for its end, and runs on Python 3.6 and newer.
     """
     return _LOADER % json.dumps([(name, _source(name)) for name in modules])
+
+
+def from_input(source: str) -> tuple[str, ...]:
+    """What a Python interpreter is called with to run `source`, a program of ours: it comes first on its input.
+
+    What follows there is the program's own input. A source in arguments could be read by everybody on the system, and
+    may be longer than one argument holds (128 KiB on Linux).
+    """
+    return "-c", _FROM_INPUT, str(len(source))
 
 
 def _source(module: str) -> str:

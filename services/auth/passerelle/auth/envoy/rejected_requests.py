@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from passerelle.runtime import background
 from passerelle.runtime.bucket import Bucket, Buckets
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.pipeline import audit
@@ -54,11 +55,10 @@ class RejectedRequests:
     @asynccontextmanager
     async def summing_up(self) -> AsyncIterator[None]:
         """Call `sum_up` every minute inside the block, and at its end."""
-        task = asyncio.create_task(self._keep_summing_up())
         try:
-            yield
+            async with background.running(self._keep_summing_up()):
+                yield
         finally:
-            task.cancel()
             self.sum_up()
 
     async def _keep_summing_up(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from passerelle.runtime import background
 from passerelle.runtime.errors import BackendUnavailable
 from passerelle.runtime.flight import Flights
 
@@ -92,13 +93,9 @@ class KeySet:
     @asynccontextmanager
     async def kept_fresh(self) -> AsyncIterator["KeySet"]:
         """Read the keys now and again inside the block; never waits for the source."""
-        keeper = asyncio.create_task(self._keep())
-        try:
+        async with background.running(self._keep()):
             yield self
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-            await self._readings.close()
+        await self._readings.close()
 
     @property
     def _usable(self) -> bool:

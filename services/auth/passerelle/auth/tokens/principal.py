@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from passerelle.runtime.caller import Caller
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -16,3 +18,8 @@ class Principal:
     scopes: frozenset[str]
     expires: int
     client_id: str = ""
+
+    def caller(self, token: str) -> Caller:
+        """The caller of an RPC that shows `token`, whose principal this is."""
+        identity = self.issuer, self.subject, self.client_id
+        return Caller(self.username, token, *identity, self.expires)

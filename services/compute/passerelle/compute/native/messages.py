@@ -1,5 +1,7 @@
 """The domain's values as messages of the native API."""
 
+from dataclasses import asdict
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -82,13 +84,7 @@ def _step(step: Step) -> pb.Job.Step:
 
 def metadata_message(found: JobMetadata) -> pb.JobMetadata:
     """A job's script and standard streams."""
-    return pb.JobMetadata(
-        job_id=found.job_id,
-        script=found.script,
-        standard_input=found.standard_input,
-        standard_output=found.standard_output,
-        standard_error=found.standard_error,
-    )
+    return pb.JobMetadata(**asdict(found))  # whose fields have the same names
 
 
 def node_message(node: Node) -> pb.Node:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import asyncssh
 
-from passerelle.runtime import caller
+from passerelle.runtime import background, caller
 from passerelle.runtime.command import Command, T
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
@@ -77,11 +77,10 @@ class SshPool:
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator["SshPool"]:
         """Close idle connections inside the block, and all at its end."""
-        sweeper = asyncio.create_task(self._sweep())
         try:
-            yield self
+            async with background.running(self._sweep()):
+                yield self
         finally:
-            sweeper.cancel()
             await self._opening.close()
             connections = [*self._open.values(), *self._retired]
             await asyncio.gather(*(connection.close() for connection in connections))

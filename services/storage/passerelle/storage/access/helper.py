@@ -13,7 +13,7 @@ import asyncssh
 from passerelle.runtime import background
 from passerelle.runtime.command import Request
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
-from passerelle.runtime.shipping import program
+from passerelle.runtime.shipping import from_input, program
 from passerelle.runtime.ssh.bootstrap import ALL, MarkedStream, new_nonce, request_lines
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.program import LOST
@@ -47,15 +47,14 @@ _MODULES = (
     "helper.operations",
     "helper.conversation",
 )
-SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in _MODULES)).encode()
+SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in _MODULES))
 """The helper's program."""
-_BOOTSTRAP = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'helper', 'exec'))"
 # A constant: its only inputs are its own arguments. platform-python is what RHEL 8 has where no python3 is installed.
 _SCRIPT = (
     "for python in python3 /usr/libexec/platform-python; do "
-    'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B -c "$0" "$1"; done; exit 127'
+    'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B "$@"; done; exit 127'
 )
-_REQUEST = Request(("sh", "-c", _SCRIPT, _BOOTSTRAP, str(len(SOURCE))))
+_REQUEST = Request(("sh", "-c", _SCRIPT, "sh", *from_input(SOURCE)))
 _READ = 1 << 20
 
 
@@ -125,7 +124,7 @@ class RemoteHelper:
         process = await connection.start(stderr=asyncssh.DEVNULL)
         nonce = new_nonce()
         try:
-            process.stdin.write(request_lines(_REQUEST, nonce) + ALL + SOURCE)
+            process.stdin.write(request_lines(_REQUEST, nonce) + ALL + SOURCE.encode())
             await process.stdout.readuntil(GREETING)
         except (*LOST, asyncio.IncompleteReadError, asyncssh.Error) as error:
             process.close()

@@ -1,9 +1,9 @@
 """The native `passerelle.v1.StorageService`: converts, calls, converts."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -34,8 +34,11 @@ from passerelle.storage.native.tree_messages import (
     walk_of,
 )
 from passerelle.storage.systems import Systems
+from passerelle.storage.values import Progress, Steps
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +176,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
         """Unpack an archive."""
         return await write_archive(self._archives, requests)
 
-    async def CopyFile(
-        self, request: pb.CopyFileRequest, context: Any
-    ) -> AsyncIterator[pb.FileProgress]:
+    def CopyFile(self, request: pb.CopyFileRequest, context: Any) -> AsyncIterator[pb.FileProgress]:
         """Copy a file or a directory."""
         system, path = self._target(request)
         steps = system.trees.copy(
@@ -184,37 +185,27 @@ class StorageService(pb_grpc.StorageServiceServicer):
             overwrite=request.overwrite,
             dereference=request.dereference,
         )
-        async with aclosing(steps):
-            async for progress in steps:
-                yield file_progress(progress)
+        return _each(steps, file_progress)
 
-    async def MoveFile(
-        self, request: pb.MoveFileRequest, context: Any
-    ) -> AsyncIterator[pb.FileProgress]:
+    def MoveFile(self, request: pb.MoveFileRequest, context: Any) -> AsyncIterator[pb.FileProgress]:
         """Move a file or a directory."""
         system, path = self._target(request)
         aim = path_in(system, request, "target")
-        async with aclosing(system.trees.move(path, aim, overwrite=request.overwrite)) as steps:
-            async for progress in steps:
-                yield file_progress(progress)
+        return _each(system.trees.move(path, aim, overwrite=request.overwrite), file_progress)
 
-    async def DeleteFile(
+    def DeleteFile(
         self, request: pb.DeleteFileRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
         """Delete a file or a directory."""
         system, path = self._target(request)
-        async with aclosing(system.trees.remove(path)) as steps:
-            async for progress in steps:
-                yield file_progress(progress)
+        return _each(system.trees.remove(path), file_progress)
 
-    async def MeasureUsage(
+    def MeasureUsage(
         self, request: pb.MeasureUsageRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
         """Add up what a tree takes."""
         system, path = self._target(request)
-        async with aclosing(system.trees.measure(path)) as steps:
-            async for progress in steps:
-                yield usage_progress(progress)
+        return _each(system.trees.measure(path), usage_progress)
 
     async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.Quota:
         """Return how much of a filesystem is used."""
@@ -223,3 +214,12 @@ class StorageService(pb_grpc.StorageServiceServicer):
 
     def _target(self, request: Any) -> tuple[StorageContext, str]:
         return target(self._systems, request)
+
+
+async def _each(
+    steps: Steps[T], message: Callable[[Progress[T]], pb.FileProgress]
+) -> AsyncIterator[pb.FileProgress]:
+    """A message for each step of a long operation, which ends when nobody waits for it any more."""
+    async with aclosing(steps):
+        async for progress in steps:
+            yield message(progress)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 from passerelle.storage.jobs.port import SubmittedJob
@@ -85,13 +86,7 @@ def _progress_message(progress: CopyProgress) -> pb.TransferProgress:
 
 
 def _job_message(job: SubmittedJob) -> pb.TransferJob:
-    return pb.TransferJob(
-        job_id=job.job_id,
-        system=job.system,
-        working_directory=job.working_directory,
-        output_log=job.output_log,
-        error_log=job.error_log,
-    )
+    return pb.TransferJob(**asdict(job))  # whose fields have the same names
 
 
 def _staged_message(method: str, staged: Staged) -> pb.StagedTransfer:

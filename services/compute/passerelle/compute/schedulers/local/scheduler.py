@@ -13,28 +13,14 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from importlib import resources
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import Field as Option
 from pydantic import field_validator
 
-from passerelle.compute.scheduler import (
-    Job,
-    JobDescription,
-    JobFilter,
-    JobMetadata,
-    Node,
-    Partition,
-    PosixName,
-    Reservation,
-    State,
-    Status,
-    Step,
-    Times,
-    UserInfo,
-)
+from passerelle.compute import scheduler as port
+from passerelle.runtime import shipping
 from passerelle.runtime.command import Command, Output, Shell
 from passerelle.runtime.config.addresses import is_loopback
 from passerelle.runtime.config.findings import Finding, SectionContext, note
@@ -53,37 +39,19 @@ from passerelle.runtime.errors import (
 
 T = TypeVar("T")
 
-_Program = list[tuple[str, str]]  # the full names and sources of its modules, the main one last
-
 PARTITION = "local"
 
-# The request is read whole; the modules in it find each other by their full names, without their packages.
-_BOOTSTRAP = """
-import json, sys, types
-request = json.loads(sys.stdin.buffer.read().decode())
-for name, source in request.pop("program"):
-    module = sys.modules[name] = types.ModuleType(name)
-    exec(compile(source, name, "exec"), module.__dict__)
-module.main(request)
-""".strip()
-
-_QUERIES = ("exchange", "process", "store", "queries")
-_SUBMIT = (
-    "exchange",
-    "process",
-    "store",
-    "script",
-    "runner",
-    "submit",
-)
+_REMOTE = f"{__package__}.remote"
+_QUERIES = ("exchange", "accounts", "process", "store", "queries")
+_SUBMIT = ("exchange", "accounts", "process", "store", "script", "runner", "submit")
 
 # The system's words are Slurm's, because clients look for those.
 _STATES = {
-    "RUNNING": State.RUNNING,
-    "COMPLETED": State.SUCCEEDED,
-    "FAILED": State.FAILED,
-    "CANCELLED": State.CANCELLED,
-    "TIMEOUT": State.TIMEOUT,
+    "RUNNING": port.State.RUNNING,
+    "COMPLETED": port.State.SUCCEEDED,
+    "FAILED": port.State.FAILED,
+    "CANCELLED": port.State.CANCELLED,
+    "TIMEOUT": port.State.TIMEOUT,
 }
 
 _ERRORS: Mapping[str, type[ApiError]] = {
@@ -133,30 +101,31 @@ class Local:
     def __init__(self, shell: Shell, options: Options) -> None:
         self._shell = shell
         self._options = options
-        self._query_program, self._submit_program = _sources(_QUERIES), _sources(_SUBMIT)
+        self._query_program, self._submit_program = _program(_QUERIES), _program(_SUBMIT)
 
     def is_job_id(self, text: str) -> bool:
         """See `Scheduler.is_job_id`: a number."""
         return text.isascii() and text.isdecimal()
 
-    async def submit(self, job: JobDescription) -> str:
+    async def submit(self, job: port.JobDescription) -> str:
         """See `Scheduler.submit`. The job is running when this returns."""
         _check(job)
-        request = self._request("submit", self._submit_program, {"job": asdict(job)})
-        return await self._shell.run(self._command(request, str, repeatable=False))
+        request = self._request("submit", {"job": asdict(job)})
+        command = self._command(self._submit_program, request, str, repeatable=False)
+        return await self._shell.run(command)
 
-    async def jobs(self, wanted: JobFilter) -> Sequence[Job]:
+    async def jobs(self, wanted: port.JobFilter) -> Sequence[port.Job]:
         """See `Scheduler.jobs`. A user sees no jobs but its own, and no job has an account."""
         if wanted.account:
             return ()
         fields = {"user": wanted.user, "name": wanted.name or None, "window": wanted.window}
         return await self._shell.run(self._query("jobs", _jobs, fields))
 
-    async def job(self, job_id: str) -> Sequence[Job]:
+    async def job(self, job_id: str) -> Sequence[port.Job]:
         """See `Scheduler.job`."""
         return (await self._shell.run(self._query("job", _job, {"id": job_id})),)
 
-    async def metadata(self, job_id: str) -> JobMetadata:
+    async def metadata(self, job_id: str) -> port.JobMetadata:
         """See `Scheduler.metadata`."""
         return await self._shell.run(self._query("metadata", _metadata, {"id": job_id}))
 
@@ -171,20 +140,20 @@ class Local:
         """See `Scheduler.cancel`. An ended job is left as it is."""
         await self._shell.run(self._query("cancel", _nothing, {"id": job_id}))
 
-    async def nodes(self) -> Sequence[Node]:
+    async def nodes(self) -> Sequence[port.Node]:
         """See `Scheduler.nodes`: the one machine, as busy as the user's own jobs make it."""
         return (await self._shell.run(self._query("machine", _node)),)
 
-    async def partitions(self) -> Sequence[Partition]:
+    async def partitions(self) -> Sequence[port.Partition]:
         """See `Scheduler.partitions`: always one, `local`."""
         node = await self._shell.run(self._query("machine", _node))
-        return (Partition(PARTITION, "UP", cpus=node.cpus, node_count=1),)
+        return (port.Partition(PARTITION, "UP", cpus=node.cpus, node_count=1),)
 
-    async def reservations(self) -> Sequence[Reservation]:
+    async def reservations(self) -> Sequence[port.Reservation]:
         """See `Scheduler.reservations`: never any."""
         return ()
 
-    async def user_info(self) -> UserInfo:
+    async def user_info(self) -> port.UserInfo:
         """See `Scheduler.user_info`."""
         return await self._shell.run(self._query("user", _user))
 
@@ -200,35 +169,33 @@ class Local:
         *,
         repeatable: bool = True,
     ) -> Command[T]:
-        request = self._request(operation, self._query_program, fields)
-        return self._command(request, parse, repeatable=repeatable)
+        request = self._request(operation, fields)
+        return self._command(self._query_program, request, parse, repeatable=repeatable)
 
-    def _request(self, operation: str, program: _Program, fields: Mapping[str, Any]) -> str:
+    def _request(self, operation: str, fields: Mapping[str, Any]) -> str:
         settings = self._options.model_dump()
-        return json.dumps(
-            {"program": program, "operation": operation, "settings": settings, **fields}
-        )
+        return json.dumps({"operation": operation, "settings": settings, **fields})
 
-    def _command(self, request: str, parse: Callable[[Any], T], *, repeatable: bool) -> Command[T]:
+    def _command(
+        self, program: str, request: str, parse: Callable[[Any], T], *, repeatable: bool
+    ) -> Command[T]:
         """One run of a program on the system; `parse` makes a value of the operation's result."""
         return Command(
             # -I -S: nothing of the user's own Python setup, and a third faster to start.
-            argv=(self._options.python, "-I", "-S", "-c", _BOOTSTRAP),
+            argv=(self._options.python, "-I", "-S", *shipping.from_input(program)),
             parse=lambda stdout: parse(_result(stdout)),
-            stdin=request,
+            stdin=program + request,
             failure=_failure,
             repeatable=repeatable,
             unset=(),  # a login's variables are the job's, too
         )
 
 
-def _sources(names: tuple[str, ...]) -> _Program:
-    package = f"{__package__}.remote"
-    files = resources.files(package)
-    return [(f"{package}.{name}", files.joinpath(f"{name}.py").read_text()) for name in names]
+def _program(modules: tuple[str, ...]) -> str:
+    return shipping.program(*(f"{_REMOTE}.{name}" for name in modules))
 
 
-def _check(job: JobDescription) -> None:
+def _check(job: port.JobDescription) -> None:
     """InvalidArgument for what one machine cannot offer."""
     if job.partition not in (None, "", PARTITION):
         _refuse("partition", f"Invalid partition: {job.partition}.")
@@ -265,22 +232,22 @@ def _nothing(result: Any) -> None:
     return None
 
 
-def _jobs(records: Any) -> tuple[Job, ...]:
+def _jobs(records: Any) -> tuple[port.Job, ...]:
     return tuple(_job(record) for record in records)
 
 
-def _job(record: Any) -> Job:
+def _job(record: Any) -> port.Job:
     word = record["word"]
     stopped = word in ("CANCELLED", "TIMEOUT")  # as Slurm has it: the signal is the step's
-    state = _STATES.get(word, State.UNSPECIFIED)
+    state = _STATES.get(word, port.State.UNSPECIFIED)
     code, signal = (0, 0) if stopped else (record["exit"], record["signal"])
     times = {"elapsed": record["elapsed"], "start": record["start"], "end": record["end"]}
-    return Job(
+    return port.Job(
         id=record["id"],
         name=record["name"],
-        status=Status(state, word, record["reason"], code, signal),
-        time=Times(**times, suspended=0, limit=record["limit"]),
-        steps=(_step(record, Times(**times, suspended=0)),),
+        status=port.Status(state, word, record["reason"], code, signal),
+        time=port.Times(**times, suspended=0, limit=record["limit"]),
+        steps=(_step(record, port.Times(**times, suspended=0)),),
         node_count=1,
         cluster=PARTITION,
         group=record["group"],
@@ -292,15 +259,15 @@ def _job(record: Any) -> Job:
     )
 
 
-def _step(record: Any, time: Times) -> Step:
+def _step(record: Any, time: port.Times) -> port.Step:
     word = "CANCELLED" if record["word"] == "TIMEOUT" else record["word"]
-    state = _STATES.get(word, State.UNSPECIFIED)
-    status = Status(state, word, None, record["exit"], record["signal"])
-    return Step(f"{record['id']}.batch", "batch", status, time)
+    state = _STATES.get(word, port.State.UNSPECIFIED)
+    status = port.Status(state, word, None, record["exit"], record["signal"])
+    return port.Step(f"{record['id']}.batch", "batch", status, time)
 
 
-def _metadata(record: Any) -> JobMetadata:
-    return JobMetadata(
+def _metadata(record: Any) -> port.JobMetadata:
+    return port.JobMetadata(
         job_id=record["id"],
         script=record["script"],
         standard_input=record["standard_input"],
@@ -309,10 +276,10 @@ def _metadata(record: Any) -> JobMetadata:
     )
 
 
-def _node(machine: Any) -> Node:
+def _node(machine: Any) -> port.Node:
     busy = min(machine["running"], machine["cpus"])
     state = "IDLE" if busy == 0 else "MIXED" if busy < machine["cpus"] else "ALLOCATED"
-    return Node(
+    return port.Node(
         name=machine["name"],
         states=(state,),
         cpus=machine["cpus"],
@@ -329,7 +296,7 @@ def _node(machine: Any) -> Node:
     )
 
 
-def _user(found: Any) -> UserInfo:
-    groups = tuple(PosixName(str(number), name) for number, name in found["groups"])
+def _user(found: Any) -> port.UserInfo:
+    groups = tuple(port.PosixName(str(number), name) for number, name in found["groups"])
     number, name = found["user"]
-    return UserInfo(PosixName(str(number), name), groups[0], groups)
+    return port.UserInfo(port.PosixName(str(number), name), groups[0], groups)

@@ -1,16 +1,14 @@
 """What every program of the `local` scheduler on the system shares: one JSON request in, one JSON answer out.
 
-The modules `local_program`, `local_process`, `local_store`, `local_script`, `local_runner` and `local_queries` run on
-the system, under its own interpreter: `local` sends their source along with each request, so that nothing has to be
-installed there. They are therefore written for Python 3.6, which the systems of the time still carry (RHEL 8, SLES 15),
-with nothing but the standard library: annotations are quoted, because such interpreters cannot evaluate `str | None`,
-and text becomes bytes before it reaches the operating system, because Python 3.6 takes the C locale for ASCII.
+The modules of this folder run on the system, under its own interpreter: `local` sends their source along with each
+request, so that nothing has to be installed there. They are therefore written for Python 3.6, which the systems of the
+time still carry (RHEL 8, SLES 15), with nothing but the standard library: annotations are quoted, because such
+interpreters cannot evaluate `str | None`, and text becomes bytes before it reaches the operating system, because Python
+3.6 takes the C locale for ASCII.
 """
 
-import grp
 import json
 import os
-import pwd
 import sys
 
 TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all the rest
@@ -41,27 +39,12 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def user_name(uid: int) -> str:
-    """The user's name, or the number where it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def group_name(gid: int) -> str:
-    """The group's name, or the number where it has none."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
-def answer(operations: "Mapping[str, Operation]", request: "Mapping[str, Any]") -> None:
-    """Do the request and print one line of JSON: `{"result": …}` or `{"error": {"kind", "message", "field"}}`.
+def answer(operations: "Mapping[str, Operation]") -> None:
+    """Do the request on stdin and print one line of JSON: `{"result": …}` or `{"error": {"kind", "message", "field"}}`.
 
     A request: `operation` (a name in `operations`), `settings` (the plugin's options), and the operation's own fields.
     """
+    request = json.loads(sys.stdin.buffer.read().decode())
     try:
         reply = {"result": operations[request["operation"]](request)}
     except Refused as refused:

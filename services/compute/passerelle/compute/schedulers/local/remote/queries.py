@@ -1,6 +1,6 @@
 """All that can be asked about jobs, the machine and the user, and what can be done to a job that runs.
 
-Runs on the system; see `local_program`.
+Runs on the system; see `exchange`.
 """
 
 import os
@@ -8,14 +8,8 @@ import sys
 import time
 from contextlib import suppress
 
-from passerelle.compute.schedulers.local.remote.exchange import (
-    Refused,
-    answer,
-    group_name,
-    raw,
-    text_of,
-    user_name,
-)
+from passerelle.compute.schedulers.local.remote.accounts import group_name, user_name
+from passerelle.compute.schedulers.local.remote.exchange import Refused, answer, raw, text_of
 from passerelle.compute.schedulers.local.remote.process import (
     CANCEL,
     end_session,
@@ -167,7 +161,6 @@ def _colon_table(path: str) -> "dict[str, str]":
         return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def main(request: "Request") -> None:
-    """Answer one request."""
+if __name__ == "__main__":
     known = (jobs, job, metadata, cancel, attach, machine, user, ping)
-    answer({operation.__name__: operation for operation in known}, request)
+    answer({operation.__name__: operation for operation in known})

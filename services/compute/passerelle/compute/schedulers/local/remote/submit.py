@@ -1,6 +1,6 @@
 """Submitting a job: what it asks for is checked, its streams are opened, and a runner is started.
 
-Runs on the system; see `local_program`.
+Runs on the system; see `exchange`.
 """
 
 import os
@@ -8,14 +8,8 @@ import re
 import stat
 from contextlib import suppress
 
-from passerelle.compute.schedulers.local.remote.exchange import (
-    Refused,
-    answer,
-    group_name,
-    raw,
-    text_of,
-    user_name,
-)
+from passerelle.compute.schedulers.local.remote.accounts import group_name, user_name
+from passerelle.compute.schedulers.local.remote.exchange import Refused, answer, raw, text_of
 from passerelle.compute.schedulers.local.remote.runner import Runner
 from passerelle.compute.schedulers.local.remote.script import MAX_SCRIPT, check, directives, seconds
 from passerelle.compute.schedulers.local.remote.store import Store
@@ -146,6 +140,5 @@ def _environment(record: "Record", job: "Mapping[str, Any]") -> "dict[bytes, byt
     return found
 
 
-def main(request: "Mapping[str, Any]") -> None:
-    """Answer one request."""
-    answer({"submit": submit}, request)
+if __name__ == "__main__":
+    answer({"submit": submit})
