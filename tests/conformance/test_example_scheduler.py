@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from passerelle.compute.scheduler import JobDescription, Refused, Scheduler, State
+from passerelle.compute.scheduler import JobDescription, NodeState, Refused, Scheduler, State
 from passerelle.runtime import caller
 from passerelle.runtime.command import Output
 from passerelle.runtime.config.plugins import make, names
@@ -235,6 +235,24 @@ def test_a_state_is_made_of_the_record(
     status = lsf.job_of(record(**fields)).status
     assert (status.state, status.word) == (state, fields["STAT"])
     assert (status.exit_code, status.signal) == (code, signal)
+
+
+@pytest.mark.parametrize(
+    ("word", "used", "state"),
+    [
+        ("ok", "0", NodeState.IDLE),
+        ("ok", "2", NodeState.MIXED),
+        ("closed_Full", "55", NodeState.ALLOCATED),
+        ("closed_Adm", "0", NodeState.DRAIN),
+        ("unavail", "0", NodeState.DOWN),
+        ("unreach", "0", NodeState.DOWN),
+        ("closed_Excl", "1", NodeState.UNKNOWN),
+    ],
+)
+def test_a_state_of_a_host(lsf: Any, word: str, used: str, state: NodeState) -> None:
+    node = lsf.node_of({"HOST_NAME": "hostA", "STATUS": word, "MAX": "55", "NJOBS": used})
+    assert (node.state, node.states, node.cpus) == (state, (word.upper(),), 55)
+    assert lsf.node_of({"HOST_NAME": "a", "STATUS": word, "MAX": "-", "NJOBS": used}).cpus == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 import pytest_asyncio
 
-from passerelle.compute.scheduler import JobDescription, JobFilter, State
+from passerelle.compute.scheduler import JobDescription, JobFilter, NodeState, State
 from passerelle.compute.schedulers.conformance import Prepared
 from passerelle.runtime import caller
 from passerelle.runtime.config.plugins import names
@@ -177,6 +177,7 @@ async def test_nodes_belong_to_partitions(prepared: Prepared) -> None:
         assert set(node.partitions) <= partitions
         assert node.cpus > 0
         assert node.states
+        assert node.state is not NodeState.UNKNOWN
         assert all(state == state.upper() for state in node.states)
 
 

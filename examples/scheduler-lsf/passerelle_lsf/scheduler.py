@@ -1,15 +1,13 @@
-"""The `lsf` scheduler: IBM Spectrum LSF 10.1, by its commands on the login node.
-
-Written from IBM's documentation of 10.1.0, whose pages README.md names, without an LSF at hand.
-"""
+"""The `lsf` scheduler: IBM Spectrum LSF 10.1, written from its documentation; README.md names the pages."""
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from passerelle.compute import scheduler as port
-from passerelle.compute.scheduler import JobDescription, JobFilter, State
+from passerelle.compute.scheduler import JobDescription, JobFilter, NodeState, State
 from passerelle.compute.schedulers.command_line import (
     CommandLineScheduler,
     ErrorTable,
@@ -33,6 +31,11 @@ EXIT_REASONS = {  # what an EXIT is instead
     **dict.fromkeys(("TERM_OWNER", "TERM_ADMIN", "TERM_BUCKET_KILL"), State.CANCELLED),
     **dict.fromkeys(("TERM_FORCE_OWNER", "TERM_FORCE_ADMIN"), State.CANCELLED),
 }
+NODE_STATES = dict.fromkeys(("unavail", "unreach"), NodeState.DOWN) | {
+    "ok": NodeState.IDLE,
+    "closed_Full": NodeState.ALLOCATED,
+    "closed_Adm": NodeState.DRAIN,
+}
 ERRORS = ErrorTable(
     "LSF",
     ("bsub", "bjobs", "bkill", "bqueues", "bhosts", "lsid"),
@@ -42,7 +45,6 @@ ERRORS = ErrorTable(
         r"Job <\S+>: .*permission denied.*": errors.Forbidden,
         r"User cannot use the queue\. Job not submitted\.": errors.Forbidden,
         r"(?:.*: )?(?:Master )?LIM is down; try later.*": errors.BackendUnavailable,
-        r"(?:.*: )?Cannot locate master LIM now, try later.*": errors.BackendUnavailable,
         r"(?:Cannot connect to LSF|LSF is down)\. Please wait.*": errors.BackendUnavailable,
         r"(?:batch|LSF) daemon.* not responding.*": errors.BackendUnavailable,
     },
@@ -64,6 +66,7 @@ class Lsf(CommandLineScheduler):
     """IBM Spectrum LSF. Its jobs' scripts cannot be had back, and nothing is attached to a job."""
 
     errors = ERRORS
+    job_id_variable = "LSB_JOBID"
 
     def is_job_id(self, text: str) -> bool:
         """`930`, or `930[2]` for an element of an array; to bkill, 0 means all jobs."""
@@ -124,9 +127,8 @@ def bsub_options(job: JobDescription) -> tuple[str, ...]:
     """What bsub is told of a job besides its script. Without `-o` LSF would mail what the job prints."""
     minutes = None if job.time_limit is None else str(-(-job.time_limit // 60))
     words = {"-cwd": job.working_directory, "-J": job.name, "-P": job.account, "-q": job.partition}
-    words |= {"-U": job.reservation, "-R": job.constraints, "-W": minutes}
-    words |= {"-i": job.standard_input, "-o": job.standard_output or "lsf-%J.out"}
-    words |= {"-e": job.standard_error}
+    words |= {"-U": job.reservation, "-R": job.constraints, "-e": job.standard_error}
+    words |= {"-i": job.standard_input, "-o": job.standard_output or "lsf-%J.out", "-W": minutes}
     return tuple(part for option, word in words.items() if word for part in (option, word))
 
 
@@ -148,8 +150,7 @@ def job_of(record: Record) -> port.Job:
     """A job, or an element of an array."""
     word, reason = record["STAT"], record["EXIT_REASON"]
     state = STATES.get(word, State.UNSPECIFIED)
-    if state is State.FAILED:
-        state = EXIT_REASONS.get(reason.partition(":")[0], state)
+    state = EXIT_REASONS.get(reason.partition(":")[0], state) if word == "EXIT" else state
     code = 0 if state is State.SUCCEEDED else number(record["EXIT_CODE"])
     signal = None if code is None else max(code - 128, 0)  # LSF adds 128 to a signal's number
     start, minutes = epoch(record["START_TIME"]), number(record["RUNTIMELIMIT"])
@@ -170,9 +171,10 @@ def job_of(record: Record) -> port.Job:
 
 def node_of(record: Record) -> port.Node:
     """A host; without a limit of slots nothing is said of its CPUs."""
-    slots, used = number(record["MAX"]) or 0, number(record["NJOBS"])
-    states = (record["STATUS"].upper(),)
-    return port.Node(record["HOST_NAME"], states, slots, allocated_cpus=used)
+    word, slots, used = record["STATUS"], number(record["MAX"]) or 0, number(record["NJOBS"])
+    mixed = word == "ok" and used
+    state = NodeState.MIXED if mixed else NODE_STATES.get(word, NodeState.UNKNOWN)
+    return port.Node(record["HOST_NAME"], (word.upper(),), slots, allocated_cpus=used, state=state)
 
 
 def partition_of(record: Record) -> port.Partition:
@@ -190,10 +192,8 @@ def epoch(text: str, now: datetime | None = None) -> int | None:
     """`Dec 28 19:56 L`, in UTC: the last one that is not after tomorrow, because bjobs leaves the year out."""
     latest = (now or datetime.now(UTC)) + timedelta(days=1)
     for year in (latest.year, latest.year - 1):
-        try:
+        with suppress(ValueError):  # no time; or 29 February of another year
             time = datetime.strptime(f"{year} {text[:12]} +0000", "%Y %b %d %H:%M %z")
-        except ValueError:  # no time; or 29 February of another year
-            continue
-        if time <= latest:
-            return int(time.timestamp())
+            if time <= latest:
+                return int(time.timestamp())
     return None

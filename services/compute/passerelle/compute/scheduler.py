@@ -144,9 +144,32 @@ class JobFilter:
     window: int = 24 * 3600
 
 
+class NodeState(enum.Enum):
+    """What a node does; the plugins map their scheduler's words to it by a table."""
+
+    UNKNOWN = "unknown"
+    IDLE = "idle"
+    MIXED = "mixed"
+    """Some of its CPUs are allocated."""
+    ALLOCATED = "allocated"
+    BUSY = "busy"
+    COMPLETING = "completing"
+    RESERVED = "reserved"
+    DRAIN = "drain"
+    """It takes no new jobs."""
+    DOWN = "down"
+    OFFLINE = "offline"
+    """Down for maintenance."""
+    POWERING_DOWN = "powering down"
+    POWERING_UP = "powering up"
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One compute node; memory in MiB, `cores` per socket, `threads` per core, `states` in upper case."""
+    """One compute node; memory in MiB, `cores` per socket, `threads` per core.
+
+    `state` is ours, `states` are the scheduler's words in upper case, the most important one first.
+    """
 
     name: str
     states: tuple[str, ...]
@@ -164,6 +187,7 @@ class Node:
     address: str | None = None
     hostname: str | None = None
     weight: int | None = None
+    state: NodeState = NodeState.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

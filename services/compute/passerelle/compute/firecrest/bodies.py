@@ -18,7 +18,7 @@ _WINDOWS: Mapping[str, int] = {
     "3d": 3 * 86400,
     "7d": 7 * 86400,
 }
-_JOB_ID = re.compile(r"[a-zA-Z0-9]+")
+_JOB_ID = re.compile(r"[a-zA-Z0-9]+(?:[_+][0-9]+)?")
 _DEFAULT_ENVIRONMENT = {"F7T_version": "v2.0.0"}
 # Fields of JobDescription whose names here are other than the same in camelCase.
 _SPELT = {"environment": "env"}
@@ -31,14 +31,14 @@ def _word(text: str) -> str:
 
 
 def _job_id(text: str) -> str:
-    """FirecREST's rule and words."""
+    """FirecREST's rule and words, but for tasks of arrays and components (`+`), which its own lists name."""
     if not _JOB_ID.fullmatch(text):
         raise ValueError("String should match pattern '^[a-zA-Z0-9]+$'")
     return text
 
 
 class JobPath(Model):
-    """The job in a path, as FirecREST has it, although its own lists have other ids, too, such as those of tasks."""
+    """The job in a path, by an id that looks like one to FirecREST."""
 
     job_id: Annotated[str, AfterValidator(_job_id)] = Field(alias="job_id")
 

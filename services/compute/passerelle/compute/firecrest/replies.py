@@ -181,41 +181,6 @@ class UserReply(TypedDict):
     accounts: list[AccountReply] | None
 
 
-# FirecREST's states of nodes, by Slurm's words as sinfo prints them. What is not here is UNKNOWN.
-_NODE_STATES: Mapping[str, str] = {
-    "IDLE": "IDLE",
-    "ALLOCATED": "ALLOCATED",
-    "ALLOCATED+": "ALLOCATED",
-    "MIXED": "MIXED",
-    "DOWN": "DOWN",
-    "ERROR": "DOWN",
-    "FAIL": "DOWN",
-    "FAILING": "DOWN",
-    "DRAIN": "DRAIN",
-    "DRAINED": "DRAIN",
-    "DRAINING": "DRAIN",
-    "COMPLETING": "COMPLETING",
-    "MAINT": "OFFLINE",
-    "BLOCKED": "DOWN",
-    "INVAL": "DOWN",
-    "INVALID": "DOWN",
-    "INVALID_REG": "DOWN",
-    "NO_RESPOND": "DOWN",
-    "REBOOT": "OFFLINE",
-    "REBOOT_ISSUED": "OFFLINE",
-    "POWERED_DOWN": "POWERING_DOWN",
-    "PLANNED": "IDLE",
-    "EXTERNAL": "IDLE",
-    "OFFLINE": "OFFLINE",
-    "RESERVED": "RESERVED",
-    "BUSY": "BUSY",
-    "POWER_DOWN": "POWERING_DOWN",
-    "POWERING_DOWN": "POWERING_DOWN",
-    "POWER_UP": "POWERING_UP",
-    "POWERING_UP": "POWERING_UP",
-}
-
-
 # What sacct, which FirecREST asks first, says for words that squeue alone has. pyfirecrest since 3.6 takes every word
 # with an `F` for the end of a job, because PBS says it so.
 _AS_SACCT: Mapping[str, str] = {"CONFIGURING": "RUNNING", "REQUEUE_FED": "PENDING"}
@@ -302,7 +267,7 @@ def _node(node: Node) -> NodeReply:
         "name": node.name,
         "address": node.address,
         "hostname": node.hostname,
-        "state": [_NODE_STATES.get(word, "UNKNOWN") for word in node.states[:1]],
+        "state": [node.state.name],  # FirecREST's words are ours
         "partitions": list(node.partitions),
         "weight": node.weight,
         "allocMemory": node.memory,

@@ -278,10 +278,12 @@ def _metadata(record: Any) -> port.JobMetadata:
 
 def _node(machine: Any) -> port.Node:
     busy = min(machine["running"], machine["cpus"])
-    state = "IDLE" if busy == 0 else "MIXED" if busy < machine["cpus"] else "ALLOCATED"
+    full = port.NodeState.ALLOCATED if busy == machine["cpus"] else port.NodeState.MIXED
+    state = full if busy else port.NodeState.IDLE
     return port.Node(
         name=machine["name"],
-        states=(state,),
+        states=(state.name,),
+        state=state,
         cpus=machine["cpus"],
         partitions=(PARTITION,),
         sockets=machine["sockets"],

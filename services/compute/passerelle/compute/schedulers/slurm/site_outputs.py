@@ -7,12 +7,14 @@ from dataclasses import replace
 from passerelle.compute.scheduler import (
     Account,
     Node,
+    NodeState,
     Partition,
     Reservation,
     UserInfo,
 )
 from passerelle.compute.schedulers.command_line.identity import parse_identity
 from passerelle.compute.schedulers.command_line.tables import table_rows
+from passerelle.compute.schedulers.slurm.states import NODE_STATES
 from passerelle.compute.schedulers.slurm.values import epoch, number
 from passerelle.runtime.errors import BackendError
 
@@ -53,9 +55,11 @@ def parse_nodes(text: str, mark: str) -> tuple[Node, ...]:
 
 def _node(row: Mapping[str, str]) -> Node:
     allocated, idle, *_ = (*row["C"].split("/"), "", "")
+    states = _node_states(row["T"])
     return Node(
         name=row["N"],
-        states=_node_states(row["T"]),
+        states=states,
+        state=NODE_STATES.get(states[0], NodeState.UNKNOWN),
         cpus=number(row["c"]) or 0,
         sockets=number(row["X"]),
         cores=number(row["Y"]),

@@ -1,8 +1,11 @@
-"""Slurm's words for the states of jobs, by the "JOB STATE CODES" of squeue(1) and sacct(1), Slurm 21.08 to 26.05."""
+"""Slurm's words for the states of jobs and nodes, of Slurm 21.08 to 26.05.
+
+Sources: "JOB STATE CODES" in squeue(1) and sacct(1), "NODE STATE CODES" in sinfo(1).
+"""
 
 from collections.abc import Mapping
 
-from passerelle.compute.scheduler import State
+from passerelle.compute.scheduler import NodeState, State
 
 STATES: Mapping[str, State] = {
     "PENDING": State.PENDING,
@@ -33,6 +36,40 @@ STATES: Mapping[str, State] = {
     "TIMEOUT": State.TIMEOUT,
     "DEADLINE": State.TIMEOUT,
 }
+
+NODE_STATES: Mapping[str, NodeState] = {
+    "IDLE": NodeState.IDLE,
+    "ALLOCATED": NodeState.ALLOCATED,
+    "ALLOCATED+": NodeState.ALLOCATED,
+    "MIXED": NodeState.MIXED,
+    "DOWN": NodeState.DOWN,
+    "ERROR": NodeState.DOWN,
+    "FAIL": NodeState.DOWN,
+    "FAILING": NodeState.DOWN,
+    "DRAIN": NodeState.DRAIN,
+    "DRAINED": NodeState.DRAIN,
+    "DRAINING": NodeState.DRAIN,
+    "COMPLETING": NodeState.COMPLETING,
+    "MAINT": NodeState.OFFLINE,
+    "BLOCKED": NodeState.DOWN,
+    "INVAL": NodeState.DOWN,
+    "INVALID": NodeState.DOWN,
+    "INVALID_REG": NodeState.DOWN,
+    "NO_RESPOND": NodeState.DOWN,
+    "REBOOT": NodeState.OFFLINE,
+    "REBOOT_ISSUED": NodeState.OFFLINE,
+    "POWERED_DOWN": NodeState.POWERING_DOWN,
+    "PLANNED": NodeState.IDLE,
+    "EXTERNAL": NodeState.IDLE,
+    "OFFLINE": NodeState.OFFLINE,
+    "RESERVED": NodeState.RESERVED,
+    "BUSY": NodeState.BUSY,
+    "POWER_DOWN": NodeState.POWERING_DOWN,
+    "POWERING_DOWN": NodeState.POWERING_DOWN,
+    "POWER_UP": NodeState.POWERING_UP,
+    "POWERING_UP": NodeState.POWERING_UP,
+}
+"""By words in upper case, without the flags that sinfo appends. The meanings are FirecREST's."""
 
 _BY = " by "
 
