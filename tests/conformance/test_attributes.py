@@ -241,7 +241,7 @@ async def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, helper: bo
             world.pool, world.system, StorageSection(remote_helper=helper), PlainCommands
         )
         calling = asyncio.ensure_future(
-            access.query(lambda on: on.run_program(str(tmp_path), argv, dereference=False))
+            access.query(lambda files: files.run_program(str(tmp_path), argv, dereference=False))
         )
         while not await running(word):
             assert not calling.done()

@@ -141,148 +141,148 @@ BOTH = pytest.mark.parametrize("made", [helper_on, commands_on], ids=["helper", 
 Made = Callable[[World], Awaitable[FileOperations]]
 
 
-async def stat(on: FileOperations, root: Path) -> None:
-    info = await on.stat(f"{root}/link", dereference=False)
+async def stat(files: FileOperations, root: Path) -> None:
+    info = await files.stat(f"{root}/link", dereference=False)
     assert (info.letter, info.target, info.name) == ("l", "file", f"{root}/link")
-    info = await on.stat(f"{root}/link", dereference=True)
+    info = await files.stat(f"{root}/link", dereference=True)
     assert (info.letter, info.target, info.size) == ("-", None, len(CONTENT))
 
 
-async def stat_many(on: FileOperations, root: Path) -> None:
+async def stat_many(files: FileOperations, root: Path) -> None:
     paths = [f"{root}/file", f"{root}/nope", f"{root}/out/secret", f"{root}/tree"]
-    answers = await on.stat_many(paths, dereference=True)
+    answers = await files.stat_many(paths, dereference=True)
     assert [type(answer) for answer in answers] == [FileInfo, FileError, Outside, FileInfo]
-    assert answers[0] == await on.stat(paths[0], dereference=True)
+    assert answers[0] == await files.stat(paths[0], dereference=True)
 
 
-async def list_(on: FileOperations, root: Path) -> None:
-    entries = await on.list(str(root), Listing(pattern="*i*", count=2), 1 << 20)
+async def list_(files: FileOperations, root: Path) -> None:
+    entries = await files.list(str(root), Listing(pattern="*i*", count=2), 1 << 20)
     assert [entry.name for entry in entries] == ["file", "link"]
-    [itself] = await on.list(f"{root}/file", Listing(), 1 << 20)
-    assert itself == await on.stat(f"{root}/file", dereference=False)
+    [itself] = await files.list(f"{root}/file", Listing(), 1 << 20)
+    assert itself == await files.stat(f"{root}/file", dereference=False)
     with pytest.raises(FileError) as raised:
-        await on.list(str(root), Listing(), 10)
+        await files.list(str(root), Listing(), 10)
     assert raised.value.step == "limit"
 
 
-async def table(on: FileOperations, root: Path) -> None:
+async def table(files: FileOperations, root: Path) -> None:
     columns = (("n", "name"), ("bytes", "size_text"), ("t", "letter"))
-    rows = orjson.loads(await on.table(f"{root}/tree", Listing(), columns, 1 << 20))
+    rows = orjson.loads(await files.table(f"{root}/tree", Listing(), columns, 1 << 20))
     size = str((root / "tree" / "deep").stat().st_size)
     assert rows == [{"n": "deep", "bytes": size, "t": "d"}, {"n": "inner", "bytes": "5", "t": "-"}]
 
 
-async def walk(on: FileOperations, root: Path) -> None:
-    async with aclosing(on.walk(str(root), Walk(max_depth=2))) as batches:
+async def walk(files: FileOperations, root: Path) -> None:
+    async with aclosing(files.walk(str(root), Walk(max_depth=2))) as batches:
         names = {info.name async for batch in batches for info in batch}
     assert names == {"file", "link", "out", "tree", "tree/deep", "tree/inner"}
 
 
-async def read(on: FileOperations, root: Path) -> None:
-    assert await on.read(f"{root}/file", 4, 5, None) == CONTENT[4:9]
+async def read(files: FileOperations, root: Path) -> None:
+    assert await files.read(f"{root}/file", 4, 5, None) == CONTENT[4:9]
     with pytest.raises(FileError) as raised:
-        await on.read(f"{root}/file", 0, 5, len(CONTENT) - 1)
+        await files.read(f"{root}/file", 0, 5, len(CONTENT) - 1)
     assert raised.value.step == "limit"
 
 
-async def excerpt(on: FileOperations, root: Path) -> None:
+async def excerpt(files: FileOperations, root: Path) -> None:
     last = Excerpt("lines", 1, from_end=True, before=False)
-    assert await on.excerpt(f"{root}/file", last, 100) == b"three\n"
+    assert await files.excerpt(f"{root}/file", last, 100) == b"three\n"
 
 
-async def hold(on: FileOperations, root: Path) -> None:
-    async with on.hold(f"{root}/link") as held:
+async def hold(files: FileOperations, root: Path) -> None:
+    async with files.hold(f"{root}/link") as held:
         assert held.info.inode == (root / "file").stat().st_ino
         if held.at:
             os.rename(root / "file", root / "moved")
             assert Path(held.at).read_bytes() == CONTENT
 
 
-async def checksum(on: FileOperations, root: Path) -> None:
+async def checksum(files: FileOperations, root: Path) -> None:
     for algorithm in ("sha256", "md5"):
         expected = hashlib.new(algorithm, CONTENT).hexdigest()
-        assert await finished(on.checksum(f"{root}/file", algorithm)) == expected
+        assert await finished(files.checksum(f"{root}/file", algorithm)) == expected
 
 
-async def measure(on: FileOperations, root: Path) -> None:
-    usage = await finished(on.measure(f"{root}/tree"))
+async def measure(files: FileOperations, root: Path) -> None:
+    usage = await finished(files.measure(f"{root}/tree"))
     assert isinstance(usage, Usage)
     assert usage.entries == 3
     assert usage.size >= 5
 
 
-async def quota(on: FileOperations, root: Path) -> None:
-    answer = await on.quota(str(root))
+async def quota(files: FileOperations, root: Path) -> None:
+    answer = await files.quota(str(root))
     assert answer.filesystem.limit == os.statvfs(root).f_blocks * os.statvfs(root).f_frsize
     assert answer.user is None
 
 
-async def make_directory(on: FileOperations, root: Path) -> None:
-    made = await on.make_directory(f"{root}/a/b", parents=True)
-    assert made == await on.stat(f"{root}/a/b", dereference=False)
+async def make_directory(files: FileOperations, root: Path) -> None:
+    made = await files.make_directory(f"{root}/a/b", parents=True)
+    assert made == await files.stat(f"{root}/a/b", dereference=False)
     with pytest.raises(FileError):
-        await on.make_directory(f"{root}/a/b", parents=False)
+        await files.make_directory(f"{root}/a/b", parents=False)
 
 
-async def make_symlink(on: FileOperations, root: Path) -> None:
-    await on.make_symlink(f"{root}/new", "tree/inner")
+async def make_symlink(files: FileOperations, root: Path) -> None:
+    await files.make_symlink(f"{root}/new", "tree/inner")
     assert os.readlink(root / "new") == "tree/inner"
 
 
-async def run_program(on: FileOperations, root: Path) -> None:
+async def run_program(files: FileOperations, root: Path) -> None:
     argv = ("sh", "-c", 'echo "$1" >&2; exec cat "$1"', "sh")
-    output = await on.run_program(f"{root}/file", argv, dereference=False)
+    output = await files.run_program(f"{root}/file", argv, dereference=False)
     assert (output.status, output.stdout) == (0, CONTENT.decode())
     assert output.stderr == f"{root}/file\n"
 
 
-async def copy(on: FileOperations, root: Path) -> None:
-    steps = on.copy(f"{root}/tree", f"{root}/copy", overwrite=False, dereference=False)
-    assert await finished(steps) == await on.stat(f"{root}/copy", dereference=False)
+async def copy(files: FileOperations, root: Path) -> None:
+    steps = files.copy(f"{root}/tree", f"{root}/copy", overwrite=False, dereference=False)
+    assert await finished(steps) == await files.stat(f"{root}/copy", dereference=False)
     assert (root / "copy" / "inner").read_text() == "inner"
     with pytest.raises(FileError) as raised:
         await finished(
-            on.copy(f"{root}/tree", f"{root}/tree/x", overwrite=False, dereference=False)
+            files.copy(f"{root}/tree", f"{root}/tree/x", overwrite=False, dereference=False)
         )
     assert raised.value.step == "itself"
 
 
-async def move(on: FileOperations, root: Path) -> None:
-    steps = on.move(f"{root}/tree", f"{root}/moved", overwrite=False)
-    assert await finished(steps) == await on.stat(f"{root}/moved", dereference=False)
+async def move(files: FileOperations, root: Path) -> None:
+    steps = files.move(f"{root}/tree", f"{root}/moved", overwrite=False)
+    assert await finished(steps) == await files.stat(f"{root}/moved", dereference=False)
     assert not (root / "tree").exists()
 
 
-async def remove(on: FileOperations, root: Path) -> None:
-    async with aclosing(on.remove(f"{root}/out")) as steps:
+async def remove(files: FileOperations, root: Path) -> None:
+    async with aclosing(files.remove(f"{root}/out")) as steps:
         *_, last = [step async for step in steps]
     assert isinstance(last, Progress)
     assert last.finished
-    await finished(on.remove(f"{root}/tree"))
+    await finished(files.remove(f"{root}/tree"))
     assert sorted(os.listdir(root)) == ["file", "link"]
 
 
-async def write_target(on: FileOperations, root: Path) -> None:
-    version = (await on.stat(f"{root}/file", dereference=False)).version
-    assert await on.write_target(f"{root}/link") == WriteTarget(f"{root}/file", version)
-    assert await on.write_target(f"{root}/new") == WriteTarget(f"{root}/new", None)
+async def write_target(files: FileOperations, root: Path) -> None:
+    version = (await files.stat(f"{root}/file", dereference=False)).version
+    assert await files.write_target(f"{root}/link") == WriteTarget(f"{root}/file", version)
+    assert await files.write_target(f"{root}/new") == WriteTarget(f"{root}/new", None)
 
 
-async def begin_part(on: FileOperations, root: Path) -> None:
+async def begin_part(files: FileOperations, root: Path) -> None:
     for name in (".old.passerelle-part", ".young.passerelle-part"):
         (root / name).touch()
     os.utime(root / ".old.passerelle-part", (0, 0))
     part = root / ".new.passerelle-part"
-    await on.begin_part(f"{root}/new", str(part), 3600)
+    await files.begin_part(f"{root}/new", str(part), 3600)
     assert part.stat().st_mode & 0o777 == 0o600
     left = sorted(path.name for path in root.glob(".*"))
     assert left == [".new.passerelle-part", ".young.passerelle-part"]
 
 
-async def place_part(on: FileOperations, root: Path) -> None:
+async def place_part(files: FileOperations, root: Path) -> None:
     path, part = f"{root}/file", root / ".file.passerelle-part"
     part.write_bytes(b"new")
-    version = (await on.stat(path, dereference=False)).version
+    version = (await files.stat(path, dereference=False)).version
     refusals = {
         (7, REPLACE): Refusal("size", "3"),
         (3, WriteConditions(sha256="0" * 64)): Refusal(
@@ -291,63 +291,63 @@ async def place_part(on: FileOperations, root: Path) -> None:
         (3, WriteConditions(if_match="other")): Refusal("version", version),
     }
     for (size, conditions), refusal in refusals.items():
-        assert await finished(on.place_part(path, str(part), size, conditions)) == refusal
-    placed = await finished(on.place_part(path, str(part), 3, WriteConditions(if_match=version)))
-    assert placed == (await on.stat(path, dereference=False)).version
+        assert await finished(files.place_part(path, str(part), size, conditions)) == refusal
+    placed = await finished(files.place_part(path, str(part), 3, WriteConditions(if_match=version)))
+    assert placed == (await files.stat(path, dereference=False)).version
     assert (root / "file").read_bytes() == b"new"
     with pytest.raises(FileError) as raised:
-        await finished(on.place_part(path, str(part), 3, REPLACE))
+        await finished(files.place_part(path, str(part), 3, REPLACE))
     assert raised.value.step == "part"
 
 
-async def make_part(on: FileOperations, root: Path) -> None:
-    await on.make_part(f"{root}/part")
+async def make_part(files: FileOperations, root: Path) -> None:
+    await files.make_part(f"{root}/part")
     assert (root / "part").stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileError):
-        await on.make_part(f"{root}/part")
+        await files.make_part(f"{root}/part")
 
 
-async def write_part(on: FileOperations, root: Path) -> None:
-    await on.write_part(f"{root}/file", 4, b"\0\xff!")
+async def write_part(files: FileOperations, root: Path) -> None:
+    await files.write_part(f"{root}/file", 4, b"\0\xff!")
     assert (root / "file").read_bytes() == b"one\n\0\xff!\nthree\n"
 
 
-async def cut_part(on: FileOperations, root: Path) -> None:
-    await on.cut_part(f"{root}/file", 3)
+async def cut_part(files: FileOperations, root: Path) -> None:
+    await files.cut_part(f"{root}/file", 3)
     assert (root / "file").read_bytes() == b"one"
 
 
-async def drop_part(on: FileOperations, root: Path) -> None:
+async def drop_part(files: FileOperations, root: Path) -> None:
     for _ in range(2):
-        await on.drop_part(f"{root}/file")
+        await files.drop_part(f"{root}/file")
     assert not (root / "file").exists()
 
 
-async def pack_source(on: FileOperations, root: Path) -> None:
-    source = await on.pack_source(f"{root}/link", dereference=False)
+async def pack_source(files: FileOperations, root: Path) -> None:
+    source = await files.pack_source(f"{root}/link", dereference=False)
     assert source == PackSource(f"{root}/file", str(root), False)
-    source = await on.pack_source(f"{root}/tree", dereference=True)
+    source = await files.pack_source(f"{root}/tree", dereference=True)
     assert source == PackSource(f"{root}/tree", str(root), True)
 
 
-async def unpack_source(on: FileOperations, root: Path) -> None:
-    assert await on.unpack_source(f"{root}/link") == UnpackSource(f"{root}/file", cut=False)
+async def unpack_source(files: FileOperations, root: Path) -> None:
+    assert await files.unpack_source(f"{root}/link") == UnpackSource(f"{root}/file", cut=False)
 
 
-async def unpack_target(on: FileOperations, root: Path) -> None:
-    assert await on.unpack_target(f"{root}/tree") == UnpackTarget(f"{root}/tree", there=True)
-    assert await on.unpack_target(f"{root}/new") == UnpackTarget(f"{root}/new", there=False)
+async def unpack_target(files: FileOperations, root: Path) -> None:
+    assert await files.unpack_target(f"{root}/tree") == UnpackTarget(f"{root}/tree", there=True)
+    assert await files.unpack_target(f"{root}/new") == UnpackTarget(f"{root}/new", there=False)
 
 
-async def settle(on: FileOperations, root: Path) -> None:
+async def settle(files: FileOperations, root: Path) -> None:
     part = root / ".part"
     (part / "deep").mkdir(parents=True)
     (part / "link").symlink_to("/")
     where = (f"{root}/tree", str(part))
     with pytest.raises(FileError) as raised:
-        await finished(on.settle(*where, overwrite=False, any_links=False))
+        await finished(files.settle(*where, overwrite=False, any_links=False))
     assert raised.value.step == "link"
-    async with aclosing(on.settle(*where, overwrite=False, any_links=True)) as steps:
+    async with aclosing(files.settle(*where, overwrite=False, any_links=True)) as steps:
         *_, last = [step async for step in steps]
     assert (last.entries, last.finished) == (2, True)
     assert sorted(os.listdir(root / "tree")) == ["deep", "inner", "link"]
@@ -374,12 +374,12 @@ def test_every_operation_has_a_case() -> None:
 async def test_an_operation_does_what_it_says(
     made: Made, name: str, world: World, root: Path
 ) -> None:
-    on = await made(world)
+    files = await made(world)
     if made is commands_on and name in ONLY_HELPER:
         with pytest.raises(Unsupported):
-            await CASES[name](on, root)
+            await CASES[name](files, root)
     else:
-        await CASES[name](on, root)
+        await CASES[name](files, root)
 
 
 VALUES: Mapping[str, object] = {
@@ -429,11 +429,11 @@ async def test_no_path_leads_out(
     made: Made, name: str, field: str, kind: str, world: World, root: Path
 ) -> None:
     """Whatever argument it is: the link itself where it is followed, and what lies behind it where it is not."""
-    on = await made(world)
+    files = await made(world)
     given = {**VALUES, "path": f"{root}/file", "target": f"{root}/new", "part": f"{root}/part"}
     given[field] = f"{root}/out" if kind not in (ITSELF,) else f"{root}/out/secret"
     asked = list(inspect.signature(getattr(FileOperations, name)).parameters)[1:]
-    operation = getattr(on, name)
+    operation = getattr(files, name)
     positional = [
         p for p in inspect.signature(operation).parameters.values() if p.kind is not p.KEYWORD_ONLY
     ]

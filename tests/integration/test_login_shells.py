@@ -151,12 +151,12 @@ async def test_files_where_start_up_files_print(cluster: Cluster, shell: str, he
     system = system_at(cluster)
     async with connected(cluster, login) as pool:
         access = SystemAccess(pool, system, StorageSection(remote_helper=helper), PlainCommands)
-        await access.change(lambda on: on.make_directory(str(name), parents=False))
+        await access.change(lambda files: files.make_directory(str(name), parents=False))
         archive = str(login.home / "it's\\\\ an!archive")
         await Tarballs(access, 30).compress(Tarball(str(name)), archive)
-        made = await access.query(lambda on: on.stat(str(name), dereference=True))
+        made = await access.query(lambda files: files.stat(str(name), dereference=True))
         assert made.letter == "d"
-        await access.change(lambda on: finished(on.remove(str(name))))
+        await access.change(lambda files: finished(files.remove(str(name))))
         await Tarballs(access, 30).extract(archive, str(login.home), "gzip")
     assert name.is_dir()
     assert Path(archive).is_file()
@@ -174,7 +174,7 @@ async def test_what_is_printed_later_is_no_answer_of_the_helper(
         access = SystemAccess(pool, system_at(cluster), StorageSection(), PlainCommands)
 
         async def letter() -> str:
-            info = await access.change(lambda on: on.stat(str(login.home), dereference=True))
+            info = await access.change(lambda files: files.stat(str(login.home), dereference=True))
             return info.letter
 
         while not printed.exists():

@@ -99,12 +99,12 @@ class _Stream:
         """The next piece, and whether it is the last; DeadlineExceeded when none comes for `stall` seconds."""
         try:
             async with asyncio.timeout(stall):
-                found = await self._coming.get()
+                piece = await self._coming.get()
         except TimeoutError:
             raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
-        if isinstance(found, ApiError):
-            raise found
-        return found
+        if isinstance(piece, ApiError):
+            raise piece
+        return piece
 
 
 class RemoteHelper:

@@ -45,19 +45,19 @@ class OperationsClient:
         """A file to read (`rb`), a new one that only its user can read (`xb`), or one to write to (`r+b`)."""
         file = _File(self._ask, path)
         if flags == "xb":
-            await self._ask(lambda on: on.make_part(_name(path)))
+            await self._ask(lambda files: files.make_part(_name(path)))
         elif flags == "rb":
             await file.begin_reading()
         return file
 
     async def remove(self, path: bytes) -> None:
         """Remove a file, if it is there."""
-        await self._ask(lambda on: on.drop_part(_name(path)))
+        await self._ask(lambda files: files.drop_part(_name(path)))
 
     async def scandir(self, directory: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         """What is in a directory: names, and the mode of each, which says its kind, too."""
         path, listing = _name(directory), Listing(hidden=True)
-        names = await self._ask(lambda on: on.table(path, listing, _NAMES, _MOST_NAMES))
+        names = await self._ask(lambda files: files.table(path, listing, _NAMES, _MOST_NAMES))
         for entry in orjson.loads(names):
             attributes = asyncssh.SFTPAttrs(permissions=entry["mode"])
             yield asyncssh.SFTPName(entry["name"].encode(), attrs=attributes)
@@ -89,16 +89,16 @@ class _File:
 
     async def read(self, size: int, offset: int) -> bytes:
         """At most `size` bytes, fewer at the file's end."""
-        return await self._ask(lambda on: on.read(self._path, offset, size, None))
+        return await self._ask(lambda files: files.read(self._path, offset, size, None))
 
     async def write(self, data: bytes, offset: int) -> int:
         """Write all of it."""
-        await self._ask(lambda on: on.write_part(self._path, offset, data))
+        await self._ask(lambda files: files.write_part(self._path, offset, data))
         return len(data)
 
     async def truncate(self, size: int) -> None:
         """Give up what lies behind `size`."""
-        await self._ask(lambda on: on.cut_part(self._path, size))
+        await self._ask(lambda files: files.cut_part(self._path, size))
 
     async def stat(self) -> asyncssh.SFTPAttrs:
         """Size, last change and mode; nothing of a file that has been replaced since it was opened."""
@@ -113,7 +113,7 @@ class _File:
         """Nothing is held open."""
 
     async def _look(self) -> FileInfo:
-        return await self._ask(lambda on: on.stat(self._path, dereference=True))
+        return await self._ask(lambda files: files.stat(self._path, dereference=True))
 
 
 def _name(path: bytes) -> str:

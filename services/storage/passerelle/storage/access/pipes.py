@@ -88,5 +88,6 @@ class Pipe:
             async with asyncio.timeout(seconds):
                 return await step
         except TimeoutError:
-            told = f"The program on system {self._system} did nothing for {seconds:.0f} s."
-            raise DeadlineExceeded(told) from None
+            raise DeadlineExceeded(
+                f"The program on system {self._system} did nothing for {seconds:.0f} s."
+            ) from None

@@ -29,7 +29,7 @@ from passerelle.storage.config import StorageSection
 T = TypeVar("T")
 
 Question = Callable[[FileOperations], Awaitable[T]]
-"""Asks for one operation: `lambda on: on.stat(path, dereference=True)`."""
+"""Asks for one operation: `lambda files: files.stat(path, dereference=True)`."""
 
 log = logging.getLogger(__name__)
 

@@ -49,8 +49,8 @@ class BoundaryCommands:
         if not self._roots:
             return
         depth = () if deep else ("-maxdepth", "1")
-        found = await self._run("find", "-L", directory, "-mindepth", "1", *depth, *_LINKS)
-        links = found.stdout.split("\0")[:-1]
+        output = await self._run("find", "-L", directory, "-mindepth", "1", *depth, *_LINKS)
+        links = output.stdout.split("\0")[:-1]
         for path in sorted(await self.outside(links, follow=True)):
             raise Outside("path", path, self._system)
 

@@ -72,26 +72,25 @@ def table_of(files: Iterable[FileInfo], columns: Columns) -> bytes:
 
 
 def look_options(path: str, dereference: bool, *depth: str) -> tuple[str, ...]:
-    """The command whose output `found_files` reads: about `path`, and what is in it as deep as `depth` says."""
+    """The command whose output `files_in` reads: about `path`, and what is in it as deep as `depth` says."""
     # An entry that vanishes while its directory is read is no error; then neither is a `path` that is not there.
     options = ("-ignore_readdir_race", *depth, "-printf", FORMAT)
     return ("find", "-L" if dereference else "-P", path, *options)
 
 
-def found_files(output: str) -> dict[str, FileInfo]:
+def files_in(output: str) -> dict[str, FileInfo]:
     """What find(1) printed, by path relative to where it began, which itself is the empty one."""
     values = output.split("\0")[:-1]
     return dict(entry(values[at : at + FIELDS]) for at in range(0, len(values), FIELDS))
 
 
-def checked(found: dict[str, FileInfo], path: str, dereference: bool) -> dict[str, FileInfo]:
-    """The same; FileError when `path` is not there, or when a link that shall be followed leads nowhere."""
-    if "" not in found:
+def require_all(files: Mapping[str, FileInfo], path: str, *, dereference: bool) -> None:
+    """Raise FileError when `path` itself is not among the files, or a link that shall be followed leads nowhere."""
+    if "" not in files:
         raise FileError("access", path, errno.ENOENT)
-    for name, info in found.items():
+    for name, info in files.items():
         if dereference and info.letter == "l":  # find falls back to the link; ls -L does not
             raise FileError("access", os.path.join(path, name).rstrip("/"), errno.ENOENT)
-    return found
 
 
 def _nanoseconds(seconds: str) -> int:

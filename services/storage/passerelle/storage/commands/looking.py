@@ -42,9 +42,9 @@ class LookingCommands(CommandRunner):
         for some in batches(paths):
             outside = await self._boundary.outside(some, dereference)
             sound = [path for path in some if path not in outside]
-            told = iter(await self._stat_some(sound, dereference) if sound else ())
+            others = iter(await self._stat_some(sound, dereference) if sound else ())
             answers += [
-                Outside("path", path, self._connection.system) if path in outside else next(told)
+                Outside("path", path, self._connection.system) if path in outside else next(others)
                 for path in some
             ]
         return answers
@@ -74,15 +74,15 @@ class LookingCommands(CommandRunner):
         if listing.dereference:
             await self._boundary.require_links_inside(path, deep=listing.recursive)
         depth = () if listing.recursive else ("-maxdepth", "1")
-        found = await self._find(path, listing.dereference, *depth)
-        top = found.pop("")
+        files = await self._find(path, listing.dereference, *depth)
+        top = files.pop("")
         if top.letter != "d":
             return [called(path, top)]
         wanted = wanted_names(raw(listing.pattern), raw(listing.after))
         names = (
-            name for name in _in_order(found, listing.hidden) if not wanted or wanted(raw(name))
+            name for name in _in_order(files, listing.hidden) if not wanted or wanted(raw(name))
         )
-        return [found[name] for name in islice(names, listing.count)]
+        return [files[name] for name in islice(names, listing.count)]
 
 
 def _sized(path: str, files: Sequence[FileInfo], columns: Columns, limit: int) -> Table:
@@ -92,10 +92,10 @@ def _sized(path: str, files: Sequence[FileInfo], columns: Columns, limit: int) -
     return Table(table)
 
 
-def _in_order(found: Mapping[str, FileInfo], hidden: bool) -> Iterator[str]:
+def _in_order(files: Mapping[str, FileInfo], hidden: bool) -> Iterator[str]:
     """Entries as `ls -R` orders them: a directory's whole content, then each of its directories'."""
     below: dict[str, list[str]] = {}
-    for path in found:
+    for path in files:
         below.setdefault(os.path.dirname(path), []).append(path)
     pending = [""]
     while pending:

@@ -6,7 +6,7 @@ import os
 from passerelle.runtime.command import Output
 from passerelle.storage.access.operations import Refusal, WriteTarget
 from passerelle.storage.commands.boundary import PathArgument
-from passerelle.storage.commands.find_output import FORMAT, found_files
+from passerelle.storage.commands.find_output import FORMAT, files_in
 from passerelle.storage.commands.parts import PartCommands
 from passerelle.storage.commands.runner import named_failure
 from passerelle.storage.errors import FileError, not_regular
@@ -37,10 +37,10 @@ class PlacingCommands(PartCommands):
         there = await self._replaceable(path, real)
         kinds = ("-type", "d", "-executable", "-writable", "-o", "-type", "f", "-writable")
         asked = (os.path.dirname(real), *((real,) if there else ()))
-        found = await self._run("find", "-P", *asked, "-maxdepth", "0", *kinds)
-        if found.status:
-            raise named_failure(found, "open", path)
-        if found.stdout != "".join(f"{name}\n" for name in asked):
+        output = await self._run("find", "-P", *asked, "-maxdepth", "0", *kinds)
+        if output.status:
+            raise named_failure(output, "open", path)
+        if output.stdout != "".join(f"{name}\n" for name in asked):
             raise FileError("open", path, errno.EACCES)
         return WriteTarget(real, there.version if there else None)
 
@@ -52,7 +52,7 @@ class PlacingCommands(PartCommands):
             if isinstance(error, FileError) and error.errno == errno.ENOENT:
                 return None
             raise error
-        info = found_files(output.stdout)[""]
+        info = files_in(output.stdout)[""]
         if info.letter != "-":
             raise not_regular("open", path, info.mode)
         return info

@@ -10,7 +10,7 @@ from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.access.pipes import Pipe
 from passerelle.storage.access.tool_errors import complaint, failure_of
 from passerelle.storage.commands.boundary import BoundaryCommands
-from passerelle.storage.commands.find_output import checked, found_files, look_options
+from passerelle.storage.commands.find_output import files_in, look_options, require_all
 from passerelle.storage.errors import not_regular
 from passerelle.storage.values import FileInfo
 
@@ -60,10 +60,11 @@ class CommandRunner:
     async def _find(self, path: str, dereference: bool, *depth: str) -> dict[str, FileInfo]:
         """What find(1) finds, by path relative to `path`, which itself is the empty one."""
         output = await self._run(*look_options(path, dereference, *depth))
-        found = found_files(output.stdout)
+        files = files_in(output.stdout)
         if output.status:
-            raise named_failure(output, "open" if "" in found else "access", path)
-        return checked(found, path, dereference)
+            raise named_failure(output, "open" if "" in files else "access", path)
+        require_all(files, path, dereference=dereference)
+        return files
 
     async def _look(self, path: str, dereference: bool = False) -> FileInfo:
         """What is known about a file, without its name."""

@@ -90,7 +90,7 @@ class Archives:
         when the archive is small, else before the last one.
         """
         source = await self._access.query(
-            lambda on: on.pack_source(path, dereference=selection.dereference)
+            lambda files: files.pack_source(path, dereference=selection.dereference)
         )
         argv = _packing(source, packing, selection)
         async with self._access.program(argv) as tar, aclosing(tar.pieces()) as pieces:
@@ -112,7 +112,7 @@ class Archives:
         `overwrite` says so; FileError (EEXIST) if not. InvalidArgument for what is no archive, or leads out of the
         directory.
         """
-        target = await self._access.query(lambda on: on.unpack_target(path))
+        target = await self._access.query(lambda files: files.unpack_target(path))
         part = hidden_part(target.real, within=target.there)
         try:
             await self._unpack(path, part, packing, content)
@@ -189,7 +189,7 @@ async def settled(
     """
     entries = 0
     settling = access.stream(
-        lambda on: on.settle(real, part, overwrite=overwrite, any_links=any_links)
+        lambda files: files.settle(real, part, overwrite=overwrite, any_links=any_links)
     )
     async with aclosing(settling) as progress:
         try:

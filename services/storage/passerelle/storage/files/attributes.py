@@ -36,7 +36,7 @@ class Attributes:
 
     async def make_symlink(self, path: str, target: str) -> None:
         """Make a link at `path` that says `target`."""
-        await self._access.change(lambda on: on.make_symlink(path, target))
+        await self._access.change(lambda files: files.make_symlink(path, target))
 
     async def change_mode(self, path: str, mode: str) -> None:
         """Change permission bits as chmod(1) does (`644`, `u+x,go-w`); InvalidAttribute names the field `mode`."""
@@ -60,7 +60,9 @@ class Attributes:
         """What a file holds, in file(1)'s words; they tell, too, when there is none or it cannot be read."""
         # UTF-8, so that names keep their characters in what is said of links.
         argv = ("env", "LC_ALL=C.UTF-8", "file", "-b", "--")
-        output = await self._access.query(lambda on: on.run_program(path, argv, dereference=False))
+        output = await self._access.query(
+            lambda files: files.run_program(path, argv, dereference=False)
+        )
         _require_program("file", output)
         if output.status:
             raise failure_of(output, "open", path)
@@ -68,7 +70,9 @@ class Attributes:
 
     async def _change(self, path: str, program: str, how: str) -> None:
         argv = ("env", "LC_ALL=C", program, "--", how)
-        output = await self._access.change(lambda on: on.run_program(path, argv, dereference=True))
+        output = await self._access.change(
+            lambda files: files.run_program(path, argv, dereference=True)
+        )
         _require_program(program, output)
         if output.status:
             raise _failure(program, path, output)

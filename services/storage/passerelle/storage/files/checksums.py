@@ -51,7 +51,7 @@ class Checksums:
     async def sha256(self, path: str) -> str:
         """The SHA-256 in hexadecimal; DeadlineExceeded when it takes longer than a command may."""
         return await self._access.query(
-            lambda on: finished(on.checksum(path, Algorithm.SHA256.value))
+            lambda files: finished(files.checksum(path, Algorithm.SHA256.value))
         )
 
     async def compute(self, path: str, algorithm: Algorithm) -> Steps[str]:
@@ -59,18 +59,18 @@ class Checksums:
         if algorithm in _HERE:
             steps = self._here(path, _HERE[algorithm]())
         else:
-            steps = self._access.stream(lambda on: on.checksum(path, algorithm.value))
+            steps = self._access.stream(lambda files: files.checksum(path, algorithm.value))
         async with aclosing(steps):
             async for step in steps:
                 yield step
 
     async def _here(self, path: str, digest: _Digest) -> Steps[str]:
-        told, done = time.monotonic(), 0
+        reported, done = time.monotonic(), 0
         async with self._files.opened(path) as file, aclosing(file.chunks(0, file.size)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 digest.update(chunk)
                 done += len(chunk)
-                if time.monotonic() - told >= _INTERVAL:
-                    told = time.monotonic()
+                if time.monotonic() - reported >= _INTERVAL:
+                    reported = time.monotonic()
                     yield Progress(0, done, file.size)
         yield Progress(0, done, done, digest.digest().hex(), finished=True)

@@ -35,8 +35,8 @@ class RemoteFile:
 
     async def attributes(self) -> asyncssh.SFTPAttrs:
         """What SFTP knows about it now: times in whole seconds."""
-        found: asyncssh.SFTPAttrs = await self._channel.do("read", self._path, self._file.stat)
-        return found
+        attributes: asyncssh.SFTPAttrs = await self._channel.do("read", self._path, self._file.stat)
+        return attributes
 
     async def chunks(self, offset: int, length: int) -> AsyncIterator[bytes]:
         """Exactly `length` bytes from `offset` on, with a window of requests ahead of the reader."""

@@ -45,7 +45,7 @@ class SystemFiles:
 
     async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
         """See `Files.stat`."""
-        return await self._access.query(lambda on: on.stat(path, dereference=dereference))
+        return await self._access.query(lambda files: files.stat(path, dereference=dereference))
 
     async def list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
         """See `Files.list`."""
@@ -53,7 +53,7 @@ class SystemFiles:
         return await self._shared.run(key, lambda: self._list(path, listing))
 
     async def _list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
-        return await self._access.query(lambda on: on.list(path, listing, _LISTING_LIMIT))
+        return await self._access.query(lambda files: files.list(path, listing, _LISTING_LIMIT))
 
     async def table(self, path: str, listing: Listing, columns: Columns) -> Table:
         """See `Files.table`."""
@@ -61,23 +61,25 @@ class SystemFiles:
         return await self._shared.run(key, lambda: self._table(path, listing, columns))
 
     async def _table(self, path: str, listing: Listing, columns: Columns) -> Table:
-        return await self._access.query(lambda on: on.table(path, listing, columns, _LISTING_LIMIT))
+        return await self._access.query(
+            lambda files: files.table(path, listing, columns, _LISTING_LIMIT)
+        )
 
     async def read(self, path: str, offset: int, length: int, limit: int | None = None) -> bytes:
         """See `Files.read`."""
-        return await self._access.query(lambda on: on.read(path, offset, length, limit))
+        return await self._access.query(lambda files: files.read(path, offset, length, limit))
 
     async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
         """See `Files.excerpt`."""
-        return await self._access.query(lambda on: on.excerpt(path, excerpt, limit))
+        return await self._access.query(lambda files: files.excerpt(path, excerpt, limit))
 
     async def make_directory(self, path: str, *, parents: bool = False) -> FileInfo:
         """See `Files.make_directory`."""
-        return await self._access.change(lambda on: on.make_directory(path, parents=parents))
+        return await self._access.change(lambda files: files.make_directory(path, parents=parents))
 
     async def remove(self, path: str) -> None:
         """See `Files.remove`."""
-        await self._access.change(lambda on: finished(on.remove(path)))
+        await self._access.change(lambda files: finished(files.remove(path)))
 
     @asynccontextmanager
     async def opened(self, path: str) -> AsyncIterator[SteadyFile]:
@@ -130,4 +132,4 @@ class SystemFiles:
     async def _discard(self, part: str) -> None:
         """Remove what a failed write left, over a new connection if the old one is lost."""
         with suppress(ApiError):
-            await self._access.change(lambda on: finished(on.remove(part)))
+            await self._access.change(lambda files: finished(files.remove(part)))

@@ -24,7 +24,7 @@ _PARTLY = 1  # tar's exit status when a file changed while it was read, and find
 _NOT_FOUND = 127  # that of a shell which tar has let run a program that is not there
 _SIGNALLED = 128  # exit statuses above it are of what a signal ended
 _TEXT = r"(?:[^:\\]|\\.)*"
-_TOLD = re.compile(rf"tar(?: \(child\))?: {_TEXT}: (?P<tried>Cannot {_TEXT}): (?P<why>[^:]+)")
+_COMPLAINT = re.compile(rf"tar(?: \(child\))?: {_TEXT}: (?P<tried>Cannot {_TEXT}): (?P<why>[^:]+)")
 # What cannot be made because of what the archive says; all else that is tried depends on the directory, too.
 _UNMAKEABLE = re.compile(r"Cannot (?:mknod|mkfifo|hard link to .*)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -72,20 +72,20 @@ def unpacking_fault(output: Output, program: str, *, apart: bool) -> type[ApiErr
 
 
 def _missing(output: Output, program: str) -> bool:
-    told = {
+    complaints = {
         f"tar (child): {program}: Cannot exec: {os.strerror(errno.ENOENT)}",
         f"tar (grandchild): {program}: Cannot exec: {os.strerror(errno.ENOENT)}",
         f"tar: Child returned status {_NOT_FOUND}",
     }
-    return not told.isdisjoint(output.stderr.split("\n"))
+    return not complaints.isdisjoint(output.stderr.split("\n"))
 
 
 def _reasons(output: Output) -> Sequence[int]:
     """Why tar could not do what it tried, as errnos, the deciding one first."""
-    told = [_TOLD.fullmatch(line) for line in output.stderr.split("\n")]
-    found = {
+    complaints = [_COMPLAINT.fullmatch(line) for line in output.stderr.split("\n")]
+    numbers = {
         _NUMBERS.get(match["why"])
-        for match in told
+        for match in complaints
         if match and not _UNMAKEABLE.fullmatch(match["tried"])
     }
-    return [number for number in _ORDER if number in found]
+    return [number for number in _ORDER if number in numbers]

@@ -97,7 +97,7 @@ class Tarballs:
             directory = (await self._source(parent)).real
         here = replace(tarball, source=f"./{name}")
         try:
-            real = (await self._access.query(lambda on: on.write_target(target))).real
+            real = (await self._access.query(lambda files: files.write_target(target))).real
         except FileError as error:
             # a file in a directory that may not be written to can be filled all the same
             await self._tried(error, within(directory, *packing(here, target)))
@@ -115,7 +115,7 @@ class Tarballs:
 
     async def _extract(self, source: str, target: str, compression: str) -> None:
         try:
-            archive = await self._access.query(lambda on: on.unpack_source(source))
+            archive = await self._access.query(lambda files: files.unpack_source(source))
         except FileError as error:
             with suppress(FileError):  # a target that is Outside comes first
                 await self._directory(target)
@@ -139,18 +139,18 @@ class Tarballs:
     async def _directory(self, target: str) -> str | None:
         """The directory to unpack into, without links; None for one that tar can only be told to write to itself."""
         try:
-            found = await self._access.query(lambda on: on.unpack_target(target))
+            directory = await self._access.query(lambda files: files.unpack_target(target))
         except Unsupported:  # where there are only plain commands
             with suppress(FileError):  # but it must not be Outside
-                await self._access.query(lambda on: on.stat(target, dereference=True))
+                await self._access.query(lambda files: files.stat(target, dereference=True))
             return None
         except FileError as error:
             if error.errno == errno.EACCES:  # what is in it may be writable
                 return None
             raise
-        if not found.there:
+        if not directory.there:
             raise FileError("open", target, errno.ENOENT)
-        return found.real
+        return directory.real
 
     async def _unpack(
         self, source: str, argv: tuple[str, ...], compression: str, part: str = ""
@@ -170,7 +170,9 @@ class Tarballs:
             raise ProgramFailed(error.meaning, output)
 
     async def _source(self, path: str, *, dereference: bool = False) -> PackSource:
-        return await self._access.query(lambda on: on.pack_source(path, dereference=dereference))
+        return await self._access.query(
+            lambda files: files.pack_source(path, dereference=dereference)
+        )
 
     async def _run(
         self, argv: tuple[str, ...], hidden: Mapping[str, str] = MappingProxyType({})

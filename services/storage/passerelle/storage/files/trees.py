@@ -23,14 +23,16 @@ class Trees:
         self, paths: Sequence[str], *, dereference: bool = False
     ) -> Sequence[FileInfo | ApiError]:
         """What is known about each file, or why nothing is."""
-        return await self._access.query(lambda on: on.stat_many(paths, dereference=dereference))
+        return await self._access.query(
+            lambda files: files.stat_many(paths, dereference=dereference)
+        )
 
     def walk(self, path: str, walk: Walk) -> AsyncGenerator[Sequence[FileInfo], None]:
         """What is in a tree, in batches, some of which may be empty; names are relative to `path`.
 
         Directories that cannot be read are passed by, and the first such error is raised at the end.
         """
-        return self._access.stream(lambda on: on.walk(path, walk))
+        return self._access.stream(lambda files: files.walk(path, walk))
 
     def copy(
         self, path: str, target: str, *, overwrite: bool = False, dereference: bool = False
@@ -42,25 +44,27 @@ class Trees:
         """
         return _apart(
             self._access.stream(
-                lambda on: on.copy(path, target, overwrite=overwrite, dereference=dereference)
+                lambda files: files.copy(path, target, overwrite=overwrite, dereference=dereference)
             )
         )
 
     def move(self, path: str, target: str, *, overwrite: bool = False) -> Steps[FileInfo]:
         """Rename, or between two filesystems copy and remove."""
-        return _apart(self._access.stream(lambda on: on.move(path, target, overwrite=overwrite)))
+        return _apart(
+            self._access.stream(lambda files: files.move(path, target, overwrite=overwrite))
+        )
 
     def remove(self, path: str) -> Steps[None]:
         """Remove a file, a link, or a directory with all that is in it."""
-        return self._access.stream(lambda on: on.remove(path))
+        return self._access.stream(lambda files: files.remove(path))
 
     def measure(self, path: str) -> Steps[Usage]:
         """Add up a tree as du(1) does."""
-        return self._access.stream(lambda on: on.measure(path))
+        return self._access.stream(lambda files: files.measure(path))
 
     async def quota(self, path: str) -> Quota:
         """How much room there is on the filesystem of `path`, and for the caller, if the system tells."""
-        return await self._access.query(lambda on: on.quota(path))
+        return await self._access.query(lambda files: files.quota(path))
 
 
 async def _apart(steps: Steps[FileInfo]) -> Steps[FileInfo]:

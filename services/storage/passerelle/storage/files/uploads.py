@@ -66,7 +66,7 @@ class Uploads:
         """
         target, upload_id = await self._writing.target(path), upload_id or new_token()
         part = target.part(upload_id)
-        await self._access.change(lambda on: on.begin_part(target.real, part, self._stale))
+        await self._access.change(lambda files: files.begin_part(target.real, part, self._stale))
         return upload_id
 
     async def part(self, path: str, upload_id: str) -> str:
@@ -113,7 +113,7 @@ class Uploads:
         _, part = await self._part(path, upload_id)
         async with self._alone(part):
             await self._size(part)
-            await self._access.change(lambda on: finished(on.remove(part)))
+            await self._access.change(lambda files: finished(files.remove(part)))
 
     async def _part(self, path: str, upload_id: str) -> tuple[Target, str]:
         if not _ID.fullmatch(upload_id):  # it becomes a piece of a file's name
@@ -124,7 +124,7 @@ class Uploads:
 
     async def _size(self, part: str) -> int:
         try:
-            info = await self._access.query(lambda on: on.stat(part, dereference=False))
+            info = await self._access.query(lambda files: files.stat(part, dereference=False))
         except FileError as error:
             raise _unknown(error) from None
         return info.size

@@ -48,8 +48,8 @@ class Writing:
 
     async def target(self, path: str) -> Target:
         """Where writing to `path` would write; FileError when it cannot."""
-        found = await self._access.query(lambda on: on.write_target(path))
-        return Target(path, found.real, found.version)
+        target = await self._access.query(lambda files: files.write_target(path))
+        return Target(path, target.real, target.version)
 
     async def place(self, target: Target, part: str, size: int, conditions: WriteConditions) -> str:
         """Put a part of `size` bytes in the target's place; the version of what is there now.
@@ -57,7 +57,9 @@ class Writing:
         Nothing is changed when the part or what is there turns out not to be what `conditions` say: InvalidArgument,
         PreconditionFailed, FileError (EEXIST; step `part` when there is no such part).
         """
-        placing = self._access.stream(lambda on: on.place_part(target.real, part, size, conditions))
+        placing = self._access.stream(
+            lambda files: files.place_part(target.real, part, size, conditions)
+        )
         result = await finished(placing)
         if isinstance(result, Refusal):
             raise _error(target.path, result)
@@ -86,6 +88,6 @@ def _error(path: str, refusal: Refusal) -> ApiError:
     return PreconditionFailed(f"{shown(path)}: Not the version that was asked for: {there}.")
 
 
-def _not_announced(field: str, told: str) -> InvalidArgument:
-    message = f"{told}, which is not what was announced; nothing was put in the file's place."
-    return InvalidArgument(message, (Field("query", field, told),))
+def _not_announced(field: str, actual: str) -> InvalidArgument:
+    message = f"{actual}, which is not what was announced; nothing was put in the file's place."
+    return InvalidArgument(message, (Field("query", field, actual),))

@@ -67,8 +67,10 @@ class PrivateFiles:
                 )
             except FileError as error:
                 await _gone(channel, path)
-                told = f"Transfer jobs cannot work in {directory}: {error.words}"
-                raise FailedPrecondition(told, directory=directory) from None
+                raise FailedPrecondition(
+                    f"Transfer jobs cannot work in {directory}: {error.words}",
+                    directory=directory,
+                ) from None
             except BaseException:
                 await _gone(channel, path)
                 raise
@@ -98,14 +100,14 @@ class PrivateFiles:
 
     async def read(self, paths: Sequence[str]) -> list[Unfinished]:
         """What these files say now, without those that are gone; raises as `unfinished`."""
-        found = []
+        transfers = []
         async with self._access.content() as channel:
             for path in paths:
                 with suppress(FileError):  # gone, or somebody else's
                     head = await channel.do("read", path, _head, channel.client, path)
                     if head is not None:
-                        found.append(_unfinished(path, head))
-        return [transfer for transfer in found if transfer.system in ("", self._system)]
+                        transfers.append(_unfinished(path, head))
+        return [transfer for transfer in transfers if transfer.system in ("", self._system)]
 
 
 def content(work: ShellWork | AgentWork, system: str) -> bytes:
@@ -130,8 +132,8 @@ def _unfinished(path: str, head: bytes) -> Unfinished:
 
 def _second_line(line: bytes) -> tuple[str, Leftovers]:
     try:
-        found = json.loads(line)
-        system, part, elsewhere = found["system"], found["part"], dict(found["elsewhere"])
+        left = json.loads(line)
+        system, part, elsewhere = left["system"], left["part"], dict(left["elsewhere"])
     except (ValueError, TypeError, KeyError):
         return "", Leftovers()
     if not all(isinstance(text, str) for text in (system, part, *elsewhere.values())):
@@ -156,12 +158,12 @@ async def _gone(channel: ContentChannel, path: str) -> None:
 
 async def _names(client: Client, directory: str) -> list[str]:
     """The names that files of transfers have, as far as files have them."""
-    found = []
+    names = []
     async for entry in client.scandir(raw(directory)):
         name = os.fsdecode(entry.filename)
         if _NAME.fullmatch(name) and stat.S_ISREG(entry.attrs.permissions or 0):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 async def _head(client: Client, path: str) -> bytes | None:

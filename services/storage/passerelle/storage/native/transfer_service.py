@@ -29,8 +29,8 @@ class TransferService(pb_grpc.TransferServiceServicer):
     ) -> AsyncIterator[pb.TransferProgress]:
         """Copy a file from one system to another."""
         route = "staged" if request.method == pb.TransferFileRequest.STAGED else "direct"
-        async with aclosing(self._routes[route].copy(self._spec(request))) as told:
-            async for progress in told:
+        async with aclosing(self._routes[route].copy(self._spec(request))) as steps:
+            async for progress in steps:
                 yield _progress_message(progress)
 
     def _spec(self, request: pb.TransferFileRequest) -> CopySpec:

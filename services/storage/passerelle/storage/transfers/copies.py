@@ -9,7 +9,7 @@ import errno
 import hashlib
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from passerelle.storage.files.uploads import Uploads
 from passerelle.storage.jobs.port import SubmittedJob
 from passerelle.storage.paths import shown
 from passerelle.storage.staging.staged import StagedTransfers
-from passerelle.storage.values import WriteConditions, WriteMode
+from passerelle.storage.values import WriteConditions, WriteMode, finished
 
 T = TypeVar("T")
 
@@ -143,10 +143,7 @@ class Copy:
         """The source's SHA-256, computed where it lies."""
         system, path = self._spec.source, self._spec.path
         with on(system):
-            async with aclosing(system.checksums.compute(path, Algorithm.SHA256)) as steps:
-                async for step in steps:
-                    found = step.result
-        return str(found)
+            return await finished(system.checksums.compute(path, Algorithm.SHA256))
 
     async def require_unchanged(self) -> None:
         """Raise Changed when what the path holds is not what is being copied; what has arrived is of no use then."""
@@ -184,13 +181,13 @@ async def require_free(spec: CopySpec) -> None:
         raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
     with on(spec.target):
         try:
-            found = await spec.target.files.stat(spec.target_path)
+            info = await spec.target.files.stat(spec.target_path)
         except FileError as error:
             if error.errno == errno.ENOENT:
                 return
             raise
-        if stat.S_ISDIR(found.mode) or not spec.overwrite:
-            number = errno.EISDIR if stat.S_ISDIR(found.mode) else errno.EEXIST
+        if stat.S_ISDIR(info.mode) or not spec.overwrite:
+            number = errno.EISDIR if stat.S_ISDIR(info.mode) else errno.EEXIST
             raise FileError("open", spec.target_path, number)
 
 
