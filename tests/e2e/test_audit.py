@@ -81,6 +81,20 @@ def test_every_line_of_a_submit_tells_the_job_and_its_system(
     assert all(all(of(line, "user", "issuer", "subject", "client_id")) for line in found)
 
 
+def test_every_line_of_a_transfer_tells_it_and_its_job(site: Site, tmp_path: Path) -> None:
+    """Those of storage; what compute says of the job has the same request id."""
+    (tmp_path / "old").write_text("old")
+    url = "/filesystem/local/transfer/rm"
+    reply = site.http.delete(url, params={"path": f"{tmp_path}/old"})
+    assert reply.is_success, reply.text
+    job = reply.json()["transferJob"]
+    found = [line for line in site.logged(reply) if line["service"] == "storage"]
+    assert len(found) == 2
+    assert {line.get("job_id") for line in found} == {str(job["jobId"])}
+    (transfer,) = {str(line.get("transfer")) for line in found}
+    assert job["logs"]["outputLog"].endswith(f"_{transfer}.log")
+
+
 def test_files(site: Site, tmp_path: Path) -> None:
     files, path = "/filesystem/local/ops", f"{tmp_path}/a file"
     form = {"file": ("a file", b"no-content-in-the-log")}

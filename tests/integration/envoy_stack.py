@@ -19,7 +19,6 @@ from passerelle.edge import access_log_pb2_grpc, external_auth_pb2_grpc
 from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
 from passerelle.gateway.envoy import configuration
 from passerelle.runtime import caller
-from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import SiteBase, site_model
 from passerelle.runtime.errors import BackendError, Forbidden, NotFound, Overloaded, Unauthenticated
@@ -27,6 +26,7 @@ from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.limits import CallLimits
 from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
 from passerelle.runtime.serving.server import serving
+from passerelle.runtime.token_buckets import Buckets
 from passerelle.surfaces.firecrest.replies import json_reply
 from passerelle.v1 import compute_pb2, storage_pb2
 from passerelle.v1 import compute_pb2_grpc as native_compute

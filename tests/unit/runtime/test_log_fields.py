@@ -201,3 +201,13 @@ def test_a_line_is_ascii_without_line_breaks() -> None:
     assert text.isascii()
     assert text.isprintable()
     assert json.loads(text)["message"] == "a\nb\u2028\x1b[2Jü"
+
+
+def test_one_of_several_things_is_bound_for_its_own_lines_only(lines: Lines) -> None:
+    with log_fields.of_call(CallFields({"user": "alice"})):
+        for number in ("1", "2"):
+            with log_fields.bound(job_id=number):
+                log.info("one")
+        log.info("all")
+    found = [(line["message"], line["user"], line.get("job_id")) for line in lines()]
+    assert found == [("one", "alice", "1"), ("one", "alice", "2"), ("all", "alice", None)]

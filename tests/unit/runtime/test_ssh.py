@@ -351,13 +351,13 @@ async def test_a_full_queue_says_when_to_come_back(server: Server, keys: Keys) -
         shell = SystemShell(pool, system, timeout=5)
         slow = [asyncio.create_task(shell.run(Command(("sleep", "0.5"), str))) for _ in range(5)]
         async with asyncio.timeout(10):
-            while measured("passerelle_calls_waiting", "full") != 2:
+            while measured("passerelle_calls_waiting", "full", queue="channels") != 2:
                 await asyncio.sleep(0.01)
         ended = await asyncio.gather(*slow, return_exceptions=True)
         refused = [error for error in ended if isinstance(error, Overloaded)]
         assert 1 <= len(refused) <= 3
         assert refused[0].retry_after
-        assert measured("passerelle_calls_waiting", "full") == 0
+        assert measured("passerelle_calls_waiting", "full", queue="channels") == 0
         assert await shell.run(echo("next")) == "next|"
 
 

@@ -22,10 +22,10 @@ from passerelle.auth.tokens.validation import Tokens, TrustedIssuer
 from passerelle.edge import access_log_pb2_grpc as edge_log_grpc
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
 from passerelle.edge import keys_pb2_grpc as keys_grpc
-from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import SiteBase, section
 from passerelle.runtime.serving.service import running_service
+from passerelle.runtime.token_buckets import Buckets
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 
 _SERVICES = ("passerelle.v1.AuthService", "passerelle.v1.AccessService")

@@ -42,6 +42,14 @@ def bind(**fields: str) -> None:
         call.logged.update(fields)
 
 
+@contextmanager
+def bound(**fields: str) -> Iterator[None]:
+    """As `bind`, for the lines of the block only: of one of several things that a call, or a task, works on."""
+    call = _call.get() or CallFields()
+    with of_call(CallFields({**call.logged, **fields}, call.audited)):
+        yield
+
+
 def note(**fields: str) -> None:
     """Let the current call's line in the audit log carry `fields`: what other logs shall not tell, such as paths."""
     if (call := _call.get()) is not None:

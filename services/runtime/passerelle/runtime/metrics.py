@@ -26,8 +26,8 @@ SSH_CONNECTS = Counter(
 )
 CALLS_WAITING = Gauge(
     "passerelle_calls_waiting",
-    "Calls that wait for their turn, behind others of the same user.",
-    ["system"],
+    "Calls that wait behind others of the same user: for an SSH channel, a place in the helper, …",
+    ["system", "queue"],
 )
 
 

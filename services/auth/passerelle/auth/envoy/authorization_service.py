@@ -17,11 +17,11 @@ from passerelle.auth.tokens.validation import Tokens
 from passerelle.edge import external_auth_pb2 as pb
 from passerelle.edge import external_auth_pb2_grpc as pb_grpc
 from passerelle.runtime import caller
-from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
 from passerelle.runtime.headers import REQUEST_ID, REST
 from passerelle.runtime.pipeline.stages import bearer
 from passerelle.runtime.surface import surfaces
+from passerelle.runtime.token_buckets import Buckets
 
 LIMITED = Counter(
     "passerelle_door_limited_total",

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from passerelle.runtime import background
-from passerelle.runtime.bucket import Bucket, Buckets
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.pipeline import audit
+from passerelle.runtime.token_buckets import Bucket, Buckets
 
 _BURST, _PER_SECOND = 20, 1.0  # lines of one address
 _BURST_OF_ALL, _PER_SECOND_OF_ALL = 200, 10.0

@@ -8,8 +8,8 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from passerelle.runtime.bucket import Bucket
 from passerelle.runtime.errors import ApiError, shortened
+from passerelle.runtime.token_buckets import Bucket
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from passerelle.runtime.bucket import Buckets
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Overloaded, RateLimited
+from passerelle.runtime.token_buckets import Buckets
 
 _BURST_SECONDS = 10.0  # so many seconds' calls may come at once
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from passerelle.runtime import background
+from passerelle.runtime.call_queue import CallQueue
 from passerelle.runtime.command import Output, Request
 from passerelle.runtime.config.site import Ssh
 from passerelle.runtime.errors import (
@@ -33,7 +34,6 @@ from passerelle.runtime.ssh.program import (
     finished,
     outcome,
 )
-from passerelle.runtime.turns import Turns
 
 T = TypeVar("T")
 
@@ -69,7 +69,9 @@ class Connection:
         self._ssh = route[-1]
         self._start_limit = settings.timeout.command
         self._route = route
-        self._channels = Turns(system, settings.max_channels, settings.max_waiting)
+        self._channels = CallQueue(
+            system, "channels", at_once=settings.max_channels, most_waiting=settings.max_waiting
+        )
         self._busy = 0
         self._sftp: asyncssh.SFTPClient | None = None
         self._no_sftp = ""
@@ -185,13 +187,13 @@ class Connection:
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[Program]:
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(self._channels.turn())
+        async with AsyncExitStack() as slot:
+            await slot.enter_async_context(self._channels.slot())
             program = Program(await self.start(), self.system)
             try:
                 yield program
             finally:
-                leaving = asyncio.create_task(_release(program, turn.pop_all()))
+                leaving = asyncio.create_task(_release(program, slot.pop_all()))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
                 if (
@@ -282,7 +284,7 @@ class Connection:
         )
 
 
-async def _release(program: Program, turn: AsyncExitStack) -> None:
+async def _release(program: Program, slot: AsyncExitStack) -> None:
     """Wait for the end of the channel, and only then give its place to the next call."""
-    async with turn:
+    async with slot:
         await program.close()

@@ -8,15 +8,16 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from passerelle.runtime import caller
+from passerelle.runtime.call_queue import CallQueue
 from passerelle.runtime.command import Request
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed
 from passerelle.runtime.ssh.connection import Connection, NoSftp
-from passerelle.runtime.turns import Turns
 from passerelle.storage.access.content import Client, ContentChannel, SftpLost
 from passerelle.storage.access.deadlines import ending_in
 from passerelle.storage.access.helper import NoHelper, RemoteHelper
@@ -68,11 +69,11 @@ class _Account:
         fall_back: FallBack,
         warn: Callable[[str], None],
     ) -> None:
-        waiting = system.ssh.max_waiting
+        queue = partial(CallQueue, system.name, most_waiting=system.ssh.max_waiting)
         self.connection = connection
-        self.calls = Turns(system.name, _CALLS_AT_ONCE, waiting)
-        self.streams = Turns(system.name, _STREAMS_AT_ONCE, waiting)
-        self.transfers = Turns(system.name, _TRANSFERS_AT_ONCE, waiting)
+        self.calls = queue("calls", at_once=_CALLS_AT_ONCE)
+        self.streams = queue("streams", at_once=_STREAMS_AT_ONCE)
+        self.transfers = queue("transfers", at_once=_TRANSFERS_AT_ONCE)
         self.stall = settings.stall_timeout
         self.notes: list[str] = []
         """What of the usual ways this account lacks, in words."""
@@ -90,7 +91,7 @@ class _Account:
 
         DeadlineExceeded when it takes longer than `limit` seconds, else the system's time for a command.
         """
-        async with self.calls.turn(), ending_in(limit or self._limit):
+        async with self.calls.slot(), ending_in(limit or self._limit):
             return await question(await self._chosen())
 
     async def operations(self) -> FileOperations:
@@ -178,7 +179,7 @@ class SystemAccess:
         account = await self._account()
         async with (
             account.connection.use(),
-            account.streams.turn(),
+            account.streams.slot(),
             aclosing(question(await account.operations())) as pieces,
         ):
             async for piece in pieces:
@@ -194,19 +195,19 @@ class SystemAccess:
     @asynccontextmanager
     async def content(self) -> AsyncIterator[ContentChannel]:
         """A way for content, when the caller's turn to move some has come."""
-        async with self._turn() as account:
+        async with self._transfer_slot() as account:
             yield await account.content()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[tuple[ContentChannel, FileOperations]]:
         """The same, and the operations on the same connection."""
-        async with self._turn() as account:
+        async with self._transfer_slot() as account:
             yield await account.content(), await account.operations()
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[_Account]:
+    async def _transfer_slot(self) -> AsyncIterator[_Account]:
         account = await self._account()
-        async with account.connection.use(), account.transfers.turn():
+        async with account.connection.use(), account.transfers.slot():
             try:
                 yield account
             except SftpLost:

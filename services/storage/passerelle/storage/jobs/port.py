@@ -138,6 +138,7 @@ class TransferJobs:
         greeting = _GREETING.format(job=_spaced(name), variable=self._job_id_variable)
         head = f"#!/bin/bash\n{directives}{greeting}"
         directory, number = work_dir(self._system), str(uuid.uuid4())
+        log_fields.bind(transfer=number)
         if isinstance(work, ShellWork) and work.leftovers == Leftovers():
             return await self._submit(self._job(name, head + work.script, directory, number))
         path = await self._private.put(directory, number, work)

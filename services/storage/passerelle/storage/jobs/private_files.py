@@ -45,6 +45,11 @@ class Unfinished:
     system: str
     leftovers: Leftovers
 
+    @property
+    def id(self) -> str:
+        """The transfer's id, a UUID."""
+        return posixpath.basename(self.path).removeprefix(_PREFIX)
+
 
 class PrivateFiles:
     """The private files of the transfers on one `system`, as the current caller."""

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from passerelle.runtime import background, caller
+from passerelle.runtime import background, caller, log_fields
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ApiError, FailedPrecondition, Forbidden, Unauthenticated
@@ -231,7 +231,8 @@ class Tidying:
         before = {path: watch.transfers[path] for path in over}
         for transfer in await self._read(watch, over):
             if transfer == before[transfer.path]:  # else its job has been noted only now
-                await self._tidy(transfer, well=ends.get(transfer.job_id) or False)
+                with log_fields.bound(transfer=transfer.id, job_id=transfer.job_id):
+                    await self._tidy(transfer, well=ends.get(transfer.job_id) or False)
                 watch.forget(transfer.path)
 
     async def _tidy(self, transfer: Unfinished, *, well: bool) -> None:

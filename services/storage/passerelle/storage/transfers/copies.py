@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from passerelle.runtime import caller
+from passerelle.runtime import caller, log_fields
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
 from passerelle.storage.errors import Changed, FileError
@@ -118,6 +118,7 @@ class Copy:
     def __init__(self, spec: CopySpec, version: str, size: int) -> None:
         self.size = size
         self.upload = _upload_id(spec, version)
+        log_fields.bind(upload_id=self.upload)
         self._spec = spec
         self._version = version
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from weakref import WeakValueDictionary
 
-from passerelle.runtime import caller
-from passerelle.runtime.turns import Turns
+from passerelle.runtime import caller, log_fields
+from passerelle.runtime.call_queue import CallQueue
 from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.port import OpenFile
 from passerelle.storage.transfers.copies import (
@@ -27,12 +27,12 @@ class Direct:
     """Through this service: what has arrived when a copy breaks off is kept, to be resumed."""
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[Hashable, Turns] = WeakValueDictionary()
+        self._queues: WeakValueDictionary[Hashable, CallQueue] = WeakValueDictionary()
 
     async def copy(self, spec: CopySpec) -> AsyncGenerator[CopyProgress, None]:
         """See `Route.copy`."""
         await require_free(spec)
-        async with self._turn(spec), _opened(spec) as file:
+        async with self._slot(spec), _opened(spec) as file:
             passage = _Passage(spec, file)
             await passage.begin()
             yield passage.progress()
@@ -41,13 +41,15 @@ class Direct:
                     yield passage.progress()
                 yield passage.progress(work.result())
 
-    def _turn(self, spec: CopySpec) -> AbstractAsyncContextManager[None]:
+    def _slot(self, spec: CopySpec) -> AbstractAsyncContextManager[None]:
         system = spec.source.config
         key = (caller.current().identity, system.name)
-        turns = self._turns.get(key)
-        if turns is None:
-            turns = self._turns[key] = Turns(system.name, _AT_ONCE, system.ssh.max_waiting)
-        return turns.turn()
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = CallQueue(
+                system.name, "copies", at_once=_AT_ONCE, most_waiting=system.ssh.max_waiting
+            )
+        return queue.slot()
 
 
 class _Passage:
@@ -60,6 +62,7 @@ class _Passage:
         self._spec = spec
         self._file = file
         self._copy = Copy(spec, file.version, file.size)
+        log_fields.bind(transfer=self._copy.upload)
         self._resumed = 0
         self._taken = 0
 

@@ -1,4 +1,4 @@
-"""So many at once, and then so many a second: token buckets."""
+"""Token buckets: so many at once, and then so many a second."""
 
 import time
 from collections.abc import Callable, Hashable

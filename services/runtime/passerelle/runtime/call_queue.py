@@ -1,0 +1,39 @@
+"""How many calls of one user are worked on at once, and how many more may wait: bounded, and seen in the metrics."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from passerelle.runtime.errors import Overloaded
+from passerelle.runtime.metrics import CALLS_WAITING
+
+
+class CallQueue:
+    """At most `at_once` calls work; at most `most_waiting` more wait, first come first served; the next is refused.
+
+    Those that wait are counted in `passerelle_calls_waiting` under `name`, such as `channels`, and the system's name.
+    """
+
+    def __init__(self, system: str, name: str, *, at_once: int, most_waiting: int) -> None:
+        self._system = system
+        self._free = asyncio.Semaphore(at_once)
+        self._room = most_waiting
+        self._waiting = CALLS_WAITING.labels(system, name)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Run the block when there is a free slot; raises Overloaded when too many wait already."""
+        if self._free.locked() and not self._room:
+            raise Overloaded(
+                f"Too many calls of this user wait for system {self._system}.", system=self._system
+            )
+        self._room -= 1
+        try:
+            with self._waiting.track_inprogress():
+                await self._free.acquire()
+        finally:
+            self._room += 1
+        try:
+            yield
+        finally:
+            self._free.release()
