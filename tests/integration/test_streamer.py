@@ -23,8 +23,8 @@ from websockets.exceptions import (
     InvalidStatus,
 )
 
-from passerelle.runtime.errors import Forbidden, TooLarge
-from passerelle.storage.errors import FileError
+from passerelle.runtime.errors import TooLarge
+from passerelle.storage.errors import FileError, TargetExists
 from passerelle.storage.jobs.port import TransferJobs
 from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.streamer.method import Streamer
@@ -464,7 +464,7 @@ async def test_what_is_refused_before_a_job_is_submitted(
     there.write_bytes(b"")
     (tmp_path / "dangling").symlink_to("nowhere")
     for path in (there, tmp_path, tmp_path / "dangling"):
-        with pytest.raises(Forbidden, match=f"Target file '{path}' already exists."):
+        with pytest.raises(TargetExists, match=f"Target file '{path}' already exists."):
             await uploaded(streamer, path)
     with pytest.raises(FileError) as missing:
         await uploaded(streamer, tmp_path / "no" / "directory")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from passerelle.runtime.errors import Forbidden, InvalidArgument
-from passerelle.storage.errors import FileError
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.errors import FileError, TargetExists
 from passerelle.storage.jobs.port import TransferJobs
 from passerelle.storage.staging.port import Staged, StagingRequest
 from passerelle.storage.staging.wormhole.method import Wormhole, new_code
@@ -346,7 +346,7 @@ async def test_what_is_refused_before_a_job_is_submitted(
     jobs: BackgroundJobs, wormhole: Wormhole, tmp_path: Path
 ) -> None:
     (tmp_path / "there").write_bytes(b"")
-    with pytest.raises(Forbidden, match="already exists"):
+    with pytest.raises(TargetExists, match="already exists"):
         await uploaded(wormhole, tmp_path / "there", new_code())
     with pytest.raises(FileError) as missing:
         await downloaded(wormhole, tmp_path / "gone")

@@ -292,7 +292,7 @@ class RateLimited(Overloaded):
     """More calls than one user, or one OAuth client, may make.
 
     Its headers are those of draft-ietf-httpapi-ratelimit-headers: `RateLimit` with `RateLimit-Policy` of its later
-    versions, `RateLimit-Reset` of the earlier ones, which clients of FirecREST read.
+    versions, `RateLimit-Reset` of the earlier ones, which older clients read.
     """
 
     reason = "RATE_LIMITED"

@@ -125,7 +125,9 @@ def _of(error: ApiError, table: Mapping[str, T]) -> T | None:
 
 
 class Surfaces:
-    """Several surfaces, and which of them a request belongs to. Raises LookupError unless exactly one has `/`."""
+    """Several surfaces, and which of them a request belongs to. Raises LookupError unless exactly one has `/`,
+    and when two share a package.
+    """
 
     def __init__(self, all_of_them: Sequence[Surface]) -> None:
         root = [surface for surface in all_of_them if surface.is_root]
@@ -136,6 +138,8 @@ class Surfaces:
         others = (surface for surface in all_of_them if not surface.is_root)
         self._others = sorted(others, key=lambda surface: surface.name)
         self._of_package = {package: one for one in self for package in one.packages}
+        if len(self._of_package) < sum(len(one.packages) for one in self):
+            raise LookupError(f"two surfaces have one proto package ({GROUP})")
 
     def __iter__(self) -> Iterator[Surface]:
         """Each surface, that of `/` last."""

@@ -38,11 +38,23 @@ class NoSpace(ApiError):
     http = 507
 
 
+class FileAccessDenied(Forbidden):
+    """The system does not let the caller's account do this with a file; no other token would help."""
+
+    reason = "FILE_ACCESS_DENIED"
+
+
+class TargetExists(AlreadyExists):
+    """A transfer would put a file where there is something already."""
+
+    reason = "TARGET_EXISTS"
+
+
 # What a system call's failure means to a caller; anything else is the system's own trouble.
 _MEANINGS: Mapping[int, type[ApiError]] = {
     errno.ENOENT: NotFound,
-    errno.EACCES: Forbidden,
-    errno.EPERM: Forbidden,
+    errno.EACCES: FileAccessDenied,
+    errno.EPERM: FileAccessDenied,
     errno.EROFS: Forbidden,
     errno.EEXIST: AlreadyExists,
     errno.EISDIR: FailedPrecondition,

@@ -55,7 +55,6 @@ class StaticKeys:
         """See `Credentials.issue`: the same key for every system."""
         credential = self._credentials.get(principal.username)
         if credential is None:
-            # FirecREST's words, which its profile shows.
             raise Forbidden(f"No SSH credentials found for user:{principal.username}")
         return credential
 

@@ -1,6 +1,6 @@
 """Validates access tokens: JWTs signed by one of the configured issuers (RFC 7519, RFC 8725).
 
-The messages are FirecREST's, word for word: its profile shows them as they are.
+Callers see the messages as they are, whichever API they call.
 """
 
 import json

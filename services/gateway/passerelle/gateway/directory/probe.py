@@ -23,6 +23,7 @@ from passerelle.runtime.errors import (
     from_rpc,
     shortened,
 )
+from passerelle.runtime.headers import REQUEST_ID
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ class GrpcProbe:
         text = await token.get()
         metadata = (
             ("authorization", f"Bearer {text}"),
-            ("x-request-id", f"health-{system.name}-{secrets.token_hex(4)}"),
+            (REQUEST_ID, f"health-{system.name}-{secrets.token_hex(4)}"),
         )
         try:
             return await call(metadata, system.probing.timeout)

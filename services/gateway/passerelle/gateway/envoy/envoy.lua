@@ -40,8 +40,7 @@ local function percent_decoded(text)
 end
 
 -- What the path says, no key of a query overrides, however it is spelt or escaped; nor does one where the body says all
--- that the path does not. Of a key that is given twice the last one counts, as FirecREST reads queries, unless it is a
--- list.
+-- that the path does not. Of a key that is given twice the last one counts, unless it is a list.
 local function tidy_query(handle, headers)
   local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
   if not query then return end

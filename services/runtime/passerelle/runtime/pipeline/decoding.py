@@ -15,7 +15,7 @@ from passerelle.runtime.errors import Field, InvalidArgument
 
 log = logging.getLogger(__name__)
 
-# pydantic's words for it (error type `string_unicode`), which FirecREST shows for bodies.
+# pydantic's words for it (error type `string_unicode`): those that wrong bodies get, too.
 _NO_TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
 

@@ -18,7 +18,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.errors import ApiError, from_rpc
 from passerelle.runtime.flight import Flights
-from passerelle.runtime.headers import SERVICE_SECRET
+from passerelle.runtime.headers import REQUEST_ID, SERVICE_SECRET
 from passerelle.runtime.serving.channels import RECONNECT
 from passerelle.runtime.ssh.credential import SshCredential
 from passerelle.v1 import auth_pb2 as pb
@@ -107,7 +107,7 @@ class AuthClient:
         return found
 
     def _sent(self) -> tuple[tuple[str, str], ...]:
-        return (*self._metadata, ("x-request-id", caller.request_id()))
+        return (*self._metadata, (REQUEST_ID, caller.request_id()))
 
 
 def _caller(principal: pb.Principal, token: str) -> Caller:

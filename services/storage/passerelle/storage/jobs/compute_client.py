@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from passerelle.runtime import caller
 from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.errors import BackendUnavailable, Unsupported, from_rpc
+from passerelle.runtime.headers import REQUEST_ID
 from passerelle.runtime.serving.channels import RECONNECT
 from passerelle.storage.jobs.port import BatchJob
 from passerelle.v1 import compute_pb2 as pb
@@ -80,7 +81,7 @@ class ComputeJobs:
             raise BackendUnavailable("This site has no compute service, which transfer jobs need.")
         metadata = (
             ("authorization", f"Bearer {caller.current().token}"),
-            ("x-request-id", caller.request_id()),
+            (REQUEST_ID, caller.request_id()),
         )
         try:
             return await method(self._stub)(request, metadata=metadata, timeout=self._timeout)

@@ -4,13 +4,12 @@ import errno
 import stat
 
 from passerelle.runtime.config.site import System
-from passerelle.runtime.errors import Forbidden
-from passerelle.storage.errors import FileError, Outside, not_regular
+from passerelle.storage.errors import FileError, Outside, TargetExists, not_regular
 from passerelle.storage.files.port import Files
 
 
 async def require_absent(files: Files, path: str) -> None:
-    """Raise Forbidden (FirecREST's status and words) when there is something at `path`, FileError where none can be."""
+    """Raise TargetExists when there is something at `path`, FileError where there can be no file."""
     try:
         await files.stat(path)
     except FileError as error:
@@ -18,7 +17,7 @@ async def require_absent(files: Files, path: str) -> None:
             raise
         await files.require_writable(path)
     else:
-        raise Forbidden(f"Target file '{path}' already exists.")
+        raise TargetExists(f"Target file '{path}' already exists.")
 
 
 async def require_readable(files: Files, path: str) -> None:

@@ -36,6 +36,7 @@ class Firecrest(Surface):
         "CONNECTION_FAILED": 424,
         "DEADLINE_EXCEEDED": 408,
         "BACKEND_ERROR": 500,
+        "TARGET_EXISTS": 403,
     }
     reply_headers: ClassVar[Mapping[str, str]] = {
         "f7t-appversion": _VERSION,

@@ -61,7 +61,7 @@ class Streamer:
         self._options = options
 
     async def upload(self, request: StagingRequest[StreamerRequest]) -> Staged:
-        """As `Staging.upload`; TooLarge for more than the limit, Forbidden when there is such a file already."""
+        """As `Staging.upload`; TooLarge for more than the limit, TargetExists when there is such a file already."""
         limit, size = self._options.inbound_transfer_limit, request.parameters.file_size
         if size is not None and size > limit:
             raise TooLarge(

@@ -71,7 +71,7 @@ class Wormhole:
         self._options = options
 
     async def upload(self, request: StagingRequest[WormholeUploadRequest]) -> Staged:
-        """As `Staging.upload`; Forbidden when there is such a file already."""
+        """As `Staging.upload`; TargetExists when there is such a file already."""
         code = _checked(request.parameters.wormhole_code)
         await require_absent(self._files, request.path)
         work = self._work("receive", request.path, code, Leftovers(hidden_part(request.path)))
