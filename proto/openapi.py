@@ -22,6 +22,7 @@ from google.protobuf.descriptor_pb2 import (
 from openapi_schemas import Contracts, Json, Schemas, is_required, untitled
 
 from passerelle.gateway.contracts import Binding, bindings
+from passerelle.runtime.surface import Surface, surfaces
 from passerelle.surfaces.firecrest import Firecrest
 from passerelle.surfaces.firecrest.replies import Operation
 from passerelle.v1 import access_pb2
@@ -49,54 +50,6 @@ _PROFILE_TAGS = {
 }
 
 
-_TEXT: Json = {"type": "string"}
-_NATIVE_ERROR: Json = {
-    "type": "object",
-    "description": "An error, as AIP-193 has it.",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "status", "message", "details"],
-            "properties": {
-                "code": {"type": "integer", "description": "The HTTP status."},
-                "status": _TEXT | {"description": "The name of the gRPC status."},
-                "message": _TEXT | {"description": "What went wrong, for people."},
-                "details": {
-                    "type": "array",
-                    "description": "For programs: a google.rpc.ErrorInfo with `reason`, and more.",
-                    "items": {"type": "object", "properties": {"@type": _TEXT, "reason": _TEXT}},
-                },
-            },
-        }
-    },
-}
-_FIELD: Json = {
-    "type": "object",
-    "required": ["location", "name", "message"],
-    "properties": {
-        "location": {"enum": ["body", "query", "path"]},
-        "name": {"type": ["string", "null"]},
-        "message": _TEXT,
-    },
-}
-_PROFILE_ERROR: Json = {
-    "type": "object",
-    "description": "An error, as FirecREST v2 has it.",
-    "required": ["errorType", "message", "causedBy", "data", "user"],
-    "properties": {
-        "errorType": {"enum": ["error", "validation"]},
-        "message": _TEXT | {"description": "What went wrong, for people."},
-        "causedBy": {"type": ["array", "null"], "items": _TEXT},
-        "data": {
-            "type": ["object", "null"],
-            "properties": {"fields": {"type": "array", "items": _FIELD}},
-        },
-        "user": {"type": ["string", "null"], "description": "The caller's account name."},
-    },
-}
-
-
 class Document:
     """The OpenAPI document, operation by operation."""
 
@@ -117,7 +70,8 @@ class Document:
                 self._paths.setdefault(binding.template, {})[binding.verb.lower()] = (
                     operation.json()
                 )
-        schemas = self._schemas.found | {"Error": _NATIVE_ERROR, "firecrest.Error": _PROFILE_ERROR}
+        errors = {_error_name(surface): dict(surface.error_schema) for surface in surfaces()}
+        schemas = self._schemas.found | errors
         bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
         return {
             "openapi": "3.1.0",
@@ -252,8 +206,9 @@ class _Operation:
         return _content(_BINARY if self._method.client_streaming else {}, kind, required=True)
 
     def _responses(self) -> Json:
-        shape = "firecrest.Error" if self._is_profile else "Error"
-        refused = _content({"$ref": f"#/components/schemas/{shape}"})
+        surface = surfaces().of_method(self._service_name)
+        assert surface  # noqa: S101  # which is why it is listed
+        refused = _content({"$ref": f"#/components/schemas/{_error_name(surface)}"})
         return self._successes() | {
             "4XX": {"description": "The request was refused."} | refused,
             "5XX": {"description": "The service, or the system behind it, failed."} | refused,
@@ -281,6 +236,10 @@ class _Operation:
         if model is bytes:
             return _content(_BINARY, "application/octet-stream")
         return _content(self._schemas.model(model, "serialization"))
+
+
+def _error_name(surface: Surface) -> str:
+    return "Error" if surface.name == "native" else f"{surface.name}.Error"
 
 
 def _content(schema: Json, kind: str = "application/json", **more: Any) -> Json:

@@ -8,10 +8,11 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from jsonschema import Draft202012Validator
 
 import passerelle
 from passerelle.runtime import errors
-from passerelle.runtime.surface import surfaces
+from passerelle.runtime.surface import Surface, surfaces
 from passerelle.storage.errors import FileError
 from passerelle.surfaces.firecrest import Firecrest
 from passerelle.surfaces.native import Native
@@ -95,6 +96,17 @@ def test_a_file_error_travels_as_what_its_errno_means(number: int) -> None:
     got = errors.from_rpc(over_grpc(error), "storage")
     assert type(got) is error.meaning
     assert over_rest(got) == over_rest(error)
+
+
+@pytest.mark.parametrize("surface", [NATIVE, FIRECREST], ids=lambda surface: str(surface.name))
+@pytest.mark.parametrize("kind", REGISTERED, ids=lambda kind: kind.__name__)
+def test_every_body_is_as_the_openapi_document_says(
+    kind: type[errors.ApiError], surface: Surface
+) -> None:
+    schema = Draft202012Validator(surface.error_schema)
+    for user in ("alice", None):
+        schema.validate(surface.answer(raised(kind), user).body)
+    assert not schema.is_valid({})
 
 
 def test_an_error_passes_several_services() -> None:

@@ -54,6 +54,8 @@ class Surface(ABC):
     """HTTP statuses of errors, by reason, where they are not the errors' own. A reason stands for derived ones, too."""
     replaced: ClassVar[Mapping[str, Callable[[ApiError], ApiError]]] = {}
     """Errors that are shown as others, by reason, over REST and gRPC alike."""
+    error_schema: ClassVar[Mapping[str, Any]] = {"type": "object"}
+    """The JSON Schema (2020-12) of what `body` makes, for the OpenAPI document."""
     reply_headers: ClassVar[Mapping[str, str]] = {}
     """Headers of every reply; in values Envoy fills in its command operators, such as `%START_TIME(%s)%`."""
 

@@ -14,6 +14,32 @@ from passerelle.surfaces.firecrest.bodies import json_of
 _VERSION = "2.6.0"
 """What `F7T-AppVersion` says: the API level that pyfirecrest 3.10 unlocks everything for."""
 
+_TEXT = {"type": "string"}
+_FIELD = {
+    "type": "object",
+    "required": ["location", "name", "message"],
+    "properties": {
+        "location": {"enum": ["body", "query", "path"]},
+        "name": {"type": ["string", "null"]},
+        "message": _TEXT,
+    },
+}
+_ERROR_SCHEMA = {
+    "type": "object",
+    "description": "An error, as FirecREST v2 has it.",
+    "required": ["errorType", "message", "causedBy", "data", "user"],
+    "properties": {
+        "errorType": {"enum": ["error", "validation"]},
+        "message": _TEXT | {"description": "What went wrong, for people."},
+        "causedBy": {"type": ["array", "null"], "items": _TEXT},
+        "data": {
+            "type": ["object", "null"],
+            "properties": {"fields": {"type": "array", "items": _FIELD}},
+        },
+        "user": {"type": ["string", "null"], "description": "The caller's account name."},
+    },
+}
+
 _AUDITED = {
     "path": ("sourcePath", "source_path", "path"),
     "target": ("targetPath", "target_path", "linkPath", "link_path"),
@@ -38,6 +64,7 @@ class Firecrest(Surface):
         "BACKEND_ERROR": 500,
         "TARGET_EXISTS": 403,
     }
+    error_schema: ClassVar[Mapping[str, Any]] = _ERROR_SCHEMA
     reply_headers: ClassVar[Mapping[str, str]] = {
         "f7t-appversion": _VERSION,
         "f7t-timestamp": "%START_TIME(%s.%6f)%",  # seconds since the epoch, with fractions
