@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from passerelle.compute.scheduler import JobDescription
-from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm import commands, site
 from passerelle.compute.schedulers.slurm.submission import submit_command
 from passerelle.runtime.command import Command
 from tests.conformance.recordings import bare, marked
@@ -22,14 +22,14 @@ _ABOUT_ONE: tuple[Callable[[str], Command[Any]], ...] = (
     commands.script_command,
     commands.streams_command,
     commands.archived_script_command,
-    commands.accounts_command,
+    site.accounts_command,
     lambda job_id: commands.attach_command(job_id, "true"),
 )
 _ABOUT_ALL: tuple[Callable[[], Command[Any]], ...] = (
-    commands.nodes_command,
-    commands.partitions_command,
-    commands.reservations_command,
-    commands.ping_command,
+    site.nodes_command,
+    site.partitions_command,
+    site.reservations_command,
+    site.ping_command,
 )
 _SUBMITTED = JobDescription("/tmp", script="#!/bin/sh\n")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from passerelle.compute.scheduler import Account, Job, Refused, State, Step
-from passerelle.compute.schedulers.slurm import job_outputs, site_outputs
+from passerelle.compute.scheduler import Account, Job, LimitExceeded, Refused, State, Step
+from passerelle.compute.schedulers.slurm import job_outputs, site
 from passerelle.compute.schedulers.slurm.failures import Heterogeneous
 from passerelle.compute.schedulers.slurm.states import plain_state, state_of
 from passerelle.runtime import errors
@@ -68,10 +68,10 @@ REFUSED: dict[type[ApiError], set[tuple[str, str]]] = {
         ("private-data", "nodes"),
         ("private-data", "partitions"),
         ("private-data", "scancel"),
-        ("sbatch-submissions", "limit of submitted jobs is 0"),
         ("scancel", "somebody else's running job"),
         ("srun-attach", "somebody else's"),
     },
+    LimitExceeded: {("sbatch-submissions", "limit of submitted jobs is 0")},
     FailedPrecondition: {
         ("scrontab", "scancel without --cron, ScronParameters=explicit_scancel"),
         ("srun-attach", "command fails"),
@@ -226,7 +226,7 @@ def test_jobs_and_steps_of_sacct(name: str, found: Recording) -> None:
 @pytest.mark.parametrize(("name", "found"), tables("sinfo"))
 def test_nodes_of_sinfo(name: str, found: Recording) -> None:
     nodes = answer(found)
-    rows = records(found, site_outputs.NODE_FIELDS)
+    rows = records(found, site.NODE_FIELDS)
     assert {(node.name, part) for node in nodes for part in node.partitions} == {
         (row["N"], row["R"]) for row in rows
     }
@@ -268,4 +268,4 @@ def test_accounts_of_slurmctld(state: str, accounts: tuple[Account, ...]) -> Non
     found = {one.state: one for one in recordings(NEWEST / "user-accounts.txt")}[state]
     associations = found.output.stdout.partition("\n")[2]  # then `id` was asked in the first line
     who = "passerelle-user 1001 1002 1002\nalice\nalice:x:1002:\npasserelle-accounts\n"
-    assert site_outputs.parse_user(who + associations).accounts == accounts
+    assert site.parse_user(who + associations).accounts == accounts

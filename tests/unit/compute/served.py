@@ -1,7 +1,7 @@
 """The compute service on a real port, with its interceptors; the fakes: a shell below, an authority beside it."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,7 +13,7 @@ from passerelle.compute.firecrest.compute_service import ComputeProfile
 from passerelle.compute.native.compute_service import ComputeService
 from passerelle.compute.queries import Queries
 from passerelle.compute.schedulers.slurm import Slurm
-from passerelle.compute.shared import SharedScheduler
+from passerelle.compute.shared import shared
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Unauthenticated
@@ -90,8 +90,8 @@ def body(value: Any) -> HttpBody:
 @asynccontextmanager
 async def served(shell: ScriptedShell, *, cache_seconds: float = 0) -> AsyncIterator[Served]:
     """Both surfaces in front of Slurm on the system `daint`."""
-    scheduler = SharedScheduler(Slurm(shell, Slurm.Options()), "daint", Queries(cache_seconds))
-    schedulers: Mapping[str, SharedScheduler] = {"daint": scheduler}
+    scheduler = shared(Slurm(shell, Slurm.Options()), "daint", Queries(cache_seconds))
+    schedulers = {"daint": scheduler}
 
     def register(server: grpc.aio.Server) -> None:
         pb_grpc.add_ComputeServiceServicer_to_server(ComputeService(schedulers), server)

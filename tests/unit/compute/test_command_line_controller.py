@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from passerelle.compute.schedulers.command_line.controller import ControllerShell
-from passerelle.compute.schedulers.slurm.commands import ping_command
+from passerelle.compute.schedulers.slurm.site import ping_command
 from passerelle.runtime.command import Command, Output, Shell, T
 from passerelle.runtime.errors import BackendUnavailable, DeadlineExceeded
 from tests.unit.compute.scripted_shell import program

@@ -10,7 +10,7 @@ from passerelle.compute.firecrest.compute_service import ComputeProfile
 from passerelle.compute.native.compute_service import ComputeService
 from passerelle.compute.queries import Queries
 from passerelle.compute.scheduler import Scheduler
-from passerelle.compute.shared import SharedScheduler
+from passerelle.compute.shared import shared
 from passerelle.firecrest.v2 import compute_pb2 as profile_pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.config.plugins import make
@@ -40,7 +40,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         auth = await stack.enter_async_context(auth_client(site))
         pool = await stack.enter_async_context(SshPool(systems, auth).sweeping())
         schedulers = {
-            name: SharedScheduler(_scheduler(pool, system), name, queries)
+            name: shared(_scheduler(pool, system), name, queries)
             for name, system in systems.items()
         }
 

@@ -5,11 +5,18 @@ Text in the scheduler's own words is kept as it is. What a scheduler lacks raise
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from passerelle.runtime.errors import BackendUnavailable, Forbidden, InvalidArgument
+from passerelle.runtime.errors import (
+    BackendUnavailable,
+    Forbidden,
+    InvalidArgument,
+    Unsupported,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ProgramMissing(BackendUnavailable):
@@ -239,8 +246,29 @@ class UserInfo:
     accounts: tuple[Account, ...] | None = None
 
 
+class Sharing(enum.Enum):
+    """What an answer of a method of the port is good for, besides for its caller."""
+
+    SHARED = "shared"
+    """For all callers of the same user who ask the same, for a moment."""
+    FRESH = "fresh"
+    """For nobody else."""
+
+
+def question(sharing: Sharing = Sharing.SHARED) -> Callable[[F], F]:
+    """Mark a method of the port that changes nothing. One without the mark ends what its user was answered before."""
+
+    def marked(method: F) -> F:
+        vars(method)["sharing"] = sharing
+        return method
+
+    return marked
+
+
 class Scheduler(Protocol):
     """The port. Handlers know only this; every call acts as the current caller.
+
+    A plugin inherits from it; what it does not have, and does not override, is Unsupported.
 
     An id is opaque to all others than the scheduler. That of an array names all its tasks. A job, or a task of an array
     that has an id of its own, is told by that; tasks that wait together are told as one job, by the array's id.
@@ -257,42 +285,50 @@ class Scheduler(Protocol):
         """Submit and return the job's id; Refused, LimitExceeded or Forbidden when the scheduler does not take it."""
         ...
 
+    @question()
     async def jobs(self, wanted: JobFilter) -> Sequence[Job]:
         """The wanted jobs, oldest id first."""
         ...
 
+    @question()
     async def job(self, job_id: str) -> Sequence[Job]:
         """The job, with all tasks of an array; NotFound when the scheduler does not know it (any more)."""
-        ...
-
-    async def metadata(self, job_id: str) -> JobMetadata:
-        """The job's script and standard streams; NotFound as `job`."""
-        ...
-
-    async def attach(self, job_id: str, command: str) -> None:
-        """Run a command line inside a running job's allocation, to its end."""
         ...
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job; NotFound, or Forbidden for somebody else's."""
         ...
 
+    async def attach(self, job_id: str, command: str) -> None:
+        """Run a command line inside a running job's allocation, to its end."""
+        raise Unsupported("This system's scheduler runs no commands in jobs.")
+
+    @question()
+    async def metadata(self, job_id: str) -> JobMetadata:
+        """The job's script and standard streams; NotFound as `job`."""
+        raise Unsupported("This system's scheduler tells of no job's script and streams.")
+
+    @question()
     async def nodes(self) -> Sequence[Node]:
         """All nodes, by name."""
-        ...
+        raise Unsupported("This system's scheduler does not tell of its nodes.")
 
+    @question()
     async def partitions(self) -> Sequence[Partition]:
         """All partitions, hidden ones too."""
-        ...
+        raise Unsupported("This system's scheduler does not tell of its partitions.")
 
+    @question()
     async def reservations(self) -> Sequence[Reservation]:
         """All reservations."""
-        ...
+        raise Unsupported("This system's scheduler does not tell of its reservations.")
 
+    @question()
     async def user_info(self) -> UserInfo:
         """The caller on the system."""
-        ...
+        raise Unsupported("This system's scheduler does not tell of its users.")
 
+    @question(Sharing.FRESH)
     async def ping(self) -> str:
         """One line from the scheduler that shows it is there; BackendUnavailable when it is not."""
         ...

@@ -13,6 +13,7 @@ from passerelle.compute.scheduler import (
     Node,
     Partition,
     Reservation,
+    Scheduler,
     UserInfo,
 )
 from passerelle.compute.schedulers.command_line.controller import ControllerShell
@@ -24,7 +25,7 @@ from passerelle.runtime.config.sections import Section
 from passerelle.runtime.errors import ApiError, Unsupported
 
 
-class CommandLineScheduler(ABC):
+class CommandLineScheduler(Scheduler, ABC):
     """The Scheduler port. Its own methods are the port's; a plugin overrides what stands under "What a plugin says".
 
     A command is data (`Command`, or that of `whole_command`); its parser is a pure function. What a plugin makes no

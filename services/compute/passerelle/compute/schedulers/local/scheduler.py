@@ -61,7 +61,7 @@ _ERRORS: Mapping[str, type[ApiError]] = {
 }
 
 
-class Local:
+class Local(port.Scheduler):
     """The `local` scheduler over a shell. See the port for the methods."""
 
     class Options(Section):

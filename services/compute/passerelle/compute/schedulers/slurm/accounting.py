@@ -5,7 +5,7 @@ import asyncio
 from passerelle.compute.scheduler import Account, Job, JobFilter, JobMetadata, ProgramMissing
 from passerelle.compute.schedulers.command_line.concurrency import both
 from passerelle.compute.schedulers.command_line.errors import job_not_found
-from passerelle.compute.schedulers.slurm import commands
+from passerelle.compute.schedulers.slurm import commands, site
 from passerelle.compute.schedulers.slurm.ids import of_asked
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
 from passerelle.runtime.command import Command, Shell, T
@@ -71,7 +71,7 @@ class Accounting:
     async def accounts(self, user: str) -> tuple[Account, ...] | None:
         """The user's accounts; None where there are none, or no accounting."""
         try:
-            return await self._ask(commands.accounts_command(user), None) or None
+            return await self._ask(site.accounts_command(user), None) or None
         except (BackendError, ProgramMissing, Unsupported):
             return None
 

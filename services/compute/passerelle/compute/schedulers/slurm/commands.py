@@ -1,4 +1,4 @@
-"""Slurm's commands as data. Every value of a caller stands in a `--option=value` word or on stdin.
+"""Slurm's commands about jobs, as data. Every value of a caller stands in a `--option=value` word or on stdin.
 
 Times are printed as seconds since the epoch (SLURM_TIME_FORMAT, which all of Slurm's programs heed).
 """
@@ -6,22 +6,15 @@ Times are printed as seconds since the epoch (SLURM_TIME_FORMAT, which all of Sl
 from collections.abc import Callable
 
 from passerelle.compute.scheduler import (
-    Account,
     Job,
     JobFilter,
-    Node,
-    Partition,
-    Reservation,
     Step,
-    UserInfo,
 )
-from passerelle.compute.schedulers.command_line.identity import IDENTITY
 from passerelle.compute.schedulers.command_line.tables import new_mark
 from passerelle.compute.schedulers.slurm import (
     failures,
     job_outputs,
     metadata_outputs,
-    site_outputs,
 )
 from passerelle.compute.schedulers.slurm.ids import script_owner
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
@@ -30,13 +23,6 @@ from passerelle.runtime.errors import ApiError
 
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
 _CANCEL = 'scancel --verbose -- "$1" 2>&1; echo "$?"'
-_ACCOUNTS = (
-    f"{IDENTITY} &&"
-    ' scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
-    ' | grep -F " UserName=$(id -un)("'
-)
-
-
 _EPOCH = {"SLURM_TIME_FORMAT": "%s"}
 # Variables of a login that change what every one of Slurm's programs tells, or whom they tell it of. SLURM_CONF is none
 # of them: it says which Slurm this is.
@@ -222,61 +208,3 @@ def _recorded(job_id: str, fields: tuple[str, ...], mark: str) -> tuple[str, ...
     """The command line that asks accounting for these fields of a job."""
     how = ("--noheader", "--parsable", f"--delimiter={mark}")
     return ("sacct", *how, f"--format={','.join(fields)}", f"--jobs={script_owner(job_id)}")
-
-
-def nodes_command() -> Command[tuple[Node, ...]]:
-    """All nodes, also those of hidden partitions."""
-    mark = new_mark()
-    shown = "".join(f"%{letter}{mark}" for letter in site_outputs.NODE_FIELDS)
-    return question(
-        ("sinfo", "--all", "--Node", "--noheader", "--noconvert", f"--format={shown}"),
-        lambda text: site_outputs.parse_nodes(text, mark),
-    )
-
-
-def partitions_command() -> Command[tuple[Partition, ...]]:
-    """All partitions, hidden ones too."""
-    return question(
-        ("scontrol", "--all", "--oneliner", "show", "partition"),
-        site_outputs.parse_partitions,
-    )
-
-
-def reservations_command() -> Command[tuple[Reservation, ...]]:
-    """All reservations."""
-    return question(
-        ("scontrol", "--oneliner", "show", "reservation"),
-        site_outputs.parse_reservations,
-    )
-
-
-def user_command() -> Command[UserInfo]:
-    """The caller, with the accounts that slurmctld knows of; none of them when it does not tell."""
-    return question(
-        ("sh", "-c", _ACCOUNTS),
-        site_outputs.parse_user,
-        of="scontrol",
-        accepts=(0, 1),
-    )
-
-
-def accounts_command(user: str) -> Command[tuple[Account, ...]]:
-    """The user's accounts from the accounting database, on all its clusters."""
-    return question(
-        (
-            "sacctmgr",
-            "--noheader",
-            "--parsable2",
-            "show",
-            "user",
-            f"name={user}",
-            "withassoc",
-            "format=Account,DefaultAccount",
-        ),
-        site_outputs.parse_accounts,
-    )
-
-
-def ping_command() -> Command[str]:
-    """Asks for slurmctld; it answers with exit status 1 when no controller is up."""
-    return question(("scontrol", "ping"), site_outputs.parse_ping, failure=failures.controller_down)

@@ -18,7 +18,7 @@ from passerelle.compute.scheduler import (
 from passerelle.compute.schedulers.command_line.concurrency import both
 from passerelle.compute.schedulers.command_line.history import RecordedJobs, instead
 from passerelle.compute.schedulers.command_line.scheduler import CommandLineScheduler
-from passerelle.compute.schedulers.slurm import commands, failures, ids, submission
+from passerelle.compute.schedulers.slurm import commands, failures, ids, site, submission
 from passerelle.compute.schedulers.slurm.accounting import Accounting
 from passerelle.compute.schedulers.slurm.job_outputs import merge
 from passerelle.compute.schedulers.slurm.queue import Queue
@@ -116,20 +116,20 @@ class Slurm(CommandLineScheduler):
 
     def nodes_command(self) -> Command[tuple[Node, ...]]:
         """See `CommandLineScheduler.nodes_command`."""
-        return commands.nodes_command()
+        return site.nodes_command()
 
     def partitions_command(self) -> Command[tuple[Partition, ...]]:
         """See `CommandLineScheduler.partitions_command`."""
-        return commands.partitions_command()
+        return site.partitions_command()
 
     def reservations_command(self) -> Command[tuple[Reservation, ...]]:
         """See `CommandLineScheduler.reservations_command`."""
-        return commands.reservations_command()
+        return site.reservations_command()
 
     def user_command(self) -> Command[UserInfo]:
         """See `CommandLineScheduler.user_command`."""
-        return commands.user_command()
+        return site.user_command()
 
     def ping_command(self) -> Command[str]:
         """See `CommandLineScheduler.ping_command`."""
-        return commands.ping_command()
+        return site.ping_command()

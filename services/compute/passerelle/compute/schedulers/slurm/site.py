@@ -1,4 +1,4 @@
-"""What Slurm's commands print about nodes, queues and users: pure functions of the formats commands.py asks for."""
+"""Questions about nodes, queues, reservations and users: the commands, and what they print as our values."""
 
 import re
 from collections.abc import Mapping
@@ -12,10 +12,13 @@ from passerelle.compute.scheduler import (
     Reservation,
     UserInfo,
 )
-from passerelle.compute.schedulers.command_line.identity import parse_identity
-from passerelle.compute.schedulers.command_line.tables import table_rows
+from passerelle.compute.schedulers.command_line.identity import IDENTITY, parse_identity
+from passerelle.compute.schedulers.command_line.tables import new_mark, table_rows
+from passerelle.compute.schedulers.slurm import failures
+from passerelle.compute.schedulers.slurm.commands import question
 from passerelle.compute.schedulers.slurm.states import NODE_STATES
 from passerelle.compute.schedulers.slurm.values import epoch, number
+from passerelle.runtime.command import Command
 from passerelle.runtime.errors import BackendError
 
 # sinfo's letters: name, state, sockets, cores, threads, CPUs, load, free memory, memory, features, address, host name,
@@ -38,6 +41,69 @@ _CONTROLLER = re.compile(r"^Slurmctld\(.*$", re.MULTILINE)
 _ASSOCIATION = re.compile(
     r"^ClusterName=(\S+) Account=(\S+) UserName=.* DefAssoc=(Yes|No)\b", re.MULTILINE
 )
+_ACCOUNTS = (
+    f"{IDENTITY} &&"
+    ' scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
+    ' | grep -F " UserName=$(id -un)("'
+)
+
+
+def nodes_command() -> Command[tuple[Node, ...]]:
+    """All nodes, also those of hidden partitions."""
+    mark = new_mark()
+    shown = "".join(f"%{letter}{mark}" for letter in NODE_FIELDS)
+    return question(
+        ("sinfo", "--all", "--Node", "--noheader", "--noconvert", f"--format={shown}"),
+        lambda text: parse_nodes(text, mark),
+    )
+
+
+def partitions_command() -> Command[tuple[Partition, ...]]:
+    """All partitions, hidden ones too."""
+    return question(
+        ("scontrol", "--all", "--oneliner", "show", "partition"),
+        parse_partitions,
+    )
+
+
+def reservations_command() -> Command[tuple[Reservation, ...]]:
+    """All reservations."""
+    return question(
+        ("scontrol", "--oneliner", "show", "reservation"),
+        parse_reservations,
+    )
+
+
+def user_command() -> Command[UserInfo]:
+    """The caller, with the accounts that slurmctld knows of; none of them when it does not tell."""
+    return question(
+        ("sh", "-c", _ACCOUNTS),
+        parse_user,
+        of="scontrol",
+        accepts=(0, 1),
+    )
+
+
+def accounts_command(user: str) -> Command[tuple[Account, ...]]:
+    """The user's accounts from the accounting database, on all its clusters."""
+    return question(
+        (
+            "sacctmgr",
+            "--noheader",
+            "--parsable2",
+            "show",
+            "user",
+            f"name={user}",
+            "withassoc",
+            "format=Account,DefaultAccount",
+        ),
+        parse_accounts,
+    )
+
+
+def ping_command() -> Command[str]:
+    """Asks for slurmctld; it answers with exit status 1 when no controller is up."""
+    return question(("scontrol", "ping"), parse_ping, failure=failures.controller_down)
 
 
 def parse_nodes(text: str, mark: str) -> tuple[Node, ...]:
