@@ -9,11 +9,11 @@ from typing import Any, cast
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 
+from passerelle.compute.answer_cache import AnswerCache
+from passerelle.compute.caching_scheduler import cached
 from passerelle.compute.firecrest.compute_service import ComputeProfile
 from passerelle.compute.native.compute_service import ComputeService
-from passerelle.compute.queries import Queries
 from passerelle.compute.schedulers.slurm import Slurm
-from passerelle.compute.shared import shared
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Unauthenticated
@@ -90,7 +90,7 @@ def body(value: Any) -> HttpBody:
 @asynccontextmanager
 async def served(shell: ScriptedShell, *, cache_seconds: float = 0) -> AsyncIterator[Served]:
     """Both surfaces in front of Slurm on the system `daint`."""
-    scheduler = shared(Slurm(shell, Slurm.Options()), "daint", Queries(cache_seconds))
+    scheduler = cached(Slurm(shell, Slurm.Options()), "daint", AnswerCache(cache_seconds))
     schedulers = {"daint": scheduler}
 
     def register(server: grpc.aio.Server) -> None:

@@ -1,4 +1,4 @@
-"""What a job description may hold, whatever the scheduler: checked before anything is executed."""
+"""Limits of job descriptions, whatever the scheduler. They are checked before anything is executed."""
 
 from collections.abc import Iterator
 
@@ -32,23 +32,23 @@ _LONGEST = {
 }
 
 Violation = tuple[str, str]
-"""A field's name in `JobDescription`, and what is wrong with it."""
+"""The name of a field of `JobDescription`, and how its value violates a limit."""
 
 
 def violations(job: JobDescription) -> Iterator[Violation]:
-    """All that is wrong with a job description."""
+    """All violations of a job description."""
     if not job.working_directory:
         yield "working_directory", "must not be empty"
     for name, longest in _LONGEST.items():
-        yield from ((name, wrong) for wrong in wrong_word(getattr(job, name) or "", longest))
-    yield from _wrong_source(job)
-    yield from _wrong_environment(job)
+        yield from ((name, reason) for reason in word_faults(getattr(job, name) or "", longest))
+    yield from _source_faults(job)
+    yield from _environment_faults(job)
     if job.time_limit is not None and not 0 < job.time_limit <= _MAX_SECONDS:
         yield "time_limit", f"must be more than 0 and at most {_MAX_SECONDS} s"
 
 
-def wrong_word(text: str, longest: int) -> Iterator[str]:
-    """What is wrong with a text that becomes a word of a command line; `longest` is in characters."""
+def word_faults(text: str, longest: int) -> Iterator[str]:
+    """The faults of a text that becomes a word of a command line; `longest` is in characters."""
     if len(text) > longest:
         yield f"must have at most {longest} characters"
     if "\0" in text:
@@ -57,7 +57,7 @@ def wrong_word(text: str, longest: int) -> Iterator[str]:
         yield "must not contain line breaks"
 
 
-def _wrong_source(job: JobDescription) -> Iterator[Violation]:
+def _source_faults(job: JobDescription) -> Iterator[Violation]:
     if job.script is not None and job.script_path is not None:
         yield "script_path", "must not be given together with a script"
     elif not job.script and not job.script_path:
@@ -68,7 +68,7 @@ def _wrong_source(job: JobDescription) -> Iterator[Violation]:
         yield "script", f"must have at most {_MAX_SCRIPT} characters"
 
 
-def _wrong_environment(job: JobDescription) -> Iterator[Violation]:
+def _environment_faults(job: JobDescription) -> Iterator[Violation]:
     size = 0
     for name, value in job.environment.items():
         size += len(name) + len(value)
@@ -88,13 +88,13 @@ def _wrong_environment(job: JobDescription) -> Iterator[Violation]:
 
 
 def check_command(command: str) -> None:
-    """Raise InvalidArgument, naming the field `command`, for what cannot be run in a job."""
-    wrong = None
+    """Raise InvalidArgument, naming the field `command`, for a command that cannot be run in a job."""
+    fault = None
     if not command.strip():
-        wrong = "must not be empty"
+        fault = "must not be empty"
     elif "\0" in command:
-        wrong = "must not contain NUL characters"
+        fault = "must not contain NUL characters"
     elif len(command) > _MAX_COMMAND:
-        wrong = f"must have at most {_MAX_COMMAND} characters"
-    if wrong:
-        raise InvalidArgument(f"command: {wrong}", (Field("body", "command", wrong),))
+        fault = f"must have at most {_MAX_COMMAND} characters"
+    if fault:
+        raise InvalidArgument(f"command: {fault}", (Field("body", "command", fault),))

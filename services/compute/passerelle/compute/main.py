@@ -5,12 +5,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 
+from passerelle.compute.answer_cache import AnswerCache
+from passerelle.compute.caching_scheduler import cached
 from passerelle.compute.config import ComputeSection
 from passerelle.compute.firecrest.compute_service import ComputeProfile
 from passerelle.compute.native.compute_service import ComputeService
-from passerelle.compute.queries import Queries
 from passerelle.compute.scheduler import Scheduler
-from passerelle.compute.shared import shared
 from passerelle.firecrest.v2 import compute_pb2 as profile_pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.config.plugins import make
@@ -35,13 +35,12 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
     Raises ConfigError for a scheduler that is not installed, or for options it does not have.
     """
     systems = {system.name: system for system in site.systems}
-    queries = Queries(section(site, ComputeSection).cache_seconds)
+    cache = AnswerCache(section(site, ComputeSection).cache_seconds)
     async with AsyncExitStack() as stack:
         auth = await stack.enter_async_context(auth_client(site))
         pool = await stack.enter_async_context(SshPool(systems, auth).sweeping())
         schedulers = {
-            name: shared(_scheduler(pool, system), name, queries)
-            for name, system in systems.items()
+            name: cached(_scheduler(pool, system), name, cache) for name, system in systems.items()
         }
 
         def register(server: grpc.aio.Server) -> None:

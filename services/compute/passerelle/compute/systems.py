@@ -10,7 +10,7 @@ Schedulers = Mapping[str, Scheduler]
 
 def scheduler_of(schedulers: Schedulers, system: str) -> Scheduler:
     """The scheduler of `system`; NotFound for a system that the site does not have."""
-    found = schedulers.get(system)
-    if found is None:
+    scheduler = schedulers.get(system)
+    if scheduler is None:
         raise NotFound("System not found")
-    return found
+    return scheduler

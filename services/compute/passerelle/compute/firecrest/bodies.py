@@ -25,8 +25,8 @@ _SPELT = {"environment": "env"}
 
 
 def _word(text: str) -> str:
-    for wrong in limits.wrong_word(text, limits.MAX_WORD):
-        raise ValueError(wrong)
+    for fault in limits.word_faults(text, limits.MAX_WORD):
+        raise ValueError(fault)
     return text
 
 

@@ -34,7 +34,7 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.Job:
         """Submit a batch job."""
-        scheduler = self._of(request)
+        scheduler = self._scheduler(request)
         description = _description(request.job)
         job_id = await scheduler.submit(description)
         log_fields.bind(job_id=job_id)
@@ -42,46 +42,48 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         """List jobs."""
-        scheduler = self._of(request)
+        scheduler = self._scheduler(request)
         jobs = await scheduler.jobs(_filter(request))
         page, token = page_of(request, jobs, lambda job: job.id)
         return pb.ListJobsResponse(jobs=map(job_message, page), next_page_token=token)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         """Return one job, with all tasks of an array."""
-        jobs = await self._of(request).job(request.job_id)
+        jobs = await self._scheduler(request).job(request.job_id)
         return pb.GetJobResponse(jobs=[job_message(job) for job in jobs])
 
     async def GetJobMetadata(
         self, request: pb.GetJobMetadataRequest, context: Any
     ) -> pb.JobMetadata:
         """Return a job's script and standard streams."""
-        return metadata_message(await self._of(request).metadata(request.job_id))
+        return metadata_message(await self._scheduler(request).metadata(request.job_id))
 
     async def AttachJob(self, request: pb.AttachJobRequest, context: Any) -> pb.AttachJobResponse:
         """Run a command in a running job."""
-        scheduler = self._of(request)
+        scheduler = self._scheduler(request)
         limits.check_command(request.command)
         await scheduler.attach(request.job_id, request.command)
         return pb.AttachJobResponse()
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.CancelJobResponse:
         """Cancel a job."""
-        await self._of(request).cancel(request.job_id)
+        await self._scheduler(request).cancel(request.job_id)
         return pb.CancelJobResponse()
 
     async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
         """List the compute nodes."""
-        page, token = page_of(request, await self._of(request).nodes(), lambda found: found.name)
+        page, token = page_of(request, await self._scheduler(request).nodes(), lambda one: one.name)
         return pb.ListNodesResponse(nodes=map(node_message, page), next_page_token=token)
 
     async def ListPartitions(
         self, request: pb.ListPartitionsRequest, context: Any
     ) -> pb.ListPartitionsResponse:
         """List the partitions."""
-        found = await self._of(request).partitions()
-        shown = [partition for partition in found if request.show_hidden or not partition.hidden]
-        page, token = page_of(request, shown, lambda found: found.name)
+        partitions = await self._scheduler(request).partitions()
+        shown = [
+            partition for partition in partitions if request.show_hidden or not partition.hidden
+        ]
+        page, token = page_of(request, shown, lambda one: one.name)
         return pb.ListPartitionsResponse(
             partitions=map(partition_message, page), next_page_token=token
         )
@@ -91,7 +93,7 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
     ) -> pb.ListReservationsResponse:
         """List the reservations."""
         page, token = page_of(
-            request, await self._of(request).reservations(), lambda found: found.name
+            request, await self._scheduler(request).reservations(), lambda one: one.name
         )
         return pb.ListReservationsResponse(
             reservations=map(reservation_message, page), next_page_token=token
@@ -99,22 +101,22 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
 
     async def GetUserInfo(self, request: pb.GetUserInfoRequest, context: Any) -> pb.UserInfo:
         """Return who the caller is on the system."""
-        return user_message(await self._of(request).user_info())
+        return user_message(await self._scheduler(request).user_info())
 
     async def PingScheduler(
         self, request: pb.PingSchedulerRequest, context: Any
     ) -> pb.PingSchedulerResponse:
-        """Ask the scheduler whether it is there."""
-        return pb.PingSchedulerResponse(message=await self._of(request).ping())
+        """Ask the scheduler whether it works."""
+        return pb.PingSchedulerResponse(message=await self._scheduler(request).ping())
 
-    def _of(self, request: Any) -> Scheduler:
+    def _scheduler(self, request: Any) -> Scheduler:
         return scheduler_of(self._schedulers, request.system)
 
 
 def _description(job: pb.JobDescription) -> JobDescription:
     """The job to submit; InvalidArgument names the fields that are wrong."""
     limited = job.HasField("time_limit")
-    found = JobDescription(
+    description = JobDescription(
         working_directory=job.working_directory,
         name=job.name or None,
         account=job.account or None,
@@ -129,25 +131,25 @@ def _description(job: pb.JobDescription) -> JobDescription:
         script=job.script if job.HasField("script") else None,
         script_path=job.script_path if job.HasField("script_path") else None,
     )
-    wrong = [*limits.violations(found)]
+    violations = [*limits.violations(description)]
     for name in ("working_directory", "script_path"):
-        if (getattr(found, name) or "/")[0] != "/":
-            wrong.append((name, "must be an absolute path"))
-    _refuse([Field("body", f"job.{name}", message) for name, message in wrong])
-    return found
+        if (getattr(description, name) or "/")[0] != "/":
+            violations.append((name, "must be an absolute path"))
+    _refuse([Field("body", f"job.{name}", message) for name, message in violations])
+    return description
 
 
 def _filter(request: pb.ListJobsRequest) -> JobFilter:
     window = _seconds(request.window) if request.HasField("window") else _DAY
     texts = (("account", limits.MAX_WORD), ("job_name", limits.MAX_NAME))
-    wrong = [
+    violations = [
         (name, message)
         for name, longest in texts
-        for message in limits.wrong_word(getattr(request, name), longest)
+        for message in limits.word_faults(getattr(request, name), longest)
     ]
     if not 0 < window <= _MAX_WINDOW:
-        wrong.append(("window", f"must be more than 0 and at most {_MAX_WINDOW} s"))
-    _refuse([Field("query", name, message) for name, message in wrong])
+        violations.append(("window", f"must be more than 0 and at most {_MAX_WINDOW} s"))
+    _refuse([Field("query", name, message) for name, message in violations])
     return JobFilter(
         user=None if request.all_users else caller.current().username,
         account=request.account or None,
@@ -163,5 +165,5 @@ def _seconds(duration: Duration) -> int:
 
 def _refuse(fields: list[Field]) -> None:
     if fields:
-        told = "; ".join(f"{field.name}: {field.message}" for field in fields)
-        raise InvalidArgument(told, tuple(fields))
+        detail = "; ".join(f"{field.name}: {field.message}" for field in fields)
+        raise InvalidArgument(detail, tuple(fields))

@@ -32,7 +32,7 @@ _STATES = {
 
 
 def submitted_message(job_id: str, user: str, job: JobDescription) -> pb.Job:
-    """A job as it was submitted: what is known without asking the scheduler again."""
+    """A job as it was submitted: the fields that are known without asking the scheduler again."""
     return pb.Job(
         job_id=job_id,
         user=user,
@@ -82,9 +82,9 @@ def _step(step: Step) -> pb.Job.Step:
     )
 
 
-def metadata_message(found: JobMetadata) -> pb.JobMetadata:
+def metadata_message(metadata: JobMetadata) -> pb.JobMetadata:
     """A job's script and standard streams."""
-    return pb.JobMetadata(**asdict(found))  # whose fields have the same names
+    return pb.JobMetadata(**asdict(metadata))  # whose fields have the same names
 
 
 def node_message(node: Node) -> pb.Node:
@@ -145,8 +145,8 @@ def user_message(user: UserInfo) -> pb.UserInfo:
     )
 
 
-def _posix_name(found: PosixName) -> pb.UserInfo.PosixName:
-    return pb.UserInfo.PosixName(id=found.id, name=found.name)
+def _posix_name(name: PosixName) -> pb.UserInfo.PosixName:
+    return pb.UserInfo.PosixName(id=name.id, name=name.name)
 
 
 def _timestamp(seconds: int | None) -> Timestamp | None:

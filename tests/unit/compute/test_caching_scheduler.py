@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from passerelle.compute.queries import Queries
+from passerelle.compute.answer_cache import AnswerCache
+from passerelle.compute.caching_scheduler import cached
 from passerelle.compute.scheduler import JobDescription, JobFilter, ProgramMissing, Scheduler
-from passerelle.compute.shared import shared
 from passerelle.runtime import caller
 from passerelle.runtime.errors import Unsupported
 
@@ -61,7 +61,7 @@ def ask(scheduler: Scheduler, method: str) -> Any:
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_what_changes_nothing_is_asked_once(method: str) -> None:
-    scheduler = shared(Counting(), "daint", Queries(60))
+    scheduler = cached(Counting(), "daint", AnswerCache(60))
     answers = [await ask(scheduler, method), await ask(scheduler, method)]
     assert (len(set(answers)) == 1) == (method not in CHANGING | {"ping"})
 
@@ -72,7 +72,7 @@ async def test_what_changes_something_ends_what_was_answered(
     method: str, error: Exception | None
 ) -> None:
     counting = Counting()
-    scheduler = shared(counting, "daint", Queries(60))
+    scheduler = cached(counting, "daint", AnswerCache(60))
     before = await ask(scheduler, "nodes")
     counting.error = error
     await asyncio.gather(ask(scheduler, method), return_exceptions=True)
@@ -81,7 +81,7 @@ async def test_what_changes_something_ends_what_was_answered(
 
 
 async def test_other_arguments_are_another_question() -> None:
-    scheduler = shared(Counting(), "daint", Queries(60))
+    scheduler = cached(Counting(), "daint", AnswerCache(60))
     assert await scheduler.job("7") != await scheduler.job("8")
 
 
@@ -90,11 +90,11 @@ async def test_a_missing_program_is_said_of_the_system(method: str) -> None:
     counting = Counting()
     counting.error = ProgramMissing("sbatch")
     with pytest.raises(ProgramMissing, match="System daint: sbatch"):
-        await ask(shared(counting, "daint", Queries(60)), method)
+        await ask(cached(counting, "daint", AnswerCache(60)), method)
 
 
 def test_it_has_the_ports_methods_and_no_others() -> None:
-    scheduler = shared(Counting(), "daint", Queries(60))
+    scheduler = cached(Counting(), "daint", AnswerCache(60))
     assert scheduler.is_job_id("7")
     with pytest.raises(AttributeError):
         _ = scheduler.asked  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from passerelle.compute.queries import Queries
+from passerelle.compute.answer_cache import AnswerCache
 from passerelle.runtime.errors import NotFound
 
 OWNER = ("daint", "alice")
@@ -40,74 +40,74 @@ async def settle() -> None:
 
 
 async def test_an_answer_is_kept() -> None:
-    queries, source = Queries(FOREVER), Source()
-    assert [await queries.read(OWNER, "q", source.ask) for _ in range(3)] == [1, 1, 1]
+    cache, source = AnswerCache(FOREVER), Source()
+    assert [await cache.read(OWNER, "q", source.ask) for _ in range(3)] == [1, 1, 1]
 
 
 async def test_an_answer_is_kept_no_longer_than_told() -> None:
-    queries, source = Queries(0.01), Source()
-    await queries.read(OWNER, "q", source.ask)
+    cache, source = AnswerCache(0.01), Source()
+    await cache.read(OWNER, "q", source.ask)
     await asyncio.sleep(0.1)
-    assert await queries.read(OWNER, "q", source.ask) == 2
+    assert await cache.read(OWNER, "q", source.ask) == 2
 
 
 async def test_owners_and_questions_are_apart() -> None:
-    queries, source = Queries(FOREVER), Source()
-    await queries.read(OWNER, "q", source.ask)
-    assert await queries.read(OWNER, "other", source.ask) == 2
-    assert await queries.read(("daint", "bob"), "q", source.ask) == 3
-    assert await queries.read(("eiger", "alice"), "q", source.ask) == 4
+    cache, source = AnswerCache(FOREVER), Source()
+    await cache.read(OWNER, "q", source.ask)
+    assert await cache.read(OWNER, "other", source.ask) == 2
+    assert await cache.read(("daint", "bob"), "q", source.ask) == 3
+    assert await cache.read(("eiger", "alice"), "q", source.ask) == 4
 
 
 async def test_a_question_in_flight_is_asked_once_even_when_nothing_is_kept() -> None:
-    queries, source = Queries(0), Source()
+    cache, source = AnswerCache(0), Source()
     source.gate.clear()
-    asking = [asyncio.create_task(queries.read(OWNER, "q", source.ask)) for _ in range(5)]
+    asking = [asyncio.create_task(cache.read(OWNER, "q", source.ask)) for _ in range(5)]
     await settle()
     source.gate.set()
     assert await asyncio.gather(*asking) == [1] * 5
-    assert await queries.read(OWNER, "q", source.ask) == 2
+    assert await cache.read(OWNER, "q", source.ask) == 2
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_not_kept() -> None:
-    queries, source = Queries(FOREVER), Source()
+    cache, source = AnswerCache(FOREVER), Source()
     source.error = NotFound("Job not found.")
     source.gate.clear()
-    asking = [asyncio.create_task(queries.read(OWNER, "q", source.ask)) for _ in range(2)]
+    asking = [asyncio.create_task(cache.read(OWNER, "q", source.ask)) for _ in range(2)]
     await settle()
     source.gate.set()
     told = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(error) for error in told] == [NotFound, NotFound]
     source.error = None
-    assert await queries.read(OWNER, "q", source.ask) == 2
+    assert await cache.read(OWNER, "q", source.ask) == 2
 
 
 async def test_a_write_forgets_the_owners_answers_only() -> None:
-    queries, source = Queries(FOREVER), Source()
-    await queries.read(OWNER, "q", source.ask)
-    await queries.read(("daint", "bob"), "q", source.ask)
-    queries.written(OWNER)
-    assert await queries.read(OWNER, "q", source.ask) == 3
-    assert await queries.read(("daint", "bob"), "q", source.ask) == 2
+    cache, source = AnswerCache(FOREVER), Source()
+    await cache.read(OWNER, "q", source.ask)
+    await cache.read(("daint", "bob"), "q", source.ask)
+    cache.forget(OWNER)
+    assert await cache.read(OWNER, "q", source.ask) == 3
+    assert await cache.read(("daint", "bob"), "q", source.ask) == 2
 
 
 async def test_a_read_begun_before_a_write_is_not_kept_after_it() -> None:
-    queries, source = Queries(FOREVER), Source()
+    cache, source = AnswerCache(FOREVER), Source()
     source.gate.clear()
-    before = asyncio.create_task(queries.read(OWNER, "q", source.ask))
+    before = asyncio.create_task(cache.read(OWNER, "q", source.ask))
     await settle()
-    queries.written(OWNER)
-    after = asyncio.create_task(queries.read(OWNER, "q", source.ask))
+    cache.forget(OWNER)
+    after = asyncio.create_task(cache.read(OWNER, "q", source.ask))
     await settle()
     source.gate.set()
     assert (await before, await after) == (1, 2)
-    assert await queries.read(OWNER, "q", source.ask) == 2
+    assert await cache.read(OWNER, "q", source.ask) == 2
 
 
 async def test_one_who_goes_away_takes_the_answer_from_nobody() -> None:
-    queries, source = Queries(FOREVER), Source()
+    cache, source = AnswerCache(FOREVER), Source()
     source.gate.clear()
-    leaving, staying = (asyncio.create_task(queries.read(OWNER, "q", source.ask)) for _ in range(2))
+    leaving, staying = (asyncio.create_task(cache.read(OWNER, "q", source.ask)) for _ in range(2))
     await settle()
     leaving.cancel()
     await settle()
@@ -117,31 +117,31 @@ async def test_one_who_goes_away_takes_the_answer_from_nobody() -> None:
 
 
 async def test_when_all_go_away_the_asking_ends() -> None:
-    queries, source = Queries(FOREVER), Source()
+    cache, source = AnswerCache(FOREVER), Source()
     source.gate.clear()
-    asking = [asyncio.create_task(queries.read(OWNER, "q", source.ask)) for _ in range(2)]
+    asking = [asyncio.create_task(cache.read(OWNER, "q", source.ask)) for _ in range(2)]
     await settle()
     for task in asking:
         task.cancel()
     await settle()
     assert source.cancelled == 1
     source.gate.set()
-    assert await queries.read(OWNER, "q", source.ask) == 2
+    assert await cache.read(OWNER, "q", source.ask) == 2
 
 
 async def test_the_oldest_answers_make_room() -> None:
-    queries, source = Queries(FOREVER), Source()
+    cache, source = AnswerCache(FOREVER), Source()
     for number in range(200):
-        await queries.read(OWNER, number, source.ask)
-    assert await queries.read(OWNER, 0, source.ask) == 201
-    assert await queries.read(OWNER, 199, source.ask) == 200
+        await cache.read(OWNER, number, source.ask)
+    assert await cache.read(OWNER, 0, source.ask) == 201
+    assert await cache.read(OWNER, 199, source.ask) == 200
 
 
 async def test_the_oldest_owners_make_room() -> None:
-    queries, source = Queries(FOREVER), Source()
+    cache, source = AnswerCache(FOREVER), Source()
     for number in range(5000):
-        await queries.read(number, "q", source.ask)
-    assert await queries.read(0, "q", source.ask) == 5001
+        await cache.read(number, "q", source.ask)
+    assert await cache.read(0, "q", source.ask) == 5001
 
 
 @pytest.mark.parametrize("seconds", [0, FOREVER])
@@ -149,4 +149,4 @@ async def test_an_answer_may_be_false(seconds: float) -> None:
     async def nothing() -> tuple[()]:
         return ()
 
-    assert await Queries(seconds).read(OWNER, "q", nothing) == ()
+    assert await AnswerCache(seconds).read(OWNER, "q", nothing) == ()

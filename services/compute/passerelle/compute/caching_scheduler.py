@@ -1,4 +1,4 @@
-"""A scheduler whose answers are shared and kept for a moment; see `queries`."""
+"""The Scheduler port in front of a plugin, with a cache of its answers."""
 
 import inspect
 import logging
@@ -7,25 +7,25 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, cast
 
-from passerelle.compute.queries import Queries
+from passerelle.compute.answer_cache import AnswerCache
 from passerelle.compute.scheduler import ProgramMissing, Scheduler, Sharing
 from passerelle.runtime import caller
 
 log = logging.getLogger(__name__)
 
 
-def shared(scheduler: Scheduler, system: str, queries: Queries) -> Scheduler:
-    """The port in front of `scheduler`, the one of `system`; its marks (`question`) say what is shared."""
-    return cast(Scheduler, SharedScheduler(scheduler, system, queries))
+def cached(scheduler: Scheduler, system: str, cache: AnswerCache) -> Scheduler:
+    """The port in front of `scheduler`, that of `system`; the marks of its methods say whose answers are cached."""
+    return cast(Scheduler, CachingScheduler(scheduler, system, cache))
 
 
-class SharedScheduler:
-    """Has every method of the port: what a scheduler answers is shared as the port says, whichever method it is."""
+class CachingScheduler:
+    """Has every method of the port, and treats each as its mark in the port says: cached, asked anew, or a change."""
 
-    def __init__(self, scheduler: Scheduler, system: str, queries: Queries) -> None:
+    def __init__(self, scheduler: Scheduler, system: str, cache: AnswerCache) -> None:
         self._scheduler = scheduler
         self._system = system
-        self._queries = queries
+        self._cache = cache
 
     def __getattr__(self, name: str) -> Any:
         """The method of the port with this name; AttributeError when it has none."""
@@ -38,10 +38,10 @@ class SharedScheduler:
         return partial(how[sharing], method, name)
 
     async def _ask(self, method: Any, *question: Any) -> Any:
-        """Answer by what the same user was, or is being, answered to the same question."""
+        """Answer from the cache, or join a request of the same user with the same question."""
         _, *arguments = question
         with self._naming_the_system():
-            return await self._queries.read(self._owner, question, lambda: method(*arguments))
+            return await self._cache.read(self._owner, question, lambda: method(*arguments))
 
     async def _ask_anew(self, method: Any, name: str, *arguments: Any) -> Any:
         with self._naming_the_system():
@@ -57,16 +57,16 @@ class SharedScheduler:
 
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[None]:
-        """Forget the user's answers after a change, also after a failed one: it may have come through."""
+        """Drop the user's answers after a change, also after a failed one, which may have had an effect."""
         try:
             with self._naming_the_system():
                 yield
         finally:
-            self._queries.written(self._owner)
+            self._cache.forget(self._owner)
 
     @contextmanager
     def _naming_the_system(self) -> Iterator[None]:
-        """Say of which system a program is missing: that is its operator's to mend."""
+        """Add the system to the error that a program is missing, and log it: an operator has to install it."""
         try:
             yield
         except ProgramMissing as error:

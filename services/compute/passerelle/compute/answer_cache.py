@@ -1,0 +1,62 @@
+"""A cache of schedulers' answers: callers with the same question share one request, and its answer for a moment.
+
+Each owner (a user on a system) has answers of its own. After a write of the owner, `forget` drops them all; a request
+that was running before the write answers only those who were waiting for it already.
+"""
+
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cachetools import LRUCache, TTLCache
+
+from passerelle.runtime.flight import Flights
+
+T = TypeVar("T")
+
+_MAX_OWNERS = 4096
+_MAX_ANSWERS = 128  # per owner
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The answers of one owner: those that are kept, and the requests that are running."""
+
+    kept: TTLCache[Hashable, Any]
+    requests: Flights = field(default_factory=Flights)
+
+
+class AnswerCache:
+    """Keeps each answer for `seconds`; with 0, only running requests are shared. Failures are never kept."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._owners: LRUCache[Hashable, _Answers] = LRUCache(_MAX_OWNERS)
+
+    async def read(
+        self, owner: Hashable, question: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
+        """The answer to `question`: the kept one, that of a running request, or that of `ask`; see `Flights.run`."""
+        answers = self._of(owner)
+        try:
+            known: T = answers.kept[question]
+        except KeyError:
+            return await answers.requests.run(question, lambda: _kept(answers, question, ask))
+        return known
+
+    def forget(self, owner: Hashable) -> None:
+        """Drop all answers of `owner`, those of running requests too."""
+        self._owners.pop(owner, None)
+
+    def _of(self, owner: Hashable) -> _Answers:
+        answers = self._owners.get(owner)
+        if answers is None:
+            answers = self._owners[owner] = _Answers(TTLCache(_MAX_ANSWERS, self._seconds))
+        return answers
+
+
+async def _kept(
+    answers: _Answers, question: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    answer = answers.kept[question] = await ask()
+    return answer
