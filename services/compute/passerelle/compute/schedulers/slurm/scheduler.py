@@ -10,18 +10,15 @@ from passerelle.compute.scheduler import (
     JobDescription,
     JobFilter,
     JobMetadata,
-    Node,
-    Partition,
-    Reservation,
     UserInfo,
 )
 from passerelle.compute.schedulers.command_line.concurrency import both
 from passerelle.compute.schedulers.command_line.history import RecordedJobs, instead
-from passerelle.compute.schedulers.command_line.scheduler import CommandLineScheduler
-from passerelle.compute.schedulers.slurm import commands, failures, ids, site, submission
+from passerelle.compute.schedulers.slurm import commands, failures, ids, submission
 from passerelle.compute.schedulers.slurm.accounting import Accounting
 from passerelle.compute.schedulers.slurm.job_outputs import merge
 from passerelle.compute.schedulers.slurm.queue import Queue
+from passerelle.compute.schedulers.slurm.site import SiteQuestions
 from passerelle.runtime.command import Command, Shell
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.system_trials import programs
@@ -29,10 +26,9 @@ from passerelle.runtime.config.trials import SystemLogin, Trial
 from passerelle.runtime.errors import BackendUnavailable, NotFound
 
 
-class Slurm(CommandLineScheduler):
+class Slurm(SiteQuestions):
     """Slurm, by its commands on the login node, as the current caller."""
 
-    errors = failures.ERRORS
     job_id_variable = "SLURM_JOB_ID"
 
     class Options(Section):
@@ -113,23 +109,3 @@ class Slurm(CommandLineScheduler):
     def cancel_command(self, job_id: str) -> Command[None]:
         """See `CommandLineScheduler.cancel_command`."""
         return commands.cancel_command(job_id)
-
-    def nodes_command(self) -> Command[tuple[Node, ...]]:
-        """See `CommandLineScheduler.nodes_command`."""
-        return site.nodes_command()
-
-    def partitions_command(self) -> Command[tuple[Partition, ...]]:
-        """See `CommandLineScheduler.partitions_command`."""
-        return site.partitions_command()
-
-    def reservations_command(self) -> Command[tuple[Reservation, ...]]:
-        """See `CommandLineScheduler.reservations_command`."""
-        return site.reservations_command()
-
-    def user_command(self) -> Command[UserInfo]:
-        """See `CommandLineScheduler.user_command`."""
-        return site.user_command()
-
-    def ping_command(self) -> Command[str]:
-        """See `CommandLineScheduler.ping_command`."""
-        return site.ping_command()

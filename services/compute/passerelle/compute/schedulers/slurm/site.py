@@ -13,6 +13,7 @@ from passerelle.compute.scheduler import (
     UserInfo,
 )
 from passerelle.compute.schedulers.command_line.identity import IDENTITY, parse_identity
+from passerelle.compute.schedulers.command_line.scheduler import CommandLineScheduler
 from passerelle.compute.schedulers.command_line.tables import new_mark, table_rows
 from passerelle.compute.schedulers.slurm import failures
 from passerelle.compute.schedulers.slurm.commands import question
@@ -46,6 +47,32 @@ _ACCOUNTS = (
     ' scontrol --oneliner show assoc_mgr users="$(id -un)" flags=assoc'
     ' | grep -F " UserName=$(id -un)("'
 )
+
+
+class SiteQuestions(CommandLineScheduler):
+    """The part of the port that is about the site: nodes, partitions, reservations, the user, the controller."""
+
+    errors = failures.ERRORS
+
+    def nodes_command(self) -> Command[tuple[Node, ...]]:
+        """See `CommandLineScheduler.nodes_command`."""
+        return nodes_command()
+
+    def partitions_command(self) -> Command[tuple[Partition, ...]]:
+        """See `CommandLineScheduler.partitions_command`."""
+        return partitions_command()
+
+    def reservations_command(self) -> Command[tuple[Reservation, ...]]:
+        """See `CommandLineScheduler.reservations_command`."""
+        return reservations_command()
+
+    def user_command(self) -> Command[UserInfo]:
+        """See `CommandLineScheduler.user_command`."""
+        return user_command()
+
+    def ping_command(self) -> Command[str]:
+        """See `CommandLineScheduler.ping_command`."""
+        return ping_command()
 
 
 def nodes_command() -> Command[tuple[Node, ...]]:
