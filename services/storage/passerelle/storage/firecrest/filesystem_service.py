@@ -20,7 +20,7 @@ from passerelle.storage.files.checksums import Checksums
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.tarballs import Tarball, Tarballs
 from passerelle.storage.firecrest.form import FormFile
-from passerelle.storage.firecrest.gnu_wording import failure, told_by
+from passerelle.storage.firecrest.gnu_wording import errors_of, failure
 from passerelle.storage.firecrest.ops_bodies import (
     ChangeModeBody,
     ChangeOwnerBody,
@@ -113,7 +113,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         query = read_query(ListQuery, request)
         listing = Listing(query.show_hidden, query.recursive, query.dereference)
         columns = _NUMERIC_COLUMNS if query.numeric_uid else _COLUMNS
-        with told_by("ls", path):
+        with errors_of("ls", path):
             table = await system.files.table(path, listing, columns)
         return HttpBody(content_type="application/json", data=b'{"output":%b}' % table)
 
@@ -121,7 +121,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`stat`."""
         system, path = self._target(request, keep_slash=True)
         query = read_query(StatQuery, request)
-        with told_by("stat", path):
+        with errors_of("stat", path):
             info = await system.files.stat(path, dereference=query.dereference)
         fields = StatFields(
             mode=info.mode,
@@ -168,7 +168,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         system, path = self._target(request)
         size, offset = read_query(ViewQuery, request).checked(_limit(system))
         skipped = offset % size
-        with told_by("dd", path):
+        with errors_of("dd", path):
             content = await system.files.read(path, offset - skipped, 2 * size)
         text = content.decode(errors="replace")[skipped : skipped + size]
         return json_reply(ViewReply(output=text))
@@ -176,7 +176,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
     async def MakeDirectory(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`mkdir`."""
         system, path, body = self._read(MakeDirectoryBody, request)
-        with told_by("mkdir", path):
+        with errors_of("mkdir", path):
             made = await system.files.make_directory(path, parents=body.parent)
         await set_status(context, 201)
         return json_reply(_changed(made))
@@ -184,7 +184,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
     async def Remove(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """`rm -r`."""
         system, path = self._target(request)
-        with told_by("rm", path):
+        with errors_of("rm", path):
             await system.files.remove(path)
         await set_status(context, 204)
         return HttpBody()
@@ -193,7 +193,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """A small file's bytes."""
         system, path = self._target(request)
         limit = _limit(system)
-        with told_by("base64", path, too_large="File to download is too large."):
+        with errors_of("base64", path, too_large="File to download is too large."):
             content = await system.files.read(path, 0, limit, limit)
         return HttpBody(content_type="application/octet-stream", data=content)
 
@@ -206,7 +206,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         del first
         path = posixpath.join(directory, await form.name())
         log_fields.note(path=path)
-        with told_by("bash", path):
+        with errors_of("bash", path):
             await system.files.write(path, form.content())
         await set_status(context, 204)
         return HttpBody()
@@ -214,7 +214,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
     async def Checksum(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """`sha256sum`."""
         system, path = self._target(request)
-        with told_by("sha256sum", path):
+        with errors_of("sha256sum", path):
             checksum = await system.checksums.sha256(path)
         fields = ChecksumFields(algorithm="SHA256", checksum=checksum)
         return json_reply(ChecksumReply(output=fields))
@@ -222,20 +222,20 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
     async def FileType(self, request: pb.PathRequest, context: Any) -> HttpBody:
         """`file`, for which a file that is not there is something to tell, too."""
         system, path = self._target(request)
-        with told_by("file", path):
+        with errors_of("file", path):
             return json_reply(FileTypeReply(output=await system.attributes.kind(path)))
 
     async def ChangeMode(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`chmod`; a link is shown itself, though what it points to is changed."""
         system, path, body = self._read(ChangeModeBody, request)
-        with told_by("chmod", path):
+        with errors_of("chmod", path):
             await system.attributes.change_mode(path, body.mode)
             return json_reply(_changed(await system.files.stat(path)))
 
     async def ChangeOwner(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`chown`; a link is shown itself, though what it points to is changed."""
         system, path, body = self._read(ChangeOwnerBody, request)
-        with told_by("chown", path):
+        with errors_of("chown", path):
             await system.attributes.change_owner(path, body.owner or "", body.group or "")
             return json_reply(_changed(await system.files.stat(path)))
 
@@ -243,7 +243,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`ln -s`; the link, too, has to be inside the filesystems."""
         system, target, body = self._read(MakeSymlinkBody, request)
         path = checked_path(system.config, body.link_path)
-        with told_by("ln", path):
+        with errors_of("ln", path):
             await system.attributes.make_symlink(path, target)
             made = await system.files.stat(path)
         await set_status(context, 201)
@@ -254,7 +254,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         system, path, body = self._read(CompressBody, request)
         target = checked_path(system.config, body.target_path)
         tarball = Tarball(path, body.compression, body.dereference, body.match_pattern)
-        with told_by("tar", path):
+        with errors_of("tar", path):
             await system.tarballs.compress(tarball, target)
         await set_status(context, 204)
         return HttpBody()
@@ -263,7 +263,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`tar -x`."""
         system, path, body = self._read(ExtractBody, request)
         target = checked_path(system.config, body.target_path)
-        with told_by("tar", path):
+        with errors_of("tar", path):
             await system.tarballs.extract(path, target, body.compression)
         await set_status(context, 204)
         return HttpBody()
@@ -295,7 +295,7 @@ def _changed(info: FileInfo) -> dict[str, dict[str, Any]]:
 async def _excerpted(
     system: FilesystemContext, path: str, program: str, excerpt: Excerpt, *, start: int, end: int
 ) -> HttpBody:
-    with told_by(program, path):
+    with errors_of(program, path):
         content = await system.files.excerpt(path, excerpt, _limit(system))
     fields = ContentFields(
         content=content.decode(errors="replace"),

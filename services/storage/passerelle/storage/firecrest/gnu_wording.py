@@ -35,7 +35,7 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
 
 
 @contextmanager
-def told_by(
+def errors_of(
     program: str, path: str, *, too_large: str = "Command output exceeded buffer limit."
 ) -> Iterator[None]:
     """Raise a failure of the block as FirecREST words it: what `program` would have printed, called for `path`."""
@@ -49,14 +49,14 @@ def told_by(
     except FileError as error:
         if error.step == "limit":
             raise TooLarge(too_large) from None
-        raise _told(program, path, error) from None
+        raise _refused(program, path, error) from None
     except ProgramFailed as error:
         raise _failed(error) from None
     except InvalidAttribute as error:
         raise InvalidAttribute(_message(program, error.detail), error.fields) from None
 
 
-def _told(program: str, path: str, error: FileError) -> ApiError:
+def _refused(program: str, path: str, error: FileError) -> ApiError:
     phrases = _PHRASES[program]
     phrase = phrases.get(error.step, next(iter(phrases.values()))).format(error.path)
     return failure(

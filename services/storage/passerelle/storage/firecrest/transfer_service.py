@@ -18,7 +18,7 @@ from passerelle.runtime.errors import InvalidArgument
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.clients import adapted, for_old_client, is_old
-from passerelle.storage.firecrest.gnu_wording import told_by
+from passerelle.storage.firecrest.gnu_wording import errors_of
 from passerelle.storage.firecrest.ops_bodies import given_path
 from passerelle.storage.firecrest.paths import checked_path
 from passerelle.storage.firecrest.transfer_bodies import (
@@ -112,7 +112,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         """`tar -x` by a job."""
         system, source, body = self._read(ExtractJobBody, request)
         target = await _target(system, source, body, follow=True)
-        with told_by("tar", source):
+        with errors_of("tar", source):
             await refuse_pipe(system.files, source)
         work = scripts.extract(source, target, body.compression)
         return await _submitted(context, system, "CompressFiles", work, body)
@@ -120,14 +120,14 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
     async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file come."""
         system, wanted = self._wanted(UploadBody, request)
-        with told_by("stat", wanted.path):
+        with errors_of("stat", wanted.path):
             staged = await system.staging.upload(_method(system, wanted), wanted)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file leave."""
         system, wanted = self._wanted(DownloadBody, request)
-        with told_by("stat", wanted.path):
+        with errors_of("stat", wanted.path):
             staged = await system.staging.download(_method(system, wanted), wanted)
         return await _staged(context, staged, request)
 

@@ -30,12 +30,12 @@ def listing_of(request: pb.ListFilesRequest) -> Listing:
     )
 
 
-def page_message(request: pb.ListFilesRequest, found: Sequence[FileInfo]) -> pb.ListFilesResponse:
+def page_message(request: pb.ListFilesRequest, files: Sequence[FileInfo]) -> pb.ListFilesResponse:
     """The page, and the way to the next one: entries are sorted by name, so that the last one's name is enough."""
     size = page_size(request, _MOST_ENTRIES)
-    page = pb.ListFilesResponse(files=[file_message(info) for info in found[:size]])
-    if len(found) > size:
-        page.next_page_token = token_for(request, Mark(_exact_name(found[size - 1]), 0))
+    page = pb.ListFilesResponse(files=[file_message(info) for info in files[:size]])
+    if len(files) > size:
+        page.next_page_token = token_for(request, Mark(_exact_name(files[size - 1]), 0))
     return page
 
 
@@ -45,10 +45,10 @@ def _exact_name(info: FileInfo) -> str:
 
 def walk_of(request: pb.WalkFilesRequest) -> Walk:
     """What to walk through."""
-    _demand(request.max_depth >= 0, "max_depth", "must not be negative")
+    _require(request.max_depth >= 0, "max_depth", "must not be negative")
     kinds = {number: kind for kind, number in TYPES.items()}
     wrong = "must be types that a file can be of"
-    _demand(all(number in kinds for number in request.types), "types", wrong)
+    _require(all(number in kinds for number in request.types), "types", wrong)
     return Walk(
         hidden=request.show_hidden,
         dereference=request.dereference,
@@ -58,15 +58,15 @@ def walk_of(request: pb.WalkFilesRequest) -> Walk:
     )
 
 
-def batch_message(found: Sequence[FileInfo]) -> pb.WalkFilesResponse:
+def batch_message(files: Sequence[FileInfo]) -> pb.WalkFilesResponse:
     """Some entries."""
-    return pb.WalkFilesResponse(files=[file_message(info) for info in found])
+    return pb.WalkFilesResponse(files=[file_message(info) for info in files])
 
 
 def paths_of(system: SystemContext, request: pb.BatchStatFilesRequest) -> Sequence[str | ApiError]:
     """The paths asked about, or what is wrong with them."""
     given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
-    _demand(len(given) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
+    _require(len(given) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
     return [_checked(system, path) for path in given]
 
 
@@ -91,8 +91,8 @@ def answers_message(
 def _result(path: str, answer: FileInfo | ApiError) -> pb.FileOrError:
     if isinstance(answer, FileInfo):
         return pb.FileOrError(path=path, file=file_message(answer))
-    told = StreamError(code=answer.http, reason=answer.reason, message=answer.detail)
-    return pb.FileOrError(path=path, error=told)
+    error = StreamError(code=answer.http, reason=answer.reason, message=answer.detail)
+    return pb.FileOrError(path=path, error=error)
 
 
 def file_progress(progress: Progress[FileInfo] | Progress[None]) -> pb.FileProgress:
@@ -131,10 +131,10 @@ def _room(room: Room) -> pb.Quota.Room:
 
 def _pattern(request: Any) -> str:
     wrong = f"must have at most {_LONGEST_PATTERN} characters"
-    _demand(len(request.pattern) <= _LONGEST_PATTERN, "pattern", wrong)
+    _require(len(request.pattern) <= _LONGEST_PATTERN, "pattern", wrong)
     return str(request.pattern)
 
 
-def _demand(right: bool, field: str, wrong: str) -> None:
+def _require(right: bool, field: str, wrong: str) -> None:
     if not right:
         raise InvalidArgument(f"{field} {wrong}", (Field("query", field, wrong),))
