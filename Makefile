@@ -11,12 +11,12 @@ BASELINE := proto/baseline.binpb
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install production lock sbom proto baseline docs up demo test test-fast check bench clean
+.PHONY: help install production lock sbom proto client baseline docs up demo test test-fast check bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(INSTALLED): pyproject.toml requirements-dev.lock
+$(INSTALLED): pyproject.toml proto/pyproject.toml requirements-dev.lock
 	$(PYTHON) deploy/install.py --venv $(VENV)
 	@touch $@
 
@@ -55,6 +55,9 @@ test-fast: $(INSTALLED)  ## Run the unit and conformance suites, in less than a 
 check: $(INSTALLED)  ## Format, lint and types; contracts by buf.yaml
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 	$(BIN)/buf lint '$(IMAGE)' && $(BIN)/buf breaking '$(IMAGE)' --against $(BASELINE)
+
+client: $(INSTALLED)  ## Write the wheel of passerelle-client, the stubs of the native API, into dist/
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./proto
 
 baseline: $(INSTALLED)  ## Take the contracts as they are for those that must not break: at a release
 	$(BIN)/buf build '$(IMAGE)' --exclude-source-info -o $(BASELINE)

@@ -36,8 +36,10 @@ def main() -> None:
     install.append("--no-deps")
     lock = "requirements.lock" if arguments.production else "requirements-dev.lock"
     run_twice([*install, "--require-hashes", "--requirement", os.path.join(TOP, lock)])
-    own = [TOP] if arguments.production else ["--editable", TOP]
-    run_twice([*install, "--no-build-isolation", *own])
+    # The server, and the stubs of its API, which are a distribution of their own for clients.
+    for own in (TOP, os.path.join(TOP, "proto")):
+        how = [own] if arguments.production else ["--editable", own]
+        run_twice([*install, "--no-build-isolation", *how])
     if os.getuid() == 0:
         warn_of_closed_directories(python, *([] if arguments.production else [TOP]))
     say("done: " + os.path.join(venv, "bin", "passerelle"))

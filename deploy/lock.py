@@ -15,10 +15,12 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 RESOLVER = "uv==0.13.9"
 DEV = "requirements-dev.lock"
+OWN = "passerelle-client"  # built from proto/, beside the server
 LOCKS = {
     DEV: ("--all-extras", "pyproject.toml"),
     # What was tested is what runs.
     "requirements.lock": ("--extra", "build", "--constraint", DEV, "pyproject.toml"),
+    "tests/clients/passerelle-client.lock": ("--constraint", DEV, "proto/pyproject.toml"),
 }
 CLIENTS = (
     "firecrest-executor==0.3.1",
@@ -49,7 +51,7 @@ def _lock(
 ) -> None:
     command = (
         *resolver, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate",
-        "--python-version", "3.11", *sys.argv[1:], "--output-file", name, *arguments,
+        "--python-version", "3.11", "--no-emit-package", OWN, *sys.argv[1:], "--output-file", name, *arguments,
     )  # fmt: skip
     # No settings of this machine: they could end up in the file.
     environment = {key: value for key, value in os.environ.items() if key != "UV_CONFIG_FILE"}
