@@ -1,18 +1,20 @@
 """The staging method `webdav`: through an HTTP server of the site that takes PUT, GET and DELETE.
 
 Each transfer has a URL of its own there that nobody can guess, so the server needs no accounts: it must not list its
-directory. nginx's `dav_methods PUT DELETE` is enough.
+directory. README.md has a configuration of nginx.
 """
 
 import posixpath
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import aiohttp
 from pydantic import Field, StringConstraints
 
+from passerelle.runtime.config.addresses import is_plain_http
+from passerelle.runtime.config.findings import Finding, SectionContext, note
 from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import BackendUnavailable
@@ -33,12 +35,15 @@ class Webdav:
     class Options(Section):
         """Which server, and how long jobs wait."""
 
-        url: Annotated[str, StringConstraints(pattern="^https?://.+[^/]$")] = Field(
-            description="A directory of the server, as callers and nodes reach it."
-        )
-        wait_timeout: int = Field(
-            default=86400, ge=1, description="How long a job waits for the caller's file, s."
-        )
+        url: Annotated[str, StringConstraints(pattern="^https?://.+[^/]$")]
+        """A directory of the server, as callers and nodes reach it."""
+        wait_timeout: int = Field(default=86400, ge=1)
+        """How long a job waits for the caller's file, s."""
+
+        def findings(self, context: SectionContext) -> Iterator[Finding]:
+            """See `Section.findings`."""
+            if is_plain_http(self.url):
+                yield note(f"{self.url} is plain http: files can be read on their way", "url")
 
     wire = WIRE
 
