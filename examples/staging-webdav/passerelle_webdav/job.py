@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 from passerelle.storage.staging.remote.arriving import ArrivingFile, absent
 from passerelle.storage.staging.remote.job import parameters, say
-from passerelle.storage.staging.remote.one_file import Broken, carry, opened
+from passerelle.storage.staging.remote.one_file import Broken, opened, run_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SILENCE = 60  # seconds that the server may say nothing
 
 def main() -> None:
     """Receive or send the file that the parameters name."""
-    carry(parameters(), _receive, _send, tidy=_removed)
+    run_job(parameters(), _receive, _send, tidy=_removed)
 
 
 def _receive(given: "dict[str, Any]") -> None:

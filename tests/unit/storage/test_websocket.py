@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 
-from passerelle.storage.staging.streamer.remote.door import guest, listening
+from passerelle.storage.staging.streamer.remote.listener import accept_peer, listen
 from passerelle.storage.staging.streamer.remote.websocket import (
     BINARY,
     TEXT,
@@ -139,11 +139,11 @@ def test_while_sending_the_peer_has_to_listen() -> None:
 
 async def test_the_library_as_client() -> None:
     """Each length has its own form of head; the library's own limit is 1 MiB."""
-    listener = listening("127.0.0.1", *one_free_port())
+    listener = listen("127.0.0.1", *one_free_port())
     port = listener.getsockname()[1]
 
     def serve() -> "tuple[int, str]":
-        peer = WebSocket(guest(listener, "secret", 20), 1 << 20, 20)
+        peer = WebSocket(accept_peer(listener, "secret", 20), 1 << 20, 20)
         try:
             while True:
                 message = peer.receive()

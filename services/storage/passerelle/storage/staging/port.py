@@ -19,8 +19,8 @@ GROUP = "passerelle.staging"
 
 @dataclass(frozen=True, slots=True)
 class StagingRequest(Generic[P]):
-    """A file to come or to leave: its absolute `path` on the system, what the method was told besides, and the
-    `account` of the transfer job."""
+    """A file to come or to leave: its absolute `path` on the system, what the request says to the method besides,
+    and the `account` of the transfer job."""
 
     path: str
     parameters: P = field(repr=False)

@@ -31,10 +31,10 @@ class Parameters(Model):
     def from_native(cls, method: str, request: NativeRequest) -> Self:
         """What a request of the native API tells the method of that name: the members of `parameters`, and `size_bytes`
         as `fileSize`. Raises InvalidArgument that names the members that are wrong."""
-        told = MessageToDict(request.parameters) | {"transferMethod": method}
+        members = MessageToDict(request.parameters) | {"transferMethod": method}
         if isinstance(request, pb.StageUploadRequest) and request.HasField("size_bytes"):
-            told["fileSize"] = request.size_bytes
-        return validate(cls, told, "body")
+            members["fileSize"] = request.size_bytes
+        return validate(cls, members, "body")
 
 
 class _Reply(Model):
@@ -80,8 +80,8 @@ class Service(_Reply):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireForm:
-    """All models of one method: what an `upload` and a `download` are told, all `instructions` that it answers, and the
-    `service` that it is."""
+    """All models of one method: what a request for an `upload` and for a `download` says, all `instructions` that it
+    answers, and how it is shown as a `service`."""
 
     upload: type[Parameters]
     download: type[Parameters]

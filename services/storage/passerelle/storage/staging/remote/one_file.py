@@ -34,7 +34,7 @@ class Broken(Exception):
     """The transfer cannot be completed; the text says why."""
 
 
-def carry(
+def run_job(
     given: "Given",
     receive: "Callable[[Given], None]",
     send: "Callable[[Given], None]",

@@ -40,8 +40,8 @@ from passerelle.storage.staging.s3.wire import WIRE, DownloadUrl, PartUrls, S3Re
 log = logging.getLogger(__name__)
 
 _REMOTE = "passerelle.storage.staging.s3.remote"
-_INGRESS = job_program(f"{_REMOTE}.http", f"{_REMOTE}.crew", f"{_REMOTE}.ingress")
-_EGRESS = job_program(f"{_REMOTE}.http", f"{_REMOTE}.crew", f"{_REMOTE}.egress")
+_INGRESS = job_program(f"{_REMOTE}.http", f"{_REMOTE}.workers", f"{_REMOTE}.ingress")
+_EGRESS = job_program(f"{_REMOTE}.http", f"{_REMOTE}.workers", f"{_REMOTE}.egress")
 _REFUSALS = (BackendUnavailable, BackendError, Overloaded)
 _MIB = 1 << 20
 # Amazon S3's limits ("Multipart upload limits"), which other servers keep to.

@@ -201,7 +201,7 @@ class ObjectStore:
 
     def _begin(self, name: ObjectName, mark: str) -> str:
         begin = partial(self._ask, "POST", name, {"uploads": ""}, {MARK: mark})
-        with _told():
+        with _errors_without_urls():
             self._make(name.bucket)
             try:
                 answer = begin()
@@ -249,7 +249,7 @@ class ObjectStore:
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> bytes:
         """A request that `minio` keeps to itself, for it never takes an upload apart."""
-        with _told():
+        with _errors_without_urls():
             url, headers = self._endpoint.signed(method, name, query, more)
             answer = self._http.request(method, url, headers=headers)
         if answer.status >= 300:
@@ -267,8 +267,8 @@ class _NoBucket(_Gone):
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What the block meets, in words that name no URL."""
+def _errors_without_urls() -> Iterator[None]:
+    """Raise what the block meets as our own errors, whose text names no URL."""
     try:
         yield
     except S3Error as error:

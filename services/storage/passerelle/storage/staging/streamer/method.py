@@ -20,7 +20,7 @@ from passerelle.storage.staging.targets import require_absent, require_readable
 
 _SOURCE = job_program(
     "passerelle.storage.staging.streamer.remote.websocket",
-    "passerelle.storage.staging.streamer.remote.door",
+    "passerelle.storage.staging.streamer.remote.listener",
     "passerelle.storage.staging.streamer.remote.program",
 )
 

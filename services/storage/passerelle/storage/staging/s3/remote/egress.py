@@ -11,7 +11,6 @@ import os
 import stat
 
 from passerelle.storage.staging.remote.job import boundary, encoded, say, stop_listening
-from passerelle.storage.staging.s3.remote.crew import in_parallel, live, undone
 from passerelle.storage.staging.s3.remote.http import (
     BLOCK,
     Answer,
@@ -21,6 +20,7 @@ from passerelle.storage.staging.s3.remote.http import (
     md5,
     said,
 )
+from passerelle.storage.staging.s3.remote.workers import in_parallel, run_job, undone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Egress:
 
 def main() -> None:
     """Send the file that the parameters name."""
-    live(Egress)
+    run_job(Egress)
 
 
 if __name__ == "__main__":

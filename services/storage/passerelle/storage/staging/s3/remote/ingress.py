@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from passerelle.storage.remote.changing.targets import Target
 from passerelle.storage.staging.remote.job import boundary, encoded, say, stop_listening
-from passerelle.storage.staging.s3.remote.crew import in_parallel, live, tidied, undone
 from passerelle.storage.staging.s3.remote.http import BLOCK, Answer, Store, Trouble, composite, md5
+from passerelle.storage.staging.s3.remote.workers import in_parallel, run_job, tidied, undone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Ingress:
 
 def main() -> None:
     """Fetch the object that the parameters name."""
-    live(Ingress)
+    run_job(Ingress)
 
 
 if __name__ == "__main__":

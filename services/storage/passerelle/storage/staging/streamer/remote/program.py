@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from passerelle.storage.remote.outcome import Failure
 from passerelle.storage.staging.remote.arriving import ArrivingFile, absent
 from passerelle.storage.staging.remote.job import parameters, refusal, say
-from passerelle.storage.staging.remote.one_file import Broken, carry, opened
-from passerelle.storage.staging.streamer.remote.door import NobodyCame, NoPort, guest, listening
+from passerelle.storage.staging.remote.one_file import Broken, opened, run_job
+from passerelle.storage.staging.streamer.remote.listener import NoPeer, NoPort, accept_peer, listen
 from passerelle.storage.staging.streamer.remote.websocket import (
     BINARY,
     GOING_AWAY,
@@ -45,7 +45,7 @@ _STALL = 180.0  # seconds without a byte; the client sends a ping every 60
 
 def main() -> None:
     """Send or receive the file that the parameters name, and say how that went."""
-    carry(parameters(), _receive, _send, Closed, NoPort, NobodyCame, ProtocolError)
+    run_job(parameters(), _receive, _send, Closed, NoPort, NoPeer, ProtocolError)
 
 
 def _receive(asked: "dict[str, Any]") -> None:
@@ -72,9 +72,11 @@ def _send(asked: "dict[str, Any]") -> None:
 @contextmanager
 def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
     """The connection of whoever has the secret; it hears how the block ended."""
-    listener = listening(asked["host"], *asked["port_range"])
+    listener = listen(asked["host"], *asked["port_range"])
     say("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
-    peer = WebSocket(guest(listener, asked["secret"], asked["wait_timeout"]), _MAX_MESSAGE, _STALL)
+    peer = WebSocket(
+        accept_peer(listener, asked["secret"], asked["wait_timeout"]), _MAX_MESSAGE, _STALL
+    )
     code, reason = GOING_AWAY, ""
     try:
         say("Connected.")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from passerelle.storage.staging.remote.arriving import absent, appear, sync
 from passerelle.storage.staging.remote.job import parameters, say
-from passerelle.storage.staging.remote.one_file import Broken, carry, opened, require_regular
+from passerelle.storage.staging.remote.one_file import Broken, opened, require_regular, run_job
 from passerelle.storage.staging.wormhole.remote.environment import NoWormhole, interpreter
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ def main() -> None:
     asked = parameters()
     signal.signal(signal.SIGALRM, _late)
     signal.alarm(asked["time_limit"])
-    carry(asked, _receive, _send, NoWormhole)
+    run_job(asked, _receive, _send, NoWormhole)
 
 
 def _late(_number: int, _frame: "Any") -> None:

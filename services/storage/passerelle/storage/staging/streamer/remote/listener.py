@@ -28,7 +28,7 @@ class NoPort(Exception):
     """Every port of the range is taken, or the address is not this machine's; the text says which."""
 
 
-class NobodyCame(Exception):
+class NoPeer(Exception):
     """Nobody showed the secret in time."""
 
 
@@ -39,7 +39,7 @@ class _Refused(Exception):
         self.headers = headers
 
 
-class _Stranger:
+class _Candidate:
     """A connection that has not shown the secret yet: the head of its request so far, and until when it may take."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -49,7 +49,7 @@ class _Stranger:
         self.until = time.monotonic() + _PATIENCE
 
 
-def listening(host: "str | None", first: int, last: int) -> socket.socket:
+def listen(host: "str | None", first: int, last: int) -> socket.socket:
     """A socket that listens on the first free port from `first` to `last`, of all interfaces when `host` is None."""
     refusal = "no address"
     for family, address in _addresses(host):
@@ -89,88 +89,88 @@ def _bound(family: socket.AddressFamily, address: "Any", port: int) -> socket.so
     return listener
 
 
-def guest(listener: socket.socket, secret: str, timeout: float) -> socket.socket:
+def accept_peer(listener: socket.socket, secret: str, timeout: float) -> socket.socket:
     """The connection of the first peer that shows the secret, upgraded to a WebSocket; closes the listener, always.
 
-    Others may come and fail meanwhile. Raises NobodyCame after `timeout` seconds.
+    Others may come and fail meanwhile. Raises NoPeer after `timeout` seconds.
     """
     with listener, selectors.DefaultSelector() as selector:
-        hall = _Hall(selector, secret)
+        candidates = _Candidates(selector, secret)
         selector.register(listener, selectors.EVENT_READ)
         until = time.monotonic() + timeout
         try:
             while time.monotonic() < until:
                 for key, _ in selector.select(min(1.0, max(0.0, until - time.monotonic()))):
                     if key.data is None:
-                        hall.greet(listener)
+                        candidates.accept(listener)
                         continue
-                    found = hall.hear(key.data)
+                    found = candidates.read(key.data)
                     if found:
                         return found
-                hall.tidy()
-            raise NobodyCame("Nobody connected within %d s." % timeout)  # noqa: UP031
+                candidates.drop_expired()
+            raise NoPeer("Nobody connected within %d s." % timeout)  # noqa: UP031
         finally:
-            hall.clear()
+            candidates.drop_all()
 
 
-class _Hall:
-    """Who has come and not shown the secret yet."""
+class _Candidates:
+    """The connections that have not shown the secret yet."""
 
     def __init__(self, selector: selectors.BaseSelector, secret: str) -> None:
         self._selector = selector
         self._secret = secret
-        self._waiting = []  # type: list[_Stranger]  # the longest first
+        self._waiting = []  # type: list[_Candidate]  # the longest first
 
-    def greet(self, listener: socket.socket) -> None:
-        """Let one in; when the hall is full, whoever has waited longest has to go."""
+    def accept(self, listener: socket.socket) -> None:
+        """Accept one more; when there are too many, the one that has waited longest is dropped."""
         try:
             connection, _ = listener.accept()
         except OSError:
             return  # gone again
         if len(self._waiting) >= _MAX_WAITING:
-            self._dismiss(self._waiting[0])
-        stranger = _Stranger(connection)
-        self._waiting.append(stranger)
-        self._selector.register(connection, selectors.EVENT_READ, stranger)
+            self._drop(self._waiting[0])
+        candidate = _Candidate(connection)
+        self._waiting.append(candidate)
+        self._selector.register(connection, selectors.EVENT_READ, candidate)
 
-    def hear(self, stranger: _Stranger) -> "socket.socket | None":
-        """Read on; the connection, when it was the last piece of a handshake with the secret."""
+    def read(self, candidate: _Candidate) -> "socket.socket | None":
+        """Read what has arrived; the connection, when that completes a handshake with the secret."""
         try:
-            received = stranger.connection.recv(_MAX_HEAD)
-            stranger.head += received
-            if b"\r\n\r\n" not in stranger.head:
-                if not received or len(stranger.head) > _MAX_HEAD:
-                    self._dismiss(stranger)
+            received = candidate.connection.recv(_MAX_HEAD)
+            candidate.head += received
+            if b"\r\n\r\n" not in candidate.head:
+                if not received or len(candidate.head) > _MAX_HEAD:
+                    self._drop(candidate)
                 return None
-            return self._admitted(stranger)
+            return self._admitted(candidate)
         except _Refused as refused:
-            self._dismiss(stranger, refused)
+            self._drop(candidate, refused)
         except OSError:
-            self._dismiss(stranger)
+            self._drop(candidate)
         return None
 
-    def _admitted(self, stranger: _Stranger) -> socket.socket:
-        stranger.connection.sendall(_answer(bytes(stranger.head), self._secret))
-        self._waiting.remove(stranger)
-        self._selector.unregister(stranger.connection)
-        return stranger.connection
+    def _admitted(self, candidate: _Candidate) -> socket.socket:
+        candidate.connection.sendall(_answer(bytes(candidate.head), self._secret))
+        self._waiting.remove(candidate)
+        self._selector.unregister(candidate.connection)
+        return candidate.connection
 
-    def tidy(self) -> None:
-        """Dismiss who has taken too long."""
+    def drop_expired(self) -> None:
+        """Drop those that have taken too long."""
         while self._waiting and self._waiting[0].until < time.monotonic():
-            self._dismiss(self._waiting[0])
+            self._drop(self._waiting[0])
 
-    def clear(self) -> None:
-        """Dismiss everybody."""
+    def drop_all(self) -> None:
+        """Drop all."""
         while self._waiting:
-            self._dismiss(self._waiting[0])
+            self._drop(self._waiting[0])
 
-    def _dismiss(self, stranger: _Stranger, refused: "_Refused | None" = None) -> None:
-        self._waiting.remove(stranger)
-        self._selector.unregister(stranger.connection)
-        with stranger.connection:
+    def _drop(self, candidate: _Candidate, refused: "_Refused | None" = None) -> None:
+        self._waiting.remove(candidate)
+        self._selector.unregister(candidate.connection)
+        with candidate.connection:
             if refused:
-                _refuse(stranger.connection, refused)
+                _refuse(candidate.connection, refused)
 
 
 def _refuse(connection: socket.socket, refused: _Refused) -> None:

@@ -29,10 +29,10 @@ _LAST_SECONDS = 5  # that threads have to notice that they are stopped
 
 def in_parallel(store: Store, workers: int, count: int, work: "Callable[[int], T]") -> "list[T]":
     """What `work` returns for each number below `count`, by at most `workers` threads; raises the first failure."""
-    return _Crew(store, count, work).run(min(workers, count))
+    return _Workers(store, count, work).run(min(workers, count))
 
 
-class _Crew:
+class _Workers:
     def __init__(self, store: Store, count: int, work: "Callable[[int], Any]") -> None:
         self._stopping = store.stopping
         self._work = work
@@ -43,7 +43,7 @@ class _Crew:
         self._failures: list[BaseException] = []
 
     def run(self, workers: int) -> "list[Any]":
-        threads = [threading.Thread(target=self._labour, daemon=True) for _ in range(workers)]
+        threads = [threading.Thread(target=self._take_numbers, daemon=True) for _ in range(workers)]
         for thread in threads:
             thread.start()
         try:
@@ -58,7 +58,7 @@ class _Crew:
             raise self._failures[0]
         return self._results
 
-    def _labour(self) -> None:
+    def _take_numbers(self) -> None:
         try:
             while not self._stopping.is_set():
                 with self._taking:
@@ -73,7 +73,7 @@ class _Crew:
             self._ended.release()
 
 
-def live(kind: "Callable[[dict[str, Any], Store], Any]") -> None:
+def run_job(kind: "Callable[[dict[str, Any], Store], Any]") -> None:
     """Do the `run` of a job, and its `undo` when that fails or the scheduler ends the job; then end the job saying why.
 
     `kind` makes the job of its parameters and the store. Both methods return whether nothing is left that ought not to

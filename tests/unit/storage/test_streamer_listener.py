@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from passerelle.storage.staging.streamer.remote.door import NobodyCame, NoPort, guest, listening
+from passerelle.storage.staging.streamer.remote.listener import NoPeer, NoPort, accept_peer, listen
 
 # The key and its answer are RFC 6455's own example (section 1.3).
 HANDSHAKE = {
@@ -26,10 +26,10 @@ ACCEPTED = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 @pytest.fixture
 def waiting() -> "Iterator[tuple[int, Future[socket.socket]]]":
     """The port, and what becomes of the waiting."""
-    listener = listening("127.0.0.1", 0, 0)
+    listener = listen("127.0.0.1", 0, 0)
     port = int(listener.getsockname()[1])
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(guest, listener, "secret", 20)
+        future = pool.submit(accept_peer, listener, "secret", 20)
         yield port, future
         with suppress(ConnectionError):  # nobody waits any more
             answer(port, request())
@@ -144,9 +144,9 @@ def test_a_handshake_in_pieces(waiting: "tuple[int, Future[socket.socket]]") -> 
 
 
 def test_nobody_comes() -> None:
-    listener = listening("127.0.0.1", 0, 0)
-    with pytest.raises(NobodyCame, match="0 s"):
-        guest(listener, "secret", 0.1)
+    listener = listen("127.0.0.1", 0, 0)
+    with pytest.raises(NoPeer, match="0 s"):
+        accept_peer(listener, "secret", 0.1)
     assert listener.fileno() == -1
 
 
@@ -155,22 +155,22 @@ def test_taken_ports_are_skipped() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        with listening("127.0.0.1", taken, taken + 20) as listener:
+        with listen("127.0.0.1", taken, taken + 20) as listener:
             assert taken < listener.getsockname()[1] <= taken + 20
         with pytest.raises(NoPort, match=f"127.0.0.1 ports {taken} to {taken}: .*in use"):
-            listening("127.0.0.1", taken, taken)
+            listen("127.0.0.1", taken, taken)
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
 def test_an_address_of_another_machine(host: str) -> None:
     with pytest.raises(NoPort, match=host):
-        listening(host, 5665, 5675)
+        listen(host, 5665, 5675)
 
 
 def test_all_interfaces() -> None:
-    with listening(None, 0, 0) as listener:
+    with listen(None, 0, 0) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=answer, args=(port, request()))
         thread.start()
-        guest(listener, "secret", 20).close()
+        accept_peer(listener, "secret", 20).close()
         thread.join()
