@@ -17,6 +17,7 @@ import yaml
 from passerelle.compute.scheduler import JobDescription, NodeState, Refused, Scheduler, State
 from passerelle.runtime import caller
 from passerelle.runtime.command import Output
+from passerelle.runtime.config import plugins
 from passerelle.runtime.config.plugins import make, names
 from passerelle.runtime.config.site import Scheduler as SchedulerChoice
 from passerelle.runtime.errors import (
@@ -49,7 +50,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def installed(target: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(target)
+    plugins.installed.cache_clear()
     yield target
+    plugins.installed.cache_clear()
     for name in [name for name in sys.modules if name.startswith("passerelle_lsf")]:
         del sys.modules[name]
 
