@@ -235,7 +235,7 @@ async def test_an_encrypted_authority_key(idp: Idp, tmp_path: Path) -> None:
     file = tmp_path / "encrypted"
     file.touch(0o600)
     key = asyncssh.generate_private_key("ssh-ed25519")
-    file.write_bytes(key.export_private_key(passphrase="open"))
+    file.write_bytes(key.export_private_key(passphrase="open", rounds=50))
     await _does_not_start(_ca(tmp_path, key_file=str(file)), "encrypted: ")
     plugin = _ca(tmp_path, key_file=str(file), passphrase="open")
     async with serving_auth({"issuer": idp.url}, ssh_credentials=plugin) as auth:
@@ -267,7 +267,7 @@ async def test_options_that_cannot_work_stop_the_service(
 
 async def test_static_keys_of_a_user(idp: Idp, tmp_path: Path) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
-    (tmp_path / "alice").write_bytes(key.export_private_key(passphrase="open"))
+    (tmp_path / "alice").write_bytes(key.export_private_key(passphrase="open", rounds=50))
     plugin = _keys(alice={"private_key": f"secret_file:{tmp_path}/alice", "passphrase": "open"})
     async with serving_auth({"issuer": idp.url}, ssh_credentials=plugin) as auth:
         issued = await auth.credential(idp.token(), PUBLIC)

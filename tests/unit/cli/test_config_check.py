@@ -20,7 +20,7 @@ Site = dict[str, Any]
 def made_key(path: Path, passphrase: str | None = None) -> asyncssh.SSHKey:
     """A private key in a file that nobody else may read."""
     key = asyncssh.generate_private_key("ssh-ed25519")
-    path.write_bytes(key.export_private_key(passphrase=passphrase))
+    path.write_bytes(key.export_private_key(passphrase=passphrase, rounds=50))
     path.chmod(0o600)
     return key
 
