@@ -6,7 +6,7 @@ import pytest
 
 from passerelle.compute.schedulers.slurm import Slurm
 from passerelle.compute.schedulers.slurm.stream_paths import (
-    Place,
+    PatternValues,
     Streams,
     expanded,
     streams,
@@ -55,8 +55,8 @@ def test_patterns_mean_what_slurm_itself_makes_of_them() -> None:
     patterns, paths = told_of_streams("without"), told_of_streams("jobs that slurmctld")
     assert patterns["75"][1] == "/home/alice/o-%j.txt"
     for job_id in patterns.keys() & paths.keys():
-        place = Place(job_id, None, None, "stderr", "alice", "cn02", paths[job_id][3])
+        place = PatternValues(job_id, None, None, "stderr", "alice", "cn02", paths[job_id][3])
         source, output, errors = patterns[job_id][:3]
         assert streams((source, output, errors), place) == Streams(*paths[job_id][:3])
-    task = Place("146", "145", "1", "nonl", "alice", "cn01", "/home/alice")
+    task = PatternValues("146", "145", "1", "nonl", "alice", "cn01", "/home/alice")
     assert expanded("slurm-%A_%a.out", task) == paths["145_1"][1]

@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 
 from passerelle.compute.schedulers.slurm.stream_paths import (
-    Place,
+    PatternValues,
     Streams,
     expanded,
     streams,
     submitted_patterns,
 )
 
-JOB = Place("1", None, None, "na me", "alice", "cn01", "/tmp/pat")
-TASK = Place("11", "2", "1", "nam", "alice", "cn[03-04,07]", "/tmp/pat")
+JOB = PatternValues("1", None, None, "na me", "alice", "cn01", "/tmp/pat")
+TASK = PatternValues("11", "2", "1", "nam", "alice", "cn[03-04,07]", "/tmp/pat")
 OURS = "/usr/bin/sbatch --parsable --chdir=/tmp/pat --job-name=a b"
 
 
@@ -33,7 +33,7 @@ OURS = "/usr/bin/sbatch --parsable --chdir=/tmp/pat --job-name=a b"
         (JOB, "", None),
     ],
 )  # fmt: skip
-def test_a_pattern_means_a_path(place: Place, pattern: str, path: str | None) -> None:
+def test_a_pattern_means_a_path(place: PatternValues, pattern: str, path: str | None) -> None:
     assert expanded(pattern, place) == path
 
 

@@ -62,14 +62,14 @@ class ControllerShell:
     async def ping(self) -> str:
         """What the controller says of itself; BackendUnavailable when none is up or answers."""
         try:
-            said = await self._shell.run(self._ping_command())
+            answer = await self._shell.run(self._ping_command())
         except BackendUnavailable:
             self._heard = -math.inf
             raise
         except DeadlineExceeded:
             raise self._silent() from None
         self._heard = time.monotonic()
-        return said
+        return answer
 
     async def reach(self) -> None:
         """Ping before what leaves a doubt when it is ended, unless the controller has answered lately."""

@@ -53,8 +53,10 @@ class ErrorTable:
         kind = self.kind(output.stderr) or BackendError
         if kind is NotFound:
             return job_not_found()
-        said = self.words(output.stderr)
-        return kind(said or f"{self.scheduler}'s command failed with exit status {output.status}.")
+        message = self.words(output.stderr)
+        return kind(
+            message or f"{self.scheduler}'s command failed with exit status {output.status}."
+        )
 
     def kind(self, stderr: str) -> Kind | None:
         """The kind of the last line that has one: a program ends with why it gave up. None when there is none."""
@@ -66,7 +68,7 @@ class ErrorTable:
         return (line for line in stderr.splitlines() if self._is_own(line))
 
     def words(self, stderr: str) -> str:
-        """What the caller is told: from the programs' first own line on, or all where there is none."""
+        """The message for the caller: from the programs' first own line on, or all of it where there is none."""
         all_lines = stderr.strip().splitlines()
         first = next((at for at, line in enumerate(all_lines) if self._is_own(line)), 0)
         return "\n".join(all_lines[first:])

@@ -38,7 +38,7 @@ class Accounting:
     async def job(self, job_id: str, *, known: bool = False) -> tuple[Job, ...]:
         """The records of one id; none where there are none, or no accounting.
 
-        For a job that slurmctld has `known` it is not waited long, and none are told when it is down.
+        For a job that slurmctld has (`known`), the wait is short, and there are none when the database is down.
         """
         try:
             ask = commands.history_command(f"--jobs={job_id}")
@@ -52,14 +52,14 @@ class Accounting:
 
     async def metadata(self, job_id: str) -> JobMetadata:
         """The batch script that it keeps, and the streams; NotFound when nothing knows the job."""
-        asked = self._ask(commands.archived_script_command(job_id), None)
+        script_answer = self._ask(commands.archived_script_command(job_id), None)
         try:
-            script, found = await both(asked, self._streams(job_id))
+            script, streams = await both(script_answer, self._streams(job_id))
         except Unsupported:  # there is no accounting
             raise job_not_found() from None
-        if found is None:
-            found = await self._ask(commands.submit_line_command(job_id, script), None)
-        return found.metadata(job_id, script)
+        if streams is None:
+            streams = await self._ask(commands.submit_line_command(job_id, script), None)
+        return streams.metadata(job_id, script)
 
     async def _streams(self, job_id: str) -> Streams | None:
         """The streams that it keeps; None where it keeps none."""
@@ -80,5 +80,5 @@ class Accounting:
             async with asyncio.timeout(patience):
                 return await self._shell.run(command)
         except (DeadlineExceeded, TimeoutError):
-            told = "Slurm's accounting database does not answer."
-            raise BackendUnavailable(told) from None
+            detail = "Slurm's accounting database does not answer."
+            raise BackendUnavailable(detail) from None

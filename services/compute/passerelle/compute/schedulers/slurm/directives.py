@@ -1,4 +1,4 @@
-"""What a script's `#SBATCH` lines ask for, as sbatch reads them."""
+"""The options in a script's `#SBATCH` lines, as sbatch reads them."""
 
 import posixpath
 import shlex
@@ -18,18 +18,18 @@ def job_name(name: str | None, script: str, script_path: str | None) -> str:
 
 
 def directed(script: str, long: str, short: str) -> str | None:
-    """What a script asks for by an option with these names, the last of several; None when it does not ask."""
-    found = None
+    """The value that a script gives to an option with these names, the last of several; None when it gives none."""
+    requested = None
     for words in _directives(script):
         if words and words[0] in _COMPONENTS:
             break
         for word, following in zip(words, [*words[1:], ""], strict=True):
             option, equals, value = word.partition("=")
             if len(option) > 2 and long.startswith(option):  # getopt_long takes any beginning
-                found = value if equals else following
+                requested = value if equals else following
             elif word.startswith(short):
-                found = word[2:] or following
-    return found
+                requested = word[2:] or following
+    return requested
 
 
 def _directives(script: str) -> Iterator[list[str]]:
@@ -40,5 +40,5 @@ def _directives(script: str) -> Iterator[list[str]]:
         if line.startswith("#SBATCH"):
             try:
                 yield shlex.split(line.removeprefix("#SBATCH"), comments=True)
-            except ValueError:  # sbatch will say what is wrong with it
+            except ValueError:  # sbatch will refuse it
                 continue

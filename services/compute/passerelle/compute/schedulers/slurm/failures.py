@@ -154,7 +154,7 @@ ERRORS = ErrorTable("Slurm", _PROGRAMS, _LINES, reasons=_REASONS, heading=_HEADI
 
 
 def failed_to_show(output: Output) -> ApiError:
-    """The error that a failed `scontrol show job` means: before 26.05 it told on stdout that there is no such task."""
+    """The error that a failed `scontrol show job` means: before 26.05 it said on stdout that there is no such task."""
     return ERRORS.error(Output(output.status, "", f"{output.stdout}{output.stderr}"))
 
 
@@ -167,18 +167,20 @@ def refused_attachment(output: Output) -> ApiError:
 
 
 def refused_cancellation(output: Output) -> ApiError | None:
-    """The error in what `scancel -v` told, which it often does with exit status 0; None when all is well.
+    """The error that `scancel -v` reports, often with exit status 0; None when there is none.
 
     A job that has ended already is as cancelled as it can be.
     """
-    told = [line for line in ERRORS.own_lines(output.stderr) if line.startswith("scancel: error: ")]
-    if not told and output.status == 0:
+    errors = [
+        line for line in ERRORS.own_lines(output.stderr) if line.startswith("scancel: error: ")
+    ]
+    if not errors and output.status == 0:
         return None
-    if told and all(
-        ERRORS.reason(line) == "Job/step already completing or completed" for line in told
+    if errors and all(
+        ERRORS.reason(line) == "Job/step already completing or completed" for line in errors
     ):
         return None
-    return ERRORS.error(Output(output.status, "", "\n".join(told) or output.stderr))
+    return ERRORS.error(Output(output.status, "", "\n".join(errors) or output.stderr))
 
 
 def controller_down(output: Output) -> ApiError:
@@ -187,5 +189,5 @@ def controller_down(output: Output) -> ApiError:
     if missing is not None:
         return missing
     down = [line for line in output.stdout.splitlines() if line.startswith("Slurmctld(")]
-    told = "\n".join(down) or ERRORS.words(output.stderr)
-    return BackendUnavailable(told or "Slurm is down.")
+    message = "\n".join(down) or ERRORS.words(output.stderr)
+    return BackendUnavailable(message or "Slurm is down.")

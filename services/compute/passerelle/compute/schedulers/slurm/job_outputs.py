@@ -27,13 +27,15 @@ HISTORY_FIELDS = (
     *("Suspended", "TimelimitRaw", "Account", "AllocNodes", "Cluster", "Group", "NodeList"),
     *("Partition", "User", "WorkDir", "Priority"),
 )
-_CLOCKS = 300  # seconds by which munge lets the clocks of a login node and of slurmctld differ
+_CLOCK_SKEW = (
+    300  # seconds by which the clocks of a login node and of slurmctld may differ for munge
+)
 
 
 def parse_queue(text: str, mark: str) -> tuple[Job, ...]:
-    """Jobs from squeue, by id. A running job's status is told as sacct would tell it."""
-    found = [_queued(row) for row in table_rows(text, QUEUE_FIELDS, mark)]
-    return tuple(sorted(found, key=lambda job: id_order(job.id)))
+    """Jobs from squeue, by id. A running job's status is as sacct would show it."""
+    jobs = [_queued(row) for row in table_rows(text, QUEUE_FIELDS, mark)]
+    return tuple(sorted(jobs, key=lambda job: id_order(job.id)))
 
 
 def _queued(row: Mapping[str, str]) -> Job:
@@ -69,7 +71,9 @@ def _queue_times(row: Mapping[str, str]) -> Times:
     return Times(
         elapsed=duration(row["TimeUsed"]),
         start=epoch(row["StartTime"]),
-        end=None if running else epoch(row["EndTime"]),  # squeue foretells it for a running job
+        end=None
+        if running
+        else epoch(row["EndTime"]),  # squeue has an expected end for a running job
         suspended=0 if running else None,
         limit=duration(row["TimeLimit"]),
     )
@@ -77,13 +81,13 @@ def _queue_times(row: Mapping[str, str]) -> Times:
 
 def parse_steps(text: str, mark: str) -> dict[str, tuple[Step, ...]]:
     """Running steps from squeue, by the id of their job."""
-    found: dict[str, list[Step]] = {}
+    by_job: dict[str, list[Step]] = {}
     for row in table_rows(text, STEP_FIELDS, mark):
         time = Times(duration(row["TimeUsed"]), epoch(row["StartTime"]), suspended=0)
         status = Status(State.RUNNING, "RUNNING", None, 0, 0)
         step = Step(row["StepID"], row["StepName"], status, time)
-        found.setdefault(_job_of(step.id), []).append(step)
-    return {job: tuple(sorted(steps, key=_step_order)) for job, steps in found.items()}
+        by_job.setdefault(_job_of(step.id), []).append(step)
+    return {job: tuple(sorted(steps, key=_step_order)) for job, steps in by_job.items()}
 
 
 def parse_numbers(text: str, mark: str) -> dict[str, str]:
@@ -104,7 +108,7 @@ def _step_order(step: Step) -> tuple[bool, tuple[int, ...], str]:
 def parse_history(text: str, mark: str) -> tuple[Job, ...]:
     """Jobs with their steps from sacct, by id.
 
-    slurmdbd may hear of a short job's end before its start: until then its record has no partition, and is not told.
+    slurmdbd may hear of a short job's end before its start: until then its record has no partition, and is left out.
     """
     jobs: dict[str, Job] = {}
     steps: dict[str, list[Step]] = {}
@@ -114,8 +118,8 @@ def parse_history(text: str, mark: str) -> tuple[Job, ...]:
             steps.setdefault(_job_of(step.id), []).append(step)
         elif row["Partition"]:
             jobs[row["JobID"]] = _past(row)
-    found = [replace(job, steps=tuple(steps.get(job.id, ()))) for job in jobs.values()]
-    return tuple(sorted(found, key=lambda job: id_order(job.id)))
+    complete = [replace(job, steps=tuple(steps.get(job.id, ()))) for job in jobs.values()]
+    return tuple(sorted(complete, key=lambda job: id_order(job.id)))
 
 
 def _past(row: Mapping[str, str]) -> Job:
@@ -153,23 +157,23 @@ def _past_times(row: Mapping[str, str]) -> Times:
 
 
 def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
-    """What accounting and slurmctld know together, by id.
+    """The jobs of accounting and of slurmctld together, by id.
 
-    Accounting is right about what has ended or is suspended, but for names, of which it keeps a reduced form; slurmctld
-    about the rest.
-    The database lags: what it has of an array's waiting tasks is stale once slurmctld tells of the array. They are
-    told of as one job with the array's id, which names it in every command: `9` for `9_[2-4%1]`.
+    Accounting knows more about jobs that have ended or are suspended, except for their names, of which it keeps a
+    reduced form; slurmctld knows more about the others. The database lags behind: its record of an array's waiting
+    tasks is out of date when slurmctld lists the array. Waiting tasks are shown as one job with the array's id, by which
+    every command takes it: `9` for `9_[2-4%1]`.
     """
-    told = {array_of(job.id) for job in queue}
-    found = {
+    queued_arrays = {array_of(job.id) for job in queue}
+    merged = {
         job.id: job
         for job in history
-        if job.status.state.ended or "[" not in job.id or array_of(job.id) not in told
+        if job.status.state.ended or "[" not in job.id or array_of(job.id) not in queued_arrays
     }
     for job in queue:
-        past = found.get(job.id)
-        found[job.id] = replace(past, name=job.name) if past and _agree(past, job) else job
-    jobs = sorted(found.values(), key=lambda job: id_order(job.id))
+        past = merged.get(job.id)
+        merged[job.id] = replace(past, name=job.name) if past and _agree(past, job) else job
+    jobs = sorted(merged.values(), key=lambda job: id_order(job.id))
     return tuple(replace(job, id=array_of(job.id)) if _waits(job) else job for job in jobs)
 
 
@@ -179,7 +183,7 @@ def _waits(job: Job) -> bool:
 
 
 def _agree(past: Job, job: Job) -> bool:
-    """Whether both tell of a job that is over, or stopped: then accounting knows more."""
+    """Whether both say that the job has ended, or is suspended: then accounting knows more."""
     states = past.status.state, job.status.state
     return all(state.ended or state is State.SUSPENDED for state in states) and (
         states[0].ended == states[1].ended
@@ -188,24 +192,24 @@ def _agree(past: Job, job: Job) -> bool:
 
 def parse_submitted(text: str) -> str:
     """The id that `sbatch --parsable` prints, `77` or `77;cluster`, after whatever a site's filters print."""
-    found = re.search(r"^(\d+)(;.*)?\s*\Z", text, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^(\d+)(;.*)?\s*\Z", text, re.MULTILINE)
+    if match is None:
         raise BackendError("Unable to submit new job")
-    return found[1]
+    return match[1]
 
 
 def parse_submitted_from(text: str, mark: str, session: str, since: int) -> frozenset[str]:
-    """The ids of jobs from squeue that were submitted from a session, since then; numbers of sessions come again."""
+    """The ids of jobs from squeue that were submitted from a session, since then: session numbers are reused."""
     return frozenset(
         whole_job(row["JobArrayID"])
         for row in table_rows(text, SUBMITTED_FIELDS, mark)
-        if row["AllocSID"] == session and (epoch(row["SubmitTime"]) or 0) >= since - _CLOCKS
+        if row["AllocSID"] == session and (epoch(row["SubmitTime"]) or 0) >= since - _CLOCK_SKEW
     )
 
 
 def parse_cancelled(text: str) -> None:
-    """Nothing; raises what `scancel -v` told of. Its exit status stands in the last line."""
-    words, _, status = text.rstrip("\n").rpartition("\n")
-    refused = failures.refused_cancellation(Output(number(status) or 0, "", words))
+    """Nothing; raises the error that `scancel -v` reports. Its exit status is in the last line."""
+    messages, _, status = text.rstrip("\n").rpartition("\n")
+    refused = failures.refused_cancellation(Output(number(status) or 0, "", messages))
     if refused is not None:
         raise refused

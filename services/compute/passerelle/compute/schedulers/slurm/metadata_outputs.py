@@ -13,7 +13,7 @@ from passerelle.compute.schedulers.slurm.ids import (
 )
 from passerelle.compute.schedulers.slurm.stream_paths import (
     Patterns,
-    Place,
+    PatternValues,
     Streams,
     streams,
     submitted_patterns,
@@ -45,56 +45,58 @@ def parse_streams(text: str, job_id: str) -> Streams:
     if is_component(job_id) and not any(_component(record) == job_id for record in records):
         raise job_not_found()
     first = min(records, key=_order) if records else text[max(0, text.find("JobId=")) :]
-    found = dict(_STREAM.findall(first))
-    paths = (found.get("StdIn"), found.get("StdOut"), found.get("StdErr", ""))
-    return streams(paths, _place(first))
+    by_name = dict(_STREAM.findall(first))
+    paths = (by_name.get("StdIn"), by_name.get("StdOut"), by_name.get("StdErr", ""))
+    return streams(paths, _values(first))
 
 
 def _component(record: str) -> str | None:
     """The id of the component that a record is about."""
-    found = _COMPONENT.match(record)
-    return f"{found[1]}+{found[2]}" if found else None
+    match = _COMPONENT.match(record)
+    return f"{match[1]}+{match[2]}" if match else None
 
 
 def _order(record: str) -> int:
     """Where a record stands among those of its job; what stands for waiting tasks comes last."""
-    found = _PLACE.match(record)
-    return int(found[3]) if found and found[3] else _LAST
+    match = _PLACE.match(record)
+    return int(match[3]) if match and match[3] else _LAST
 
 
-def _place(record: str) -> Place:
+def _values(record: str) -> PatternValues:
     """What slurmctld leaves to be replaced: it has put in the names itself, and the directory."""
-    found, host = _PLACE.match(record), _HOST.findall(record)
-    job, array, task = found.groups() if found else ("", None, None)
-    return Place(job, array, task if array else None, "%x", "%u", host[-1] if host else "", "/")
+    match, hosts = _PLACE.match(record), _HOST.findall(record)
+    job, array, task = match.groups() if match else ("", None, None)
+    return PatternValues(
+        job, array, task if array else None, "%x", "%u", hosts[-1] if hosts else "", "/"
+    )
 
 
 def parse_archived_streams(text: str, mark: str, job_id: str) -> Streams:
     """The paths by sacct's patterns, which it has since 24.05; NotFound without a record."""
     row = _record(text, STREAM_FIELDS, mark, job_id)
-    return streams((row["StdIn"], row["StdOut"], row["StdErr"]), _recorded_place(row))
+    return streams((row["StdIn"], row["StdOut"], row["StdErr"]), _recorded_values(row))
 
 
 def parse_submit_line(text: str, mark: str, job_id: str, script: str | None) -> Streams:
     """The paths by the line that submitted a job, and its script; NotFound without a record."""
     row = _record(text, LINE_FIELDS, mark, job_id)
-    place = _recorded_place(row)
-    found: Patterns = submitted_patterns(row["SubmitLine"], script, task=place.task is not None)
-    return streams(found, place)
+    values = _recorded_values(row)
+    patterns: Patterns = submitted_patterns(row["SubmitLine"], script, task=values.task is not None)
+    return streams(patterns, values)
 
 
 def _record(text: str, fields: tuple[str, ...], mark: str, job_id: str) -> dict[str, str]:
     """The record of a job, or of the first of its tasks or components."""
-    found = [row for row in table_rows(text, fields, mark) if "." not in row["JobID"]]
-    if not found or (is_component(job_id) and job_id not in {row["JobID"] for row in found}):
+    rows = [row for row in table_rows(text, fields, mark) if "." not in row["JobID"]]
+    if not rows or (is_component(job_id) and job_id not in {row["JobID"] for row in rows}):
         raise job_not_found()
-    asked = [row for row in found if row["JobID"] == script_owner(job_id)]
-    return min(asked or found, key=lambda row: id_order(row["JobID"]))
+    exact = [row for row in rows if row["JobID"] == script_owner(job_id)]
+    return min(exact or rows, key=lambda row: id_order(row["JobID"]))
 
 
-def _recorded_place(row: dict[str, str]) -> Place:
+def _recorded_values(row: dict[str, str]) -> PatternValues:
     array, _, task = row["JobID"].partition("_") if is_task(row["JobID"]) else (None, "", None)
-    return Place(
+    return PatternValues(
         job=row["JobIDRaw"],
         array=array,
         task=task,

@@ -1,4 +1,4 @@
-"""What it means that sbatch gives no id: which field is wrong, a limit, trouble, or nobody knows."""
+"""The errors of an sbatch that gives no id: a wrong field, a limit, trouble, or an unknown outcome."""
 
 import re
 from collections.abc import Mapping
@@ -35,19 +35,19 @@ _SCRIPT_PATH = "sbatch: error: Unable to open file "
 
 
 def refused_submission(output: Output) -> ApiError:
-    """The error that a failed sbatch means: what is neither trouble nor a limit is a mistake in the request.
+    """The error of a failed sbatch: unless it is trouble or a limit, a mistake in the request.
 
-    That includes what a site's own submission filters say.
+    Refusals by a site's own submission filters are mistakes, too.
     """
-    told = ERRORS.words(output.stderr)
+    message = ERRORS.words(output.stderr)
     own = [*ERRORS.own_lines(output.stderr)]
     if any(_LIMIT.fullmatch(line) or ERRORS.reason(line) == _LIMITS for line in own):
-        return LimitExceeded(told)
+        return LimitExceeded(message)
     kind = ERRORS.kind(output.stderr)
     if kind is None and output.status in _OUT_OF_TIME:
-        return BackendUnavailable(f"Slurm did not take the job in time. {told}".strip())
+        return BackendUnavailable(f"Slurm did not take the job in time. {message}".strip())
     if kind in (None, NotFound, FailedPrecondition) and own:
-        return refused(_field(own), told)
+        return refused(_field(own), message)
     return ERRORS.error(output)
 
 
@@ -62,7 +62,7 @@ def _field(own: list[str]) -> str:
 def unsubmitted(error: ApiError, *, known: bool) -> ApiError:
     """The error of a submit of which slurmctld shows no job; `known` is that it was able to.
 
-    What was refused is known already. Of the rest nobody else has said what became; trying again may make a second job.
+    A refusal is certain. For other errors the outcome is not known elsewhere; trying again may make a second job.
     """
     if error.http < 500:
         return error

@@ -231,13 +231,13 @@ def parse_user(text: str) -> UserInfo:
 def parse_accounts(text: str) -> tuple[Account, ...]:
     """The user's accounts from `sacctmgr --parsable2`: an account and the user's default one a line."""
     lines = [line.split("|") for line in text.splitlines()]
-    found = {line[0]: Account(line[0], line[0] == line[1]) for line in lines if len(line) == 2}
-    return tuple(account for name, account in found.items() if name)
+    accounts = {line[0]: Account(line[0], line[0] == line[1]) for line in lines if len(line) == 2}
+    return tuple(account for name, account in accounts.items() if name)
 
 
 def parse_ping(text: str) -> str:
     """The first controller's line of `scontrol ping`, such as `Slurmctld(primary) at node1 is UP`."""
-    found = _CONTROLLER.search(text)
-    if found is None:
+    match = _CONTROLLER.search(text)
+    if match is None:
         raise BackendError("Slurm answered in a form that is not known here.")
-    return found[0]
+    return match[0]

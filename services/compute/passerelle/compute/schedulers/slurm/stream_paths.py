@@ -1,4 +1,4 @@
-"""Where a job's standard streams are: Slurm's patterns, with what they stand for. See sbatch(1), "filename pattern".
+"""The paths of a job's standard streams: Slurm's patterns, their symbols replaced. See sbatch(1), "filename pattern".
 
 slurmctld and accounting keep patterns, which only slurmd replaces in full; what it does was tried on 22.05.
 """
@@ -34,8 +34,8 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What the symbols in a job's patterns stand for. `array` and `task` are those of a job array's task."""
+class PatternValues:
+    """The values of the symbols in a job's patterns. `array` and `task` are those of a job array's task."""
 
     job: str
     array: str | None
@@ -50,44 +50,44 @@ Patterns = tuple[str | None, str | None, str | None]
 """For input, output and errors; `""` where there is none, None where it is not known."""
 
 
-def expanded(pattern: str | None, place: Place) -> str | None:
+def expanded(pattern: str | None, values: PatternValues) -> str | None:
     """The path that a pattern of a batch script's stream means; None for no pattern."""
     if not pattern:
         return None
     if "\\" in pattern:
         path = re.sub(r"\\(.)", r"\1", pattern)
     else:
-        path = _SYMBOL.sub(lambda found: _value(found[1], found[2], place) or found[0], pattern)
-    return posixpath.join(place.directory, path)
+        path = _SYMBOL.sub(lambda match: _value(match[1], match[2], values) or match[0], pattern)
+    return posixpath.join(values.directory, path)
 
 
-def _value(width: str, symbol: str, place: Place) -> str | None:
-    """What one symbol stands for; None where nobody knows. Numbers have at least `width` digits."""
-    task = place.task or "4294967294"  # "no value", as Slurm prints it
+def _value(width: str, symbol: str, values: PatternValues) -> str | None:
+    """The value of one symbol; None where it is unknown. Numbers have at least `width` digits."""
+    task = values.task or "4294967294"  # "no value", as Slurm prints it
     numbers = {
-        "A": place.array or place.job,
+        "A": values.array or values.job,
         "a": task,
         "b": task[-1],
-        "J": place.job,
-        "j": place.job,
+        "J": values.job,
+        "j": values.job,
         "n": "0",
         "t": "0",
     }
     if symbol in numbers:
         return numbers[symbol].zfill(int(width or 0))
-    words = {"%": "%", "N": _first_node(place.nodes), "s": "batch", "u": place.user}
-    return words.get(symbol, place.name)
+    words = {"%": "%", "N": _first_node(values.nodes), "s": "batch", "u": values.user}
+    return words.get(symbol, values.name)
 
 
 def _first_node(nodes: str) -> str | None:
     """The first of `cn[01-02],gpu1`; None while there is none."""
-    found = _FIRST_NODE.match(nodes)
-    return f"{found[1]}{found[2] or ''}" if found and " " not in nodes else None
+    match = _FIRST_NODE.match(nodes)
+    return f"{match[1]}{match[2] or ''}" if match and " " not in nodes else None
 
 
-def streams(patterns: Patterns, place: Place) -> Streams:
+def streams(patterns: Patterns, values: PatternValues) -> Streams:
     """The streams by their patterns. Errors that have none go where the output goes."""
-    source, output, errors = (expanded(pattern, place) for pattern in patterns)
+    source, output, errors = (expanded(pattern, values) for pattern in patterns)
     return Streams(source, output, output if patterns[2] == "" else errors)
 
 
@@ -110,8 +110,8 @@ def _chosen(option: str, line: str, script: str | None) -> str | None:
     short = _OPTIONS[option]
     given = None
     if _OURS.match(line):
-        found = re.search(rf" {option}=(.*?){_AFTER}", line)
-        given = found[1] if found else None
+        match = re.search(rf" {option}=(.*?){_AFTER}", line)
+        given = match[1] if match else None
     elif any(word.startswith((option[:4], short)) for word in line.split(" ")):
         return None
     if given or script is None:

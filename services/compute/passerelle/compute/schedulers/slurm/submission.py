@@ -20,8 +20,8 @@ _SUBMIT = "".join(
     if not line.startswith("#")
 )
 _VARIABLES = "/dev/fd/3"
-_LOOKING = 5.0  # seconds in which slurmctld tells what became of a job
-# Waits for what is left of a session that was told to end: the process that led it ends last, a second later at most.
+_LOOKING = 5.0  # seconds in which slurmctld answers whether there is a job
+# Waits for the end of a session that was told to end: its leader ends last, at most a second later.
 _WHEN_ENDED = (
     'i=0; while [ -d "/proc/$1" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done; '
     'shift; exec "$@"'
@@ -43,7 +43,7 @@ async def submit(shell: Shell, job: JobDescription) -> str:
 
     When sbatch gives no id (the connection was lost, time ran out, slurmctld did not answer it, a site's own sbatch
     failed afterwards), slurmctld is asked once, on a new connection if need be, for a job from the session that
-    submitted. Where nobody has said that the job is refused, the errors say whether there may be one.
+    submitted. Unless the job was refused for certain, the errors say whether there may be one.
     """
     name = await _name_of(shell, job)
     sessions: list[Session] = []
@@ -52,14 +52,14 @@ async def submit(shell: Shell, job: JobDescription) -> str:
     except ApiError as error:
         if not sessions:  # nothing had begun
             raise
-        found = await _found(shell, sessions[0])
-        if found is not None and len(found) == 1:
-            return min(found)
-        raise refusals.unsubmitted(error, known=found == frozenset()) from None
+        jobs = await _jobs_of(shell, sessions[0])
+        if jobs is not None and len(jobs) == 1:
+            return min(jobs)
+        raise refusals.unsubmitted(error, known=jobs == frozenset()) from None
 
 
-async def _found(shell: Shell, session: Session) -> frozenset[str] | None:
-    """The ids of jobs that were submitted from this session; None when nobody knows."""
+async def _jobs_of(shell: Shell, session: Session) -> frozenset[str] | None:
+    """The ids of jobs that were submitted from this session; None when that cannot be found out."""
     try:
         async with asyncio.timeout(_LOOKING):
             return await shell.run(submitted_command(session))
@@ -81,17 +81,17 @@ def submit_command(
     """Submits a job and gives its id. Never repeated: the first try may have come through.
 
     `name` is the one the job will have; sbatch tells it to jobs only when it makes their environment itself.
-    `begun` is told by what `submitted_command` finds the job, before anything is submitted.
+    `begun` is called before anything is submitted, with the session by which `submitted_command` finds the job.
     """
 
     def greeted(line: str) -> bool:
-        if found := _GREETING.search(line):
-            begun(Session(found[1], int(found[2])))
-        return found is not None
+        if match := _GREETING.search(line):
+            begun(Session(match[1], int(match[2])))
+        return match is not None
 
-    told = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
-    variables = "".join(f"{name}={value}\0" for name, value in told.items())
-    export = (f"--export-file={_VARIABLES}",) if told else ()
+    environment = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
+    variables = "".join(f"{name}={value}\0" for name, value in environment.items())
+    export = (f"--export-file={_VARIABLES}",) if environment else ()
     path = ("--", job.script_path) if job.script_path is not None else ()
     return Command(
         ("bash", "-c", _SUBMIT, "sbatch", "--parsable", *_options(job), *export, *path),

@@ -28,10 +28,10 @@ def duration(text: str) -> int | None:
 
     None for `UNLIMITED`, `Partition_Limit`, `NOT_SET`, `INVALID` and whatever else is no time span.
     """
-    found = _DURATION.fullmatch(text.strip())
-    if found is None or not text.isascii():
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not text.isascii():
         return None
-    days, *rest = found.groups()
+    days, *rest = match.groups()
     parts = [int(part) for part in rest if part is not None]
     if days is None and len(parts) < 3:
         parts.insert(0, 0)  # MM or MM:SS: there is no hour
