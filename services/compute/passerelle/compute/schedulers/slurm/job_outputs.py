@@ -161,8 +161,8 @@ def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
 
     Accounting knows more about jobs that have ended or are suspended, except for their names, of which it keeps a
     reduced form; slurmctld knows more about the others. The database lags behind: its record of an array's waiting
-    tasks is out of date when slurmctld lists the array. Waiting tasks are shown as one job with the array's id, by which
-    every command takes it: `9` for `9_[2-4%1]`.
+    tasks is out of date when slurmctld lists the array. Waiting tasks are shown as one job with the array's id, by
+    which every command takes it: `9` for `9_[2-4%1]`.
     """
     queued_arrays = {array_of(job.id) for job in queue}
     merged = {
