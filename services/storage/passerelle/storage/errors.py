@@ -127,6 +127,14 @@ class Changed(ApiError):
         super().__init__(f"{shown(path)}: The file changed while it was read.", path=shown(path))
 
 
+class DataLoss(ApiError):
+    """What arrived is not what was sent; nothing was put in the target's place."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    reason = "DATA_LOSS"
+    http = 502
+
+
 class ProgramFailed(ApiError):
     """A program on the system failed: `meaning` is the error that it travels as, `output` what the program left."""
 

@@ -61,9 +61,6 @@ def _principal(principal: Principal) -> pb.Principal:
 
 
 def _credential(issued: Credential) -> pb.SshCredential:
-    return pb.SshCredential(
-        username=issued.username,
-        certificate=issued.certificate,
-        private_key=issued.private_key,
-        expire_time=None if issued.expires is None else Timestamp(seconds=issued.expires),
-    )
+    texts = {name: getattr(issued, name) for name in ("username", "certificate", "private_key")}
+    expires = None if issued.expires is None else Timestamp(seconds=issued.expires)
+    return pb.SshCredential(**texts, expire_time=expires)

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -40,8 +40,7 @@ class TrustedIssuer:
     keys: KeySet
 
 
-@dataclass(frozen=True, slots=True)
-class _Unverified:
+class _Unverified(NamedTuple):
     """The header and the claims of a token before its signature is verified: only to find its key, and for the log."""
 
     header: Mapping[str, Any]

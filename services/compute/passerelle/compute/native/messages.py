@@ -61,12 +61,12 @@ def job_message(job: Job) -> pb.Job:
         node_list=job.nodes,
         node_count=job.node_count,
         working_directory=job.working_directory,
-        priority=job.priority,
         start_time=_timestamp(job.time.start),
         end_time=_timestamp(job.time.end),
         elapsed=_duration(job.time.elapsed),
         time_limit=_duration(job.time.limit),
         steps=[_step(step) for step in job.steps],
+        priority=job.priority,
     )
 
 
@@ -111,13 +111,8 @@ def node_message(node: Node) -> pb.Node:
 
 def partition_message(partition: Partition) -> pb.Partition:
     """A partition."""
-    return pb.Partition(
-        name=partition.name,
-        state=partition.state,
-        cpu_count=partition.cpus,
-        node_count=partition.node_count,
-        hidden=partition.hidden,
-    )
+    size = {"cpu_count": partition.cpus, "node_count": partition.node_count}
+    return pb.Partition(name=partition.name, state=partition.state, hidden=partition.hidden, **size)
 
 
 def reservation_message(reservation: Reservation) -> pb.Reservation:

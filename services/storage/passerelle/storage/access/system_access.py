@@ -147,12 +147,12 @@ class SystemAccess:
     def __init__(
         self, pool: Connections, system: System, settings: StorageSection, fall_back: FallBack
     ) -> None:
+        self._accounts: WeakKeyDictionary[Connection, _Account] = WeakKeyDictionary()
+        self._warned: set[tuple[str, str]] = set()
         self._pool = pool
         self._system = system
         self._settings = settings
         self._fall_back = fall_back
-        self._accounts: WeakKeyDictionary[Connection, _Account] = WeakKeyDictionary()
-        self._warned: set[tuple[str, str]] = set()
 
     async def query(self, question: Question[T]) -> T:
         """The answer to what changes nothing, and is asked again once when its connection is lost.

@@ -9,23 +9,13 @@ from dataclasses import replace
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.flight import FreshFlights
+from passerelle.storage import values
 from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.arrivals import Arrival
 from passerelle.storage.files.content import RemoteFile, SteadyFile, opened
 from passerelle.storage.files.writing import Writing, new_token, require_conditions, wrong_checksum
 from passerelle.storage.remote.outcome import raw
-from passerelle.storage.values import (
-    REPLACE,
-    Columns,
-    Excerpt,
-    FileInfo,
-    Listing,
-    Table,
-    WriteConditions,
-    Written,
-    finished,
-)
 
 _OPENINGS = 5  # of a file that is being replaced again and again
 _LISTING_LIMIT = 60 << 20  # bytes; the largest reply that Envoy passes on is 64 MiB
@@ -43,24 +33,28 @@ class SystemFiles:
         """See `Files.notes`."""
         return await self._access.notes()
 
-    async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
+    async def stat(self, path: str, *, dereference: bool = False) -> values.FileInfo:
         """See `Files.stat`."""
         return await self._access.query(lambda files: files.stat(path, dereference=dereference))
 
-    async def list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
+    async def list(self, path: str, listing: values.Listing) -> Sequence[values.FileInfo]:
         """See `Files.list`."""
         key = (caller.current().username, path, listing)
         return await self._shared.run(key, lambda: self._list(path, listing))
 
-    async def _list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
+    async def _list(self, path: str, listing: values.Listing) -> Sequence[values.FileInfo]:
         return await self._access.query(lambda files: files.list(path, listing, _LISTING_LIMIT))
 
-    async def table(self, path: str, listing: Listing, columns: Columns) -> Table:
+    async def table(
+        self, path: str, listing: values.Listing, columns: values.Columns
+    ) -> values.Table:
         """See `Files.table`."""
         key = (caller.current().username, path, listing, tuple(columns))
         return await self._shared.run(key, lambda: self._table(path, listing, columns))
 
-    async def _table(self, path: str, listing: Listing, columns: Columns) -> Table:
+    async def _table(
+        self, path: str, listing: values.Listing, columns: values.Columns
+    ) -> values.Table:
         return await self._access.query(
             lambda files: files.table(path, listing, columns, _LISTING_LIMIT)
         )
@@ -69,17 +63,17 @@ class SystemFiles:
         """See `Files.read`."""
         return await self._access.query(lambda files: files.read(path, offset, length, limit))
 
-    async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
+    async def excerpt(self, path: str, excerpt: values.Excerpt, limit: int) -> bytes:
         """See `Files.excerpt`."""
         return await self._access.query(lambda files: files.excerpt(path, excerpt, limit))
 
-    async def make_directory(self, path: str, *, parents: bool = False) -> FileInfo:
+    async def make_directory(self, path: str, *, parents: bool = False) -> values.FileInfo:
         """See `Files.make_directory`."""
         return await self._access.change(lambda files: files.make_directory(path, parents=parents))
 
     async def remove(self, path: str) -> None:
         """See `Files.remove`."""
-        await self._access.change(lambda files: finished(files.remove(path)))
+        await self._access.change(lambda files: values.finished(files.remove(path)))
 
     @asynccontextmanager
     async def opened(self, path: str) -> AsyncIterator[SteadyFile]:
@@ -99,7 +93,7 @@ class SystemFiles:
                 raise Changed(path)
             yield SteadyFile(file, held.info, lambda: self.stat(path, dereference=True))
 
-    async def _same(self, file: RemoteFile, info: FileInfo, path: str) -> bool:
+    async def _same(self, file: RemoteFile, info: values.FileInfo, path: str) -> bool:
         """Whether `file`, opened by its path, is the one that was looked at: it is still there, and has its owner."""
         now = await self.stat(path, dereference=True)
         there = (now.inode, now.device) == (info.inode, info.device)
@@ -110,8 +104,11 @@ class SystemFiles:
         return (await self._writing.target(path)).real
 
     async def write(
-        self, path: str, chunks: AsyncIterator[bytes], conditions: WriteConditions = REPLACE
-    ) -> Written:
+        self,
+        path: str,
+        chunks: AsyncIterator[bytes],
+        conditions: values.WriteConditions = values.REPLACE,
+    ) -> values.Written:
         """See `Files.write`."""
         target = await self._writing.target(path)
         require_conditions(target, conditions)
@@ -127,9 +124,9 @@ class SystemFiles:
         except BaseException:
             await asyncio.shield(asyncio.create_task(self._discard(part)))
             raise
-        return Written(size, sha256, version)
+        return values.Written(size, sha256, version)
 
     async def _discard(self, part: str) -> None:
         """Remove what a failed write left, over a new connection if the old one is lost."""
         with suppress(ApiError):
-            await self._access.change(lambda files: finished(files.remove(part)))
+            await self._access.change(lambda files: values.finished(files.remove(part)))

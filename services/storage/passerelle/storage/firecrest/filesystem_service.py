@@ -6,7 +6,7 @@ The rules are those of its contract and recorded replies; what differs on purpos
 import posixpath
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -22,6 +22,7 @@ from passerelle.storage.files.tarballs import Tarball, Tarballs
 from passerelle.storage.firecrest.form import FormFile
 from passerelle.storage.firecrest.gnu_wording import errors_of, failure
 from passerelle.storage.firecrest.ops_bodies import (
+    AmountQuery,
     ChangeModeBody,
     ChangeOwnerBody,
     CompressBody,
@@ -141,9 +142,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`head`."""
         system, path = self._target(request)
         query = read_query(HeadQuery, request)
-        unit, number = query.amount()
-        if number < 0 and query.skip_trailing:
-            raise failure("head", f"invalid number of {unit}: '-{number}'", InvalidArgument)
+        unit, number = _amount(query, "head", "-" if query.skip_trailing else "")
         from_end = number < 0 or (query.skip_trailing and query.given())
         excerpt = Excerpt(unit, abs(number), from_end=from_end, before=True)
         end = query.position(-1 if query.skip_trailing else 1)
@@ -153,9 +152,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         """`tail`; with `skipHeading` from that line or byte on, counted from 1."""
         system, path = self._target(request)
         query = read_query(TailQuery, request)
-        unit, number = query.amount()
-        if number < 0 and query.skip_heading:
-            raise failure("tail", f"invalid number of {unit}: '+{number}'", InvalidArgument)
+        unit, number = _amount(query, "tail", "+" if query.skip_heading else "")
         from_start = query.skip_heading and query.given()
         count = number - 1 if from_start else abs(number)
         excerpt = Excerpt(unit, count, from_end=not from_start, before=False)
@@ -290,6 +287,14 @@ def _limit(system: FilesystemContext) -> int:
 def _changed(info: FileInfo) -> dict[str, dict[str, Any]]:
     """A ChangedFileReply, with the columns of a listing."""
     return {"output": {key: getattr(info, field) for key, field in _COLUMNS}}
+
+
+def _amount(query: AmountQuery, program: str, sign: str) -> tuple[Literal["lines", "bytes"], int]:
+    """The unit and the number that are asked for; the program takes no negative one after a `sign`."""
+    unit, number = query.amount()
+    if sign and number < 0:
+        raise failure(program, f"invalid number of {unit}: '{sign}{number}'", InvalidArgument)
+    return unit, number
 
 
 async def _excerpted(

@@ -113,17 +113,17 @@ class Private(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class TransferJobs:
-    """The transfer jobs of one system."""
+    """The transfer jobs of one system.
 
-    def __init__(
-        self, system: System, compute: Submitter, private: Private, job_id_variable: str
-    ) -> None:
-        """`job_id_variable` is the environment variable in which the scheduler tells jobs their id."""
-        self._system = system
-        self._job_id_variable = job_id_variable
-        self._compute = compute
-        self._private = private
+    `job_id_variable` is the environment variable in which the scheduler tells jobs their id.
+    """
+
+    system: System
+    compute: Submitter
+    private: Private
+    job_id_variable: str
 
     async def submit(
         self, name: str, work: ShellWork | AgentWork, account: str | None
@@ -135,13 +135,13 @@ class TransferJobs:
         raises; nor does such a job stay in the queue when its caller has gone before it could be told of it.
         """
         directives = await self._directives(account or None)
-        greeting = _GREETING.format(job=_spaced(name), variable=self._job_id_variable)
+        greeting = _GREETING.format(job=_spaced(name), variable=self.job_id_variable)
         head = f"#!/bin/bash\n{directives}{greeting}"
-        directory, number = work_dir(self._system), str(uuid.uuid4())
+        directory, number = work_dir(self.system), str(uuid.uuid4())
         log_fields.bind(transfer=number)
         if isinstance(work, ShellWork) and work.leftovers == Leftovers():
             return await self._submit(self._job(name, head + work.script, directory, number))
-        path = await self._private.put(directory, number, work)
+        path = await self.private.put(directory, number, work)
         head += f"transfer={word(path)}\n"
         job = self._job(name, head + _commands(work, f"END-{number}"), directory, number)
         submitting = asyncio.create_task(self._submit(job))
@@ -160,11 +160,11 @@ class TransferJobs:
         return BatchJob(name, script, directory, output, error)
 
     async def _submit(self, job: BatchJob) -> SubmittedJob:
-        job_id = await self._compute.submit(self._system.name, job)
+        job_id = await self.compute.submit(self.system.name, job)
         log_fields.bind(job_id=job_id)
         return SubmittedJob(
             job_id,
-            self._system.name,
+            self.system.name,
             job.working_directory,
             job.standard_output,
             job.standard_error,
@@ -172,9 +172,9 @@ class TransferJobs:
 
     async def _directives(self, account: str | None) -> str:
         """The site's lines for the scheduler, with the account in them: the caller's default one if none is given."""
-        lines = self._system.data_operation.datatransfer_jobs_directives
+        lines = self.system.data_operation.datatransfer_jobs_directives
         if any("{account}" in line for line in lines):
-            account = account or await self._compute.default_account(self._system.name)
+            account = account or await self.compute.default_account(self.system.name)
             _check_account(account)
         return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
 
@@ -182,16 +182,16 @@ class TransferJobs:
         """Note the job, over a new connection if one is lost; its caller hears of it in any case, for it is queued."""
         for _ in range(2):
             with suppress(ApiError):
-                await self._private.record(path, job_id)
+                await self.private.record(path, job_id)
                 return
 
     async def _withdraw(self, submitting: "asyncio.Task[SubmittedJob]", path: str) -> None:
         """Leave nothing of a job that nobody hears of."""
         with suppress(ApiError):  # it was not submitted, or ends by itself: its parameters are gone
             submitted = await submitting
-            await self._compute.cancel(self._system.name, submitted.job_id)
+            await self.compute.cancel(self.system.name, submitted.job_id)
         with suppress(ApiError):  # what stays is tidied up later
-            await self._private.discard(path)
+            await self.private.discard(path)
 
 
 def hidden_part(target: str) -> str:

@@ -13,12 +13,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import grpc
-
 from passerelle.runtime import caller, log_fields
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument, NotFound
-from passerelle.storage.errors import Changed, FileError
+from passerelle.storage.errors import Changed, DataLoss, FileError
 from passerelle.storage.files.checksums import Algorithm, Checksums
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.uploads import Uploads
@@ -30,14 +28,6 @@ from passerelle.storage.values import WriteConditions, WriteMode, finished
 T = TypeVar("T")
 
 _INTERVAL = 1.0  # seconds between words about how far it is
-
-
-class DataLoss(ApiError):
-    """What arrived is not what was sent; nothing was put in the target's place."""
-
-    code = grpc.StatusCode.DATA_LOSS
-    reason = "DATA_LOSS"
-    http = 502
 
 
 @dataclass(frozen=True, slots=True)

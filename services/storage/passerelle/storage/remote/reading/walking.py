@@ -73,11 +73,11 @@ class Steps:
     """A way through a tree that holds open one directory for each level."""
 
     def __init__(self, call: Call, hidden: bool, dereference: bool, max_depth: int) -> None:
-        self.failure: Failure | None = None
         self._call = call
         self._hidden = hidden
         self._dereference = dereference
         self._max_depth = max_depth
+        self.failure: Failure | None = None
 
     def through(
         self, path: bytes, top: os.stat_result

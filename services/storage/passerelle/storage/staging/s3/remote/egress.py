@@ -124,7 +124,9 @@ class Egress:
 
     def _post(self, body: bytes) -> None:
         headers = {"Content-Type": "application/xml"}
-        answer = self._store.ask("POST", self._given["complete"], body, headers, _COMPLETING)
+        answer = self._store.ask(
+            "POST", self._given["complete"], body, headers, timeout=_COMPLETING
+        )
         if b"<Error" in answer.body:  # S3 says 200 before it knows
             raise said(answer.body, 200)
 

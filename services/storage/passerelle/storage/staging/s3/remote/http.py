@@ -87,16 +87,9 @@ class Store:
         self.fault = ""
         """Why the store has not answered lately."""
 
-    def ask(
-        self,
-        method: str,
-        url: str,
-        body: "bytes | Iterable[bytes] | None" = None,
-        headers: "dict[str, str] | None" = None,
-        timeout: float = _TIMEOUT,
-    ) -> Answer:
-        """One request; raises Trouble. A `body` of blocks needs a Content-Length among the `headers`."""
-        with self.opened(method, url, body, headers, timeout) as response:
+    def ask(self, method: str, url: str, *rest: "Any", timeout: float = _TIMEOUT) -> Answer:
+        """One request, as `opened` takes it, with its whole answer; raises Trouble."""
+        with self.opened(method, url, *rest, timeout=timeout) as response:
             try:
                 return Answer(response.headers, response.read(BLOCK))
             except (OSError, http.client.HTTPException) as error:
@@ -108,9 +101,13 @@ class Store:
         url: str,
         body: "bytes | Iterable[bytes] | None" = None,
         headers: "dict[str, str] | None" = None,
+        *,
         timeout: float = _TIMEOUT,
     ) -> "Any":
-        """As `ask`, with the body yet to be read: the response is a context manager with `read` and `headers`."""
+        """One request with its body yet to be read: the response is a context manager with `read` and `headers`.
+
+        A `body` of blocks needs a Content-Length among the `headers`. Raises Trouble.
+        """
         every = {"Content-Type": "application/octet-stream"}
         every.update(headers or {})
         request = urllib.request.Request(url, body, every, method=method)  # noqa: S310  # ours
