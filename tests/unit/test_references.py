@@ -19,15 +19,15 @@ PATHS = [path.relative_to(REPO).as_posix() for path in FILES if "__pycache__" no
 WRITTEN = [
     path
     for path in PATHS
-    if path.endswith((".py", ".md", ".lua"))
+    if path.endswith((".py", ".md", ".lua", ".proto"))
     and not path.startswith(("proto/gen/", "proto/google/"))
 ]
-_PATH = re.compile(r"(?<![\w/.:<{])(?!google/)[\w*][\w/.*-]*\.(?:py|lua|proto)\b(?![\w/.])")
+_PATH = re.compile(r"(?<![\w/.:<{])(?!google/|envoy/service/)[\w*][\w/.*-]*\.(?:py|lua|proto)\b(?![\w/.])")
 _FOLDER = re.compile(r"`((?:[a-z][\w.-]*/){2,})`")
 _MODULE = re.compile(
     rf"\bpasserelle\.(?:{'|'.join(p.name for p in REPO.glob('services/*'))})\.[\w.]+"
 )
-_COMMENTS = {"lua": "--"}
+_COMMENTS = {"lua": "--", "proto": "//"}
 FOREIGN = {
     "src/firecrest/config.py",  # FirecREST
     "config/utilities/firecrest_slurm.py",  # ReFrame's
