@@ -22,7 +22,9 @@ WRITTEN = [
     if path.endswith((".py", ".md", ".lua", ".proto"))
     and not path.startswith(("proto/gen/", "proto/google/"))
 ]
-_PATH = re.compile(r"(?<![\w/.:<{])(?!google/|envoy/service/)[\w*][\w/.*-]*\.(?:py|lua|proto)\b(?![\w/.])")
+_PATH = re.compile(
+    r"(?<![\w/.:<{])(?!google/|envoy/service/)[\w*][\w/.*-]*\.(?:py|lua|proto)\b(?![\w/.])"
+)
 _FOLDER = re.compile(r"`((?:[a-z][\w.-]*/){2,})`")
 _MODULE = re.compile(
     rf"\bpasserelle\.(?:{'|'.join(p.name for p in REPO.glob('services/*'))})\.[\w.]+"
