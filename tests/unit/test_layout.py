@@ -172,6 +172,15 @@ def test_no_service_imports_another() -> None:
         assert others <= ({"proto"} if service == "runtime" else shared | operator), folder
 
 
+def test_no_folders_import_each_other() -> None:
+    below = {folder: set(FOLDERS[folder].split()) & set(FOLDERS) for folder in FOLDERS}
+    while leaves := [folder for folder, imported in below.items() if not imported]:
+        for folder in leaves:
+            del below[folder]
+        below = {folder: imported - set(leaves) for folder, imported in below.items()}
+    assert below == {}, "a cycle, and what imports it"
+
+
 @pytest.mark.parametrize("folder", ["compute", "storage.files", "storage.transfers"])
 def test_the_domain_uses_no_messages_of_the_contracts(folder: str) -> None:
     assert not [name for name in FOLDERS[folder].split() if name.startswith("proto.")]
