@@ -27,6 +27,7 @@ from passerelle.runtime.pipeline.stages import (
     observe,
 )
 from passerelle.runtime.serving.server import serving
+from passerelle.surfaces.native import Native
 from passerelle.v1 import (
     auth_pb2,
     auth_pb2_grpc,
@@ -189,6 +190,22 @@ async def test_whatever_is_refused_leaves_a_line(
     assert line["outcome"] == expected
     assert line["address"].startswith(("ipv4:127.0.0.1", "ipv6:"))
     assert token == "alice" or token not in str(line)
+
+
+async def test_a_refusal_that_is_shown_as_something_else_leaves_its_line(
+    channel: grpc.aio.Channel, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = {"FORBIDDEN": lambda error: NotFound("Nothing here.")}
+    monkeypatch.setattr(Native, "replaced", hidden)
+    request = compute_pb2.GetJobRequest(system="secret", job_id="7")
+    stub = compute_pb2_grpc.ComputeServiceStub(channel)
+    with pytest.raises(grpc.aio.AioRpcError) as shown:
+        await stub.GetJob(request, metadata=ALICE)
+    assert (shown.value.code(), shown.value.details()) == (
+        grpc.StatusCode.NOT_FOUND,
+        "Nothing here.",
+    )
+    assert (lines.only()["outcome"], lines.only()["reason"]) == ("PERMISSION_DENIED", "FORBIDDEN")
 
 
 @pytest.mark.parametrize(("secret", "count"), [("s3cret", 0), ("guessed", 1)])

@@ -53,7 +53,7 @@ class Surface(ABC):
     statuses: ClassVar[Mapping[str, int]] = {}
     """HTTP statuses of errors, by reason, where they are not the errors' own. A reason stands for derived ones, too."""
     replaced: ClassVar[Mapping[str, Callable[[ApiError], ApiError]]] = {}
-    """Errors that are shown as others, by reason, over REST and gRPC alike."""
+    """Errors that are shown as others, by reason, over REST and gRPC alike. The logs have what was raised."""
     error_schema: ClassVar[Mapping[str, Any]] = {"type": "object"}
     """The JSON Schema (2020-12) of what `body` makes, for the OpenAPI document."""
     reply_headers: ClassVar[Mapping[str, str]] = {}

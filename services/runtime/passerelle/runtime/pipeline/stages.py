@@ -93,7 +93,8 @@ async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
 
 
 async def _abort(rpc: Rpc, raised: ApiError) -> None:
-    rpc.error = error = rpc.surface.shown(raised)
+    rpc.error = raised  # for the logs, whatever the caller is shown
+    error = rpc.surface.shown(raised)
     status = error.status()
     rest = rpc.metadata.get(REST)
     if rest and rpc.begun:  # the HTTP status is sent already
