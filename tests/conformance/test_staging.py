@@ -3,7 +3,8 @@
 from typing import Any, get_args
 
 import pytest
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
+from passerelle_webdav.method import Webdav
 from pydantic import BaseModel, ValidationError
 
 from passerelle.runtime.config.plugins import load, names
@@ -16,15 +17,19 @@ SOME: dict[Any, Any] = {str: "a text", int: 7, str | None: None, tuple[str, ...]
 """A value of each type that members of instructions have."""
 
 
-@pytest.fixture(params=names(GROUP))
+WIRES: dict[str, WireForm] = {name: load(GROUP, name).wire for name in names(GROUP)} | {
+    "webdav": Webdav.wire  # of examples/, which is not installed here
+}
+
+
+@pytest.fixture(params=WIRES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
 def wire(name: str) -> WireForm:
-    found: WireForm = load(GROUP, name).wire
-    return found
+    return WIRES[name]
 
 
 def said(model: type[BaseModel], field: str) -> tuple[Any, ...]:
@@ -69,13 +74,26 @@ def test_both_apis_tell_it_the_same(name: str, wire: WireForm) -> None:
     assert native == wire.upload.model_validate(profile)
 
 
-SIZED = [name for name in names(GROUP) if "file_size" in load(GROUP, name).wire.upload.model_fields]
+SIZED = [name for name, wire in WIRES.items() if "file_size" in wire.upload.model_fields]
 
 
 @pytest.mark.parametrize("name", SIZED)
 def test_what_is_no_size_is_refused_by_both(name: str) -> None:
-    wire: WireForm = load(GROUP, name).wire
+    wire = WIRES[name]
     with pytest.raises(InvalidArgument):
         wire.upload.from_native(name, pb.StageUploadRequest(size_bytes=-1))
     with pytest.raises(ValidationError):
         wire.upload.model_validate({"transferMethod": name, "fileSize": -1})
+
+
+def test_a_method_that_has_no_message_of_its_own_answers_in_parameters() -> None:
+    [upload, _] = Webdav.wire.instructions
+    message = some(upload).native()
+    assert MessageToDict(message) == {"parameters": {"uploadUrl": "a text"}}
+    told = ParseDict({"parameters": {"sha256": "0" * 64}}, pb.StageUploadRequest())
+    parameters = Webdav.wire.upload.from_native("webdav", told)
+    assert parameters.model_dump() == {"transfer_method": "webdav", "sha256": "0" * 64}
+    wrong = ParseDict({"parameters": {"sha256": 7}}, pb.StageUploadRequest())
+    with pytest.raises(InvalidArgument) as refused:
+        Webdav.wire.upload.from_native("webdav", wrong)
+    assert [field.name for field in refused.value.fields] == ["sha256"]

@@ -19,6 +19,7 @@ import yaml
 
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
+from tests import real
 from tests.file_server import FileServer, file_server
 from tests.ports import free_port
 from tests.stack import running_site, written_embedded
@@ -84,6 +85,7 @@ def site(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         (base / "site.yaml").write_text(yaml.safe_dump(data))
         path = {"PYTHONPATH": str(installed)}
         with running_site("--config", str(base / "site.yaml"), environment=path) as ready:
+            real.exercised("embedded stack", "passerelle up")
             yield Site(ready["ready"], str(ready["token"]), files, base / "work")
 
 
