@@ -65,8 +65,8 @@ FOLDERS: dict[str, str] = {
     ),
     "storage.files": "runtime storage storage.access storage.remote storage.remote.changing",
     "storage.firecrest": (
-        "proto.firecrest runtime runtime.config storage storage.files "
-        "storage.jobs storage.native storage.staging surfaces.firecrest"
+        "proto.firecrest runtime runtime.config storage storage.files storage.jobs storage.staging "
+        "surfaces.firecrest"
     ),
     "storage.jobs": (
         "proto.v1 runtime runtime.config runtime.serving storage storage.access "

@@ -50,7 +50,7 @@ from passerelle.storage.firecrest.ops_replies import (
     ViewReply,
 )
 from passerelle.storage.firecrest.paths import checked_path
-from passerelle.storage.native.content_messages import pieces
+from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import Systems
 from passerelle.storage.values import Columns, Excerpt, FileInfo, Listing
 from passerelle.surfaces.firecrest.bodies import read_body, read_query

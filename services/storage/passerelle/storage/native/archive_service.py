@@ -12,9 +12,9 @@ from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.runtime.config.site import System
 from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Archives, Format, Selection
-from passerelle.storage.native.content_messages import pieces
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
+from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import Systems
 from passerelle.v1 import storage_pb2 as pb
 

@@ -1,6 +1,6 @@
 """File content as messages: what ReadFile, WriteFile and uploads take from requests and their headers, and answer."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
@@ -53,18 +53,6 @@ def _only_tag(header: str | None) -> str:
     if len(found) != 1:
         raise _wrong("If-Match", "must be one ETag in quotes, or *", "header")
     return found[0]
-
-
-async def pieces(first: bytes, others: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    """The content in a stream of requests, of which `first` is that of the first one.
-
-    Who makes it forgets that request: hundreds of uploads may wait for their turn with it.
-    """
-    held = [first]
-    del first
-    yield held.pop()
-    async for request in others:
-        yield request.content.data
 
 
 def written_message(path: str, written: Written) -> pb.WriteFileResponse:

@@ -18,7 +18,6 @@ from passerelle.storage.native.content_messages import (
     Reading,
     conditions_of,
     content_message,
-    pieces,
     written_message,
 )
 from passerelle.storage.native.file_messages import file_message, path_in, target
@@ -33,6 +32,7 @@ from passerelle.storage.native.tree_messages import (
     usage_progress,
     walk_of,
 )
+from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import Systems
 from passerelle.storage.values import Progress, Steps
 from passerelle.v1 import storage_pb2 as pb

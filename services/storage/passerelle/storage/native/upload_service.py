@@ -10,9 +10,10 @@ from passerelle.runtime import log_fields
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.files.uploads import Uploads
-from passerelle.storage.native.content_messages import conditions_of, pieces, written_message
+from passerelle.storage.native.content_messages import conditions_of, written_message
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
+from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import Systems
 from passerelle.v1 import storage_pb2
 from passerelle.v1 import uploads_pb2 as pb
