@@ -8,8 +8,8 @@ from passerelle_webdav.method import Webdav
 from pydantic import BaseModel, ValidationError
 
 from passerelle.runtime.config.plugins import load, names
+from passerelle.runtime.config.site import Staging
 from passerelle.runtime.errors import InvalidArgument
-from passerelle.storage.staging.port import GROUP
 from passerelle.storage.staging.wire import Instructions, WireForm
 from passerelle.v1 import transfers_pb2 as pb
 
@@ -17,7 +17,9 @@ SOME: dict[Any, Any] = {str: "a text", int: 7, str | None: None, tuple[str, ...]
 """A value of each type that members of instructions have."""
 
 
-WIRES: dict[str, WireForm] = {name: load(GROUP, name).wire for name in names(GROUP)} | {
+WIRES: dict[str, WireForm] = {
+    name: load(Staging.group, name).wire for name in names(Staging.group)
+} | {
     "webdav": Webdav.wire  # of examples/, which is not installed here
 }
 

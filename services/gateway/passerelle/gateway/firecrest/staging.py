@@ -7,11 +7,11 @@ from pydantic import ValidationError
 from passerelle.runtime.config import plugins
 from passerelle.runtime.config.plugins import OneOfInstalled
 from passerelle.runtime.config.sections import Plugin
-from passerelle.runtime.config.site import ConfigError, System
+from passerelle.runtime.config.site import ConfigError, Staging, System
 
-_GROUP = "passerelle.staging"
-
-StagingReply = Annotated[dict[str, Any], OneOfInstalled(_GROUP, lambda kind: [kind.wire.service])]
+StagingReply = Annotated[
+    dict[str, Any], OneOfInstalled(Staging.group, lambda kind: [kind.wire.service])
+]
 """A method as it shows itself."""
 
 
@@ -20,11 +20,11 @@ def staging_reply(system: System) -> StagingReply | None:
 
     Raises ConfigError for options with which it cannot be shown.
     """
-    methods, installed = system.data_operation.staging, plugins.names(_GROUP)
+    methods, installed = system.data_operation.staging, plugins.names(Staging.group)
     chosen = next((method for method in methods if method.type in installed), None)
     if chosen is None:
         return None
-    kind = plugins.load(_GROUP, chosen.type)
+    kind = plugins.load(Staging.group, chosen.type)
     try:
         return dict(kind.wire.service.of(_options(kind, chosen)).json_form())
     except (KeyError, ValidationError):

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from typing_extensions import TypedDict
 
 from passerelle.runtime.config.plugins import OneOfInstalled
+from passerelle.runtime.config.site import Staging
 from passerelle.storage.firecrest.ops_bodies import CompressBody, ExtractBody, PathBody, TargetBody
-from passerelle.storage.staging.port import GROUP
 from passerelle.storage.staging.wire import Parameters
 from passerelle.surfaces.firecrest.bodies import Model, Text
 
@@ -45,7 +45,8 @@ class UploadBody(JobBody):
     """A file to come, and how; `path` is the file's own."""
 
     transfer_directives: Annotated[
-        Parameters, OneOfInstalled(GROUP, lambda method: [method.wire.upload], "transfer_method")
+        Parameters,
+        OneOfInstalled(Staging.group, lambda method: [method.wire.upload], "transfer_method"),
     ]
 
 
@@ -53,7 +54,8 @@ class DownloadBody(JobBody):
     """A file to leave, and how."""
 
     transfer_directives: Annotated[
-        Parameters, OneOfInstalled(GROUP, lambda method: [method.wire.download], "transfer_method")
+        Parameters,
+        OneOfInstalled(Staging.group, lambda method: [method.wire.download], "transfer_method"),
     ]
 
 
@@ -83,5 +85,5 @@ class StagedReply(TransferReply):
     """A transfer was submitted, and waits for the client."""
 
     transferDirectives: Annotated[
-        dict[str, Any], OneOfInstalled(GROUP, lambda method: method.wire.instructions)
+        dict[str, Any], OneOfInstalled(Staging.group, lambda method: method.wire.instructions)
     ]

@@ -13,9 +13,6 @@ from passerelle.storage.staging.wire import Instructions, Parameters, WireForm
 
 P = TypeVar("P", bound=Parameters)
 
-GROUP = "passerelle.staging"
-"""The entry points of staging methods."""
-
 
 @dataclass(frozen=True, slots=True)
 class StagingRequest(Generic[P]):
