@@ -47,7 +47,7 @@ def install(directory: Path) -> None:
     programs.mkdir()
     jobs.mkdir()
     for name in documented_lsf.PROGRAMS:
-        line = f'exec "{sys.executable}" -I "{documented_lsf.__file__}" "{jobs}" {name} "$@"'
+        line = f'exec "{sys.executable}" -I -S "{documented_lsf.__file__}" "{jobs}" {name} "$@"'
         (programs / name).write_text(f"#!/bin/sh\n{line}\n")
         (programs / name).chmod(0o755)
 

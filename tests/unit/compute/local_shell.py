@@ -46,8 +46,11 @@ class LocalShell:
         try:
             async with asyncio.timeout(_COMMAND_SECONDS):
                 stdout, stderr = await process.communicate(command.stdin.encode())
-        finally:
+        except BaseException:
             _kill_group(process.pid)
+            await process.communicate()  # its pipes are closed before the event loop is
+            raise
+        _kill_group(process.pid)
         status = process.returncode or 0
         output = Output(max(status, -1), stdout.decode(errors="replace"), stderr.decode())
         return command.result(output)
