@@ -44,7 +44,7 @@ MAX_BODY = 1 << 20
 class Tokens:
     """An authority for which the token is the name, and that knows one forbidden system."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         if token != "alice":
             raise Unauthenticated("Access token is invalid.")
         if system == "secret":
@@ -56,7 +56,7 @@ class Judge:
     """What the auth service knows of tokens: the same as `Tokens`."""
 
     async def principal(self, token: str) -> Any:
-        return await Tokens().caller(token, demand=Access(), system="")
+        return await Tokens().caller(token, access=Access(), system="")
 
 
 class Profile(

@@ -23,7 +23,7 @@ _TIMEOUT = 30  # seconds
 class Anybody:
     """An authority that takes what has come past Envoy."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         return Caller("alice", token)
 
 

@@ -16,9 +16,9 @@ from grpc_health.v1 import health_pb2
 from passerelle.firecrest.v2 import compute_pb2 as firecrest_compute_pb2
 from passerelle.firecrest.v2 import filesystem_pb2, status_pb2
 from passerelle.firecrest.v2 import transfer_pb2 as firecrest_transfer_pb2
-from passerelle.runtime.pipeline.access import contract, demands, system_of
+from passerelle.runtime.pipeline.access import access_of, contract, system_of
 from passerelle.runtime.pipeline.request_fields import is_required, is_uuid4
-from passerelle.v1 import (  # loading them fills the pool that `demands` reads
+from passerelle.v1 import (  # loading them fills the pool that `access_of` reads
     access_pb2,
     auth_pb2,
     compute_pb2,
@@ -63,20 +63,20 @@ def test_every_contract_is_looked_at() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_rpc_declares_access(method: str) -> None:
-    demand = demands(method)
-    assert demand.audience != access_pb2.Access.AUDIENCE_UNSPECIFIED
-    if demand.audience != access_pb2.Access.USER:
-        assert not demand.scope
-        assert not demand.relation
+    access = access_of(method)
+    assert access.audience != access_pb2.Access.AUDIENCE_UNSPECIFIED
+    if access.audience != access_pb2.Access.USER:
+        assert not access.scope
+        assert not access.relation
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_rpc_says_whether_it_changes_something(method: str) -> None:
     """What changes something is audited; who may only read by the contract's scope can start a staging job at most."""
-    demand = demands(method)
-    assert demand.effect != access_pb2.Access.EFFECT_UNSPECIFIED
-    reading = demand.scope.endswith(".read") and "Download" not in method
-    assert not (reading and demand.effect == access_pb2.Access.CHANGES)
+    access = access_of(method)
+    assert access.effect != access_pb2.Access.EFFECT_UNSPECIFIED
+    reading = access.scope.endswith(".read") and "Download" not in method
+    assert not (reading and access.effect == access_pb2.Access.CHANGES)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -84,7 +84,7 @@ def test_what_a_change_is_about_can_be_read_from_its_request(method: str) -> Non
     service, name = method.lstrip("/").split("/")
     (found,) = [m for s in SERVICES if s.full_name == service for m in s.methods if m.name == name]
     fields = set(found.input_type.fields_by_name)
-    if demands(method).effect == access_pb2.Access.CHANGES:
+    if access_of(method).effect == access_pb2.Access.CHANGES:
         assert "system" in fields
         assert fields & {"job_id", "path", "body", "job"} or name == "IssueSshCredential"
 
@@ -92,7 +92,7 @@ def test_what_a_change_is_about_can_be_read_from_its_request(method: str) -> Non
 def test_an_undeclared_rpc_is_found() -> None:
     assert health_pb2.DESCRIPTOR  # loaded, so that the pool knows the service
     with pytest.raises(LookupError, match="declares no access"):
-        demands("/grpc.health.v1.Health/Check")
+        access_of("/grpc.health.v1.Health/Check")
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.full_name)
@@ -104,10 +104,10 @@ def test_every_service_says_which_process_serves_it(service: object) -> None:
 def test_a_request_that_names_a_system_demands_a_relation() -> None:
     for service in SERVICES:
         for method in service.methods:
-            demand = demands(f"/{service.full_name}/{method.name}")
-            if demand.audience == access_pb2.Access.USER:
+            access = access_of(f"/{service.full_name}/{method.name}")
+            if access.audience == access_pb2.Access.USER:
                 names_system = "system" in method.input_type.fields_by_name
-                assert bool(demand.relation) == names_system, method.full_name
+                assert bool(access.relation) == names_system, method.full_name
 
 
 def test_every_stream_of_messages_can_say_why_it_ends() -> None:
@@ -123,7 +123,7 @@ def test_every_stream_of_messages_can_say_why_it_ends() -> None:
 def test_what_is_demanded_besides_names_a_field() -> None:
     for service in SERVICES:
         for method in service.methods:
-            for also in demands(f"/{service.full_name}/{method.name}").also:
+            for also in access_of(f"/{service.full_name}/{method.name}").also:
                 assert also.relation
                 assert also.field in method.input_type.fields_by_name, method.full_name
 
@@ -163,8 +163,8 @@ def test_what_is_required_can_be_missing() -> None:
 @pytest.mark.parametrize("method", [method for method in METHODS if "passerelle.v1" in method])
 def test_every_write_takes_a_request_id(method: str) -> None:
     """AIP-155. What only reads takes none."""
-    demand = demands(method)
-    writes = demand.effect == demand.CHANGES and demand.audience == demand.USER
+    access = access_of(method)
+    writes = access.effect == access.CHANGES and access.audience == access.USER
     field = contract(method).input_type.fields_by_name.get("request_id")
     assert (field is not None and is_uuid4(field)) == writes
 

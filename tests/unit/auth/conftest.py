@@ -30,11 +30,11 @@ class Auth:
 
     channel: grpc.aio.Channel
 
-    async def authorize(self, token: str, **demand: str) -> pb.Principal:
+    async def authorize(self, token: str, **access: str) -> pb.Principal:
         """`AccessService.Authorize`."""
         stub: pb_grpc.AccessServiceAsyncStub = pb_grpc.AccessServiceStub(self.channel)
         metadata = ((SERVICE_SECRET, SECRET),)
-        return await stub.Authorize(pb.AuthorizeRequest(token=token, **demand), metadata=metadata)
+        return await stub.Authorize(pb.AuthorizeRequest(token=token, **access), metadata=metadata)
 
     async def credential(
         self, token: str, public_key: str = "", system: str = "daint"
@@ -44,10 +44,10 @@ class Auth:
         request = pb.IssueSshCredentialRequest(token=token, system=system, public_key=public_key)
         return await stub.IssueSshCredential(request, metadata=((SERVICE_SECRET, SECRET),))
 
-    async def refusal(self, token: str, **demand: str) -> tuple[grpc.StatusCode, str]:
+    async def refusal(self, token: str, **access: str) -> tuple[grpc.StatusCode, str]:
         """The code and message with which `Authorize` refuses."""
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await self.authorize(token, **demand)
+            await self.authorize(token, **access)
         return refused.value.code(), refused.value.details() or ""
 
 

@@ -41,24 +41,24 @@ def _tokens(idp: Idp) -> Tokens:
 async def test_the_relation_is_asked_for_on_the_system() -> None:
     idp = Idp()
     policy = Policy(_tokens(idp), _OnlyReading(), enforce_scopes=False)
-    demand = Access(audience=Access.USER, relation="can_read")
-    assert (await policy.caller(idp.token(), demand=demand, system="daint")).username == "alice"
+    access = Access(audience=Access.USER, relation="can_read")
+    assert (await policy.caller(idp.token(), access=access, system="daint")).username == "alice"
     with pytest.raises(Forbidden, match="User alice may not do that on system alps"):
-        await policy.caller(idp.token(), demand=demand, system="alps")
+        await policy.caller(idp.token(), access=access, system="alps")
     write = Access(audience=Access.USER, relation="can_submit")
     with pytest.raises(Forbidden):
-        await policy.caller(idp.token(), demand=write, system="daint")
+        await policy.caller(idp.token(), access=write, system="daint")
 
 
 async def test_no_relation_asks_nobody() -> None:
     idp = Idp()
     policy = Policy(_tokens(idp), _OnlyReading(), enforce_scopes=False)
-    found = await policy.caller(idp.token(), demand=Access(audience=Access.USER), system="alps")
+    found = await policy.caller(idp.token(), access=Access(audience=Access.USER), system="alps")
     assert found.username == "alice"
 
 
 async def test_allow_leaves_the_decision_to_the_systems() -> None:
     idp = Idp()
     policy = Policy(_tokens(idp), Allow(Allow.Options()), enforce_scopes=False)
-    demand = Access(audience=Access.USER, relation="can_submit")
-    assert (await policy.caller(idp.token(), demand=demand, system="any")).username == "alice"
+    access = Access(audience=Access.USER, relation="can_submit")
+    assert (await policy.caller(idp.token(), access=access, system="any")).username == "alice"

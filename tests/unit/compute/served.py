@@ -31,7 +31,7 @@ SECRET = "s" * 32
 class NameIsToken:
     """Takes a token for the name of its user."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """See `Authority.caller`."""
         if token == "expired":
             raise Unauthenticated("Access token expired")

@@ -45,7 +45,7 @@ WHO = {"issuer": "https://idp", "subject": "s-alice", "client_id": "portal", "us
 class Authority:
     """Takes the token for the user name; nobody may use the system `secret`."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         if token == "expired":
             raise Unauthenticated("Access token expired")
         if system == "secret":

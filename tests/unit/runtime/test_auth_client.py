@@ -48,7 +48,7 @@ def _at(seconds: float) -> Timestamp:
 
 
 class Nobody:
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         raise Unauthenticated("nobody")
 
 
@@ -73,39 +73,39 @@ async def client(auth: Auth) -> AsyncIterator[AuthClient]:
 
 
 async def test_an_answer_is_asked_for_once(client: AuthClient, auth: Auth) -> None:
-    calls = [client.caller("good", demand=READ, system="daint") for _ in range(20)]
+    calls = [client.caller("good", access=READ, system="daint") for _ in range(20)]
     assert {found.username for found in await asyncio.gather(*calls)} == {"alice"}
-    await client.caller("good", demand=READ, system="daint")
+    await client.caller("good", access=READ, system="daint")
     assert len(auth.asked) == 1
     asked = auth.asked[0]
     assert (asked.scope, asked.relation, asked.system) == ("compute.read", "can_read", "daint")
 
 
 async def test_another_question_is_another_answer(client: AuthClient, auth: Auth) -> None:
-    await client.caller("good", demand=READ, system="daint")
-    await client.caller("good", demand=READ, system="dom")
+    await client.caller("good", access=READ, system="daint")
+    await client.caller("good", access=READ, system="dom")
     assert len(auth.asked) == 2
 
 
 async def test_an_answer_does_not_outlive_the_token(client: AuthClient, auth: Auth) -> None:
     auth.life = 0
     for _ in range(2):
-        await client.caller("good", demand=READ, system="daint")
+        await client.caller("good", access=READ, system="daint")
     assert len(auth.asked) == 2
 
 
 async def test_a_refusal_is_raised_as_it_was_and_not_kept(client: AuthClient, auth: Auth) -> None:
     for _ in range(2):
         with pytest.raises(Unauthenticated, match="Access token is invalid"):
-            await client.caller("bad", demand=READ, system="daint")
+            await client.caller("bad", access=READ, system="daint")
     assert len(auth.asked) == 2
 
 
 async def test_one_caller_going_away_takes_nothing_from_the_others(
     client: AuthClient, auth: Auth
 ) -> None:
-    first = asyncio.create_task(client.caller("good", demand=READ, system="daint"))
-    second = asyncio.create_task(client.caller("good", demand=READ, system="daint"))
+    first = asyncio.create_task(client.caller("good", access=READ, system="daint"))
+    second = asyncio.create_task(client.caller("good", access=READ, system="daint"))
     while not auth.asked:
         await asyncio.sleep(0)
     first.cancel()
@@ -116,7 +116,7 @@ async def test_one_caller_going_away_takes_nothing_from_the_others(
 async def test_a_wrong_service_secret_gets_nothing(client: AuthClient, auth: Auth) -> None:
     client._metadata = (("x-passerelle-service", "wrong"),)
     with pytest.raises(Exception, match="own services"):
-        await client.caller("good", demand=READ, system="daint")
+        await client.caller("good", access=READ, system="daint")
     assert not auth.asked
 
 
@@ -131,7 +131,7 @@ async def test_a_missing_auth_service_is_named() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         client = AuthClient(channel, "s3cret", cache_seconds=5)
         with pytest.raises(BackendUnavailable, match="auth service"):
-            await client.caller("good", demand=READ, system="daint")
+            await client.caller("good", access=READ, system="daint")
 
 
 def test_a_token_is_never_printed() -> None:

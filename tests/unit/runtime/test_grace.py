@@ -30,7 +30,7 @@ class Authority:
     def __init__(self, left: float) -> None:
         self._expires = time.time() + left
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         return Caller(token, token, expires=self._expires)
 
 

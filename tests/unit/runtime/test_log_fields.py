@@ -29,7 +29,7 @@ log = logging.getLogger("test")
 class Authority:
     """Takes the token for the user name."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         return Caller(token, token, "https://idp", f"s-{token}", "portal")
 
 

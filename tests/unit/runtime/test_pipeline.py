@@ -49,13 +49,13 @@ REST = (*ALICE, (REST_HEADER, "1"))
 class Authority:
     """Takes the token for the user name; nobody may read the system `secret`."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         if token == "expired":
             raise Unauthenticated("Access token expired")
         if token == "narrow":
-            raise Forbidden(f"The access token lacks the scope {demand.scope}.", scope=demand.scope)
+            raise Forbidden(f"The access token lacks the scope {access.scope}.", scope=access.scope)
         if system == "secret":
-            raise Forbidden(f"No relation {demand.relation} on {system}.")
+            raise Forbidden(f"No relation {access.relation} on {system}.")
         return Caller(token, token)
 
 

@@ -213,9 +213,9 @@ class ReaderOf:
     def __init__(self, writable: str) -> None:
         self.writable = writable
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """Alice, or Forbidden."""
-        if demand.relation == "can_write" and system != self.writable:
+        if access.relation == "can_write" and system != self.writable:
             raise Forbidden(f"alice has no can_write on {system}")
         return Caller("alice", token)
 

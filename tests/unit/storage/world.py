@@ -109,7 +109,7 @@ def _system(
 class Anyone:
     """An authority for which every token is alice's."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """Alice."""
         return Caller("alice", token)
 

@@ -27,7 +27,7 @@ class AuthSection(Section):
     issuers: tuple[Issuer, ...] = ()
     """Accepted issuers."""
     enforce_scopes: bool = False
-    """Refuse calls whose token lacks the scope that the method demands."""
+    """Refuse calls whose token lacks the scope that the method requires."""
     max_failures: int = Field(default=300, ge=1)
     """Requests with no valid token that one client address may send a minute; more are answered 429."""
     authorizer: Authorization = Authorization(type="allow")

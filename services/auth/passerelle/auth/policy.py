@@ -28,9 +28,9 @@ class Policy:
             raise Forbidden(f"User {principal.username} may not do that{where}.", relation=relation)
         return principal
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """See `runtime.stages.Authority`."""
         principal = await self.principal(
-            token, scope=demand.scope, relation=demand.relation, system=system
+            token, scope=access.scope, relation=access.relation, system=system
         )
         return principal.caller(token)

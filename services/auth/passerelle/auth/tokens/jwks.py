@@ -54,7 +54,7 @@ class PublishedKeys:
     async def _discovered(self) -> str:
         issuer = str(self._issuer.issuer)
         document = await self._json(issuer.rstrip("/") + "/.well-known/openid-configuration")
-        if document.get("issuer") != issuer:  # Discovery §4.3 demands it
+        if document.get("issuer") != issuer:  # Discovery §4.3 requires it
             raise ValueError(f"its discovery document is about {document.get('issuer')!r}")
         address = document.get("jwks_uri")
         if not isinstance(address, str):

@@ -86,7 +86,7 @@ class SystemCheck:
     async def _authorize(self) -> str:
         name = self._system.name
         try:
-            self._caller = await self._authority.caller(self._token, demand=Access(), system=name)
+            self._caller = await self._authority.caller(self._token, access=Access(), system=name)
         except ApiError as error:
             raise about_the_account(error, self._token) from None
         return self._caller.username

@@ -8,7 +8,7 @@ from passerelle.gateway.contracts import Method, methods
 _INTRODUCTION = """\
 # Scopes
 
-With `auth.enforce_scopes: true` a call is answered only when its token carries the scope that the method demands: in
+With `auth.enforce_scopes: true` a call is answered only when its token carries the scope that the method requires: in
 the claim `scope` (RFC 9068) or `scp`, as a list or as words in one text. Which systems a caller may use is another
 question: the configured authorizer (`auth.authorizer`) is asked for the relation to the system.
 

@@ -1,4 +1,4 @@
-"""What each RPC demands of its caller, as its proto says, and which request fields name the system."""
+"""The access option of each RPC: what its caller needs, by its contract, and which request fields name the system."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -14,16 +14,15 @@ from passerelle.v1.streams_pb2 import StreamError
 
 
 def contract(method: str) -> MethodDescriptor:
-    """What the contract says of `/package.Service/Method`."""
+    """The descriptor of `/package.Service/Method`."""
     service, name = method.lstrip("/").split("/")
-    found: MethodDescriptor = (
-        descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-    )
-    return found
+    methods = descriptor_pool.Default().FindServiceByName(service).methods_by_name
+    descriptor: MethodDescriptor = methods[name]
+    return descriptor
 
 
 @cache
-def demands(method: str) -> Access:
+def access_of(method: str) -> Access:
     """The `access` option of `/package.Service/Method`.
 
     Raises LookupError for an RPC without one: that is a bug, and a test finds it.
@@ -44,25 +43,25 @@ def system_of(request: Message) -> str:
     return str(request.system)  # type: ignore[attr-defined]
 
 
-def other_demands(demand: Access, request: Message) -> Iterator[tuple[Access, str]]:
-    """What is demanded on further systems that the request names, and which they are."""
-    for also in demand.also:
-        further = Access(audience=demand.audience, scope=demand.scope, relation=also.relation)
+def access_to_others(access: Access, request: Message) -> Iterator[tuple[Access, str]]:
+    """The access needed to further systems that the request names, each with the system's name."""
+    for also in access.also:
+        further = Access(audience=access.audience, scope=access.scope, relation=also.relation)
         yield further, getattr(request, also.field)
 
 
 NO_MESSAGE = b"\xff"
-"""What no message can be read from: Envoy's transcoder answers it by resetting the stream, so that the client sees its
-connection break (HTTP/1.1) or its stream fail (HTTP/2). A gRPC status would look to it like the end of the content."""
+"""Bytes that are no message: Envoy's transcoder resets the stream for them, so that the client's connection breaks
+(HTTP/1.1) or its stream fails (HTTP/2). A gRPC status would look like the end of the content to it."""
 
 
 def broken_off(method: str, error: ApiError) -> Message | bytes:
-    """The last message of `/package.Service/Method`'s stream that breaks off over REST: the one that tells the error.
+    """The last message of a stream of `/package.Service/Method` that fails over REST: the one with the error.
 
-    NO_MESSAGE for a method whose messages have no field for it, such as file content.
+    NO_MESSAGE for a method whose messages have no field for errors, such as file content.
     """
     output = contract(method).output_type
     if "error" not in output.fields_by_name:
         return NO_MESSAGE
-    told = StreamError(code=error.http, reason=error.reason, message=error.detail)
-    return message_factory.GetMessageClass(output)(error=told)
+    last = StreamError(code=error.http, reason=error.reason, message=error.detail)
+    return message_factory.GetMessageClass(output)(error=last)

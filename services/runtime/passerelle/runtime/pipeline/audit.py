@@ -72,7 +72,7 @@ def _text(value: str | bytes) -> str:
 def write(rpc: Rpc, outcome: str) -> None:
     """Write the line of a call that has ended, if it is one to be written; `outcome` names the gRPC status."""
     refused = outcome in _REFUSED and not rpc.trusted
-    if rpc.demand.effect != Access.CHANGES and not refused:
+    if rpc.access.effect != Access.CHANGES and not refused:
         return
     said = {
         "address": rpc.metadata.get(CLIENT_ADDRESS) or rpc.context.peer(),

@@ -18,7 +18,7 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
 from passerelle.runtime.log_fields import CallFields
-from passerelle.runtime.pipeline.access import contract, demands
+from passerelle.runtime.pipeline.access import access_of, contract
 from passerelle.runtime.pipeline.decoding import decoded
 from passerelle.runtime.pipeline.grace import ending_at
 from passerelle.runtime.pipeline.request_fields import RequestFields
@@ -92,7 +92,7 @@ class Requests:
 
 @dataclass(slots=True)
 class Rpc:
-    """One RPC being served: its full method name, surface, what it demands, its metadata, context and requests.
+    """One RPC being served: its full method name, surface, its access option, its metadata, context and requests.
 
     `caller` is there once a stage has found it out, `error` once it is answered with one. `fields` are for its lines
     in the logs.
@@ -100,7 +100,7 @@ class Rpc:
 
     method: str
     surface: Surface
-    demand: Access
+    access: Access
     metadata: dict[str, str]
     context: Any
     requests: Requests
@@ -150,7 +150,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         return wrapped
 
     def _wrapped(self, method: str, surface: Surface, handler: Any) -> Any:
-        demand, described = demands(method), contract(method)
+        access, described = access_of(method), contract(method)
         empty = not described.input_type.fields
         check = RequestFields(described).check
         act = self._action(handler)
@@ -163,7 +163,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
         async def serve(_: Any, context: Any) -> Any:
             metadata = dict(context.invocation_metadata() or ())
             requests = Requests(context, decode, check, limit=self._timeout, empty=empty)
-            rpc = Rpc(method, surface, demand, metadata, context, requests, streams=streams)
+            rpc = Rpc(method, surface, access, metadata, context, requests, streams=streams)
             return await self._through(rpc, lambda: act(rpc))
 
         make = (

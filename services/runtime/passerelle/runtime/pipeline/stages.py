@@ -15,7 +15,7 @@ from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsu
 from passerelle.runtime.headers import ERROR_BODY, HTTP_STATUS, REQUEST_ID, REST, SERVICE_SECRET
 from passerelle.runtime.metrics import RPC_SECONDS, RPCS, RPCS_OPEN
 from passerelle.runtime.pipeline import audit
-from passerelle.runtime.pipeline.access import broken_off, other_demands, system_of
+from passerelle.runtime.pipeline.access import access_to_others, broken_off, system_of
 from passerelle.runtime.pipeline.grace import Grace, ending_at
 from passerelle.runtime.pipeline.interceptors import Proceed, Rpc, Stage
 from passerelle.runtime.pipeline.limits import CallLimits
@@ -28,9 +28,9 @@ _NO_LIMITS = CallLimits()
 
 
 class Authority(Protocol):
-    """Decides who a token stands for, and whether that principal may do what an RPC demands."""
+    """Decides who a token stands for, and whether that principal may call an RPC."""
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """The caller; raises Unauthenticated or Forbidden."""
         ...
 
@@ -117,31 +117,31 @@ def authorise(
     grace: Grace = _GRACE,
     limits: CallLimits = _NO_LIMITS,
 ) -> Stage:
-    """The stage that demands what the RPC's `access` option says, and binds the caller.
+    """The stage that enforces the RPC's `access` option, and binds the caller.
 
-    Who has no valid token, lacks the scope, or has too many calls, is turned away by the metadata alone: before a
+    A caller without a valid token or without the scope, or with too many calls, is refused by the metadata, before any
     message is read. A stream that outlives its token by more than `grace` ends with Unauthenticated.
     """
 
     async def stage(rpc: Rpc, proceed: Proceed) -> Any:
-        match rpc.demand.audience:
+        match rpc.access.audience:
             case Access.PUBLIC:
                 return await proceed()
             case Access.INTERNAL:
-                _demand_secret(rpc, service_secret)
+                _require_secret(rpc, service_secret)
                 rpc.trusted = True
                 return await proceed()
         token = bearer(rpc.metadata)
-        headers_alone = Access(audience=Access.USER, scope=rpc.demand.scope)
-        found = await authority.caller(token, demand=headers_alone, system="")
+        headers_alone = Access(audience=Access.USER, scope=rpc.access.scope)
+        found = await authority.caller(token, access=headers_alone, system="")
         rpc.caller = found
         log_fields.bind(**found.log_fields)
         with limits.one_call(found), caller.bind(found):
             request = await rpc.requests.first()
             audit.bind_named(request, rpc.surface)
-            await authority.caller(token, demand=rpc.demand, system=system_of(request))
-            for demand, other in other_demands(rpc.demand, request):
-                await authority.caller(token, demand=demand, system=other)
+            await authority.caller(token, access=rpc.access, system=system_of(request))
+            for access, other in access_to_others(rpc.access, request):
+                await authority.caller(token, access=access, system=other)
             del request  # the first piece of an upload that waits is kept once, by who needs it
             if not rpc.streams:  # it has a bound of its own
                 return await proceed()
@@ -152,7 +152,7 @@ def authorise(
     return stage
 
 
-def _demand_secret(rpc: Rpc, service_secret: str) -> None:
+def _require_secret(rpc: Rpc, service_secret: str) -> None:
     shown = rpc.metadata.get(SERVICE_SECRET, "")
     if not service_secret or not hmac.compare_digest(shown.encode(), service_secret.encode()):
         raise Forbidden("This method is for Passerelle's own services.")

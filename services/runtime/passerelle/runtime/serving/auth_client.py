@@ -53,7 +53,7 @@ _OPTIONS = (
 
 
 _Question = tuple[str, str, str, str]
-"""The token's SHA-256, and what is demanded: scope, relation, system."""
+"""The token's SHA-256, and the scope, relation and system that are asked about."""
 
 
 class AuthClient:
@@ -69,10 +69,10 @@ class AuthClient:
         )
         self._asking = Flights()
 
-    async def caller(self, token: str, *, demand: Access, system: str) -> Caller:
+    async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """Who the token stands for; raises Unauthenticated, Forbidden, or BackendUnavailable without auth."""
         digest = hashlib.sha256(token.encode()).hexdigest()
-        question = (digest, demand.scope, demand.relation, system)
+        question = (digest, access.scope, access.relation, system)
         known = self._callers.get(question)
         if known is not None:
             return known
