@@ -19,6 +19,10 @@ from xdist.scheduler import LoadScopeScheduling
 FOLDERS = ("compat", "e2e", "clients", "integration", "conformance", "unit")
 """Of tests, in their order on several workers: what waits long comes first, and small pieces fill up the end."""
 _IN_PIECES = ("tests/conformance/", "tests/unit/")
+_TOGETHER = {
+    "tests/integration/test_login_shells.py": "tests/e2e/test_login_shells.py",
+}
+"""Modules that run with another, on one worker: both make the same users of this machine."""
 _DIRECTORY = "PASSERELLE_TEST_RUN"
 
 
@@ -34,7 +38,7 @@ class ByModule(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         module, _, name = nodeid.partition("::")
         if module.startswith(_IN_PIECES):
             return f"{module}::{name.partition('[')[0]}"
-        return module
+        return _TOGETHER.get(module, module)
 
 
 def pytest_xdist_auto_num_workers() -> int:
