@@ -10,12 +10,13 @@ import os
 import subprocess
 import uuid
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import google_crc32c
 import pytest
+import pytest_asyncio
 import xxhash
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.files.attributes import InvalidAttribute
 from passerelle.storage.files.checksums import Algorithm
-from tests.unit.storage.world import World, as_alice, remote
+from tests.unit.storage.world import World, Worlds, as_alice, remote
 
 NAMES = st.one_of(
     st.binary(min_size=1, max_size=255), st.text(min_size=1, max_size=60).map(str.encode)
@@ -47,10 +48,12 @@ MODES = [
 ]
 
 
-@pytest.fixture(params=[True, False], ids=["helper", "commands"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path, helper=request.param) as found:
-        yield found
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
+async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
+    return await worlds.at(tmp_path, helper=request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -83,10 +86,11 @@ async def test_modes_are_those_of_chmod(world: World, tmp_path: Path, mode: str,
 
 
 async def test_a_wrong_mode_is_refused_before_anything_is_run(world: World) -> None:
+    before = world.server.logins
     with pytest.raises(InvalidAttribute) as raised:
         await world.parts.attributes.change_mode("/nowhere", "8")
     assert [field.name for field in raised.value.fields] == ["mode"]
-    assert world.server.logins == 0
+    assert world.server.logins == before
 
 
 @pytest.mark.parametrize("target", ["file", "../x", "nowhere/../x", "-rf", "it's", "\n", "日本"])
@@ -96,7 +100,7 @@ async def test_links_say_what_was_given(world: World, tmp_path: Path, target: st
     assert os.readlink(tmp_path / "dir" / "link") == target
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "way-out/x"])
+@pytest.mark.parametrize("target", ["/etc/passwd", "../" * 40 + "x", "way-out/x"])
 async def test_links_lead_to_nothing_outside(world: World, tmp_path: Path, target: str) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "way-out").symlink_to("/etc")

@@ -14,21 +14,24 @@ from pathlib import Path
 
 import orjson
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import BackendError, DeadlineExceeded, InvalidArgument, Overloaded
 from passerelle.storage.errors import FileError
 from passerelle.storage.values import Excerpt, Listing, WriteConditions
-from tests.unit.storage.world import World, as_alice, debris, pieces, remote
+from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, remote
 
 COLUMNS = (("n", "name"), ("kind", "letter"), ("100%", "size_text"), ("to", "target"))
 
 
-@pytest.fixture(params=[True, False], ids=["helper", "commands"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path, helper=request.param) as found:
-        yield found
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
+async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
+    return await worlds.at(tmp_path, helper=request.param)
 
 
 @pytest.fixture(autouse=True)

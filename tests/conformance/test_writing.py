@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,17 +28,21 @@ from passerelle.storage.files.writing import Target
 from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles, Unfinished
 from passerelle.storage.values import WriteConditions, WriteMode
-from tests.unit.storage.world import World, as_alice, debris, pieces, remote
+from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, remote
 
 CREATE, APPEND = WriteConditions(WriteMode.CREATE), WriteConditions(WriteMode.APPEND)
 ANY_ID = "0123456789abcdef" * 2
 
 
-@pytest.fixture(params=["helper", "commands", "helper alone", "commands alone"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(
+    params=["helper", "commands", "helper alone", "commands alone"], loop_scope="session"
+)
+async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
     helper, sftp = request.param.startswith("helper"), not request.param.endswith("alone")
-    async with remote(tmp_path, helper=helper, sftp=sftp) as found:
-        yield found
+    return await worlds.at(tmp_path, helper=helper, sftp=sftp)
 
 
 @pytest.fixture
@@ -335,7 +340,7 @@ async def test_uploads_under_any_name(world: World, name: bytes) -> None:
 
 
 @given(st.binary(min_size=1, max_size=255).filter(lambda name: not set(name) & set(b"/\0")))
-def test_the_names_of_parts_fit(name: bytes) -> None:
+async def test_the_names_of_parts_fit(name: bytes) -> None:
     real = os.fsdecode(b"/d/" + name)
     part = os.fsencode(Target(real, real, None).part(ANY_ID))
     directory, hidden = os.path.split(part)

@@ -1,8 +1,8 @@
 """A system on loopback whose files are a temporary directory, for tests of the storage service."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,23 @@ async def remote(
             private = PrivateFiles(SystemAccess(pool, system, settings, PlainCommands), system.name)
             yield World(server, system, parts.files, pool, root, parts, compute, private)
             await parts.staging.close()
+
+
+class Worlds:
+    """Worlds that tests share, each made for the first that asks: a login and a helper cost more than most tests."""
+
+    def __init__(self, root: Path, stack: AsyncExitStack) -> None:
+        self._root = root
+        self._stack = stack
+        self._made: dict[tuple[bool, bool], World] = {}
+
+    async def at(self, root: Path, *, helper: bool = True, sftp: bool = True) -> World:
+        """The one with these settings, for a test whose files are in `root`, below the root of all."""
+        key = helper, sftp
+        if key not in self._made:
+            made = remote(self._root, helper=helper, sftp=sftp)
+            self._made[key] = await self._stack.enter_async_context(made)
+        return replace(self._made[key], root=root)
 
 
 def system_parts(
