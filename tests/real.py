@@ -23,6 +23,7 @@ EXPECTED = (
     "embedded stack",
     "promtool",
     "systemd-analyze",
+    "Go",
 )
 """What a complete run exercises."""
 
