@@ -24,6 +24,7 @@ LOCKS = {
 }
 CLIENTS = (
     "firecrest-executor==0.3.1",
+    "openapi-python-client==0.29.1",
     "pyfirecrest==3.0.1",
     "pyfirecrest==3.6.0",
     "pyfirecrest==3.7.0",

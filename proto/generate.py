@@ -1,4 +1,4 @@
-"""Generates stubs, the descriptor set and the OpenAPI document from the contracts: `python proto/generate.py [OUT]`.
+"""Generates stubs, the descriptor set and the OpenAPI documents from the contracts: `python proto/generate.py [OUT]`.
 
 `OUT` defaults to `proto/gen`; a test generates into an empty directory and compares.
 """
@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 def generate(out: Path) -> None:
-    """Write the Python stubs, `descriptors.pb` and `openapi.json` of all contracts below `out`."""
+    """Write the Python stubs, `descriptors.pb` and OpenAPI documents of all contracts below `out`."""
     shutil.rmtree(out / "passerelle", ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     protos = sorted(str(path) for path in (HERE / "passerelle").rglob("*.proto"))

@@ -1,7 +1,8 @@
-"""Makes the OpenAPI 3.1 document of both REST surfaces: `python proto/openapi.py OUT`, after the stubs in `OUT`.
+"""Makes the OpenAPI document of both REST surfaces, in versions 3.1 and 3.0: `python proto/openapi.py OUT`.
 
-Paths, fields and words come from the descriptor set. A profile's methods carry plain JSON in `google.api.HttpBody`, and
-their queries as strings, so what these are comes from the adapters' own models (`OPENAPI` in each profile adapter).
+The stubs have to be in `OUT` already. Paths, fields and words come from the descriptor set. A profile's methods carry
+plain JSON in `google.api.HttpBody`, and their queries as strings, so what these are comes from the adapters' own models
+(`OPENAPI` in each profile adapter).
 """
 
 import importlib
@@ -19,6 +20,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
     ServiceDescriptorProto,
 )
+from openapi_3_0 import rendition
 from openapi_schemas import Contracts, Json, Schemas, is_required, untitled
 
 from passerelle.gateway.contracts import Binding, bindings
@@ -256,11 +258,13 @@ def _adapter(service: ServiceDescriptorProto) -> dict[str, Operation]:
 
 
 def main(out: Path) -> None:
-    """Write `openapi.json` beside the descriptor set below `out`."""
+    """Write `openapi.json` and `openapi-3.0.json` beside the descriptor set below `out`."""
     there = out / "passerelle" / "v1"
     found = FileDescriptorSet.FromString((there / "descriptors.pb").read_bytes())
     document = Document(Contracts(found)).json()
-    (there / "openapi.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    for name, made in (("openapi", document), ("openapi-3.0", rendition(document))):
+        text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+        (there / f"{name}.json").write_text(text)
 
 
 if __name__ == "__main__":

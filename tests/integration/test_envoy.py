@@ -555,7 +555,9 @@ async def test_the_root_tells_a_program_where_the_documentation_is(stack: Stack)
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/swagger-ui-bundle.js"])
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/openapi-3.0.json", "/docs", "/docs/swagger-ui-bundle.js"]
+)
 async def test_pages(http: httpx.AsyncClient, path: str) -> None:
     reply = await http.get(path, headers={"Authorization": ""})
     assert reply.status_code == 200

@@ -6,11 +6,12 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from openapi_spec_validator import validate
+from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator, validate
 
 from passerelle.gateway.contracts import Method, methods
 
 DOCUMENT: Any = json.loads(files("passerelle.v1").joinpath("openapi.json").read_bytes())
+DOCUMENT_3_0: Any = json.loads(files("passerelle.v1").joinpath("openapi-3.0.json").read_bytes())
 BOUND = [(method, binding) for method in methods() for binding in method.bindings]
 PROFILE = sorted({m.service for m in methods() if m.surface.name == "firecrest"})
 
@@ -31,7 +32,39 @@ def resolved(schema: Any) -> Any:
 
 
 def test_it_is_valid() -> None:
-    validate(DOCUMENT)
+    validate(DOCUMENT, cls=OpenAPIV31SpecValidator)
+    validate(DOCUMENT_3_0, cls=OpenAPIV30SpecValidator)
+
+
+def test_version_3_0_has_all_of_it() -> None:
+    assert DOCUMENT_3_0["openapi"] == "3.0.3"
+    assert DOCUMENT_3_0["paths"].keys() == DOCUMENT["paths"].keys()
+    schemas = DOCUMENT["components"]["schemas"]
+    assert DOCUMENT_3_0["components"]["schemas"].keys() == schemas.keys()
+    for path, verbs in DOCUMENT["paths"].items():
+        for verb, described in verbs.items():
+            found = DOCUMENT_3_0["paths"][path][verb]
+            assert found["operationId"] == described["operationId"]
+            assert len(found["parameters"]) == len(described["parameters"])
+            assert found["responses"].keys() == described["responses"].keys()
+
+
+@pytest.mark.parametrize("word", ['"null"', '"const"', '"examples"', '"$defs"', '"prefixItems"'])
+def test_version_3_0_has_no_word_of_3_1(word: str) -> None:
+    assert word not in json.dumps(DOCUMENT_3_0)
+
+
+def test_version_3_0_says_the_same_in_other_words() -> None:
+    schemas = DOCUMENT_3_0["components"]["schemas"]
+    assert schemas["Job"]["properties"]["state"] == {
+        "allOf": [{"$ref": "#/components/schemas/Job.State"}],
+        "readOnly": True,
+        "description": "Where the job stands.",
+    }
+    limit = schemas["JobDescription"]["properties"]["timeLimit"]
+    assert (limit["type"], limit["example"]) == ("string", "90s")
+    user = schemas["firecrest.Error"]["properties"]["user"]
+    assert (user["type"], user["nullable"]) == ("string", True)
 
 
 @pytest.mark.parametrize(("method", "binding"), BOUND, ids=lambda x: getattr(x, "path", None))

@@ -896,7 +896,7 @@ class PingFilesystemResponse(_message.Message):
 Global___PingFilesystemResponse: _TypeAlias = PingFilesystemResponse  # noqa: Y015
 
 @_typing.final
-class FileType(_message.Message):
+class GetFileTypeResponse(_message.Message):
     """What a file holds."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -915,7 +915,7 @@ class FileType(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FileType: _TypeAlias = FileType  # noqa: Y015
+Global___GetFileTypeResponse: _TypeAlias = GetFileTypeResponse  # noqa: Y015
 
 @_typing.final
 class ChecksumFileRequest(_message.Message):

@@ -98,7 +98,7 @@ class StorageServiceStub:
         self.GetFileType = channel.unary_unary(
                 '/passerelle.v1.StorageService/GetFileType',
                 request_serializer=passerelle_dot_v1_dot_storage__pb2.GetFileTypeRequest.SerializeToString,
-                response_deserializer=passerelle_dot_v1_dot_storage__pb2.FileType.FromString,
+                response_deserializer=passerelle_dot_v1_dot_storage__pb2.GetFileTypeResponse.FromString,
                 _registered_method=True)
         self.ChecksumFile = channel.unary_stream(
                 '/passerelle.v1.StorageService/ChecksumFile',
@@ -355,7 +355,7 @@ def add_StorageServiceServicer_to_server(servicer, server):
             'GetFileType': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFileType,
                     request_deserializer=passerelle_dot_v1_dot_storage__pb2.GetFileTypeRequest.FromString,
-                    response_serializer=passerelle_dot_v1_dot_storage__pb2.FileType.SerializeToString,
+                    response_serializer=passerelle_dot_v1_dot_storage__pb2.GetFileTypeResponse.SerializeToString,
             ),
             'ChecksumFile': grpc.unary_stream_rpc_method_handler(
                     servicer.ChecksumFile,
@@ -726,7 +726,7 @@ class StorageService:
             target,
             '/passerelle.v1.StorageService/GetFileType',
             passerelle_dot_v1_dot_storage__pb2.GetFileTypeRequest.SerializeToString,
-            passerelle_dot_v1_dot_storage__pb2.FileType.FromString,
+            passerelle_dot_v1_dot_storage__pb2.GetFileTypeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,7 +66,7 @@ class StorageServiceStub:
     """Changes the owner and the group of a file."""
     PingFilesystem: _grpc.UnaryUnaryMultiCallable[_storage_pb2.PingFilesystemRequest, _storage_pb2.PingFilesystemResponse]
     """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks."""
-    GetFileType: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]
+    GetFileType: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.GetFileTypeResponse]
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]
     """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
@@ -124,7 +124,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Changes the owner and the group of a file."""
     PingFilesystem: _aio.UnaryUnaryMultiCallable[_storage_pb2.PingFilesystemRequest, _storage_pb2.PingFilesystemResponse]  # type: ignore[assignment]
     """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks."""
-    GetFileType: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.FileType]  # type: ignore[assignment]
+    GetFileType: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.GetFileTypeResponse]  # type: ignore[assignment]
     """Tells what a file holds, as file(1) on the system sees it."""
     ChecksumFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
     """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
@@ -251,7 +251,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storage_pb2.GetFileTypeRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.FileType, _abc.Awaitable[_storage_pb2.FileType]]:
+    ) -> _typing.Union[_storage_pb2.GetFileTypeResponse, _abc.Awaitable[_storage_pb2.GetFileTypeResponse]]:
         """Tells what a file holds, as file(1) on the system sees it."""
 
     @_abc_1.abstractmethod

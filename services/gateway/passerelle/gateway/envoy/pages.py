@@ -1,4 +1,4 @@
-"""The pages that Envoy serves itself: the OpenAPI document, and a page to read it and try it, from local files only."""
+"""The pages that Envoy serves itself: the OpenAPI documents, and a page to read and try them, from local files."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -8,6 +8,7 @@ from passerelle.gateway.envoy.routes import front, page
 
 _DOCUMENTATION = "/docs"
 _OPENAPI = "/openapi.json"
+_OPENAPI_3_0 = "/openapi-3.0.json"  # for the generators that read no 3.1
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -19,10 +20,11 @@ _TYPES = {
 
 
 def pages() -> list[Json]:
-    """The routes of `/`, `/openapi.json`, `/docs` and its assets."""
+    """The routes of `/`, the OpenAPI documents, `/docs` and its assets."""
     docs = Path(str(files(__package__))) / "docs"
+    contracts = Path(str(files("passerelle.v1").joinpath("openapi.json"))).parent
     served = {
-        _OPENAPI: Path(str(files("passerelle.v1").joinpath("openapi.json"))),
+        **{path: contracts / path.lstrip("/") for path in (_OPENAPI, _OPENAPI_3_0)},
         _DOCUMENTATION: docs / "index.html",
         **{
             f"{_DOCUMENTATION}/{file.name}": file

@@ -150,11 +150,13 @@ class StorageService(pb_grpc.StorageServiceServicer):
         await system.attributes.change_owner(path, request.user, request.group)
         return file_message(await system.files.stat(path, dereference=True))
 
-    async def GetFileType(self, request: pb.GetFileTypeRequest, context: Any) -> pb.FileType:
+    async def GetFileType(
+        self, request: pb.GetFileTypeRequest, context: Any
+    ) -> pb.GetFileTypeResponse:
         """Return what a file holds."""
         system, path = self._target(request)
         await system.files.stat(path)  # file(1) does not take a missing file for a failure
-        return pb.FileType(description=await system.attributes.kind(path))
+        return pb.GetFileTypeResponse(description=await system.attributes.kind(path))
 
     async def ChecksumFile(
         self, request: pb.ChecksumFileRequest, context: Any
