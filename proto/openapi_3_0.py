@@ -14,7 +14,7 @@ def rendition(document: Json) -> Json:
     """A document of OpenAPI 3.1 as one of 3.0 that says the same."""
     license_name = document["info"]["license"]["name"]
     info = document["info"] | {"license": {"name": license_name}}
-    return _converted(document) | {"openapi": "3.0.3", "info": info}
+    return {**_converted(document), "openapi": "3.0.3", "info": info}
 
 
 def _converted(node: Any) -> Any:
@@ -54,7 +54,7 @@ def _without_null(node: Json) -> Json:
         rest = {key: value for key, value in node.items() if key != "anyOf"}
         if "$ref" in other:
             return rest | {"allOf": [other], "nullable": True}
-        return other | rest | {"nullable": True}
+        return {**other, **rest, "nullable": True}
     return node
 
 
