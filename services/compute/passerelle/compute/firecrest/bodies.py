@@ -97,9 +97,11 @@ class JobBody(Model):
 
     @model_validator(mode="after")
     def _check(self) -> "JobBody":
-        wrong = [f"{_spelt(name)}: {what}" for name, what in limits.violations(self.described())]
-        if wrong:
-            raise ValueError("; ".join(wrong))
+        violations = [
+            f"{_spelt(name)}: {what}" for name, what in limits.violations(self.described())
+        ]
+        if violations:
+            raise ValueError("; ".join(violations))
         return self
 
     def described(self) -> JobDescription:

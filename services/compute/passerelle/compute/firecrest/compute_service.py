@@ -129,8 +129,8 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
 
     async def GetReservations(self, request: pb.SystemRequest, context: Any) -> HttpBody:
         """List the reservations."""
-        found = await scheduler_of(self._schedulers, request.system).reservations()
-        reply: ReservationsReply = {"reservations": [reservation_reply(item) for item in found]}
+        reservations = await scheduler_of(self._schedulers, request.system).reservations()
+        reply: ReservationsReply = {"reservations": [reservation_reply(r) for r in reservations]}
         return json_reply(reply)
 
     async def GetPartitions(self, request: pb.GetPartitionsRequest, context: Any) -> HttpBody:

@@ -239,14 +239,14 @@ def _time(time: Times) -> TimeReply:
     }
 
 
-def metadata_reply(found: JobMetadata) -> MetadataReply:
+def metadata_reply(metadata: JobMetadata) -> MetadataReply:
     """A job's metadata; a script that is not to be had is an empty one."""
     return {
-        "jobId": found.job_id,
-        "script": found.script or "",
-        "standardInput": found.standard_input,
-        "standardOutput": found.standard_output,
-        "standardError": found.standard_error,
+        "jobId": metadata.job_id,
+        "script": metadata.script or "",
+        "standardInput": metadata.standard_input,
+        "standardOutput": metadata.standard_output,
+        "standardError": metadata.standard_error,
     }
 
 

@@ -31,11 +31,11 @@ def names(group: str) -> list[str]:
 
 def load(group: str, name: str) -> Any:
     """The object registered as `name` in `group`; LookupError for an unknown name lists the known ones."""
-    found = installed(group)
-    if name not in found:
-        known = ", ".join(sorted(found))
-        raise LookupError(f"no plugin {name!r}{closest(name, found)}; installed: {known}")
-    return found[name].load()
+    plugins = installed(group)
+    if name not in plugins:
+        known = ", ".join(sorted(plugins))
+        raise LookupError(f"no plugin {name!r}{closest(name, plugins)}; installed: {known}")
+    return plugins[name].load()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,11 @@ def bind_named(request: Message, surface: Surface) -> None:
 
 def about(request: Message, surface: Surface) -> dict[str, str]:
     """What a request names, as far as it is set: system, job, upload, paths; and what its surface adds."""
-    found = {}
+    fields = {}
     for name, field in _named(request.DESCRIPTOR):
         if value := getattr(request, field):
-            found[name] = _text(value)
-    return {**found, **surface.about(request)}
+            fields[name] = _text(value)
+    return {**fields, **surface.about(request)}
 
 
 @cache

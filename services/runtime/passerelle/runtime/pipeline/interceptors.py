@@ -66,8 +66,8 @@ class Requests:
 
     async def only(self) -> Message:
         """The message of a call that takes one; it is kept no longer."""
-        found, self._first = await self.first(), None
-        return found
+        message, self._first = await self.first(), None
+        return message
 
     async def all(self) -> AsyncIterator[Message]:
         """Every message; raises Unauthenticated at `until`."""
@@ -94,8 +94,8 @@ class Requests:
 class Rpc:
     """One RPC being served: its full method name, surface, its access option, its metadata, context and requests.
 
-    `caller` is there once a stage has found it out, `error` once it is answered with one. `fields` are for its lines
-    in the logs.
+    `caller` is set once a stage has authenticated it, `error` once the call is answered with one. `fields` are for its
+    lines in the logs.
     """
 
     method: str
@@ -140,8 +140,8 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """The method's handler, wrapped when it is first called."""
         method = handler_call_details.method
-        if found := self._handlers.get(method):
-            return found
+        if handler := self._handlers.get(method):
+            return handler
         handler = await continuation(handler_call_details)
         surface = self._surfaces.of_method(method)
         if handler is None or surface is None:

@@ -35,12 +35,12 @@ class RequestFields:
 
     def check(self, request: Message) -> None:
         """Raise InvalidArgument that names each field of `request` which is missing, or no UUID4."""
-        if wrong := tuple(self._wrong(request)):
+        if fields := tuple(self._violations(request)):
             raise InvalidArgument(
-                "; ".join(f"{field.name} {field.message}" for field in wrong), wrong
+                "; ".join(f"{field.name} {field.message}" for field in fields), fields
             )
 
-    def _wrong(self, request: Message) -> Iterator[Field]:
+    def _violations(self, request: Message) -> Iterator[Field]:
         for name, has_presence, location in self._required:
             if not (request.HasField(name) if has_presence else getattr(request, name)):
                 yield Field(location, name, _MISSING)

@@ -133,10 +133,10 @@ def authorise(
                 return await proceed()
         token = bearer(rpc.metadata)
         headers_alone = Access(audience=Access.USER, scope=rpc.access.scope)
-        found = await authority.caller(token, access=headers_alone, system="")
-        rpc.caller = found
-        log_fields.bind(**found.log_fields)
-        with limits.one_call(found), caller.bind(found):
+        principal = await authority.caller(token, access=headers_alone, system="")
+        rpc.caller = principal
+        log_fields.bind(**principal.log_fields)
+        with limits.one_call(principal), caller.bind(principal):
             request = await rpc.requests.first()
             audit.bind_named(request, rpc.surface)
             await authority.caller(token, access=rpc.access, system=system_of(request))
@@ -145,8 +145,8 @@ def authorise(
             del request  # the first piece of an upload that waits is kept once, by who needs it
             if not rpc.streams:  # it has a bound of its own
                 return await proceed()
-            rpc.requests.until = found.expires + grace.sending
-            async with ending_at(found.expires + grace.answered):
+            rpc.requests.until = principal.expires + grace.sending
+            async with ending_at(principal.expires + grace.answered):
                 return await proceed()
 
     return stage

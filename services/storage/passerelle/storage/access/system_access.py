@@ -24,7 +24,7 @@ from passerelle.storage.access.helper import NoHelper, RemoteHelper
 from passerelle.storage.access.helper_operations import HelperOperations
 from passerelle.storage.access.operations import FileOperations
 from passerelle.storage.access.operations_sftp import OperationsClient
-from passerelle.storage.access.pipes import Pipe
+from passerelle.storage.access.program_stream import ProgramStream
 from passerelle.storage.config import StorageSection
 
 T = TypeVar("T")
@@ -186,11 +186,11 @@ class SystemAccess:
                 yield piece
 
     @asynccontextmanager
-    async def program(self, argv: Sequence[str]) -> AsyncIterator[Pipe]:
+    async def program(self, argv: Sequence[str]) -> AsyncIterator[ProgramStream]:
         """A program that runs as long as the block does, in the C locale; ConnectionFailed or Overloaded."""
         account = await self._account()
         async with account.connection.piped(Request(argv)) as running:
-            yield Pipe(running, self._system.name, account.stall)
+            yield ProgramStream(running, self._system.name, account.stall)
 
     @asynccontextmanager
     async def content(self) -> AsyncIterator[ContentChannel]:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from passerelle.runtime.command import Output, Request
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.ssh.connection import Connection
-from passerelle.storage.access.pipes import Pipe
+from passerelle.storage.access.program_stream import ProgramStream
 from passerelle.storage.access.tool_errors import complaint, failure_of
 from passerelle.storage.commands.boundary import BoundaryCommands
 from passerelle.storage.commands.find_output import files_in, look_options, require_all
@@ -49,7 +49,7 @@ class CommandRunner:
         """What a program prints, as it comes; a failure at its end is one of `path`, or the file that it names."""
         connection = self._connection
         async with connection.piped(Request(argv)) as program:
-            pipe = Pipe(program, connection.system, self._stall)
+            pipe = ProgramStream(program, connection.system, self._stall)
             async with aclosing(pipe.pieces()) as pieces:
                 async for piece in pieces:
                     yield piece

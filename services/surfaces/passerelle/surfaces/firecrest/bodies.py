@@ -1,4 +1,4 @@
-"""Reading bodies and queries as leniently as FirecREST does, and saying what is wrong with them in its words."""
+"""Reads bodies and queries as leniently as FirecREST does, and names their faults in its words."""
 
 import json
 from collections.abc import Mapping
@@ -13,6 +13,9 @@ from pydantic.alias_generators import to_camel
 from passerelle.runtime.errors import Field, InvalidArgument
 
 M = TypeVar("M", bound=BaseModel)
+
+
+_NO_OBJECT = "Input should be a valid dictionary or object to extract fields from"
 
 
 class Model(BaseModel):
@@ -38,19 +41,17 @@ Text = Annotated[str, BeforeValidator(_no_nul)]
 
 
 def read_body(model: type[M], body: HttpBody) -> M:
-    """The validated JSON body; InvalidArgument names what is wrong as FirecREST's `data.fields` does."""
+    """The validated JSON body; InvalidArgument names its faults as FirecREST's `data.fields` does."""
     if not body.data:
         raise _invalid([Field("body", None, "Field required")])
     if not _is_json(body.content_type):
-        wrong = "Input should be a valid dictionary or object to extract fields from"
-        raise _invalid([Field("body", None, wrong)])
+        raise _invalid([Field("body", None, _NO_OBJECT)])
     try:
         data = json_of(body)
     except json.JSONDecodeError as error:
         raise _invalid([Field("body", str(error.pos), "JSON decode error")]) from None
     if not isinstance(data, dict):
-        wrong = "Input should be a valid dictionary or object to extract fields from"
-        raise _invalid([Field("body", None, wrong)])
+        raise _invalid([Field("body", None, _NO_OBJECT)])
     return validate(model, data, "body")
 
 
@@ -90,8 +91,8 @@ def validate(model: type[M], data: Mapping[str, Any], location: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise _invalid([_field(item, location) for item in found]) from None
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        raise _invalid([_field(item, location) for item in faults]) from None
 
 
 def _field(item: Any, location: str) -> Field:
@@ -101,5 +102,5 @@ def _field(item: Any, location: str) -> Field:
 
 def _invalid(fields: list[Field]) -> InvalidArgument:
     count = f"{len(fields)} validation error{'s' if len(fields) > 1 else ''}"
-    told = "; ".join(f"{f.location}{'.' + f.name if f.name else ''}: {f.message}" for f in fields)
-    return InvalidArgument(f"{count}: {told}", tuple(fields))
+    detail = "; ".join(f"{f.location}{'.' + f.name if f.name else ''}: {f.message}" for f in fields)
+    return InvalidArgument(f"{count}: {detail}", tuple(fields))

@@ -14,7 +14,7 @@ PIECE = 1 << 18
 """Bytes that are moved at once."""
 
 
-class Pipe:
+class ProgramStream:
     """A running program on `system`, of which no step may take longer than `stall` seconds.
 
     asyncssh's window bounds what is read ahead, its high-water mark what waits to be written.
