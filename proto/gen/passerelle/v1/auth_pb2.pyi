@@ -84,7 +84,7 @@ Global___Principal: _TypeAlias = Principal  # noqa: Y015
 
 @_typing.final
 class AuthorizeRequest(_message.Message):
-    """One question: may the bearer of this token do that?"""
+    """Asks whether the bearer of a token may do something."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,7 +118,7 @@ Global___AuthorizeRequest: _TypeAlias = AuthorizeRequest  # noqa: Y015
 
 @_typing.final
 class IssueSshCredentialRequest(_message.Message):
-    """Asks for a way to log in."""
+    """Asks for an SSH credential."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,7 +148,7 @@ Global___IssueSshCredentialRequest: _TypeAlias = IssueSshCredentialRequest  # no
 
 @_typing.final
 class SshCredential(_message.Message):
-    """A way to log in, valid for a short time."""
+    """An SSH credential, valid for a short time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -287,7 +287,7 @@ Global___BatchStatFilesRequest: _TypeAlias = BatchStatFilesRequest  # noqa: Y015
 
 @_typing.final
 class BatchStatFilesResponse(_message.Message):
-    """What is known about many files."""
+    """Information about many files."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -700,7 +700,7 @@ class CreateSymlinkRequest(_message.Message):
     path: _builtins.str
     """The absolute path. Required, unless `raw_path` is given."""
     target: _builtins.str
-    """What the link shall say: an absolute path, or one relative to the link's directory. Required, unless `raw_target` is
+    """The link's target: an absolute path, or one relative to the link's directory. Required, unless `raw_target` is
     given.
     """
     raw_path: _builtins.bytes
@@ -934,7 +934,7 @@ class ChecksumFileRequest(_message.Message):
         SHA256: ChecksumFileRequest._Algorithm.ValueType  # 1
         """SHA-256 (FIPS 180-4)."""
         MD5: ChecksumFileRequest._Algorithm.ValueType  # 2
-        """MD5 (RFC 1321); not against people with bad intentions."""
+        """MD5 (RFC 1321). It detects accidents, not tampering."""
         CRC32C: ChecksumFileRequest._Algorithm.ValueType  # 3
         """CRC-32C (RFC 3720), as object stores use it."""
         XXH3: ChecksumFileRequest._Algorithm.ValueType  # 4
@@ -948,7 +948,7 @@ class ChecksumFileRequest(_message.Message):
     SHA256: ChecksumFileRequest.Algorithm.ValueType  # 1
     """SHA-256 (FIPS 180-4)."""
     MD5: ChecksumFileRequest.Algorithm.ValueType  # 2
-    """MD5 (RFC 1321); not against people with bad intentions."""
+    """MD5 (RFC 1321). It detects accidents, not tampering."""
     CRC32C: ChecksumFileRequest.Algorithm.ValueType  # 3
     """CRC-32C (RFC 3720), as object stores use it."""
     XXH3: ChecksumFileRequest.Algorithm.ValueType  # 4
@@ -1052,7 +1052,7 @@ class MoveFileRequest(_message.Message):
     path: _builtins.str
     """The absolute path. Required, unless `raw_path` is given."""
     target: _builtins.str
-    """The absolute path it shall have. Required, unless `raw_target` is given."""
+    """The absolute path to move it to. Required, unless `raw_target` is given."""
     overwrite: _builtins.bool
     """Replace a file that is there already."""
     raw_path: _builtins.bytes
@@ -1396,7 +1396,7 @@ Global___Quota: _TypeAlias = Quota  # noqa: Y015
 
 @_typing.final
 class FileProgress(_message.Message):
-    """How far a long operation is."""
+    """The progress of a long operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

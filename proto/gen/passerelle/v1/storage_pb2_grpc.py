@@ -231,7 +231,7 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFileType(self, request, context):
-        """Tells what a file holds, as file(1) on the system sees it.
+        """Returns the type of a file's content, as file(1) on the system determines it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,7 +260,7 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteFile(self, request, context):
-        """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting.
+        """Deletes a file, or a directory with all that is in it, and reports its progress. Ending the call ends the deleting.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,7 +67,7 @@ class StorageServiceStub:
     PingFilesystem: _grpc.UnaryUnaryMultiCallable[_storage_pb2.PingFilesystemRequest, _storage_pb2.PingFilesystemResponse]
     """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks."""
     GetFileType: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.GetFileTypeResponse]
-    """Tells what a file holds, as file(1) on the system sees it."""
+    """Returns the type of a file's content, as file(1) on the system determines it."""
     ChecksumFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]
     """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
     CopyFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.CopyFileRequest, _storage_pb2.FileProgress]
@@ -77,7 +77,7 @@ class StorageServiceStub:
     MoveFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.MoveFileRequest, _storage_pb2.FileProgress]
     """Moves a file or a directory within the system; between two filesystems by copying and deleting."""
     DeleteFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.FileProgress]
-    """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting."""
+    """Deletes a file, or a directory with all that is in it, and reports its progress. Ending the call ends the deleting."""
     ReadArchive: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadArchiveRequest, _httpbody_pb2.HttpBody]
     """Streams a file or a directory as an archive, made while it is sent."""
     WriteArchive: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]
@@ -125,7 +125,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     PingFilesystem: _aio.UnaryUnaryMultiCallable[_storage_pb2.PingFilesystemRequest, _storage_pb2.PingFilesystemResponse]  # type: ignore[assignment]
     """Asks whether a filesystem can be used, by looking at a directory of it; used by the health checks."""
     GetFileType: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetFileTypeRequest, _storage_pb2.GetFileTypeResponse]  # type: ignore[assignment]
-    """Tells what a file holds, as file(1) on the system sees it."""
+    """Returns the type of a file's content, as file(1) on the system determines it."""
     ChecksumFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ChecksumFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
     """Computes a file's checksum: SHA-256 and MD5 where the file lies, CRC-32C and XXH3 while it passes the gateway."""
     CopyFile: _aio.UnaryStreamMultiCallable[_storage_pb2.CopyFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
@@ -135,7 +135,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     MoveFile: _aio.UnaryStreamMultiCallable[_storage_pb2.MoveFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
     """Moves a file or a directory within the system; between two filesystems by copying and deleting."""
     DeleteFile: _aio.UnaryStreamMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
-    """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting."""
+    """Deletes a file, or a directory with all that is in it, and reports its progress. Ending the call ends the deleting."""
     ReadArchive: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadArchiveRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Streams a file or a directory as an archive, made while it is sent."""
     WriteArchive: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]  # type: ignore[assignment]
@@ -252,7 +252,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.GetFileTypeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.GetFileTypeResponse, _abc.Awaitable[_storage_pb2.GetFileTypeResponse]]:
-        """Tells what a file holds, as file(1) on the system sees it."""
+        """Returns the type of a file's content, as file(1) on the system determines it."""
 
     @_abc_1.abstractmethod
     def ChecksumFile(
@@ -286,7 +286,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.DeleteFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
-        """Deletes a file, or a directory with all that is in it, and tells how far it is. Ending the call ends the deleting."""
+        """Deletes a file, or a directory with all that is in it, and reports its progress. Ending the call ends the deleting."""
 
     @_abc_1.abstractmethod
     def ReadArchive(

@@ -67,9 +67,9 @@ class TransferFileRequest(_message.Message):
     path: _builtins.str
     """The file's absolute path there. Required, unless `raw_path` is given."""
     target_system: _builtins.str
-    """The system that shall have it."""
+    """The system to copy it to."""
     target: _builtins.str
-    """The absolute path that it shall have there. Required, unless `raw_target` is given."""
+    """The absolute path of the copy there. Required, unless `raw_target` is given."""
     method: Global___TransferFileRequest.Method.ValueType
     """How the bytes travel."""
     overwrite: _builtins.bool
@@ -114,7 +114,7 @@ Global___TransferFileRequest: _TypeAlias = TransferFileRequest  # noqa: Y015
 
 @_typing.final
 class TransferProgress(_message.Message):
-    """How far a transfer is."""
+    """The progress of a transfer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -180,9 +180,9 @@ class TransferJob(_message.Message):
     working_directory: _builtins.str
     """The directory it works in."""
     output_log: _builtins.str
-    """The absolute path of what it says."""
+    """The absolute path of the file that holds its standard output."""
     error_log: _builtins.str
-    """The absolute path of what it complains about."""
+    """The absolute path of the file that holds its standard error."""
     def __init__(
         self,
         *,
@@ -202,7 +202,7 @@ Global___TransferJob: _TypeAlias = TransferJob  # noqa: Y015
 
 @_typing.final
 class StageUploadRequest(_message.Message):
-    """Names a file to come."""
+    """Names a file to upload."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -217,7 +217,7 @@ class StageUploadRequest(_message.Message):
     system: _builtins.str
     """The system's name."""
     path: _builtins.str
-    """The absolute path that the file shall have."""
+    """The absolute path for the file."""
     method: _builtins.str
     """The name of the staging method: `s3`, `streamer`, `wormhole`, or one that the site has added. The system's first method
     when empty.
@@ -260,7 +260,7 @@ Global___StageUploadRequest: _TypeAlias = StageUploadRequest  # noqa: Y015
 
 @_typing.final
 class StageDownloadRequest(_message.Message):
-    """Names a file to leave."""
+    """Names a file to download."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TransferServiceStub:
-    """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway.
+    """Bulk data: between two systems of the site, and in and out of a system by ways that do not pass the gateway.
     """
 
     def __init__(self, channel):
@@ -53,11 +53,11 @@ class TransferServiceStub:
 
 
 class TransferServiceServicer:
-    """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway.
+    """Bulk data: between two systems of the site, and in and out of a system by ways that do not pass the gateway.
     """
 
     def TransferFile(self, request, context):
-        """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept
+        """Copies a file from one system to another, and reports its progress. Ending the call cancels it; what has arrived is kept
         for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -105,7 +105,7 @@ def add_TransferServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TransferService:
-    """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway.
+    """Bulk data: between two systems of the site, and in and out of a system by ways that do not pass the gateway.
     """
 
     @staticmethod

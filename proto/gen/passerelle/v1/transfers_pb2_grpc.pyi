@@ -27,14 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TransferServiceStub:
-    """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway."""
+    """Bulk data: between two systems of the site, and in and out of a system by ways that do not pass the gateway."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TransferServiceAsyncStub: ...
     TransferFile: _grpc.UnaryStreamMultiCallable[_transfers_pb2.TransferFileRequest, _transfers_pb2.TransferProgress]
-    """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept
+    """Copies a file from one system to another, and reports its progress. Ending the call cancels it; what has arrived is kept
     for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
     """
     StageUpload: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.StageUploadRequest, _transfers_pb2.StagedTransfer]
@@ -44,11 +44,11 @@ class TransferServiceStub:
 
 @_typing.type_check_only
 class TransferServiceAsyncStub(TransferServiceStub):
-    """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway."""
+    """Bulk data: between two systems of the site, and in and out of a system by ways that do not pass the gateway."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TransferFile: _aio.UnaryStreamMultiCallable[_transfers_pb2.TransferFileRequest, _transfers_pb2.TransferProgress]  # type: ignore[assignment]
-    """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept
+    """Copies a file from one system to another, and reports its progress. Ending the call cancels it; what has arrived is kept
     for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
     """
     StageUpload: _aio.UnaryUnaryMultiCallable[_transfers_pb2.StageUploadRequest, _transfers_pb2.StagedTransfer]  # type: ignore[assignment]
@@ -57,7 +57,7 @@ class TransferServiceAsyncStub(TransferServiceStub):
     """Lets a file leave the system by a staging method: submits the job that will bring it, and says where to get it."""
 
 class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Bulk data: between two systems of the site, and in and out of a system by roads that do not pass the gateway."""
+    """Bulk data: between two systems of the site, and in and out of a system by ways that do not pass the gateway."""
 
     @_abc_1.abstractmethod
     def TransferFile(
@@ -65,7 +65,7 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transfers_pb2.TransferFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfers_pb2.TransferProgress], _abc.AsyncIterator[_transfers_pb2.TransferProgress]]:
-        """Copies a file from one system to another, and tells how far it is. Ending the call cancels it; what has arrived is kept
+        """Copies a file from one system to another, and reports its progress. Ending the call cancels it; what has arrived is kept
         for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
         """
 

@@ -190,7 +190,7 @@ class CompleteUploadRequest(_message.Message):
     path: _builtins.str
     """The absolute path of the file it will be. Required, unless `raw_path` is given."""
     size_bytes: _builtins.int
-    """How many bytes it has: it tells a whole file from a beginning."""
+    """How many bytes it has. A file of which less has arrived is not complete."""
     sha256: _builtins.str
     """Its SHA-256 in lower-case hexadecimal; checked on the system when given."""
     mode: _storage_pb2.WriteMode.ValueType
