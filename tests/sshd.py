@@ -14,11 +14,6 @@ import asyncssh
 
 from passerelle.runtime.ssh.credential import SshCredential
 
-# Ours, with the interpreter itself first: a version manager's `python3` is a script that takes longer than the rest.
-_ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).resolve().parent}:{os.environ['PATH']}"
-}
-
 
 @dataclass
 class Server:
@@ -104,6 +99,14 @@ async def serving_ssh(authorised: asyncssh.SSHKey, *, sftp: bool = True) -> Asyn
             await asyncio.wait(running, timeout=10)
 
 
+def _environment() -> dict[str, str]:
+    """Ours as it is now, which a test may have changed, with the interpreter itself first.
+
+    A version manager's `python3` is a script that takes longer than the rest.
+    """
+    return os.environ | {"PATH": f"{Path(sys.executable).resolve().parent}:{os.environ['PATH']}"}
+
+
 async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None:
     child = await asyncio.create_subprocess_exec(
         "/bin/sh",
@@ -112,7 +115,7 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=_ENVIRONMENT,
+        env=_environment(),
         start_new_session=True,
     )
     # not redirected as the others are: a channel closed while input comes would take the whole connection with it
