@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from passerelle.runtime.pipeline.log_lines import log_line
+from passerelle.runtime.pipeline.log_lines import JsonLine
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -17,7 +17,7 @@ def logged_lines() -> Iterator[Lines]:
     """All lines from INFO on; yields what has been logged so far, when it is called."""
     root, text = logging.getLogger(), io.StringIO()
     handler, level = logging.StreamHandler(text), root.level
-    handler.setFormatter(log_line("test"))
+    handler.setFormatter(JsonLine("test"))
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:

@@ -16,7 +16,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.log_fields import CallFields
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.log_lines import log_line
+from passerelle.runtime.pipeline.log_lines import JsonLine
 from passerelle.runtime.pipeline.stages import authorise, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
@@ -197,7 +197,7 @@ def test_a_line_is_what_operators_tools_have_always_read(lines: Lines, tmp_path:
 
 def test_a_line_is_ascii_without_line_breaks() -> None:
     record = logging.makeLogRecord({"msg": "a\nb\u2028\x1b[2Jü", "name": "n", "levelname": "INFO"})
-    text = log_line("compute").format(record)
+    text = JsonLine("compute").format(record)
     assert text.isascii()
     assert text.isprintable()
     assert json.loads(text)["message"] == "a\nb\u2028\x1b[2Jü"

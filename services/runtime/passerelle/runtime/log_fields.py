@@ -1,7 +1,7 @@
 """Fields that stand in every line that a call logs: bound once, where they become known.
 
-They belong to the call, not to one of its tasks as `structlog.contextvars` has it: what a task of the call binds, such
-as the id of the job that it submits, stands also in the lines of its other tasks, and in the call's last ones.
+They belong to the call, not to one of its tasks as those of `structlog.contextvars`: what a task of the call binds,
+such as the id of the job that it submits, stands also in the lines of its other tasks, and in the call's last ones.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,19 +1,22 @@
-"""All logs as JSON lines, those of libraries too; with the fields of the call in which they are logged."""
+"""All logs as JSON lines, those of libraries too; with the fields of the call in which they are logged.
 
+A formatter of logging's own: structlog's, measured here, takes 8 us a line more, and its `contextvars` bind fields to
+a task, where ours belong to a call (`log_fields`).
+"""
+
+import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-
-from structlog.processors import JSONRenderer
-from structlog.stdlib import ExtraAdder, ProcessorFormatter
-from structlog.typing import EventDict, Processor, WrappedLogger
 
 from passerelle.runtime import log_fields
 from passerelle.runtime.pipeline import audit
 
-_TRACEBACKS = logging.Formatter()
+_ENCODER = json.JSONEncoder(default=str)  # json.dumps would make one for each line
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""What every record has; all else is what its line brings as `extra`."""
 
 
 def _shows_no_header(record: logging.LogRecord) -> bool:
@@ -28,48 +31,44 @@ def configure_logging(service: str, level: str = "INFO", audit_log: Path | None 
     audit log go to the file `audit_log` alone, if there is one; raises OSError when it cannot be written.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(log_line(service))
+    handler.setFormatter(JsonLine(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_shows_no_header)
     audit.log.setLevel(logging.INFO)  # never less, whatever the others say
     if audit_log:
         file = audit.AuditFile(audit_log)
-        file.setFormatter(_json(service, _time))
+        file.setFormatter(JsonLine(service, told=False))
         audit.log.addHandler(file)
         audit.log.propagate = False
 
 
-def log_line(service: str) -> logging.Formatter:
-    """What makes a line of a record of `service`: JSON, without a line break, in ASCII."""
-    return _json(service, _time_and_message)
+class JsonLine(logging.Formatter):
+    """Makes a line of a record of `service`: JSON, without a line break, in ASCII.
+
+    Unless it is `told`, it has no level, logger and message: those of the audit log are all the same.
+    """
+
+    def __init__(self, service: str, *, told: bool = True) -> None:
+        super().__init__()
+        self._service = service
+        self._told = told
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the class."""
+        line: dict[str, object] = {"time": _shown(int(record.created))}
+        if self._told:
+            line["level"] = record.levelname
+            line["logger"] = record.name
+            line["message"] = record.getMessage()
+        line["service"] = self._service
+        line.update(log_fields.logged())
+        line.update((name, value) for name, value in vars(record).items() if name not in _OWN)
+        if record.exc_info:
+            line["exc_info"] = self.formatException(record.exc_info)
+        return _ENCODER.encode(line)
 
 
-def _json(
-    service: str, usual: Callable[[logging.LogRecord, str], dict[str, str]]
-) -> ProcessorFormatter:
-    """Lines of `service` that begin with the `usual` fields of a record and its message."""
-
-    def begin(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        message = event.pop("event")  # structlog's name for it
-        fields = {**usual(event["_record"], message), "service": service}
-        return {**fields, **log_fields.logged(), **event}
-
-    collect: list[Processor] = [begin, ExtraAdder(), _with_traceback]
-    render: list[Processor] = [ProcessorFormatter.remove_processors_meta, JSONRenderer()]
-    return ProcessorFormatter(foreign_pre_chain=collect, processors=render)
-
-
-def _time(record: logging.LogRecord, _: str) -> dict[str, str]:
-    return {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))}
-
-
-def _time_and_message(record: logging.LogRecord, message: str) -> dict[str, str]:
-    said = {"level": record.levelname, "logger": record.name, "message": message}
-    return _time(record, message) | said
-
-
-def _with_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    if "exc_info" in event:
-        event["exc_info"] = _TRACEBACKS.formatException(event["exc_info"])
-    return event
+@lru_cache(maxsize=1)
+def _shown(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
