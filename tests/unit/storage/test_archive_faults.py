@@ -20,12 +20,11 @@ from passerelle.runtime.errors import (
     ApiError,
     BackendError,
     FailedPrecondition,
-    Forbidden,
     InvalidArgument,
     NotFound,
     Unsupported,
 )
-from passerelle.storage.errors import NoSpace
+from passerelle.storage.errors import FileAccessDenied, NoSpace
 from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
@@ -254,7 +253,13 @@ FULL = "No space left on device"
 @pytest.mark.parametrize(
     ("status", "said", "packing", "apart", "in_place"),
     [
-        (2, "tar: a: Cannot open: Permission denied", Forbidden, InvalidArgument, Forbidden),
+        (
+            2,
+            "tar: a: Cannot open: Permission denied",
+            FileAccessDenied,
+            InvalidArgument,
+            FileAccessDenied,
+        ),
         (2, "tar: a: Cannot stat: No such file or directory", NotFound, InvalidArgument, NotFound),
         (2, f"tar: a: Cannot write: {FULL}", NoSpace, NoSpace, NoSpace),
         (2, "tar: a: Cannot mkdir: Disk quota exceeded", NoSpace, NoSpace, NoSpace),
