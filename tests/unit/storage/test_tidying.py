@@ -316,3 +316,20 @@ async def until_idle(site: Site) -> None:
     async with asyncio.timeout(SECONDS):
         while site.tidying._tasks:
             await asyncio.sleep(0.01)
+
+
+async def test_persons_who_share_an_account_are_served_with_their_own_tokens(site: Site) -> None:
+    """One whose token is refused does not end what another's may do."""
+    file = await site.transfer(Leftovers(), "1")
+    site.scheduler.known = {"1": None}
+    for subject in ("ann", "ben"):
+        with caller.bind(Caller("alice", f"token of {subject}", "https://idp", subject)):
+            site.tidying.watch()
+    async with asyncio.timeout(SECONDS):
+        while len(set(site.scheduler.tokens)) < 2:
+            await asyncio.sleep(0.01)
+    assert set(site.tidying._watches) == {
+        ("https://idp", subject, "alice") for subject in ("ann", "ben")
+    }
+    site.scheduler.known = {"1": False}
+    await site.gone(file)
