@@ -49,7 +49,7 @@ demo: $(INSTALLED)  ## Live the main job once: stage, submit, follow, read
 test: $(INSTALLED)  ## Run all tests with the real things there are, or make test ARGS="-n 0 tests/unit/auth"; see CONTRIBUTING.md
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-test-fast: $(INSTALLED)  ## Run the unit and conformance suites, in less than a minute on two cores
+test-fast: $(INSTALLED)  ## Run the unit and conformance suites: the inner loop
 	$(BIN)/python -m pytest -n auto tests/unit tests/conformance $(ARGS)
 
 check: $(INSTALLED)  ## Format, lint and types; contracts by buf.yaml
