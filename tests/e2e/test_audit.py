@@ -29,10 +29,20 @@ class Site:
         written = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in written if line["request_id"] == reply.headers["x-request-id"]]
 
-    def logged(self, reply: httpx.Response) -> list[dict[str, Any]]:
-        """What all services logged of it."""
+    def logged(self, reply: httpx.Response, service: str) -> list[dict[str, Any]]:
+        """All that a service logged of it, once its last two lines are there: they may come after the reply."""
+        deadline = time.monotonic() + 20
+        while True:
+            found = [line for line in self._all(reply) if line["service"] == service]
+            if {"answered", "audit"} <= {line.get("message", "audit") for line in found}:
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
+    def _all(self, reply: httpx.Response) -> list[dict[str, Any]]:
         logs = [log.read_text() for log in self.log.parent.glob("*.log")]
-        written = [json.loads(line) for text in logs for line in text.splitlines()]
+        whole = [line for text in logs for line in text.splitlines(keepends=True)]
+        written = [json.loads(line) for line in whole if line.endswith("\n")]
         return [line for line in written if line.get("request_id") == reply.headers["x-request-id"]]
 
 
@@ -72,8 +82,7 @@ def test_every_line_of_a_submit_tells_the_job_and_its_system(
     job = {"workingDirectory": str(tmp_path), "script": "#!/bin/sh\n"}
     reply = site.http.post(url, json=job if url.startswith("/v1") else {"job": job})
     assert reply.is_success, reply.text
-    found = [line for line in site.logged(reply) if line["service"] == "compute"]
-    assert {"answered", "audit"} <= {line.get("message", "audit") for line in found}
+    found = site.logged(reply, "compute")
     submitted = {line.get("job_id") for line in found}
     assert len(submitted) == 1
     assert str(submitted.pop()) in reply.text
@@ -88,8 +97,7 @@ def test_every_line_of_a_transfer_tells_it_and_its_job(site: Site, tmp_path: Pat
     reply = site.http.delete(url, params={"path": f"{tmp_path}/old"})
     assert reply.is_success, reply.text
     job = reply.json()["transferJob"]
-    found = [line for line in site.logged(reply) if line["service"] == "storage"]
-    assert len(found) == 2
+    found = site.logged(reply, "storage")
     assert {line.get("job_id") for line in found} == {str(job["jobId"])}
     (transfer,) = {str(line.get("transfer")) for line in found}
     assert job["logs"]["outputLog"].endswith(f"_{transfer}.log")
