@@ -28,6 +28,7 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.files.attributes import InvalidAttribute
 from passerelle.storage.files.checksums import Algorithm
+from tests.examples import examples
 from tests.unit.storage.world import World, Worlds, as_alice, remote
 
 NAMES = st.one_of(
@@ -274,7 +275,7 @@ def as_text(name: bytes) -> bool:
 
 
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from passerelle.runtime.errors import BackendError, DeadlineExceeded, InvalidArgument, Overloaded
 from passerelle.storage.errors import FileError
 from passerelle.storage.values import Excerpt, Listing, WriteConditions
+from tests.examples import examples
 from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, remote
 
 COLUMNS = (("n", "name"), ("kind", "letter"), ("100%", "size_text"), ("to", "target"))
@@ -221,7 +222,9 @@ names = st.one_of(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(name=names.filter(lambda name: len(name) <= 255))
 async def test_any_name_goes_in_and_comes_out(world: World, name: bytes) -> None:
@@ -237,7 +240,9 @@ async def test_any_name_goes_in_and_comes_out(world: World, name: bytes) -> None
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(name=name_bytes.filter(lambda name: name not in (b".", b"..")))
 async def test_a_name_that_is_not_text_never_breaks_a_listing(world: World, name: bytes) -> None:
@@ -249,7 +254,9 @@ async def test_a_name_that_is_not_text_never_breaks_a_listing(world: World, name
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     content=st.lists(st.sampled_from([b"\n", b"ab\n", b"c"])).map(b"".join),

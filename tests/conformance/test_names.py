@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.values import FileInfo, Listing, Walk
+from tests.examples import examples
 from tests.unit.storage.world import World, as_alice, pieces, remote
 
 PATH_MAX = 4096  # linux/limits.h, with the NUL at its end
@@ -66,7 +67,7 @@ async def ended(steps: Any) -> Any:
 @example(name=b"caf\xe9", content=b"latin 1")
 @example(name=b"\\303\\251", content=b"octal already")
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -112,7 +113,7 @@ def _emptied(root: Path) -> None:
 
 @given(name=NAMES)
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

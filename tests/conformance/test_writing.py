@@ -28,6 +28,7 @@ from passerelle.storage.files.writing import Target
 from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles, Unfinished
 from passerelle.storage.values import WriteConditions, WriteMode
+from tests.examples import examples
 from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, remote
 
 CREATE, APPEND = WriteConditions(WriteMode.CREATE), WriteConditions(WriteMode.APPEND)
@@ -321,7 +322,9 @@ async def test_abandoned_parts_go_when_their_user_begins_another(
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     name=st.one_of(

@@ -18,6 +18,7 @@ from passerelle.auth.tokens.jwks import PublishedKeys, jwk_set, keys_of
 from passerelle.auth.tokens.keyset import Key, KeySet, SourceFailed
 from passerelle.runtime.errors import BackendUnavailable
 from tests.certificates import certificate
+from tests.examples import examples
 from tests.unit.auth.conftest import Auth, serving_auth
 from tests.unit.auth.idp import Idp, SigningKey
 
@@ -203,7 +204,7 @@ _CURVES = st.sampled_from(["P-256", "P-384", "P-521", "Ed25519", "Ed448"])
 _PARTS = ("n", "e", "x", "y", "d", "kid", "use", "alg", "key_ops")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.fixed_dictionaries(
         {"kty": st.sampled_from(["RSA", "EC", "OKP"])},

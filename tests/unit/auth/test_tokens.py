@@ -18,6 +18,7 @@ from passerelle.runtime.config.site import ConfigError
 from passerelle.runtime.errors import Unauthenticated
 from passerelle.v1 import auth_pb2 as pb
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
+from tests.examples import examples
 from tests.unit.auth.conftest import Auth, serving_auth
 from tests.unit.auth.idp import Idp, SigningKey, forged
 
@@ -117,7 +118,7 @@ async def test_a_bad_token_is_refused(idp: Idp, auth: Auth, make: Any, expected:
     assert await auth.refusal(make(idp)) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.one_of(
         st.text(max_size=200),
@@ -229,7 +230,9 @@ async def test_a_user_name_that_is_no_account_name(idp: Idp, auth: Auth, name: A
 
 
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(name=st.text(min_size=1, max_size=40))
 async def test_an_accepted_user_name_is_safe_everywhere(idp: Idp, auth: Auth, name: str) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.config.site import ConfigError
+from tests.examples import examples
 from tests.unit.development.conftest import ME, Door, open_door
 
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -41,7 +42,9 @@ async def test_a_login_environment_without_the_servers_secrets(
 
 @LOOPS
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.binary(max_size=100_000))
 def test_pipes_are_binary_safe(run: Any, tmp_path: Path, data: bytes) -> None:

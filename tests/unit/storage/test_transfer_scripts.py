@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.jobs import scripts
 from passerelle.storage.jobs.port import ShellWork
+from tests.examples import examples
 
 NAMES = st.text(
     st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1
@@ -73,7 +74,9 @@ def test_a_name_is_data_in_every_script(tmp_path: Path, name: str) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(name=NAMES)
 def test_whatever_a_file_is_called_it_is_moved(tmp_path: Path, name: str) -> None:

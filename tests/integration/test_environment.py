@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -65,9 +66,10 @@ class Real:
 
 
 @pytest.fixture
-def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    found = Path("/tmp") / tmp_path_factory.mktemp("environment").name  # others may enter
-    found.mkdir(mode=0o700)
+def work() -> Iterator[Path]:
+    found = Path(
+        tempfile.mkdtemp(prefix="environment-", dir="/tmp")
+    )  # where every account may enter
     yield found
     shutil.rmtree(found)
 
