@@ -96,7 +96,8 @@ TARGETS: dict[str, tuple[Make, int]] = {
     "another's file where all may write": (_of_bob_among_all, 403),
     "another's file in a sticky directory": (_of_bob_sticky, 403),
 }
-# FirecREST's streamer answers so for whatever is there, and so do we for both methods that replace nothing.
+# FirecREST's streamer answers 403 for whatever is there, and so do we for both methods that replace nothing. The native
+# API says 409.
 THERE = {
     "directory",
     "directory with a slash",
@@ -106,6 +107,9 @@ THERE = {
     "a named pipe",
     "a socket",
     "a device",
+    "a protected file",
+    "another's file where all may write",
+    "another's file in a sticky directory",
 }
 
 SOURCES: dict[str, tuple[Make, int]] = {
@@ -133,11 +137,10 @@ SOURCES: dict[str, tuple[Make, int]] = {
 @pytest.mark.parametrize("what", TARGETS)
 def test_targets(site: StagingSite, home: Path, what: str, method: str) -> None:
     make, status = TARGETS[what]
-    if method != "s3" and what in THERE:
-        status = 403
+    is_there = method != "s3" and what in THERE
     path = make(home)
-    _refused(site.upload(path, method), status)
-    _refused(site.stage("stageUpload", path, method), status)
+    _refused(site.upload(path, method), 403 if is_there else status)
+    _refused(site.stage("stageUpload", path, method), 409 if is_there else status)
     assert site.in_store() == []
 
 

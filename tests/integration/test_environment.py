@@ -31,23 +31,23 @@ with open("told", "wb") as file:
     file.write(told)
 """
 HOSTILE = {
-    "PATH": "{work}/bin",
-    "BASH_ENV": "{work}/bin/sbatch",
-    "ENV": "{work}/bin/sbatch",
+    "PATH": "{work}/traps",
+    "BASH_ENV": "{work}/traps/sbatch",
+    "ENV": "{work}/traps/sbatch",
     "IFS": "/a",
     "SHELLOPTS": "xtrace:noexec",
-    "sbatch": "{work}/bin/sbatch",
-    "program": "{work}/bin/sbatch",
-    "PYTHONSTARTUP": "{work}/bin/sbatch",
-    "PYTHONPATH": "{work}/bin",
-    "LD_LIBRARY_PATH": "{work}/bin",
+    "sbatch": "{work}/traps/sbatch",
+    "program": "{work}/traps/sbatch",
+    "PYTHONSTARTUP": "{work}/traps/sbatch",
+    "PYTHONPATH": "{work}/traps",
+    "LD_LIBRARY_PATH": "{work}/traps",
     "SBATCH_ACCOUNT": "nosuch",
     "SBATCH_PARTITION": "nosuch",
     "SBATCH_EXPORT": "NONE",
     "SQUEUE_FORMAT": "%n",
     "SLURM_CLUSTERS": "nosuch",
     "SLURM_EXIT_ERROR": "0",
-    "BASH_FUNC_exec%%": "() { {work}/bin/sbatch; }",
+    "BASH_FUNC_exec%%": "() { {work}/traps/sbatch; }",
     "no name-for a shell": "x",
     "LINES": "one\ntwo\n",
     "EQUALS": "a=b=c,d",
@@ -117,7 +117,7 @@ async def told(system: Real, environment: dict[str, str]) -> dict[str, str]:
 
 
 async def test_hostile_variables_reach_the_job_exactly_and_nothing_else(system: Real) -> None:
-    trap = system.work / "bin" / "sbatch"
+    trap = system.work / "traps" / "sbatch"
     trap.parent.mkdir()
     trap.write_text(f"#!/bin/sh\necho trapped >>{system.work}/trapped\necho 4242\n")
     trap.chmod(0o755)

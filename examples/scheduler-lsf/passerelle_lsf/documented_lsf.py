@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,9 @@ def bkill(directory: Path, arguments: list[str]) -> int:
         time.sleep(0.02)
         job = _read(directory, job_id)
     _write(directory, job | {"reason": "TERM_OWNER: job killed by owner"})
-    os.killpg(job["pid"], signal.SIGINT)
-    os.killpg(job["pid"], signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(ProcessLookupError):  # the first may have ended it
+            os.killpg(job["pid"], number)
     print(f"Job <{job_id}> is being terminated")
     return 0
 
