@@ -28,8 +28,8 @@ from passerelle.storage.errors import FileAccessDenied, NoSpace
 from passerelle.storage.files.tar_errors import packing_fault, unpacking_fault
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
+from tests.integration.test_archives import archive, file, link
 from tests.unit.storage.profile import Profile
-from tests.unit.storage.test_archives import archive, file, link
 from tests.unit.storage.world import METADATA, as_alice, debris
 
 GOOD = archive(file("good"))

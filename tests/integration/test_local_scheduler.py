@@ -26,7 +26,7 @@ from passerelle.runtime.errors import (
 from tests.unit.compute.local_shell import LocalShell
 
 DEADLINE = 20.0  # seconds; nothing waits that long unless it is broken
-# Any interpreter that a system may have: PASSERELLE_TEST_PYTHON=python3.6 pytest tests/unit/compute
+# Any interpreter that a system may have: PASSERELLE_TEST_PYTHON=python3.6 make test ARGS=…
 PYTHON = os.environ.get("PASSERELLE_TEST_PYTHON", sys.executable)
 
 

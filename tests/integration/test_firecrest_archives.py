@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.test_archives import contents, running
 from tests.unit.storage.profile import Profile
-from tests.unit.storage.test_archives import contents, running
 from tests.unit.storage.world import remote, serving_storage
 
 MAGIC = {"none": b"", "gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ"}
