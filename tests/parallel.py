@@ -19,6 +19,8 @@ from xdist.scheduler import LoadScopeScheduling
 FOLDERS = ("compat", "e2e", "clients", "integration", "conformance", "unit")
 """Of tests, in their order on several workers: what waits long comes first, and small pieces fill up the end."""
 _IN_PIECES = ("tests/conformance/", "tests/unit/")
+_WHOLE = {"tests/conformance/test_schedulers.py", "tests/unit/test_distributions.py"}
+"""But these stay together: what they set up for the module would be set up again for each piece."""
 _TOGETHER = {
     "tests/integration/test_login_shells.py": "tests/e2e/test_login_shells.py",
 }
@@ -36,7 +38,7 @@ class ByModule(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, name = nodeid.partition("::")
-        if module.startswith(_IN_PIECES):
+        if module.startswith(_IN_PIECES) and module not in _WHOLE:
             return f"{module}::{name.partition('[')[0]}"
         return _TOGETHER.get(module, module)
 

@@ -433,8 +433,8 @@ def cut(content: bytes, size: int = 200_000) -> list[bytes]:
 
 
 async def test_large_files_go_in_side_by_side(world: World, tmp_path: Path) -> None:
-    contents = [large() for _ in range(4)]
-    paths = [tmp_path / f"{number} 'large' \n" for number in range(4)]
+    contents = [large() for _ in range(2)]
+    paths = [tmp_path / f"{number} 'large' \n" for number in range(2)]
     written = await asyncio.gather(
         *(
             world.files.write(str(path), pieces(*cut(content)))
