@@ -1,5 +1,6 @@
 """What `passerelle up` adds to a configuration."""
 
+import os
 import socket
 import stat
 from itertools import islice
@@ -64,7 +65,7 @@ def test_ports_are_free_distinct_and_the_same_again() -> None:
 
 
 def site(**more: Any) -> dict[str, Any]:
-    port = next(free_ports("public"))
+    port = next(free_ports(f"public {os.getpid()}"))  # other workers look for theirs
     return completed({"gateway": {"listen": f"127.0.0.1:{port}"}, **more})
 
 
@@ -111,7 +112,7 @@ def test_the_public_ports_message_says_what_to_change() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
 def test_one_port_for_two_is_an_error(host: str) -> None:
-    port = next(free_ports("two"))
+    port = next(free_ports(f"two {os.getpid()}"))
     services = {
         "auth": {"address": f"127.0.0.1:{port}"},
         "storage": {"metrics": f"{host}:{port}"},
