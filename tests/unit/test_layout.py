@@ -19,7 +19,7 @@ ROOTS = sorted(
 SERVICES = sorted(path.name for path in REPO.glob("services/*"))
 MODULES = sorted(REPO.glob("services/*/passerelle/**/*.py"))
 BANNED_NAMES = {"utils", "util", "helpers", "common", "manager", "misc"}
-MOST_MODULES = 16
+MOST_MODULES = 15
 """In one folder, besides `__init__.py`."""
 
 FOLDERS: dict[str, str] = {

@@ -197,7 +197,7 @@ class InvalidArgument(ApiError):
 
     def _details(self) -> list[Any]:
         violation = error_details_pb2.BadRequest.FieldViolation
-        found = [
+        violations = [
             violation(
                 field=f.name or f.location,
                 description=f.message,
@@ -205,7 +205,7 @@ class InvalidArgument(ApiError):
             )
             for f in self.fields
         ]
-        return [error_details_pb2.BadRequest(field_violations=found)] if found else []
+        return [error_details_pb2.BadRequest(field_violations=violations)] if violations else []
 
 
 _INVALID = "INVALID_"

@@ -104,8 +104,8 @@ class Outside(InvalidArgument):
     def __init__(self, field: str, path: str, system: str) -> None:
         self.path = shown(path)
         self.system = system
-        wrong = f"leads out of the filesystems of system {system}"
-        super().__init__(f"{field} {wrong}: {self.path}", (Field("query", field, wrong),))
+        violation = f"leads out of the filesystems of system {system}"
+        super().__init__(f"{field} {violation}: {self.path}", (Field("query", field, violation),))
 
 
 class PreconditionFailed(ApiError):

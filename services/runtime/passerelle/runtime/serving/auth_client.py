@@ -103,8 +103,8 @@ class AuthClient:
             principal = await self._stub.Authorize(request, metadata=self._sent(), timeout=_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             return from_rpc(error, "auth")
-        found = self._callers[question] = _caller(principal, token)
-        return found
+        answer = self._callers[question] = _caller(principal, token)
+        return answer
 
     def _sent(self) -> tuple[tuple[str, str], ...]:
         return (*self._metadata, (REQUEST_ID, caller.request_id()))
