@@ -7,6 +7,7 @@ source, its version and the target. A source that changed is thus another upload
 import asyncio
 import errno
 import hashlib
+import logging
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -26,6 +27,8 @@ from passerelle.storage.staging.staged import StagedTransfers
 from passerelle.storage.values import WriteConditions, WriteMode, finished
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _INTERVAL = 1.0  # seconds between words about how far it is
 
@@ -156,6 +159,7 @@ class Copy:
                 await target.uploads.complete(path, self.upload, self.size, conditions)
         except InvalidArgument as error:
             # Not of the caller's making: size and checksum are the source's.
+            log.warning("what a copy brought is not its source: %s", error.detail)
             await self.give_up()
             raise DataLoss(
                 f"What arrived on system {target.config.name} is not what {shown(self._spec.path)} on system "
