@@ -42,7 +42,7 @@ FOLDERS: dict[str, str] = {
         "cli.up gateway.directory proto.v1 runtime runtime.config runtime.serving runtime.ssh"
     ),
     "cli.import_firecrest": "runtime.config",
-    "cli.pages": "gateway runtime.config",
+    "cli.pages": "gateway gateway.directory runtime.config",
     "cli.up": "gateway gateway.envoy runtime.config runtime.pipeline runtime.serving",
     "compute": "runtime runtime.config",
     "compute.firecrest": "compute proto.firecrest runtime surfaces.firecrest",

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from passerelle.gateway.directory.checks import Check, Service
 from passerelle.gateway.directory.health import SystemChecks
-from passerelle.gateway.directory.systems import Directory, Health, Service
+from passerelle.gateway.directory.systems import Directory, Health
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import (
     ApiError,
@@ -44,13 +45,9 @@ class Answers:
     async def ready(self, system: System) -> None:
         pass
 
-    async def scheduler(self, system: System) -> str | None:
-        await self._answer("scheduler")
-        return "slurmctld is up"
-
-    async def filesystem(self, system: System, path: str) -> str | None:
-        await self._answer(path)
-        return None
+    async def ask(self, check: Check, system: System, path: str) -> str | None:
+        await self._answer(path or check.service)
+        return "slurmctld is up" if check.service == Service.SCHEDULER else None
 
     async def _answer(self, what: str) -> None:
         if what in self.hangs:

@@ -10,6 +10,7 @@ import jwt
 import pytest
 from aiohttp import web
 
+from passerelle.gateway.directory.checks import CHECKS, Service
 from passerelle.gateway.directory.probe import AccessToken, AccountRefused, GrpcProbe, NoToken
 from passerelle.runtime.config.site import ServiceAccount, System
 from passerelle.runtime.errors import ConnectionFailed, NotFound, Unauthenticated
@@ -17,6 +18,9 @@ from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import map_errors
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
+
+_CHECKS = {check.service: check for check in CHECKS}
+SCHEDULER, FILESYSTEM = _CHECKS[Service.SCHEDULER], _CHECKS[Service.FILESYSTEM]
 
 
 class Issuer:
@@ -117,7 +121,7 @@ async def probe(services: Services, http: aiohttp.ClientSession) -> AsyncIterato
         serving(register, [], [Pipeline([map_errors], timeout=5)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        yield GrpcProbe(channel, channel, http)
+        yield GrpcProbe({"compute": channel, "storage": channel}, http)
 
 
 def system(account: ServiceAccount | None, name: str = "daint") -> System:
@@ -170,8 +174,8 @@ async def test_a_wrong_secret_of_one_system_is_not_shown_for_another(
 ) -> None:
     services.token = "t2"  # the first one asked for is refused
     with pytest.raises(AccountRefused):
-        await probe.scheduler(system(issuer.account(shown="hunter2"), "eiger"))
-    assert await probe.scheduler(system(issuer.account())) == "up"
+        await probe.ask(SCHEDULER, system(issuer.account(shown="hunter2"), "eiger"), "")
+    assert await probe.ask(SCHEDULER, system(issuer.account()), "") == "up"
 
 
 @pytest.mark.parametrize("life", ["soon", None, {}])
@@ -202,17 +206,17 @@ async def test_no_issuer_no_token(http: aiohttp.ClientSession) -> None:
 
 async def test_the_services_are_asked(issuer: Issuer, probe: GrpcProbe, services: Services) -> None:
     daint = system(issuer.account())
-    assert await probe.scheduler(daint) == "up"
-    assert await probe.filesystem(daint, "/home") is None
+    assert await probe.ask(SCHEDULER, daint, "") == "up"
+    assert await probe.ask(FILESYSTEM, daint, "/home") is None
     assert [request.system for request in services.seen] == ["daint", "daint"]
     assert issuer.asked == 1
     assert len(set(services.request_ids)) == 2
     assert all(name.startswith("health-daint-") for name in services.request_ids)
-    assert await probe.filesystem(daint, "/scratch") == "slow"
+    assert await probe.ask(FILESYSTEM, daint, "/scratch") == "slow"
     with pytest.raises(NotFound):
-        await probe.filesystem(daint, "/nope")
+        await probe.ask(FILESYSTEM, daint, "/nope")
     with pytest.raises(ConnectionFailed):
-        await probe.scheduler(system(issuer.account(), "down"))
+        await probe.ask(SCHEDULER, system(issuer.account(), "down"), "")
 
 
 async def test_a_refused_token_is_replaced(
@@ -221,8 +225,8 @@ async def test_a_refused_token_is_replaced(
     services.token = "t2"
     daint = system(issuer.account())
     with pytest.raises(Unauthenticated, match=r"token is refused: .* no JWT"):
-        await probe.scheduler(daint)
-    assert await probe.scheduler(daint) == "up"
+        await probe.ask(SCHEDULER, daint, "")
+    assert await probe.ask(SCHEDULER, daint, "") == "up"
 
 
 async def test_it_is_ready_when_the_services_are(issuer: Issuer, probe: GrpcProbe) -> None:
@@ -233,7 +237,7 @@ async def test_it_is_ready_when_the_services_are(issuer: Issuer, probe: GrpcProb
 async def test_a_refused_token_is_described(issuer: Issuer, probe: GrpcProbe) -> None:
     issuer.tokens = lambda _: jwt.encode({"aud": ["other"], "iss": "https://idp"}, "k" * 32)
     with pytest.raises(Unauthenticated) as error:
-        await probe.scheduler(system(issuer.account()))
+        await probe.ask(SCHEDULER, system(issuer.account()), "")
     assert error.value.detail == (
         "the service account's token is refused: Access token is invalid. "
         "(audience ['other'], issuer 'https://idp', scope None)"

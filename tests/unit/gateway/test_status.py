@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from passerelle.firecrest.v2 import status_pb2
-from passerelle.gateway.directory.systems import Directory, Health, Service
+from passerelle.gateway.directory.checks import Service
+from passerelle.gateway.directory.systems import Directory, Health
 from passerelle.gateway.firecrest.status_service import StatusService
 from passerelle.gateway.native.systems_service import SystemsService
 from passerelle.runtime.config.site import ConfigError, SiteBase

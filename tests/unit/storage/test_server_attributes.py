@@ -10,6 +10,7 @@ import grpc
 import pytest
 import xxhash
 
+from passerelle.storage.files.checksums import Algorithm
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 from tests.unit.storage.world import METADATA
@@ -122,6 +123,11 @@ async def test_checksums(stub: Any, file: Path) -> None:
         assert (last.checksum.algorithm, last.checksum.value) == (algorithm, value)
     usual = (await checksum(stub, file)).checksum
     assert (usual.algorithm, usual.value) == (algorithms.SHA256, expected[algorithms.SHA256])
+
+
+def test_every_algorithm_is_in_the_contract_by_its_name() -> None:
+    names = set(pb.ChecksumFileRequest.Algorithm.keys()) - {"ALGORITHM_UNSPECIFIED"}
+    assert names == set(Algorithm.__members__)
 
 
 async def test_checksums_of_what_has_none(stub: Any, file: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import asyncssh
 import jwt
 
 from passerelle.cli.check.trial_runner import TrialRunner
+from passerelle.gateway.directory.checks import CHECKS, Check
 from passerelle.gateway.directory.probe import GrpcProbe, about_the_account, token_summary
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
@@ -110,19 +112,14 @@ class SystemCheck:
         return identity
 
     def _requests(self) -> Iterator[Trial]:
-        """What a user would ask the services for."""
+        """The health checks, as a user would ask the services."""
+        for check in CHECKS:
+            for path in check.paths(self._system):
+                name = f"{check.service} {path}".rstrip()
+                yield Trial(name, partial(self._ask, check, path), check.advice)
 
-        async def scheduler() -> str:
-            return await self._probe.scheduler(self._system) or "answers"
-
-        yield Trial("scheduler", scheduler, "scheduler.type, and whether it runs")
-        for filesystem in self._system.filesystems:
-            path = filesystem.path
-
-            async def look(path: str = path) -> str:
-                return await self._probe.filesystem(self._system, path) or "can be looked at"
-
-            yield Trial(f"filesystem {path}", look, "filesystems: is it mounted there?")
+    async def _ask(self, check: Check, path: str) -> str:
+        return await self._probe.ask(check, self._system, path) or check.success
 
 
 def _remaining(token: str) -> float:

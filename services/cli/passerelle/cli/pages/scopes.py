@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from passerelle.gateway.contracts import Method, methods
+from passerelle.gateway.directory.checks import CHECKS
 
 _INTRODUCTION = """\
 # Scopes
@@ -24,8 +25,8 @@ take `compute.read` and `compute.write` besides their own scope.
 *This page is generated from the contracts: `passerelle config scopes > docs/scopes.md`.*
 """
 
-_PROBED = {"PingScheduler", "PingFilesystem"}
-"""The methods that the health checks call (`gateway.directory.probe`)."""
+_PROBED = {check.method.name for check in CHECKS}
+"""The methods that the health checks call."""
 
 
 def scopes_page() -> str:

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from prometheus_client import Gauge
 
-from passerelle.gateway.directory.systems import Directory, Health, Service
+from passerelle.gateway.directory.checks import CHECKS, Check, Service
+from passerelle.gateway.directory.systems import Directory, Health
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import (
     ApiError,
@@ -43,6 +44,7 @@ CHECKED = Gauge(
 )
 
 _CONFIRM = 5.0  # seconds at most until a failed check is repeated, while it does not count yet
+_ORDER = list(Service)
 
 # Errors that are raised without an answer of the system itself. Forbidden is, where there is no credential to log in.
 _NOT_REACHED = (BackendUnavailable, DeadlineExceeded, Forbidden, Overloaded, Unauthenticated)
@@ -55,12 +57,9 @@ class Probe(Protocol):
         """Wait until the services can be asked, for a short time at most: at a start they are starting too."""
         ...
 
-    async def scheduler(self, system: System) -> str | None:
-        """Ask the scheduler whether it works; returns its own message, if it has one."""
-        ...
-
-    async def filesystem(self, system: System, path: str) -> str | None:
-        """Look at the root of a filesystem; returns what the account lacks there (SFTP, `python3`), if anything."""
+    async def ask(self, check: Check, system: System, path: str) -> str | None:
+        """Make a check, about `path` unless that is empty; returns what there is to say though it works, if anything:
+        the scheduler's own message, or what the account lacks (SFTP, `python3`)."""
         ...
 
 
@@ -112,14 +111,14 @@ class SystemChecks:
         """Check everything once, concurrently, and record the health."""
         system, probe = self._system, self._probe
         outcomes = await asyncio.gather(
-            self._outcome(Service.SCHEDULER, None, probe.scheduler(system)),
             *(
-                self._outcome(Service.FILESYSTEM, fs.path, probe.filesystem(system, fs.path))
-                for fs in system.filesystems
-            ),
+                self._outcome(check.service, path or None, probe.ask(check, system, path))
+                for check in CHECKS
+                for path in check.paths(system)
+            )
         )
-        scheduler, *filesystems = outcomes
-        health = [self._judge(o) for o in (scheduler, _ssh(outcomes), *filesystems)]
+        shown = sorted((*outcomes, _ssh(outcomes)), key=lambda one: _ORDER.index(one.service))
+        health = [self._judge(outcome) for outcome in shown]
         self._directory.record(system.name, health)
         self._measure(health)
         for one in health:

@@ -5,9 +5,8 @@ import logging
 import secrets
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import quote
 
 import aiohttp
@@ -15,6 +14,7 @@ import grpc
 import jwt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from passerelle.gateway.directory.checks import CHECKS, Check
 from passerelle.runtime.config.site import ServiceAccount, SiteBase, System
 from passerelle.runtime.errors import (
     ApiError,
@@ -24,7 +24,6 @@ from passerelle.runtime.errors import (
     shortened,
 )
 from passerelle.runtime.headers import REQUEST_ID
-from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +34,6 @@ _DEFAULT_LIFE = 60.0  # seconds, for a token whose issuer does not say (RFC 6749
 _MAX_MESSAGE = 200  # characters of the token endpoint's message
 _READY_SECONDS = 20.0  # to wait for the services and a token, before checks are made all the same
 _PAUSE = 0.5  # seconds between two attempts to get a token
-
-T = TypeVar("T")
-Metadata = tuple[tuple[str, str], ...]
 
 
 class NoToken(BackendUnavailable):
@@ -106,26 +102,18 @@ class AccessToken:
 
 
 class GrpcProbe:
-    """Asks the compute and storage services about the systems."""
+    """Asks the services about the systems; they are given as channels, by the names of their processes."""
 
     def __init__(
-        self,
-        compute: grpc.aio.Channel,
-        storage: grpc.aio.Channel,
-        http: aiohttp.ClientSession,
+        self, channels: Mapping[str, grpc.aio.Channel], http: aiohttp.ClientSession
     ) -> None:
-        self._compute: compute_pb2_grpc.ComputeServiceAsyncStub = (
-            compute_pb2_grpc.ComputeServiceStub(compute)
-        )
-        self._storage: storage_pb2_grpc.StorageServiceAsyncStub = (
-            storage_pb2_grpc.StorageServiceStub(storage)
-        )
-        self._health = tuple(health_pb2_grpc.HealthStub(each) for each in (compute, storage))
+        self._channels = channels
+        self._health = tuple(health_pb2_grpc.HealthStub(each) for each in channels.values())
         self._http = http
         self._tokens: dict[tuple[str, ...], AccessToken] = {}
 
     async def ready(self, system: System) -> None:
-        """Return when both services serve and there is a token, or after 20 s."""
+        """Return when the services serve and there is a token, or after 20 s."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 for health in self._health:
@@ -138,29 +126,14 @@ class GrpcProbe:
         """The access token that the checks of a system use; raises as `AccessToken.get`."""
         return await self._token_of(system).get()
 
-    async def scheduler(self, system: System) -> str | None:
-        """The scheduler's message about itself, if it has one."""
-        request = compute_pb2.PingSchedulerRequest(system=system.name)
-        reply = await self._ask(
-            system,
-            "compute",
-            lambda sent, limit: self._compute.PingScheduler(request, metadata=sent, timeout=limit),
+    async def ask(self, check: Check, system: System, path: str) -> str | None:
+        """What the service that makes the check has to say, if anything; raises the error that it answers with."""
+        request = check.request(system.name, path)
+        call = self._channels[check.served_by].unary_unary(
+            check.rpc,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=check.reply,
         )
-        return reply.message or None
-
-    async def filesystem(self, system: System, path: str) -> str | None:
-        """What the account lacks on the system, if anything."""
-        request = storage_pb2.PingFilesystemRequest(system=system.name, path=path)
-        reply = await self._ask(
-            system,
-            "storage",
-            lambda sent, limit: self._storage.PingFilesystem(request, metadata=sent, timeout=limit),
-        )
-        return reply.message or None
-
-    async def _ask(
-        self, system: System, service: str, call: Callable[[Metadata, float], Awaitable[T]]
-    ) -> T:
         token = self._token_of(system)
         text = await token.get()
         metadata = (
@@ -168,9 +141,11 @@ class GrpcProbe:
             (REQUEST_ID, f"health-{system.name}-{secrets.token_hex(4)}"),
         )
         try:
-            return await call(metadata, system.probing.timeout)
+            reply = await call(request, metadata=metadata, timeout=system.probing.timeout)
         except grpc.aio.AioRpcError as failure:
-            error = from_rpc(failure, service)
+            error = from_rpc(failure, check.served_by)
+        else:
+            return reply.message or None
         if isinstance(error, Unauthenticated):
             token.forget()
         raise about_the_account(error, text)
@@ -221,11 +196,13 @@ def token_summary(token: str) -> str:
 
 @asynccontextmanager
 async def grpc_probe(site: SiteBase) -> AsyncIterator[GrpcProbe]:
-    """A GrpcProbe for the site's compute and storage services, closed on leaving."""
-    services = site.services
-    async with (
-        grpc.aio.insecure_channel(services.address("compute")) as compute,
-        grpc.aio.insecure_channel(services.address("storage")) as storage,
-        aiohttp.ClientSession(timeout=_TIMEOUT) as http,
-    ):
-        yield GrpcProbe(compute, storage, http)
+    """A GrpcProbe for those of the site's services that make checks, closed on leaving."""
+    async with AsyncExitStack() as stack:
+        channels = {
+            name: await stack.enter_async_context(
+                grpc.aio.insecure_channel(site.services.address(name))
+            )
+            for name in sorted({check.served_by for check in CHECKS})
+        }
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=_TIMEOUT))
+        yield GrpcProbe(channels, http)

@@ -3,18 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
+from passerelle.gateway.directory.checks import Service
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import NotFound
-
-
-class Service(StrEnum):
-    """What a health check is about."""
-
-    SCHEDULER = "scheduler"
-    SSH = "ssh"
-    FILESYSTEM = "filesystem"
 
 
 @dataclass(frozen=True, slots=True)

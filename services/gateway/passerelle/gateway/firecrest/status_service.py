@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from passerelle.firecrest.v2 import status_pb2 as pb
 from passerelle.firecrest.v2 import status_pb2_grpc as pb_grpc
+from passerelle.gateway.directory.checks import checked_services
 from passerelle.gateway.directory.systems import Directory, Health, Listed
 from passerelle.gateway.firecrest.staging import StagingReply, staging_reply
 from passerelle.runtime.config.site import (
@@ -214,7 +215,7 @@ def _health(health: Health) -> HealthReply:
 
 def _probing(system: System) -> ProbingReply:
     probing: Probing = system.probing
-    kinds = ["ssh", "scheduler", *(["filesystem"] if system.filesystems else [])]
+    kinds = map(str, checked_services(system))
     each = ProbeReply(timeout=math.ceil(probing.timeout))
     return ProbingReply(
         services=dict.fromkeys(kinds, each) if probing.service_account else None,

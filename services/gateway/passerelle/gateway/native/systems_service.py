@@ -2,17 +2,11 @@
 
 from typing import Any
 
-from passerelle.gateway.directory.systems import Directory, Health, Listed, Service
+from passerelle.gateway.directory.systems import Directory, Health, Listed
 from passerelle.runtime.config.site import Filesystem
 from passerelle.runtime.paging import page_of
 from passerelle.v1 import systems_pb2 as pb
 from passerelle.v1 import systems_pb2_grpc as pb_grpc
-
-_SERVICES = {
-    Service.SSH: pb.Health.SSH,
-    Service.SCHEDULER: pb.Health.SCHEDULER,
-    Service.FILESYSTEM: pb.Health.FILESYSTEM,
-}
 
 
 class SystemsService(pb_grpc.SystemsServiceServicer):
@@ -52,7 +46,7 @@ def _filesystem(filesystem: Filesystem) -> pb.Filesystem:
 
 def _health(health: Health) -> pb.Health:
     message = pb.Health(
-        service=_SERVICES[health.service],
+        service=pb.Health.Service.Value(health.service.name),
         path=health.path or "",
         healthy=health.healthy,
         message=health.message or "",

@@ -126,7 +126,7 @@ class FileOperations(Protocol):
         ...
 
     def checksum(self, path: str, algorithm: str) -> Steps[str]:
-        """The checksum in hexadecimal; `algorithm` is `sha256` or `md5`."""
+        """The checksum in hexadecimal; `algorithm` is a name that both `hashlib` and coreutils' `NAMEsum` have."""
         ...
 
     def measure(self, path: str) -> Steps[Usage]:

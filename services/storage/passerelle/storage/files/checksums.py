@@ -21,7 +21,11 @@ _INTERVAL = 1.0  # seconds between words about how far it is
 
 
 class Algorithm(Enum):
-    """How a checksum is computed."""
+    """How a checksum is computed; the contract's names for them are the same.
+
+    Those of `_HERE` are computed in this process. The others are computed where the file lies: by `hashlib` under this
+    value, where no helper runs by coreutils' program of this name and `sum`, such as `sha256sum`.
+    """
 
     SHA256 = "sha256"
     MD5 = "md5"

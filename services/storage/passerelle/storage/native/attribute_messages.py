@@ -1,7 +1,6 @@
 """What requests for links and checksums mean, and a checksum's progress as messages."""
 
 import posixpath
-from collections.abc import Mapping
 
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.storage.files.checksums import Algorithm
@@ -11,13 +10,8 @@ from passerelle.storage.systems import SystemContext
 from passerelle.storage.values import Progress
 from passerelle.v1 import storage_pb2 as pb
 
-_ALGORITHMS: Mapping[int, Algorithm] = {
-    pb.ChecksumFileRequest.ALGORITHM_UNSPECIFIED: Algorithm.SHA256,
-    pb.ChecksumFileRequest.SHA256: Algorithm.SHA256,
-    pb.ChecksumFileRequest.MD5: Algorithm.MD5,
-    pb.ChecksumFileRequest.CRC32C: Algorithm.CRC32C,
-    pb.ChecksumFileRequest.XXH3: Algorithm.XXH3,
-}
+_NUMBERS = pb.ChecksumFileRequest.Algorithm
+_USUAL = Algorithm.SHA256
 
 
 def link_target(system: SystemContext, path: str, request: pb.CreateSymlinkRequest) -> str:
@@ -32,17 +26,18 @@ def link_target(system: SystemContext, path: str, request: pb.CreateSymlinkReque
 
 def algorithm_of(request: pb.ChecksumFileRequest) -> Algorithm:
     """How to compute the checksum; InvalidArgument for a number that this version does not know."""
-    found = _ALGORITHMS.get(request.algorithm)
-    if found is None:
-        wrong = "is none of SHA256, MD5, CRC32C, XXH3"
+    if request.algorithm == pb.ChecksumFileRequest.ALGORITHM_UNSPECIFIED:
+        return _USUAL
+    if request.algorithm not in _NUMBERS.values():
+        wrong = f"is none of {', '.join(Algorithm.__members__)}"
         raise InvalidArgument(f"algorithm {wrong}", (Field("query", "algorithm", wrong),))
-    return found
+    return Algorithm[_NUMBERS.Name(request.algorithm)]
 
 
 def checksum_message(progress: Progress[str], algorithm: Algorithm) -> pb.FileProgress:
     """How far it is, or the checksum."""
     message = progress_message(progress)
     if progress.result is not None:
-        message.checksum.algorithm = pb.ChecksumFileRequest.Algorithm.Value(algorithm.name)
+        message.checksum.algorithm = _NUMBERS.Value(algorithm.name)
         message.checksum.value = progress.result
     return message
