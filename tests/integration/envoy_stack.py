@@ -194,7 +194,7 @@ async def services(
     judge = authorise(authority or Tokens(), SECRET, limits=limits or CallLimits())
     stages = [observe, map_errors, judge]
     async with serving(
-        _register, [], [Pipeline(stages, timeout=60)], f"127.0.0.1:{port}", drain=0
+        _register, [Pipeline(stages, timeout=60)], f"127.0.0.1:{port}", drain=0
     ) as bound:
         yield bound
 

@@ -64,7 +64,7 @@ async def others() -> AsyncIterator[int]:
         compute_pb2_grpc.add_ComputeServiceServicer_to_server(service, server)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(service, server)
 
-    async with serving(register, [], [Pipeline([map_errors], timeout=5)], drain=0) as port:
+    async with serving(register, [Pipeline([map_errors], timeout=5)], drain=0) as port:
         yield port
 
 

@@ -99,7 +99,7 @@ async def served(shell: ScriptedShell, *, cache_seconds: float = 0) -> AsyncIter
 
     pipeline = Pipeline([observe, map_errors, authorise(NameIsToken(), SECRET)], timeout=20)
     async with (
-        serving(register, (), [pipeline], drain=0) as port,
+        serving(register, [pipeline], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         native: pb_grpc.ComputeServiceAsyncStub = pb_grpc.ComputeServiceStub(channel)

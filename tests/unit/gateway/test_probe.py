@@ -118,7 +118,7 @@ async def probe(services: Services, http: aiohttp.ClientSession) -> AsyncIterato
         storage_pb2_grpc.add_StorageServiceServicer_to_server(services, server)
 
     async with (
-        serving(register, [], [Pipeline([map_errors], timeout=5)], drain=0) as port,
+        serving(register, [Pipeline([map_errors], timeout=5)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield GrpcProbe({"compute": channel, "storage": channel}, http)

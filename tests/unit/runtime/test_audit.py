@@ -101,7 +101,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
 
     stages = [observe, map_errors, authorise(Authority(), "s3cret")]
     async with (
-        serving(register, [], [Pipeline(stages, timeout=5)], drain=0) as port,
+        serving(register, [Pipeline(stages, timeout=5)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
     ):
         yield opened

@@ -63,7 +63,6 @@ async def client(auth: Auth) -> AsyncIterator[AuthClient]:
     async with (
         serving(
             lambda server: pb_grpc.add_AccessServiceServicer_to_server(auth, server),
-            [],
             [pipeline],
             drain=0,
         ) as port,

@@ -73,7 +73,7 @@ async def served(
 
     stages = [observe, map_errors, authorise(Authority(left), "s3cret", grace)]
     async with (
-        serving(register, [], [Pipeline(stages, timeout=5)], drain=0) as port,
+        serving(register, [Pipeline(stages, timeout=5)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
     ):
         yield storage_pb2_grpc.StorageServiceStub(opened)

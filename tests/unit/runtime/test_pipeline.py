@@ -140,9 +140,8 @@ async def channel(compute: Compute) -> AsyncIterator[grpc.aio.Channel]:
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
 
     stages = [observe, map_errors, authorise(Authority(), "s3cret")]
-    names = ["passerelle.v1.ComputeService"]
     async with (
-        serving(register, names, [Pipeline(stages, timeout=0.3)], drain=0) as port,
+        serving(register, [Pipeline(stages, timeout=0.3)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
     ):
         yield opened
@@ -508,7 +507,7 @@ async def test_an_empty_secret_opens_nothing() -> None:
 
     pipeline = Pipeline([map_errors, authorise(Authority(), "")], timeout=5)
     async with (
-        serving(register, [], [pipeline], drain=0) as port,
+        serving(register, [pipeline], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         stub = auth_pb2_grpc.AccessServiceStub(channel)
@@ -528,9 +527,23 @@ async def test_internal_methods_want_the_service_secret(
     assert good.username == "internal"
 
 
-async def test_health_answers_without_a_token(channel: grpc.aio.Channel) -> None:
+@pytest.mark.parametrize(
+    "service",
+    [
+        "",
+        "passerelle.firecrest.v2.ComputeService",
+        "passerelle.firecrest.v2.StatusService",
+        "passerelle.v1.AccessService",
+        "passerelle.v1.ComputeService",
+        "passerelle.v1.StorageService",
+        "passerelle.v1.TransferService",
+    ],
+)
+async def test_health_knows_all_that_was_added_without_a_token(
+    channel: grpc.aio.Channel, service: str
+) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
-    reply = await stub.Check(health_pb2.HealthCheckRequest(service="passerelle.v1.ComputeService"))
+    reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -542,10 +555,12 @@ async def test_nobody_holds_a_stream_of_health(channel: grpc.aio.Channel) -> Non
 
 
 @pytest.mark.parametrize("reflect", [False, True])
-async def test_reflection_is_for_sites_that_want_it(reflect: bool) -> None:
-    names = ["passerelle.v1.ComputeService"]
+async def test_reflection_is_for_sites_that_want_it(reflect: bool, compute: Compute) -> None:
+    def register(server: grpc.aio.Server) -> None:
+        compute_pb2_grpc.add_ComputeServiceServicer_to_server(compute, server)
+
     async with (
-        serving(lambda server: None, names, drain=0, reflect=reflect) as port,
+        serving(register, drain=0, reflect=reflect) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)

@@ -146,7 +146,7 @@ async def serving_storage(
 
     pipeline = Pipeline([observe, map_errors, authorise(authority, "s" * 32)], timeout=60)
     async with (
-        serving(register, (), [pipeline], drain=0.1) as port,
+        serving(register, [pipeline], drain=0.1) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield channel

@@ -28,8 +28,6 @@ from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.token_buckets import Buckets
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
 
-_SERVICES = ("passerelle.v1.AuthService", "passerelle.v1.AccessService")
-
 
 @asynccontextmanager
 async def running(site: SiteBase) -> AsyncIterator[int]:
@@ -61,7 +59,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             keys_grpc.add_KeysServicer_to_server(KeysService(list(keys.values())), server)
             edge_log_grpc.add_AccessLogServiceServicer_to_server(AccessLogService(rejected), server)
 
-        service = running_service(site, "auth", register, _SERVICES, policy)
+        service = running_service(site, "auth", register, policy)
         yield await stack.enter_async_context(service)
 
 

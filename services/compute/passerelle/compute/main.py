@@ -11,7 +11,6 @@ from passerelle.compute.config import ComputeSection
 from passerelle.compute.firecrest.compute_service import ComputeProfile
 from passerelle.compute.native.compute_service import ComputeService
 from passerelle.compute.scheduler import Scheduler
-from passerelle.firecrest.v2 import compute_pb2 as profile_pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.config.plugins import make
 from passerelle.runtime.config.site import SiteBase, System, section
@@ -19,13 +18,7 @@ from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.ssh.pool import SshPool, SystemShell
 from passerelle.runtime.surface import surfaces
-from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
-
-_SERVICES = (
-    pb.DESCRIPTOR.services_by_name["ComputeService"].full_name,
-    profile_pb.DESCRIPTOR.services_by_name["ComputeService"].full_name,
-)
 
 
 @asynccontextmanager
@@ -48,9 +41,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             profile_grpc.add_ComputeServiceServicer_to_server(ComputeProfile(schedulers), server)
             surfaces().serve("compute", server, schedulers)
 
-        yield await stack.enter_async_context(
-            running_service(site, "compute", register, _SERVICES, auth)
-        )
+        yield await stack.enter_async_context(running_service(site, "compute", register, auth))
 
 
 def _scheduler(pool: SshPool, system: System) -> Scheduler:

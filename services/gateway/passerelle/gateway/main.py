@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from passerelle.firecrest.v2 import status_pb2, status_pb2_grpc
+from passerelle.firecrest.v2 import status_pb2_grpc
 from passerelle.gateway.directory.health import SystemChecks
 from passerelle.gateway.directory.probe import grpc_probe
 from passerelle.gateway.directory.systems import Directory
@@ -16,12 +16,7 @@ from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.serving.auth_client import auth_client
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.surface import surfaces
-from passerelle.v1 import systems_pb2, systems_pb2_grpc
-
-_SERVICES = (
-    systems_pb2.DESCRIPTOR.services_by_name["SystemsService"].full_name,
-    status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name,
-)
+from passerelle.v1 import systems_pb2_grpc
 
 
 @asynccontextmanager
@@ -36,7 +31,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
 
     async with (
         auth_client(site) as authority,
-        running_service(site, "gateway", register, _SERVICES, authority) as port,
+        running_service(site, "gateway", register, authority) as port,
         checking(site, directory),
     ):
         yield port

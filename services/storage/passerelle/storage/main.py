@@ -48,14 +48,6 @@ from passerelle.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from passerelle.v1.transfers_pb2_grpc import add_TransferServiceServicer_to_server
 from passerelle.v1.uploads_pb2_grpc import add_UploadServiceServicer_to_server
 
-_SERVICES = (
-    "passerelle.v1.StorageService",
-    "passerelle.v1.TransferService",
-    "passerelle.v1.UploadService",
-    "passerelle.firecrest.v2.FilesystemService",
-    "passerelle.firecrest.v2.TransferService",
-)
-
 
 @asynccontextmanager
 async def running(site: SiteBase) -> AsyncIterator[int]:
@@ -75,7 +67,7 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
         for each in parts.values():
             stack.push_async_callback(each.staging.close)
         register = partial(register_servicers, parts=parts, compute=compute)
-        service = running_service(site, "storage", register, _SERVICES, auth)
+        service = running_service(site, "storage", register, auth)
         yield await stack.enter_async_context(service)
 
 

@@ -5,7 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -42,31 +42,49 @@ class _Checks(health.aio.HealthServicer):  # type: ignore[misc,name-defined]
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Ask with Check.")
 
 
+class _Registrations:
+    """A server while servicers are added to it, and the full names of their services."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+        self.services: list[str] = []
+
+    def add_generic_rpc_handlers(
+        self, handlers: Sequence["grpc.ServiceRpcHandler[Any, Any]"]
+    ) -> None:
+        """What generated code adds a service by."""
+        self.services += [handler.service_name() for handler in handlers]
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+
 @asynccontextmanager
 async def serving(
     register: Register,
-    services: Sequence[str],
     interceptors: Sequence[Pipeline] = (),
     address: str = "127.0.0.1:0",
     drain: float = DRAIN_SECONDS,
     *,
     reflect: bool = False,
 ) -> AsyncIterator[int]:
-    """Serve inside the block; yields the port that was bound.
+    """Serve what `register` adds inside the block; yields the port that was bound.
 
-    `services` are the full names for health and, with `reflect`, for reflection. On leaving, health turns NOT_SERVING,
+    Health knows all services that were added, and with `reflect` reflection, too. On leaving, health turns NOT_SERVING,
     and calls in flight have `drain` seconds to end.
     """
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
-    register(server)
+    added = _Registrations(server)
+    register(cast(grpc.aio.Server, added))  # all else it has from the server
     checks = _Checks()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     if reflect:
-        named = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        named = (*added.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(named, server)
     port = server.add_insecure_port(address)
     await server.start()
-    for name in ("", *services):
+    for name in ("", *added.services):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     log.info("serving", extra={"address": address, "port": port})
     try:

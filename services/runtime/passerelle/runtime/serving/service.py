@@ -1,6 +1,6 @@
 """One service of a site, with everything every service has around its own RPCs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from passerelle.runtime.config.services import Endpoint
@@ -16,9 +16,9 @@ from passerelle.runtime.serving.server import Register, serving
 
 @asynccontextmanager
 async def running_service(
-    site: SiteBase, name: str, register: Register, services: Sequence[str], authority: Authority
+    site: SiteBase, name: str, register: Register, authority: Authority
 ) -> AsyncIterator[int]:
-    """Serve `services` (full proto names, added by `register`) at the address of the site's service `name`.
+    """Serve what `register` adds at the address of the site's service `name`.
 
     Yields the bound port. Raises LookupError when the site gives the service no address or no secret, ConfigError when
     a port of it is taken.
@@ -40,5 +40,5 @@ async def running_service(
     pipeline = Pipeline(stages, timeout=site.services.request_timeout)
     with serving_metrics(endpoint.metrics):
         reflect = site.services.reflection
-        async with serving(register, services, [pipeline], endpoint.bind, reflect=reflect) as port:
+        async with serving(register, [pipeline], endpoint.bind, reflect=reflect) as port:
             yield port
