@@ -29,7 +29,13 @@ from passerelle.storage.access.operations import (
 )
 from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.errors import FileError, Outside
-from passerelle.storage.remote.boundary import ASKED, ITSELF, PATHS, USUAL, WORDS
+from passerelle.storage.remote.boundary import (
+    BY_ARGUMENT,
+    DEFAULT_PATHS,
+    LINK_TARGET,
+    NOT_FOLLOWED,
+    PATHS,
+)
 from passerelle.storage.remote.helper.operations import OPERATIONS
 from passerelle.storage.values import (
     REPLACE,
@@ -47,7 +53,7 @@ from tests.unit.storage.world import World, as_alice, remote
 STORAGE = Path(inspect.getfile(FileOperations)).parents[1]
 NAMES = sorted(name for name in vars(FileOperations) if not name.startswith("_"))
 IMPLEMENTATIONS: Sequence[Any] = (HelperOperations, PlainCommands)
-ONLY_HELPER = ("unpack_target", "settle")
+ONLY_HELPER = ("unpack_target", "place_tree")
 STALL = 20.0  # seconds
 CONTENT = b"one\ntwo\nthree\n"
 
@@ -312,14 +318,14 @@ async def write_part(files: FileOperations, root: Path) -> None:
     assert (root / "file").read_bytes() == b"one\n\0\xff!\nthree\n"
 
 
-async def cut_part(files: FileOperations, root: Path) -> None:
-    await files.cut_part(f"{root}/file", 3)
+async def truncate_part(files: FileOperations, root: Path) -> None:
+    await files.truncate_part(f"{root}/file", 3)
     assert (root / "file").read_bytes() == b"one"
 
 
-async def drop_part(files: FileOperations, root: Path) -> None:
+async def remove_part(files: FileOperations, root: Path) -> None:
     for _ in range(2):
-        await files.drop_part(f"{root}/file")
+        await files.remove_part(f"{root}/file")
     assert not (root / "file").exists()
 
 
@@ -331,23 +337,25 @@ async def pack_source(files: FileOperations, root: Path) -> None:
 
 
 async def unpack_source(files: FileOperations, root: Path) -> None:
-    assert await files.unpack_source(f"{root}/link") == UnpackSource(f"{root}/file", cut=False)
+    assert await files.unpack_source(f"{root}/link") == UnpackSource(
+        f"{root}/file", truncated=False
+    )
 
 
 async def unpack_target(files: FileOperations, root: Path) -> None:
-    assert await files.unpack_target(f"{root}/tree") == UnpackTarget(f"{root}/tree", there=True)
-    assert await files.unpack_target(f"{root}/new") == UnpackTarget(f"{root}/new", there=False)
+    assert await files.unpack_target(f"{root}/tree") == UnpackTarget(f"{root}/tree", exists=True)
+    assert await files.unpack_target(f"{root}/new") == UnpackTarget(f"{root}/new", exists=False)
 
 
-async def settle(files: FileOperations, root: Path) -> None:
+async def place_tree(files: FileOperations, root: Path) -> None:
     part = root / ".part"
     (part / "deep").mkdir(parents=True)
     (part / "link").symlink_to("/")
     where = (f"{root}/tree", str(part))
     with pytest.raises(FileError) as raised:
-        await finished(files.settle(*where, overwrite=False, any_links=False))
+        await finished(files.place_tree(*where, overwrite=False, any_links=False))
     assert raised.value.step == "link"
-    async with aclosing(files.settle(*where, overwrite=False, any_links=True)) as steps:
+    async with aclosing(files.place_tree(*where, overwrite=False, any_links=True)) as steps:
         *_, last = [step async for step in steps]
     assert (last.entries, last.finished) == (2, True)
     assert sorted(os.listdir(root / "tree")) == ["deep", "inner", "link"]
@@ -359,8 +367,8 @@ CASES: Mapping[str, Case] = {
     for case in (
         *(stat, stat_many, list_, table, walk, read, excerpt, hold, checksum, measure, quota),
         *(make_directory, make_symlink, run_program, copy, move, remove, write_target),
-        *(begin_part, place_part, make_part, write_part, cut_part, drop_part),
-        *(pack_source, unpack_source, unpack_target, settle),
+        *(begin_part, place_part, make_part, write_part, truncate_part, remove_part),
+        *(pack_source, unpack_source, unpack_target, place_tree),
     )
 }
 
@@ -405,8 +413,8 @@ VALUES: Mapping[str, object] = {
 PATH_ARGUMENTS = [
     (name, field, kind)
     for name in NAMES
-    for field, kind in PATHS.get(name, USUAL).items()
-    if kind in (ASKED, ITSELF, WORDS, USUAL["path"])
+    for field, kind in PATHS.get(name, DEFAULT_PATHS).items()
+    if kind in (BY_ARGUMENT, NOT_FOLLOWED, LINK_TARGET, DEFAULT_PATHS["path"])
 ]
 
 
@@ -431,7 +439,7 @@ async def test_no_path_leads_out(
     """Whatever argument it is: the link itself where it is followed, and what lies behind it where it is not."""
     files = await made(world)
     given = {**VALUES, "path": f"{root}/file", "target": f"{root}/new", "part": f"{root}/part"}
-    given[field] = f"{root}/out" if kind not in (ITSELF,) else f"{root}/out/secret"
+    given[field] = f"{root}/out" if kind not in (NOT_FOLLOWED,) else f"{root}/out/secret"
     asked = list(inspect.signature(getattr(FileOperations, name)).parameters)[1:]
     operation = getattr(files, name)
     positional = [

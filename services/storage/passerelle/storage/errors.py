@@ -27,7 +27,7 @@ from passerelle.runtime.errors import (
     TooLarge,
 )
 from passerelle.storage.paths import shown
-from passerelle.storage.remote.outcome import kind_words, wrong_kind
+from passerelle.storage.remote.outcome import kind_errno, kind_message
 
 
 class NoSpace(ApiError):
@@ -95,7 +95,7 @@ class FileError(ApiError):
 
 def not_regular(step: str, path: str, mode: int) -> FileError:
     """The error for what has to be a regular file and is something else, by its `mode` (stat(2)'s)."""
-    return FileError(step, path, wrong_kind(mode), kind_words(mode))
+    return FileError(step, path, kind_errno(mode), kind_message(mode))
 
 
 class Outside(InvalidArgument):

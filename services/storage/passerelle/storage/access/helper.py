@@ -1,4 +1,4 @@
-"""The service's side of the remote helper: starts it over a channel, asks it many things at once."""
+"""The service's side of the remote helper: it starts the helper over a channel, and runs many operations at once."""
 
 import asyncio
 import itertools
@@ -49,7 +49,7 @@ _MODULES = (
 )
 SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in _MODULES))
 """The helper's program."""
-# A constant: its only inputs are its own arguments. platform-python is what RHEL 8 has where no python3 is installed.
+# A constant, whose only inputs are its arguments. RHEL 8 without python3 has platform-python.
 _SCRIPT = (
     "for python in python3 /usr/libexec/platform-python; do "
     'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B "$@"; done; exit 127'
@@ -63,43 +63,43 @@ class NoHelper(Exception):
 
 
 class _Whole:
-    """A call that waits for its whole answer."""
+    """A call that waits for its complete answer."""
 
     def __init__(self) -> None:
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pieces: list[bytes] = []
 
-    def take(self, piece: bytes, last: bool) -> None:
-        """A piece has come."""
+    def add(self, piece: bytes, last: bool) -> None:
+        """Add a piece of the answer."""
         self._pieces.append(piece)
         if last and not self.answer.done():
             self.answer.set_result(b"".join(self._pieces))
 
     def fail(self, error: ApiError) -> None:
-        """Nothing will come."""
+        """End the call with an error."""
         if not self.answer.done():
             self.answer.set_exception(error)
 
 
 class _Stream:
-    """A call whose answer is taken piece by piece; the helper sends no more than `outcome.WINDOW` ahead."""
+    """A call whose answer is read in pieces; at most `outcome.WINDOW` of them are queued."""
 
     def __init__(self) -> None:
-        self._coming: asyncio.Queue[tuple[bytes, bool] | ApiError] = asyncio.Queue()
+        self._pieces: asyncio.Queue[tuple[bytes, bool] | ApiError] = asyncio.Queue()
 
-    def take(self, piece: bytes, last: bool) -> None:
-        """A piece has come."""
-        self._coming.put_nowait((piece, last))
+    def add(self, piece: bytes, last: bool) -> None:
+        """Add a piece of the answer."""
+        self._pieces.put_nowait((piece, last))
 
     def fail(self, error: ApiError) -> None:
-        """Nothing more will come."""
-        self._coming.put_nowait(error)
+        """End the answer with an error."""
+        self._pieces.put_nowait(error)
 
     async def next(self, stall: float) -> tuple[bytes, bool]:
         """The next piece, and whether it is the last; DeadlineExceeded when none comes for `stall` seconds."""
         try:
             async with asyncio.timeout(stall):
-                piece = await self._coming.get()
+                piece = await self._pieces.get()
         except TimeoutError:
             raise DeadlineExceeded("Command execution timeout limit exceeded.") from None
         if isinstance(piece, ApiError):
@@ -120,7 +120,7 @@ class RemoteHelper:
 
     @classmethod
     async def start(cls, connection: Connection, roots: Sequence[str] = ()) -> "RemoteHelper":
-        """Start one whose paths must lie in `roots`, if there are any; raises NoHelper where none can run."""
+        """Start a helper. Its paths must lie in `roots`, if that is not empty. Raises NoHelper where none can run."""
         process = await connection.start(stderr=asyncssh.DEVNULL)
         nonce = new_nonce()
         try:
@@ -130,9 +130,9 @@ class RemoteHelper:
             process.close()
             if not connection.open:
                 raise _lost(connection.system) from None
-            came = error.partial if isinstance(error, asyncio.IncompleteReadError) else b""
+            output = error.partial if isinstance(error, asyncio.IncompleteReadError) else b""
             shell = MarkedStream(nonce)
-            shell.take(came)
+            shell.take(output)
             raise NoHelper(
                 "no python3 that works" if shell.begun else "the login shell runs no commands"
             ) from None
@@ -146,7 +146,7 @@ class RemoteHelper:
 
     @property
     def alive(self) -> bool:
-        """Whether it still answers."""
+        """Whether its channel is open."""
         return not self._reader.done()
 
     async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
@@ -155,31 +155,32 @@ class RemoteHelper:
         Cancelling the call cancels the work.
         """
         pending = _Whole()
-        with self._asked(pending, operation, arguments):
+        with self._request(pending, operation, arguments):
             return await pending.answer
 
     async def stream(
         self, operation: str, arguments: dict[str, Any], stall: float
     ) -> AsyncGenerator[bytes, None]:
-        """As `call`, but piece by piece as they come, none of them empty; the helper waits for a slow reader.
+        """As `call`, but yields the result in pieces as they arrive, none of them empty. The helper waits for a slow
+        reader.
 
-        DeadlineExceeded when nothing comes for `stall` seconds. Closing the iterator cancels the work.
+        Raises DeadlineExceeded when nothing comes for `stall` seconds. Closing the iterator cancels the work.
         """
         pending = _Stream()
-        with self._asked(pending, operation, arguments) as number:
+        with self._request(pending, operation, arguments) as number:
             last = False
             while not last:
                 piece, last = await pending.next(stall)
                 if piece:
                     yield piece
                 if not last:
-                    self._send(number, "taken", {})
+                    self._send(number, "acknowledge", {})
 
     @contextmanager
-    def _asked(
+    def _request(
         self, pending: "_Whole | _Stream", operation: str, arguments: dict[str, Any]
     ) -> Iterator[int]:
-        """A question whose answer goes to `pending`; it is given up when the block ends before the answer."""
+        """Send a request whose answer goes to `pending`; its id. It is cancelled when the block ends before it."""
         if not self.alive:
             raise _lost(self.system)
         number = next(self._numbers)
@@ -194,15 +195,17 @@ class RemoteHelper:
     def _send(
         self, number: int, operation: str, arguments: dict[str, Any], streamed: bool = False
     ) -> None:
-        question = json.dumps([operation, arguments, streamed]).encode()
-        if not self._outgoing:  # what is asked in one round of the event loop travels in one packet
+        request = json.dumps([operation, arguments, streamed]).encode()
+        if not self._outgoing:  # the requests of one round of the event loop are sent together
             asyncio.get_running_loop().call_soon(self._flush)
-        self._outgoing += REQUEST.pack(number, len(question)) + question
+        self._outgoing += REQUEST.pack(number, len(request)) + request
 
     def _flush(self) -> None:
-        questions, self._outgoing = bytes(self._outgoing), bytearray()
-        with suppress(OSError):  # a lost channel: the reader notices, and fails what is pending
-            self._process.stdin.write(questions)
+        requests, self._outgoing = bytes(self._outgoing), bytearray()
+        with suppress(
+            OSError
+        ):  # the channel is lost: `_read` notices it too, and ends the pending calls
+            self._process.stdin.write(requests)
 
     async def _read(self) -> None:
         answers = Answers()
@@ -213,7 +216,7 @@ class RemoteHelper:
         except (*LOST, OSError, asyncssh.Error):
             log.debug("the helper's channel to system %s broke", self.system)
         except Spoiled:
-            log.warning("system %s: something printed into an answer of the helper", self.system)
+            log.warning("system %s: another program printed into the helper's output", self.system)
         finally:
             for pending in self._pending.values():
                 pending.fail(_lost(self.system))
@@ -223,19 +226,19 @@ class RemoteHelper:
     def _take(self, number: int, status: int, payload: bytes) -> None:
         pending = self._pending.get(number)
         if pending is None:
-            return  # given up meanwhile
+            return  # cancelled meanwhile
         if status != MORE:
             del self._pending[number]
         if status == FAILED:
             pending.fail(self._error(payload))
         else:
-            pending.take(payload, status != MORE)
+            pending.add(payload, status != MORE)
 
     def _error(self, payload: bytes) -> ApiError:
-        said = json.loads(payload)
-        if not said["errno"]:
-            log.error("the helper on system %s failed: %s", self.system, said["step"])
-        return helper_error(said, self.system)
+        failure = json.loads(payload)
+        if not failure["errno"]:
+            log.error("the helper on system %s failed: %s", self.system, failure["step"])
+        return helper_error(failure, self.system)
 
 
 def _lost(system: str) -> ConnectionFailed:

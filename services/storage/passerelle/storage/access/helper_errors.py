@@ -1,4 +1,4 @@
-"""What the helper says of a failure, as an error."""
+"""Failures that the helper describes, as errors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,12 @@ from passerelle.runtime.errors import ApiError, BackendError
 from passerelle.storage.errors import FileError, Outside
 
 
-def helper_error(said: Mapping[str, Any], system: str) -> ApiError:
-    """The error that a failure of the remote helper is, as it travels (`remote.outcome.described`)."""
-    if said["step"] == "boundary":
-        return Outside(said["field"], said["path"], system)
-    if said["errno"]:
-        return FileError(said["step"], said["path"], said["errno"], said.get("words", ""))
+def helper_error(failure: Mapping[str, Any], system: str) -> ApiError:
+    """The error for a failure in the helper's JSON (`remote.outcome.described`)."""
+    if failure["step"] == "boundary":
+        return Outside(failure["field"], failure["path"], system)
+    if failure["errno"]:
+        return FileError(
+            failure["step"], failure["path"], failure["errno"], failure.get("words", "")
+        )
     return BackendError(f"A file operation failed on system {system}.")

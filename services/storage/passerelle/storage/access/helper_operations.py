@@ -49,15 +49,15 @@ class HelperOperations:
 
     async def stat(self, path: str, *, dereference: bool) -> FileInfo:
         """See `FileOperations.stat`."""
-        asked = {"path": path, "dereference": dereference, "columns": EVERYTHING}
-        return _file(await self._helper.call("stat", asked))
+        arguments = {"path": path, "dereference": dereference, "columns": EVERYTHING}
+        return _file(await self._helper.call("stat", arguments))
 
     async def stat_many(
         self, paths: Sequence[str], *, dereference: bool
     ) -> Sequence[FileInfo | ApiError]:
         """See `FileOperations.stat_many`."""
-        asked = {"paths": list(paths), "dereference": dereference, "columns": EVERYTHING}
-        answer = await self._helper.call("stat_many", asked)
+        arguments = {"paths": list(paths), "dereference": dereference, "columns": EVERYTHING}
+        answer = await self._helper.call("stat_many", arguments)
         return [self._file_or_error(orjson.loads(line)) for line in answer.splitlines()]
 
     def _file_or_error(self, answer: Mapping[str, Mapping[str, Any]]) -> FileInfo | ApiError:
@@ -75,7 +75,7 @@ class HelperOperations:
 
     async def walk(self, path: str, walk: Walk) -> AsyncGenerator[Sequence[FileInfo], None]:
         """See `FileOperations.walk`."""
-        asked = {
+        arguments = {
             "path": path,
             "columns": EVERYTHING,
             "hidden": walk.hidden,
@@ -84,18 +84,18 @@ class HelperOperations:
             "max_depth": walk.max_depth,
             "types": walk.types,
         }
-        async with aclosing(self._helper.stream("walk", asked, self._stall)) as pieces:
+        async with aclosing(self._helper.stream("walk", arguments, self._stall)) as pieces:
             async for piece in pieces:
                 yield _files(piece)
 
     async def read(self, path: str, offset: int, length: int, limit: int | None) -> bytes:
         """See `FileOperations.read`."""
-        asked = {"path": path, "offset": offset, "length": length, "limit": limit}
-        return await self._helper.call("read", asked)
+        arguments = {"path": path, "offset": offset, "length": length, "limit": limit}
+        return await self._helper.call("read", arguments)
 
     async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
         """See `FileOperations.excerpt`."""
-        asked = {
+        arguments = {
             "path": path,
             "unit": excerpt.unit,
             "count": excerpt.count,
@@ -103,13 +103,13 @@ class HelperOperations:
             "before": excerpt.before,
             "limit": limit,
         }
-        return await self._helper.call("excerpt", asked)
+        return await self._helper.call("excerpt", arguments)
 
     @asynccontextmanager
     async def hold(self, path: str) -> AsyncIterator[HeldFile]:
         """See `FileOperations.hold`."""
-        asked = {"path": path, "columns": EVERYTHING}
-        async with aclosing(self._helper.stream("hold", asked, self._stall)) as pieces:
+        arguments = {"path": path, "columns": EVERYTHING}
+        async with aclosing(self._helper.stream("hold", arguments, self._stall)) as pieces:
             held = orjson.loads(await anext(pieces))
             yield HeldFile(FileInfo(**held["file"]), held["at"])
 
@@ -124,12 +124,12 @@ class HelperOperations:
     async def quota(self, path: str) -> Quota:
         """See `FileOperations.quota`."""
         answer = orjson.loads(await self._helper.call("quota", {"path": path}))
-        return Quota(Room(**answer["room"]), user_room(answer["said"]))
+        return Quota(Room(**answer["room"]), user_room(answer["quota_output"]))
 
     async def make_directory(self, path: str, *, parents: bool) -> FileInfo:
         """See `FileOperations.make_directory`."""
-        asked = {"path": path, "parents": parents, "columns": EVERYTHING}
-        return _file(await self._helper.call("make_directory", asked))
+        arguments = {"path": path, "parents": parents, "columns": EVERYTHING}
+        return _file(await self._helper.call("make_directory", arguments))
 
     async def make_symlink(self, path: str, target: str) -> None:
         """See `FileOperations.make_symlink`."""
@@ -137,26 +137,26 @@ class HelperOperations:
 
     async def run_program(self, path: str, argv: Sequence[str], *, dereference: bool) -> Output:
         """See `FileOperations.run_program`."""
-        asked = {"path": path, "argv": list(argv), "dereference": dereference}
-        return Output(*orjson.loads(await self._helper.call("run_program", asked)))
+        arguments = {"path": path, "argv": list(argv), "dereference": dereference}
+        return Output(*orjson.loads(await self._helper.call("run_program", arguments)))
 
     def copy(
         self, path: str, target: str, *, overwrite: bool, dereference: bool
     ) -> Steps[FileInfo]:
         """See `FileOperations.copy`."""
-        asked = {
+        arguments = {
             "path": path,
             "target": target,
             "overwrite": overwrite,
             "dereference": dereference,
             "columns": EVERYTHING,
         }
-        return self._steps("copy", asked, lambda result: FileInfo(**result))
+        return self._steps("copy", arguments, lambda result: FileInfo(**result))
 
     def move(self, path: str, target: str, *, overwrite: bool) -> Steps[FileInfo]:
         """See `FileOperations.move`."""
-        asked = {"path": path, "target": target, "overwrite": overwrite, "columns": EVERYTHING}
-        return self._steps("move", asked, lambda result: FileInfo(**result))
+        arguments = {"path": path, "target": target, "overwrite": overwrite, "columns": EVERYTHING}
+        return self._steps("move", arguments, lambda result: FileInfo(**result))
 
     def remove(self, path: str) -> Steps[None]:
         """See `FileOperations.remove`."""
@@ -174,7 +174,7 @@ class HelperOperations:
         self, path: str, part: str, size: int, conditions: WriteConditions
     ) -> Steps[str | Refusal]:
         """See `FileOperations.place_part`."""
-        asked = {
+        arguments = {
             "path": path,
             "part": part,
             "size": size,
@@ -182,7 +182,7 @@ class HelperOperations:
             "mode": conditions.mode.value,
             "if_match": conditions.if_match,
         }
-        return self._steps("place_part", asked, _version_or_refusal)
+        return self._steps("place_part", arguments, _version_or_refusal)
 
     async def make_part(self, part: str) -> None:
         """See `FileOperations.make_part`."""
@@ -193,18 +193,18 @@ class HelperOperations:
         encoded = base64.b64encode(content).decode()
         await self._helper.call("write_part", {"part": part, "offset": offset, "content": encoded})
 
-    async def cut_part(self, part: str, size: int) -> None:
-        """See `FileOperations.cut_part`."""
-        await self._helper.call("cut_part", {"part": part, "size": size})
+    async def truncate_part(self, part: str, size: int) -> None:
+        """See `FileOperations.truncate_part`."""
+        await self._helper.call("truncate_part", {"part": part, "size": size})
 
-    async def drop_part(self, part: str) -> None:
-        """See `FileOperations.drop_part`."""
-        await self._helper.call("drop_part", {"part": part})
+    async def remove_part(self, part: str) -> None:
+        """See `FileOperations.remove_part`."""
+        await self._helper.call("remove_part", {"part": part})
 
     async def pack_source(self, path: str, *, dereference: bool) -> PackSource:
         """See `FileOperations.pack_source`."""
-        asked = {"path": path, "dereference": dereference}
-        return PackSource(**json.loads(await self._helper.call("pack_source", asked)))
+        arguments = {"path": path, "dereference": dereference}
+        return PackSource(**json.loads(await self._helper.call("pack_source", arguments)))
 
     async def unpack_source(self, path: str) -> UnpackSource:
         """See `FileOperations.unpack_source`."""
@@ -214,16 +214,16 @@ class HelperOperations:
         """See `FileOperations.unpack_target`."""
         return UnpackTarget(**json.loads(await self._helper.call("unpack_target", {"path": path})))
 
-    def settle(self, path: str, part: str, *, overwrite: bool, any_links: bool) -> Steps[None]:
-        """See `FileOperations.settle`."""
-        asked = {"path": path, "part": part, "overwrite": overwrite, "any_links": any_links}
-        return self._steps("settle", asked, _nothing)
+    def place_tree(self, path: str, part: str, *, overwrite: bool, any_links: bool) -> Steps[None]:
+        """See `FileOperations.place_tree`."""
+        arguments = {"path": path, "part": part, "overwrite": overwrite, "any_links": any_links}
+        return self._steps("place_tree", arguments, _nothing)
 
     async def _steps(
-        self, operation: str, asked: dict[str, Any], result: Callable[[Any], T]
+        self, operation: str, arguments: dict[str, Any], result: Callable[[Any], T]
     ) -> Steps[T]:
         """A long operation, whose answers are made by the helper's `Call.advance` and `Call.result`."""
-        async with aclosing(self._helper.stream(operation, asked, self._stall)) as pieces:
+        async with aclosing(self._helper.stream(operation, arguments, self._stall)) as pieces:
             async for piece in pieces:
                 step = orjson.loads(piece)
                 ended = "result" in step
@@ -258,6 +258,6 @@ def _nothing(result: None) -> None:
 
 
 def _version_or_refusal(result: Mapping[str, str]) -> str | Refusal:
-    if "wrong" in result:
-        return Refusal(result["wrong"], result["found"])  # type: ignore[arg-type]  # the helper says one of them
+    if "mismatch" in result:
+        return Refusal(result["mismatch"], result["actual"])  # type: ignore[arg-type]  # one of the literals
     return result["version"]

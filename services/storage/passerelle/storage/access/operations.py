@@ -44,11 +44,11 @@ class WriteTarget:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a part was not put in its place: its size, its checksum, or the version of what is there was another."""
+    """Why a part was not placed: its size, its checksum or the version of the existing file did not match."""
 
-    wrong: Literal["size", "sha256", "version"]
+    mismatch: Literal["size", "sha256", "version"]
     actual: str
-    """What it is: bytes, lower-case hexadecimal, or an ETag (empty where there is no file)."""
+    """Its value: bytes, lower-case hexadecimal, or an ETag (empty where there is no file)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class UnpackSource:
     """An archive that is unpacked: its path without links, and whether it is a plain tar archive without its end."""
 
     real: str
-    cut: bool
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class UnpackTarget:
     """The directory that an archive is unpacked into: its path without links, and whether it exists."""
 
     real: str
-    there: bool
+    exists: bool
 
 
 class FileOperations(Protocol):
@@ -195,11 +195,11 @@ class FileOperations(Protocol):
         """Write all of `content` at `offset`."""
         ...
 
-    async def cut_part(self, part: str, size: int) -> None:
+    async def truncate_part(self, part: str, size: int) -> None:
         """Give up what lies behind `size`."""
         ...
 
-    async def drop_part(self, part: str) -> None:
+    async def remove_part(self, part: str) -> None:
         """Remove the file, if it is there."""
         ...
 
@@ -216,7 +216,7 @@ class FileOperations(Protocol):
         """The directory that unpacking into `path` writes to, or to the directory above it when it does not exist."""
         ...
 
-    def settle(self, path: str, part: str, *, overwrite: bool, any_links: bool) -> Steps[None]:
+    def place_tree(self, path: str, part: str, *, overwrite: bool, any_links: bool) -> Steps[None]:
         """Put the unpacked tree `part` in the place of the directory `path`, or into it where it exists.
 
         Nothing is changed when something in it is refused, with the steps `device`, `link` (one that leads out of the

@@ -52,7 +52,7 @@ class OperationsClient:
 
     async def remove(self, path: bytes) -> None:
         """Remove a file, if it is there."""
-        await self._ask(lambda files: files.drop_part(_name(path)))
+        await self._ask(lambda files: files.remove_part(_name(path)))
 
     async def scandir(self, directory: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         """What is in a directory: names, and the mode of each, which says its kind, too."""
@@ -98,7 +98,7 @@ class _File:
 
     async def truncate(self, size: int) -> None:
         """Give up what lies behind `size`."""
-        await self._ask(lambda files: files.cut_part(self._path, size))
+        await self._ask(lambda files: files.truncate_part(self._path, size))
 
     async def stat(self) -> asyncssh.SFTPAttrs:
         """Size, last change and mode; nothing of a file that has been replaced since it was opened."""

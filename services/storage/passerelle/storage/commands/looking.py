@@ -14,7 +14,7 @@ from passerelle.storage.commands.find_output import FIELDS, FORMAT, called, entr
 from passerelle.storage.commands.runner import CommandRunner
 from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.remote.outcome import raw
-from passerelle.storage.remote.reading.listing import wanted_names
+from passerelle.storage.remote.reading.listing import name_filter
 from passerelle.storage.values import EVERYTHING, Columns, FileInfo, Listing, Table
 
 # Each path's own answer: what find prints, which begins with an empty value; then its status and what it complained of.
@@ -78,7 +78,7 @@ class LookingCommands(CommandRunner):
         top = files.pop("")
         if top.letter != "d":
             return [called(path, top)]
-        wanted = wanted_names(raw(listing.pattern), raw(listing.after))
+        wanted = name_filter(raw(listing.pattern), raw(listing.after))
         names = (
             name for name in _in_order(files, listing.hidden) if not wanted or wanted(raw(name))
         )

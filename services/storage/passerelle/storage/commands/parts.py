@@ -26,13 +26,13 @@ class PartCommands(CommandRunner):
         if output.status:
             raise failure_of(output, _step(output), part)
 
-    async def cut_part(self, part: str, size: int) -> None:
-        """See `FileOperations.cut_part`."""
+    async def truncate_part(self, part: str, size: int) -> None:
+        """See `FileOperations.truncate_part`."""
         # dd, which could do it, empties the whole file when `size` is less than a block (coreutils 9.1)
         await self._do("write", part, "truncate", "-c", "-s", str(size), "--", part)
 
-    async def drop_part(self, part: str) -> None:
-        """See `FileOperations.drop_part`."""
+    async def remove_part(self, part: str) -> None:
+        """See `FileOperations.remove_part`."""
         await self._do("unlink", part, "rm", "-f", "--", part)
 
 

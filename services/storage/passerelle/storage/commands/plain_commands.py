@@ -57,13 +57,13 @@ class PlainCommands(LookingCommands, ReadingCommands, PlacingCommands, TreeComma
         """See `FileOperations.unpack_source`; a cut archive is not noticed."""
         await self._boundary.require_inside(PathArgument(path))
         await self._regular(path)
-        return UnpackSource(await self._real(path), cut=False)
+        return UnpackSource(await self._real(path), truncated=False)
 
     async def unpack_target(self, path: str) -> UnpackTarget:
         """Raises Unsupported."""
         raise self._takes_python()
 
-    def settle(self, path: str, part: str, *, overwrite: bool, any_links: bool) -> Steps[None]:
+    def place_tree(self, path: str, part: str, *, overwrite: bool, any_links: bool) -> Steps[None]:
         """Raises Unsupported."""
         raise self._takes_python()
 

@@ -113,7 +113,7 @@ class Archives:
         directory.
         """
         target = await self._access.query(lambda files: files.unpack_target(path))
-        part = hidden_part(target.real, within=target.there)
+        part = hidden_part(target.real, within=target.exists)
         try:
             await self._unpack(path, part, packing, content)
             return await settled(self._access, target.real, part, overwrite=overwrite)
@@ -183,13 +183,13 @@ def hidden_part(real: str, *, within: bool) -> str:
 async def settled(
     access: SystemAccess, real: str, part: str, *, overwrite: bool, any_links: bool = False
 ) -> int:
-    """Put the unpacked tree `part` where it belongs; how many entries it has. See `remote.packing.settle`.
+    """Put the unpacked tree `part` where it belongs; how many entries it has. See `remote.packing.place_tree`.
 
     Raises InvalidArgument for what the archive should not hold, FileError for what the system refuses.
     """
     entries = 0
     settling = access.stream(
-        lambda files: files.settle(real, part, overwrite=overwrite, any_links=any_links)
+        lambda files: files.place_tree(real, part, overwrite=overwrite, any_links=any_links)
     )
     async with aclosing(settling) as progress:
         try:

@@ -130,7 +130,7 @@ class Tarballs:
         apart = reading(archive.real, *unpacking(OPENED, part, compression))
         try:
             await self._unpack(source, unpacked_whole(part, *apart), compression, part)
-            if archive.cut and compression == "none":
+            if archive.truncated and compression == "none":
                 raise cut_off()
             await settled(self._access, directory, part, overwrite=True, any_links=True)
         finally:
@@ -148,7 +148,7 @@ class Tarballs:
             if error.errno == errno.EACCES:  # what is in it may be writable
                 return None
             raise
-        if not directory.there:
+        if not directory.exists:
             raise FileError("open", target, errno.ENOENT)
         return directory.real
 

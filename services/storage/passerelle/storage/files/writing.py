@@ -80,9 +80,9 @@ def wrong_checksum(actual: str) -> InvalidArgument:
 
 
 def _error(path: str, refusal: Refusal) -> ApiError:
-    if refusal.wrong == "sha256":
+    if refusal.mismatch == "sha256":
         return wrong_checksum(refusal.actual)
-    if refusal.wrong == "size":
+    if refusal.mismatch == "size":
         return _not_announced("size", f"{refusal.actual} bytes have arrived")
     there = f"its ETag is {refusal.actual}" if refusal.actual else "it is not there"
     return PreconditionFailed(f"{shown(path)}: Not the version that was asked for: {there}.")

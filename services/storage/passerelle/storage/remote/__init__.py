@@ -1,7 +1,7 @@
 """What runs on the systems, sent there by `shipping.py`: Python 3.6 or newer and its standard library, nothing else.
 
-Its modules import each other by their full names and nothing of ours outside of this package. They answer file
-questions over stdin and stdout, for one user, as long as the channel lives; see `frames.py` for the conversation.
+Its modules import each other by their full names, and no other module of ours. The helper runs operations on files for
+one user until its channel closes; requests come on stdin, replies go to stdout. `frames.py` describes the protocol.
 
-Paths are bytes inside, so that no locale can spoil them; in JSON they are text.
+Paths are bytes in these programs, because the locale of a system may not be able to decode them. In JSON they are text.
 """

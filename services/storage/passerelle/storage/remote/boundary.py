@@ -1,7 +1,7 @@
-"""Where paths may point: into the system's filesystems, also after symbolic links are followed, as the user sees them.
+"""Paths must lie in the system's filesystems, also after symbolic links are followed. Links are read as the user.
 
-One table says which arguments of an operation are paths and whether a link at a path's end is followed. What is checked
-is what the path leads to when the operation begins; its own calls are made with no more rights than the user has.
+A table lists which arguments of an operation are paths, and whether a link at the end of the path is followed. A path
+is checked when the operation begins. The operation itself runs with the rights of the user.
 """
 
 import errno
@@ -16,70 +16,72 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-_LOOKS = 100  # at a path that is being changed
+_ATTEMPTS = 100  # to resolve a path whose links are changed meanwhile
 FOLLOWED = "followed"
-ITSELF = "itself"
-ASKED = "asked"  # followed when the argument `dereference` says so
-WORDS = "words"  # of a link that shall be made at `path`
+NOT_FOLLOWED = "not followed"
+BY_ARGUMENT = "by argument"  # followed if the argument `dereference` is true
+LINK_TARGET = "link target"  # the content of a link that will be made at `path`
 
 PATHS: "Mapping[str, Mapping[str, str]]" = {
-    "stat": {"path": ASKED},
-    "stat_many": {},  # looks at each path by itself
-    "list": {"path": ASKED},
-    "table": {"path": ASKED},
-    "walk": {"path": ASKED},
-    "remove": {"path": ITSELF},
-    "run_program": {"path": ASKED},
-    "copy": {"path": ASKED, "target": ITSELF},
-    "move": {"path": ITSELF, "target": ITSELF},
-    "make_symlink": {"path": ITSELF, "target": WORDS},
-    # stand in for SFTP, which nobody asks either: where a part belongs is judged before anything arrives in it
+    "stat": {"path": BY_ARGUMENT},
+    "stat_many": {},  # checks each path itself, since a path outside is no failure of the operation
+    "list": {"path": BY_ARGUMENT},
+    "table": {"path": BY_ARGUMENT},
+    "walk": {"path": BY_ARGUMENT},
+    "remove": {"path": NOT_FOLLOWED},
+    "run_program": {"path": BY_ARGUMENT},
+    "copy": {"path": BY_ARGUMENT, "target": NOT_FOLLOWED},
+    "move": {"path": NOT_FOLLOWED, "target": NOT_FOLLOWED},
+    "make_symlink": {"path": NOT_FOLLOWED, "target": LINK_TARGET},
+    # The target of a part has been checked before: by `write_target` and `begin_part`.
     "make_part": {},
     "write_part": {},
-    "cut_part": {},
-    "drop_part": {},
+    "truncate_part": {},
+    "remove_part": {},
 }
-"""The path arguments by operation. What is not listed has one, `path`, and a link at its end is followed."""
-USUAL = {"path": FOLLOWED}
+"""The path arguments of each operation. Operations that are not listed have the arguments of DEFAULT_PATHS."""
+DEFAULT_PATHS = {"path": FOLLOWED}
 
 
 class Outside(Failure):
-    """A path leads out of the filesystems; `field` is the argument that gave it."""
+    """A path leads out of the filesystems; `field` is the argument with the path."""
 
     def __init__(self, path: bytes, field: str) -> None:
         super().__init__("boundary", path, errno.EXDEV, field)
 
 
 class Boundary:
-    """The filesystems by the paths that the configuration gives them; with none, everything is inside."""
+    """The filesystems, by their configured paths. Without any, every path is inside."""
 
     def __init__(self, roots: "Sequence[bytes]" = ()) -> None:
         self._roots = roots
         self._real: dict[bytes, bytes] = {}
 
     def require(self, path: bytes, field: str = "path", follow: bool = True) -> None:
-        """Raise Outside when `path` leads out; unless `follow`, a link at its end is taken as itself."""
+        """Raise Outside when `path` leads out. A link at its end is followed if `follow`."""
         if self._roots and not self._holds(resolved(path, follow)):
             raise Outside(path, field)
 
     def require_open(self, fd: int, path: bytes, name: bytes = b"", field: str = "path") -> None:
-        """Raise Outside when the open file `fd`, or `name` in that directory, has turned out to be out of them."""
+        """Raise Outside when the open file `fd`, or `name` in the open directory `fd`, is outside."""
         if self._roots and not self._holds(os.path.join(opened_path(fd, path), name)):
             raise Outside(path, field)
 
     def _holds(self, real: bytes) -> bool:
-        # The configured paths first: a filesystem that hangs must not delay what lies in others.
+        # The configured paths are compared first: a filesystem that hangs must not delay requests for others.
         return any(inside(real, root) for root in chain(self._roots, self._resolved()))
 
     def _resolved(self) -> "Iterator[bytes]":
         yield from list(self._real.values())
-        for root in self._roots:  # they may have changed since, or have been mounted only now
+        for (
+            root
+        ) in self._roots:  # links in it may have changed, or it may have been mounted meanwhile
             self._real[root] = real_path(root)
             yield self._real[root]
 
 
 def opened_path(fd: int, path: bytes) -> bytes:
-    """Where an open file is now, in the kernel's words; where those cannot be had, what `path` leads to."""
+    """The path of an open file according to the kernel; without /proc, `path` without links."""
     try:
         return os.readlink(b"/proc/self/fd/%d" % fd)
     except OSError:
@@ -87,20 +89,20 @@ def opened_path(fd: int, path: bytes) -> bytes:
 
 
 def real_path(path: bytes) -> bytes:
-    """The path without links, which need not exist; raises Failure when its links do not stand still."""
-    for _ in range(_LOOKS):
-        with suppress(OSError):  # what was a link is none any more
+    """The path without links. It need not exist. Raises Failure when its links change all the time."""
+    for _ in range(_ATTEMPTS):
+        with suppress(OSError):  # a link was replaced while it was read
             return os.path.realpath(path)
     raise Failure("access", path, errno.ENOENT)
 
 
 def inside(path: bytes, root: bytes) -> bool:
-    """Whether a path without links is `root` or below it, by components."""
+    """Whether a path without links is `root` or below it."""
     return path == root or path.startswith(root.rstrip(b"/") + b"/")
 
 
 def resolved(path: bytes, follow: bool) -> bytes:
-    """The path without links; unless `follow`, without those before its last component."""
+    """The path without links. Its last component is resolved only if `follow`."""
     directory, name = os.path.split(path)
     if follow or name in (b"", b".", b".."):
         return real_path(path)
@@ -108,12 +110,12 @@ def resolved(path: bytes, follow: bool) -> bytes:
 
 
 def take_paths(operation: str, arguments: "dict[str, Any]", boundary: Boundary) -> None:
-    """Check the paths among an operation's arguments, and make them bytes."""
-    for field, kind in PATHS.get(operation, USUAL).items():
+    """Check the paths among an operation's arguments, and replace them by bytes. Raises Failure, Outside."""
+    for field, kind in PATHS.get(operation, DEFAULT_PATHS).items():
         path = raw(arguments[field])
-        if kind == WORDS:
+        if kind == LINK_TARGET:
             boundary.require(os.path.join(os.path.dirname(arguments["path"]), path), field)
             continue
-        follow = kind == FOLLOWED or (kind == ASKED and arguments["dereference"])
+        follow = kind == FOLLOWED or (kind == BY_ARGUMENT and arguments["dereference"])
         boundary.require(path, field, follow)
         arguments[field] = path

@@ -1,20 +1,29 @@
 """The frames between the storage service and its helper on a system.
 
-A request is `id, length` (two 32-bit numbers, big-endian) and that many bytes of JSON `[operation, arguments,
-streamed]`; an answer is `id, status, length` (32, 8 and 32 bits) and that many bytes: the last of the result (status
-0), a piece of it with more to come (2), or a JSON description of what failed (1), which makes earlier pieces void.
-MARK goes before it and END behind, so that what others print on the same channel can be told from it. Answers come in
-any order. The helper ends when its input ends.
+A request is `id, length` (two 32-bit numbers, big-endian), followed by `length` bytes of JSON: `[operation, arguments,
+streamed]`.
 
-Of a streamed answer at most `outcome.WINDOW` pieces are on their way; the request `taken` with the same id makes room
-for one more. `cancel` gives a request up. `confine` says in which directories (`roots`) paths must lie from then on.
-These three are not answered.
+An answer is MARK, `id, status, length` (32, 8 and 32 bits), `length` bytes, and END. Its status is one of:
+
+- 0: the bytes are the last piece of the result.
+- 2: the bytes are a piece of the result, and more pieces follow.
+- 1: the operation failed. The bytes describe the failure in JSON, and earlier pieces are void.
+
+MARK and END separate answers from what other programs print on the same channel. Answers come in any order. The helper
+ends when its input ends.
+
+Three requests have no answer:
+
+- `acknowledge`: a piece of the streamed answer with this id was received. At most `outcome.WINDOW` pieces are sent
+  without being acknowledged.
+- `cancel`: the service no longer needs the answer with this id.
+- `confine`: from now on paths must lie in the directories `roots`.
 """
 
 import struct
 
 GREETING = b"\0passerelle-helper-2\n"
-"""Sent first, so that whatever a login script printed before can be told from answers."""
+"""The first bytes that the helper sends. What comes before them was printed by login scripts."""
 
 REQUEST = struct.Struct(">II")
 ANSWER = struct.Struct(">4sIBI")

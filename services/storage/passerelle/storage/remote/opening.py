@@ -1,7 +1,8 @@
-"""What is looked at or read is opened first: an open file stays what it is, whatever its path leads to meanwhile.
+"""Files are opened before they are examined or read, so that a path which changes meanwhile has no effect.
 
-Opened as a mere place (O_PATH), a pipe is not waited for, a device not woken, and no right to read is needed. Linux'
-/proc then opens that very file; where there is no /proc, the path is opened once more, and must lead to the same file.
+They are first opened with O_PATH. That does not wait for the other end of a pipe, does not start a device, and needs no
+right to read. The same file is then opened for reading through /proc. Without /proc, its path is opened a second time
+and must lead to the same file.
 """
 
 import errno
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
-def opened(
+def open_path(
     call: Call,
     path: bytes,
     step: str = "open",
@@ -27,11 +28,11 @@ def opened(
     name: "bytes | None" = None,
     parent: "int | None" = None,
 ) -> int:
-    """The place that `path` leads to, or `name` in the directory open as `parent`; raises Failure, Outside."""
-    return _inside(call, path, step, os.O_PATH | flags, name, parent)
+    """Open `path`, or `name` in the open directory `parent`, with O_PATH; a descriptor. Raises Failure, Outside."""
+    return _open_inside(call, path, step, os.O_PATH | flags, name, parent)
 
 
-def _inside(
+def _open_inside(
     call: Call,
     path: bytes,
     step: str,
@@ -39,7 +40,7 @@ def _inside(
     name: "bytes | None",
     parent: "int | None",
 ) -> int:
-    """What was opened with these flags; it has been closed again when it is Outside."""
+    """Open with these flags; a descriptor. Raises Failure with `step`, and Outside."""
     try:
         fd = os.open(path if name is None else name, flags, dir_fd=parent)
     except OSError as error:
@@ -53,10 +54,13 @@ def _inside(
 
 
 @contextmanager
-def named(call: Call, path: bytes, step: str, field: str = "path") -> "Iterator[tuple[bytes, int]]":
-    """What `path`, without following it, names: a name, and the directory with it, open; `field` gave the path.
+def open_parent(
+    call: Call, path: bytes, step: str, field: str = "path"
+) -> "Iterator[tuple[bytes, int]]":
+    """The last component of `path`, and a descriptor of the directory that holds it.
 
-    What is done by both is done in that very directory. Raises Failure when there is none, Outside.
+    System calls that take both act in that directory, even if `path` leads elsewhere by then. `field` is the argument
+    with the path. Raises Failure with `step` when there is no such directory, and Outside.
     """
     directory, name = os.path.split(path)
     try:
@@ -70,20 +74,20 @@ def named(call: Call, path: bytes, step: str, field: str = "path") -> "Iterator[
         os.close(fd)
 
 
-def look(call: Call, path: bytes, dereference: bool) -> os.stat_result:
-    """stat(2) of the path; `dereference` follows a final link."""
-    return looked_at(call, path, dereference)[0]
+def stat_path(call: Call, path: bytes, dereference: bool) -> os.stat_result:
+    """stat(2) of the path. A link at its end is followed if `dereference`."""
+    return stat_with_target(call, path, dereference)[0]
 
 
-def looked_at(
+def stat_with_target(
     call: Call,
     path: bytes,
     dereference: bool,
     name: "bytes | None" = None,
     parent: "int | None" = None,
 ) -> "tuple[os.stat_result, bytes | None]":
-    """stat(2) of the path, or of `name` in `parent`, and where it points if it is a link."""
-    fd = opened(call, path, "access", 0 if dereference else os.O_NOFOLLOW, name, parent)
+    """stat(2) of the path, or of `name` in `parent`; and the target of the link, None for any other file."""
+    fd = open_path(call, path, "access", 0 if dereference else os.O_NOFOLLOW, name, parent)
     try:
         st = os.fstat(fd)
         return st, os.readlink(b"", dir_fd=fd) if stat.S_ISLNK(st.st_mode) else None
@@ -92,21 +96,22 @@ def looked_at(
 
 
 def open_regular(call: Call, path: bytes) -> "tuple[int, os.stat_result]":
-    """A regular file open for reading, and stat(2) of it."""
-    place = opened(call, path)
+    """Open a regular file for reading: a descriptor, and stat(2) of the file. Raises Failure, NotRegular, Outside."""
+    path_fd = open_path(call, path)
     try:
-        st = os.fstat(place)
+        st = os.fstat(path_fd)
         if not stat.S_ISREG(st.st_mode):
             raise NotRegular("read", path, st.st_mode)
-        return _readable(place, st, path), st
+        return _reopen(path_fd, st, path), st
     finally:
-        os.close(place)
+        os.close(path_fd)
 
 
-def _readable(place: int, st: os.stat_result, path: bytes) -> int:
+def _reopen(path_fd: int, st: os.stat_result, path: bytes) -> int:
+    """Open for reading what is open as `path_fd`."""
     try:
         try:
-            return os.open(b"/proc/self/fd/%d" % place, READING)
+            return os.open(b"/proc/self/fd/%d" % path_fd, READING)
         except FileNotFoundError:
             fd = os.open(path, READING)
     except OSError as error:
@@ -123,12 +128,12 @@ def open_directory(
     name: "bytes | None" = None,
     parent: "int | None" = None,
 ) -> int:
-    """A directory open for reading: `path`, or `name` in the directory open as `parent`."""
-    return _inside(call, path, "open", os.O_RDONLY | os.O_DIRECTORY, name, parent)
+    """Open a directory for reading: `path`, or `name` in the open directory `parent`. Raises Failure, Outside."""
+    return _open_inside(call, path, "open", os.O_RDONLY | os.O_DIRECTORY, name, parent)
 
 
-def entries_of(fd: int, path: bytes) -> "Any":
-    """An iterator over the directory open as `fd`, to be closed; only the names of its entries can be relied on."""
+def scan_directory(fd: int, path: bytes) -> "Any":
+    """An iterator over the open directory `fd`, which the caller closes. Of its entries only `name` is reliable."""
     try:
         return os.scandir(b"/proc/self/fd/%d" % fd)  # Python 3.6 does not take a descriptor
     except FileNotFoundError:

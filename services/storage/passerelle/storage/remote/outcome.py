@@ -1,4 +1,4 @@
-"""How operations are answered and end, and how names travel."""
+"""Running operations: their failures, their progress, and the encoding of names in JSON."""
 
 import codecs
 import errno
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from passerelle.storage.remote.boundary import Boundary
 
 WINDOW = 16
-"""How many pieces of a stream may be on their way to somebody who has not taken them."""
-INTERVAL = 1.0  # seconds between two words about how far an operation is
+"""How many pieces of a streamed answer may be sent without being acknowledged."""
+INTERVAL = 1.0  # seconds between two reports of progress
 
 
 class Failure(Exception):
-    """A system call failed: what was tried (`access`, `open`, `read` …), on which path, with which errno.
+    """A system call failed: `step` is what was tried (`access`, `open`, `read` …), `code` its errno.
 
-    `field` is the argument at fault, where that is not plain; `words` say why, where strerror(3) would not.
+    `field` is the argument with the path, where that is not `path`. `words` is a message that replaces strerror(3).
     """
 
     def __init__(self, step: str, path: bytes, code: int, field: str = "", words: str = "") -> None:
@@ -36,10 +36,10 @@ class Failure(Exception):
 
 
 class NotRegular(Failure):
-    """What has to be a regular file is something else, by its `mode`."""
+    """The file of this `mode` is not a regular file, but has to be."""
 
     def __init__(self, step: str, path: bytes, mode: int) -> None:
-        super().__init__(step, path, wrong_kind(mode), words=kind_words(mode))
+        super().__init__(step, path, kind_errno(mode), words=kind_message(mode))
 
 
 _KINDS = {
@@ -50,76 +50,76 @@ _KINDS = {
 }
 
 
-def wrong_kind(mode: int) -> int:
-    """The errno that says that a file of this mode is no regular one."""
+def kind_errno(mode: int) -> int:
+    """The errno for a file of this mode where a regular file is required."""
     return errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
 
 
-def kind_words(mode: int) -> str:
-    """What a file of this mode is, where no errno says it."""
-    return _KINDS.get(stat.S_IFMT(mode), os.strerror(wrong_kind(mode)))
+def kind_message(mode: int) -> str:
+    """A message that says what a file of this mode is."""
+    return _KINDS.get(stat.S_IFMT(mode), os.strerror(kind_errno(mode)))
 
 
 class Cancelled(Exception):
-    """The service does not want the answer any more."""
+    """The service no longer needs the answer."""
 
 
 class Call:
-    """One request being answered; `send` sends a piece of the answer to somebody who takes them one by one, if so."""
+    """A running operation. `send` sends a piece of its answer; None when the answer is not streamed."""
 
     def __init__(self, boundary: "Boundary", send: "Callable[[bytes], None] | None" = None) -> None:
         self.boundary = boundary
         self.cancelled = False
         self._send = send
-        self._given_up = threading.Event()
-        self._room = threading.Semaphore(WINDOW)
+        self._cancellation = threading.Event()
+        self._window = threading.Semaphore(WINDOW)
         self._entries = 0
         self._size = 0
         self._total = 0
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def check(self) -> None:
-        """Raise Cancelled when nobody waits for the answer any more; long work asks now and then."""
+        """Raise Cancelled when the answer is no longer needed. Long operations call this regularly."""
         if self.cancelled:
             raise Cancelled
 
     def cancel(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Make the operation end soon, because its answer is no longer needed."""
         self.cancelled = True
-        self._given_up.set()
-        self._room.release()
+        self._cancellation.set()
+        self._window.release()
 
     def wait(self) -> None:
-        """Wait until nobody waits for the answer any more, and raise Cancelled."""
-        self._given_up.wait()
+        """Wait for `cancel`, then raise Cancelled."""
+        self._cancellation.wait()
         self.check()
 
-    def taken(self) -> None:
-        """A piece of the answer has been taken: there is room for one more."""
-        self._room.release()
+    def acknowledge(self) -> None:
+        """Allow one more piece to be sent, because the service has received one."""
+        self._window.release()
 
     def send(self, piece: bytes) -> None:
-        """Send a piece of a streamed answer, when there is room for it."""
+        """Send a piece of a streamed answer; waits while WINDOW pieces are not acknowledged. Raises Cancelled."""
         if self._send is not None:
-            self._room.acquire()
+            self._window.acquire()
             self.check()
             self._send(piece)
 
     def expect(self, total: int) -> None:
-        """Know how many bytes there are to deal with in all."""
+        """Set the total number of bytes that progress reports state."""
         self._total = total
 
     def advance(self, entries: int = 0, size: int = 0) -> None:
-        """Count what has been dealt with, and tell it about once a second; raises as `check`."""
+        """Add to the progress, and report it about once a second. Raises Cancelled."""
         self.check()
         self._entries += entries
         self._size += size
-        if time.monotonic() - self._told >= INTERVAL:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= INTERVAL:
+            self._reported = time.monotonic()
             self.send(self._progress())
 
     def result(self, value: "Any" = None) -> bytes:
-        """The answer of an operation that told its progress: JSON `entries`, `size`, `total`, and `result`."""
+        """The answer of an operation with progress: JSON with `entries`, `size`, `total` and `result`."""
         return self._progress(result=value)
 
     def _progress(self, **more: "Any") -> bytes:
@@ -128,24 +128,30 @@ class Call:
 
 
 def _octal(error: "Any") -> "tuple[str, int]":
-    wrong = error.object[error.start : error.end]
-    return "".join(f"\\{byte:03o}" for byte in wrong), error.end
+    invalid = error.object[error.start : error.end]
+    return "".join(f"\\{byte:03o}" for byte in invalid), error.end
 
 
 codecs.register_error("octal", _octal)
 
 
 def text(name: bytes) -> str:
-    """A name as people and JSON can carry it."""
+    """A name as text for messages and JSON; bytes that are not UTF-8 are written as in `\\377`."""
     return name.decode("utf-8", "octal")
 
 
 def raw(name: str) -> bytes:
-    """The bytes of a name from a request, in which lone surrogates stand for what is not UTF-8 (PEP 383)."""
+    """The bytes of a name from a request. Lone surrogates in it stand for bytes that are not UTF-8 (PEP 383)."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def described(failure: Failure) -> bytes:
-    """A failure as it travels."""
-    told = {"step": failure.step, "path": text(failure.path), "errno": failure.code}
-    return json.dumps({**told, "field": failure.field, "words": failure.words}).encode()
+    """A failure in JSON, as an answer carries it."""
+    description = {
+        "step": failure.step,
+        "path": text(failure.path),
+        "errno": failure.code,
+        "field": failure.field,
+        "words": failure.words,
+    }
+    return json.dumps(description).encode()

@@ -1,4 +1,4 @@
-"""What is known about a file, as JSON."""
+"""The attributes of files as JSON objects."""
 
 import grp
 import os
@@ -7,7 +7,7 @@ import stat
 import time
 from json.encoder import encode_basestring_ascii as quote
 
-from passerelle.storage.remote.opening import looked_at
+from passerelle.storage.remote.opening import stat_with_target
 from passerelle.storage.remote.outcome import Call, Failure, described, raw, text
 
 TYPE_CHECKING = False
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Cache(dict):  # type: ignore[type-arg]  # no subscript before Python 3.9
-    """Remembers what `find` returned for a key."""
+    """Stores what `look_up` returned for each key."""
 
-    def __init__(self, find: "Callable[[int], str]") -> None:
+    def __init__(self, look_up: "Callable[[int], str]") -> None:
         super().__init__()
-        self._find = find
+        self._look_up = look_up
 
     def __missing__(self, key: int) -> str:
-        found = self[key] = self._find(key)
-        return found
+        value = self[key] = self._look_up(key)
+        return value
 
 
 def _user(uid: int) -> str:
@@ -59,8 +59,8 @@ PERMISSIONS = Cache(lambda mode: f'"{stat.filemode(mode)[1:]}"')
 LETTERS = Cache(lambda mode: f'"{stat.filemode(mode)[0]}"')
 TIMES = Cache(_local_time)
 
-# Every field that can be asked for, as JSON, from an entry's name, stat result and link target.
-# st[8] is the whole second of the last change: a float would round .999999999 up.
+# The fields of an entry: each makes JSON of the entry's name, stat result and link target.
+# st[8] is st_mtime in whole seconds: the float st_mtime rounds .999999999 up.
 FIELDS: "dict[str, Callable[[bytes, os.stat_result, bytes | None], str]]" = {
     "name": lambda name, st, target: quote(text(name)),
     "raw_hex": lambda name, st, target: _raw(name),
@@ -86,7 +86,7 @@ FIELDS: "dict[str, Callable[[bytes, os.stat_result, bytes | None], str]]" = {
 }
 
 
-# What depends on mode, user and group alone: the same for most entries of a directory, so it is put together once.
+# Fields that depend only on mode, user and group. Most entries of a directory share them, so they are formatted once.
 SHARED = {"letter", "permissions", "mode", "user", "group", "uid", "gid", "uid_text", "gid_text"}
 
 
@@ -115,7 +115,7 @@ def row_of(
     call: Call, path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:
     """One JSON object about a file."""
-    st, target = looked_at(call, path, dereference)
+    st, target = stat_with_target(call, path, dereference)
     return row_maker(columns)(path, st, target).encode()
 
 
@@ -129,7 +129,7 @@ def stat_file(
 def stat_files(
     call: Call, paths: "Sequence[str]", dereference: bool, columns: "Sequence[tuple[str, str]]"
 ) -> "Iterator[bytes]":
-    """JSON objects about files, one a line, each `{"file": …}` or `{"failure": …}` as failures travel."""
+    """JSON objects about files, one a line: `{"file": …}`, or `{"failure": …}` with a failure from `described`."""
     for path in map(raw, paths):
         call.check()
         try:

@@ -1,10 +1,10 @@
-"""What changes files."""
+"""Making directories."""
 
 import errno
 import os
 
 from passerelle.storage.remote.boundary import Outside
-from passerelle.storage.remote.opening import named
+from passerelle.storage.remote.opening import open_parent
 from passerelle.storage.remote.outcome import Call, Failure
 from passerelle.storage.remote.rows import row_of
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def make_directory(
     call: Call, path: bytes, parents: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:
-    """Make a directory, with `parents` the missing ones above it too; one JSON object about it."""
+    """Make a directory, with `parents` also the missing ones above it; a JSON object with its attributes."""
     try:
-        with named(call, path, "mkdir") as (name, directory):
+        with open_parent(call, path, "mkdir") as (name, directory):
             _make(name, directory, path)
     except Failure as failure:
         if parents and failure.code == errno.ENOENT and os.path.dirname(path) != path:

@@ -1,4 +1,4 @@
-"""What tar(1) needs to know before it packs or unpacks, and how a tree that it has unpacked is put in its place."""
+"""Checks before tar(1) packs or unpacks, and moving an unpacked tree to its target."""
 
 import errno
 import json
@@ -6,7 +6,7 @@ import os
 import stat
 
 from passerelle.storage.remote.boundary import inside, opened_path, real_path
-from passerelle.storage.remote.opening import named, open_regular, opened
+from passerelle.storage.remote.opening import open_parent, open_path, open_regular
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular, raw
 
 TYPE_CHECKING = False
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 END_MARK = 1024
 """Zero bytes at least at the end of every tar archive (POSIX.1-2017, pax, ustar Interchange Format)."""
 _MAGIC = slice(257, 262)
-MAX_LINKS = 40  # one after the other, as Linux follows them
+MAX_LINKS = 40  # Linux follows that many links in one path
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
-    """JSON about what shall be packed, a regular file or a directory: `real` is its path without links, `parent` that
-    of the directory which its path names it in, `directory` whether it is one.
+    """JSON about the file or directory to pack: `real` is its path without links, `parent` the path without links of
+    the directory that holds `path`, `directory` whether it is a directory.
 
-    With `dereference`, what links in it lead to is packed too, and must be inside the filesystems.
+    With `dereference` the targets of links in it are packed too, and must be inside the filesystems.
     """
-    fd = opened(call, path, "access")
+    fd = open_path(call, path, "access")
     try:
         st, real = os.fstat(fd), opened_path(fd, path)
     finally:
@@ -35,44 +35,46 @@ def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
         raise NotRegular("read", path, st.st_mode)
     if dereference:
         _require_links(call, real)
-    with named(call, path, "access") as (_, directory):
+    with open_parent(call, path, "access") as (_, directory):
         parent = opened_path(directory, os.path.dirname(path))
-    return _found(real=real, parent=parent, directory=stat.S_ISDIR(st.st_mode))
+    return _encode(real=real, parent=parent, directory=stat.S_ISDIR(st.st_mode))
 
 
 def unpack_source(call: Call, path: bytes) -> bytes:
-    """JSON about the archive that shall be unpacked: `real` is its path without links, `cut` whether it is a plain tar
-    archive without its end."""
+    """JSON about the archive to unpack: `real` is its path without links, `truncated` whether it is an uncompressed tar
+    archive without an end mark."""
     fd, st = open_regular(call, path)
     try:
         plain = os.pread(fd, _MAGIC.stop, 0)[_MAGIC] == b"ustar"
-        cut = plain and os.pread(fd, END_MARK, max(0, st.st_size - END_MARK)) != bytes(END_MARK)
-        return _found(real=opened_path(fd, path), cut=cut)
+        truncated = plain and os.pread(fd, END_MARK, max(0, st.st_size - END_MARK)) != bytes(
+            END_MARK
+        )
+        return _encode(real=opened_path(fd, path), truncated=truncated)
     except OSError as error:
         raise Failure("read", path, error.errno or 0) from None
     finally:
         os.close(fd)
 
 
-def _found(**facts: "bytes | bool") -> bytes:
-    told = {
-        key: fact.decode("utf-8", "surrogateescape") if isinstance(fact, bytes) else fact
-        for key, fact in facts.items()
+def _encode(**values: "bytes | bool") -> bytes:
+    encodable = {
+        key: value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+        for key, value in values.items()
     }
-    return json.dumps(told).encode()
+    return json.dumps(encodable).encode()
 
 
 def _require_links(call: Call, top: bytes) -> None:
-    """Raise Outside for a link in the tree, or in a directory that one leads to, that leads out."""
-    pending, seen = [top], {top}
+    """Raise Outside for a link that leads out, in the tree or in a directory that one of its links leads to."""
+    pending, visited = [top], {top}
     while pending:
         for entry in _entries(call, pending.pop()):
             real = entry.path
             if entry.is_symlink():
                 call.boundary.require(entry.path)
                 real = real_path(entry.path)
-            if real not in seen and os.path.isdir(real):
-                seen.add(real)
+            if real not in visited and os.path.isdir(real):
+                visited.add(real)
                 pending.append(real)
 
 
@@ -87,11 +89,13 @@ def _entries(call: Call, directory: bytes) -> "Iterator[os.DirEntry[bytes]]":
 
 
 def unpack_target(call: Call, path: bytes) -> bytes:
-    """JSON about the directory that an archive shall be unpacked into: `real` is its path without links, `there`
-    whether it exists. What would have to be written to must be writable."""
+    """JSON about the directory to unpack into: `real` is its path without links, `exists` whether it exists.
+
+    Raises Failure when it cannot be written to, or cannot be made.
+    """
     real = real_path(path)
-    there = os.path.lexists(real)
-    changed = real if there else os.path.dirname(real)
+    exists = os.path.lexists(real)
+    changed = real if exists else os.path.dirname(real)
     try:
         directory = stat.S_ISDIR(os.stat(changed).st_mode)
     except OSError as error:
@@ -100,18 +104,18 @@ def unpack_target(call: Call, path: bytes) -> bytes:
         raise Failure("open", path, errno.ENOTDIR)
     if not os.access(changed, os.W_OK | os.X_OK):
         raise Failure("open", path, errno.EACCES)
-    return _found(real=real, there=there)
+    return _encode(real=real, exists=exists)
 
 
-def settle(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool) -> bytes:
-    """Put the unpacked tree `part` in the place of the directory `path`, or into it where it is there.
+def place_tree(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool) -> bytes:
+    """Rename the unpacked tree `part` to the directory `path`, or merge it into that directory where it exists.
 
-    `part` is on the same filesystem. Nothing is changed when something in it is refused: devices; links that lead out
-    of the tree, unless `any_links`; what is there already, unless `overwrite`. No file replaces a directory.
-    The answer counts the entries.
+    `part` is on the same filesystem. Nothing is changed when an entry is refused. Refused are devices; links that lead
+    out of the tree, unless `any_links`; entries that exist already, unless `overwrite`; and files in the place of
+    directories. The answer counts the entries.
     """
     tree = raw(part)
-    for entry in _all(call, tree):
+    for entry in _walk(call, tree):
         call.advance(entries=1)
         shown = os.path.join(path, os.path.relpath(entry.path, tree))
         kind = entry.stat(follow_symlinks=False).st_mode
@@ -121,7 +125,7 @@ def settle(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool)
             raise Failure("link", shown, errno.EXDEV)
     try:
         if os.path.lexists(path):
-            _require_room(call, tree, path, overwrite)
+            _require_mergeable(call, tree, path, overwrite)
             _merge(tree, path)
         else:
             os.rename(tree, path)
@@ -130,7 +134,7 @@ def settle(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool)
     return call.result()
 
 
-def _all(call: Call, top: bytes) -> "Iterator[os.DirEntry[bytes]]":
+def _walk(call: Call, top: bytes) -> "Iterator[os.DirEntry[bytes]]":
     pending = [top]
     while pending:
         for entry in _entries(call, pending.pop()):
@@ -140,60 +144,62 @@ def _all(call: Call, top: bytes) -> "Iterator[os.DirEntry[bytes]]":
 
 
 def leads_out(link: bytes, tree: bytes, final: bytes) -> bool:
-    """Whether a link in `tree`, which will be at `final`, leads anywhere else. Both are paths without links."""
-    at = os.path.relpath(os.path.dirname(link), tree).split(b"/")
-    at = [name for name in at if name != b"."]
-    ahead = os.readlink(link).split(b"/")
+    """Whether a link in `tree` leads out of it, once the tree is at `final`. Both are paths without links."""
+    directory = os.path.relpath(os.path.dirname(link), tree).split(b"/")
+    directory = [name for name in directory if name != b"."]
+    remaining = os.readlink(link).split(b"/")
     for _ in range(MAX_LINKS):
-        if not ahead[0]:  # absolute
-            there = b"/".join(ahead)
-            return b".." in ahead or not inside(real_path(there), final)
-        found = _next_link(at, ahead, tree)
-        if found is None:
+        if not remaining[0]:  # absolute
+            return b".." in remaining or not inside(real_path(b"/".join(remaining)), final)
+        next_link = _next_link(directory, remaining, tree)
+        if next_link is None:
             return False
-        if found == b"..":
+        if next_link == b"..":
             return True
-        ahead = os.readlink(found).split(b"/") + ahead
-    return False  # nowhere at all
+        remaining = os.readlink(next_link).split(b"/") + remaining
+    return False  # a loop, which leads nowhere
 
 
-def _next_link(at: "list[bytes]", ahead: "list[bytes]", tree: bytes) -> "bytes | None":
-    """Follow `ahead` from the directory `at` up to the next link; `..` where it leaves the tree, None at its end."""
-    while ahead:
-        name = ahead.pop(0)
+def _next_link(directory: "list[bytes]", remaining: "list[bytes]", tree: bytes) -> "bytes | None":
+    """The next link on the path `remaining` from `directory`; `..` where the path leaves the tree, None at its end.
+
+    Both lists of components are changed: they are those from the returned link on.
+    """
+    while remaining:
+        name = remaining.pop(0)
         if name == b"..":
-            if not at:
+            if not directory:
                 return name
-            at.pop()
+            directory.pop()
         elif name not in (b"", b"."):
-            here = os.path.join(tree, *at, name)
-            if os.path.islink(here):
-                return here
-            at.append(name)
+            path = os.path.join(tree, *directory, name)
+            if os.path.islink(path):
+                return path
+            directory.append(name)
     return None
 
 
-def _require_room(call: Call, tree: bytes, path: bytes, overwrite: bool) -> None:
-    """Raise for the first entry that cannot be put where it belongs."""
+def _require_mergeable(call: Call, tree: bytes, path: bytes, overwrite: bool) -> None:
+    """Raise Failure for the first entry that cannot be moved into the directory `path`."""
     pending = [(tree, path)]
     while pending:
         source, target = pending.pop()
         if not os.access(target, os.W_OK | os.X_OK):
             raise Failure("rename", target, errno.EACCES)
         for entry in _entries(call, source):
-            there = os.path.join(target, entry.name)
-            if not os.path.lexists(there):
+            replaced = os.path.join(target, entry.name)
+            if not os.path.lexists(replaced):
                 continue
-            directory = os.path.isdir(there) and not os.path.islink(there)
+            directory = os.path.isdir(replaced) and not os.path.islink(replaced)
             if directory and entry.is_dir(follow_symlinks=False):
-                pending.append((entry.path, there))
+                pending.append((entry.path, replaced))
             elif directory or not overwrite:
-                raise Failure("exists", there, errno.EEXIST)
+                raise Failure("exists", replaced, errno.EEXIST)
 
 
 def _merge(source: bytes, target: bytes) -> None:
-    """Move what is in one directory into another; no link that somebody puts there meanwhile is followed."""
-    os.chmod(source, 0o700)  # it may have come without the right to take something out of it
+    """Move the entries of one directory into another, without following a link that is put there meanwhile."""
+    os.chmod(source, 0o700)  # the archive may have given it a mode without write permission
     from_fd = os.open(source, FOLDER)
     try:
         to_fd = os.open(target, FOLDER)
@@ -208,32 +214,32 @@ def _merge(source: bytes, target: bytes) -> None:
 def _move_all(from_fd: int, to_fd: int) -> None:
     for name in os.listdir(from_fd):
         mode = os.stat(name, dir_fd=from_fd, follow_symlinks=False).st_mode
-        there = _mode(name, to_fd)
+        replaced = _mode(name, to_fd)
         if not stat.S_ISDIR(mode):
             os.rename(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
-        elif there is not None and stat.S_ISDIR(there):
+        elif replaced is not None and stat.S_ISDIR(replaced):
             os.chmod(name, 0o700, dir_fd=from_fd)
             _descend(name, from_fd, to_fd)
         else:
-            if there is not None:
+            if replaced is not None:
                 os.unlink(name, dir_fd=to_fd)
             _move_directory(name, mode, from_fd, to_fd)
 
 
 def _descend(name: str, from_fd: int, to_fd: int) -> None:
-    below = os.open(name, FOLDER, dir_fd=from_fd)
+    source = os.open(name, FOLDER, dir_fd=from_fd)
     try:
-        beside = os.open(name, FOLDER, dir_fd=to_fd)
+        target = os.open(name, FOLDER, dir_fd=to_fd)
         try:
-            _move_all(below, beside)
+            _move_all(source, target)
         finally:
-            os.close(beside)
+            os.close(target)
     finally:
-        os.close(below)
+        os.close(source)
 
 
 def _move_directory(name: str, mode: int, from_fd: int, to_fd: int) -> None:
-    """A directory that may not be written to cannot change its parent: it may for that long."""
+    """Move a directory. rename(2) needs write permission on it, to change its `..`, so its mode is changed for that."""
     os.chmod(name, stat.S_IMODE(mode) | 0o700, dir_fd=from_fd)
     os.rename(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
     os.chmod(name, stat.S_IMODE(mode), dir_fd=to_fd)

@@ -1,4 +1,4 @@
-"""What arrives in a file that only its user can read, piece by piece: used where there is no SFTP."""
+"""Writing parts of uploads where there is no SFTP. Only their owner can read them."""
 
 import base64
 import os
@@ -8,20 +8,20 @@ from passerelle.storage.remote.outcome import Call, Failure, raw
 
 
 def make_part(call: Call, part: str) -> bytes:
-    """Make the empty file, which must not be there."""
-    os.close(_opened(part, os.O_CREAT | os.O_EXCL))
+    """Make an empty file, which must not exist."""
+    os.close(_open(part, os.O_CREAT | os.O_EXCL))
     return b""
 
 
 def write_part(call: Call, part: str, offset: int, content: str) -> bytes:
     """Write base64 `content` at `offset`."""
-    fd = _opened(part)
-    left = memoryview(base64.b64decode(content))
+    fd = _open(part)
+    remaining = memoryview(base64.b64decode(content))
     try:
-        while left:
+        while remaining:
             call.check()
-            written = os.pwrite(fd, left, offset)
-            left, offset = left[written:], offset + written
+            written = os.pwrite(fd, remaining, offset)
+            remaining, offset = remaining[written:], offset + written
     except OSError as error:
         raise Failure("write", raw(part), error.errno or 0) from None
     finally:
@@ -29,9 +29,9 @@ def write_part(call: Call, part: str, offset: int, content: str) -> bytes:
     return b""
 
 
-def cut_part(call: Call, part: str, size: int) -> bytes:
-    """Give up what lies behind `size`."""
-    fd = _opened(part)
+def truncate_part(call: Call, part: str, size: int) -> bytes:
+    """Truncate the file to `size` bytes."""
+    fd = _open(part)
     try:
         os.ftruncate(fd, size)
     except OSError as error:
@@ -41,8 +41,8 @@ def cut_part(call: Call, part: str, size: int) -> bytes:
     return b""
 
 
-def drop_part(call: Call, part: str) -> bytes:
-    """Remove the file, if it is there."""
+def remove_part(call: Call, part: str) -> bytes:
+    """Remove the file, if it exists."""
     try:
         with suppress(FileNotFoundError):
             os.unlink(raw(part))
@@ -51,7 +51,7 @@ def drop_part(call: Call, part: str) -> bytes:
     return b""
 
 
-def _opened(part: str, flags: int = 0) -> int:
+def _open(part: str, flags: int = 0) -> int:
     try:
         return os.open(raw(part), os.O_WRONLY | os.O_NOFOLLOW | flags, 0o600)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How what has arrived in a hidden part takes the place of a file: whole or not at all."""
+"""Writing files: content arrives in a hidden part, which then replaces the file in one step."""
 
 import errno
 import fcntl
@@ -18,27 +18,28 @@ if TYPE_CHECKING:
 
 SUFFIX = b".passerelle-part"
 BLOCK = 1 << 20
-_MUCH = 64 << 20  # bytes that a disk may take longer for than anybody waits in silence
-UMASK = os.umask(0o077)  # there is no other way to ask for it; this runs before there are threads
+_SLOW_SYNC = 64 << 20  # bytes: fsync(2) of more may take longer than the service waits for progress
+UMASK = os.umask(0o077)  # it can only be read by changing it; this runs before there are threads
 os.umask(UMASK)
 
 
 def version(st: os.stat_result) -> str:
-    """The ETag of a file's content; as `FileInfo.version`."""
+    """The ETag of a file's content, the same as `FileInfo.version`."""
     return f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}"
 
 
 def write_target(call: Call, path: bytes) -> bytes:
-    """Where writing to `path` would write: `real` without links, and the `version` of what is there, or null."""
+    """JSON about the file that writing to `path` writes: `real` is its path without links, `version` its version, null
+    when it does not exist."""
     with Target(call.boundary, path) as target:
-        there = target.require_writable()
+        old = target.require_writable()
     real = target.real.decode("utf-8", "surrogateescape")
-    return json.dumps({"real": real, "version": there and version(there)}).encode()
+    return json.dumps({"real": real, "version": old and version(old)}).encode()
 
 
 def begin_part(call: Call, path: bytes, part: str, stale: float) -> bytes:
-    """Make the empty `part` beside `path`; what its directory has of this user's parts untouched for `stale` seconds,
-    goes."""
+    """Make the empty file `part` beside `path`, and remove old parts of this user from its directory: those that were
+    not changed for `stale` seconds."""
     with Target(call.boundary, path, resolved=True) as target:
         target.require_writable()
         try:
@@ -46,7 +47,7 @@ def begin_part(call: Call, path: bytes, part: str, stale: float) -> bytes:
             os.close(os.open(_name(part), flags, 0o600, dir_fd=target.directory))
             for entry in os.listdir(os.path.dirname(path)):
                 if entry.startswith(b".") and entry.endswith(SUFFIX):
-                    _sweep(entry, target.directory, stale)
+                    _remove_stale(entry, target.directory, stale)
         except OSError as error:
             raise Failure("open", path, error.errno or 0) from None
     return b""
@@ -56,8 +57,8 @@ def _name(part: str) -> bytes:
     return os.path.basename(raw(part))
 
 
-def _sweep(name: bytes, directory: int, stale: float) -> None:
-    with suppress(OSError):  # somebody else was faster
+def _remove_stale(name: bytes, directory: int, stale: float) -> None:
+    with suppress(OSError):  # another call has removed it
         st = os.stat(name, dir_fd=directory, follow_symlinks=False)
         mine = st.st_uid == os.geteuid() and stat.S_ISREG(st.st_mode)
         if mine and st.st_mtime < time.time() - stale:
@@ -73,10 +74,11 @@ def place_part(
     mode: str,
     if_match: str,
 ) -> bytes:
-    """Check `part`, and put it in the place of `path`, which is no link, or add it to its end.
+    """Check `part`, and rename it to `path`, which is no link, or append it to that file.
 
-    The result has `wrong` (`size`, `sha256` or `version`) and what was `found` when nothing was done for that reason;
-    else the new `version`. Failures: `part` when there is none, `busy` when another call has it.
+    The result has the new `version`. Where a condition does not hold, nothing is changed, and the result has `mismatch`
+    (`size`, `sha256` or `version`) and `actual`, its value. Failures: `part` when it does not exist, `busy` when
+    another call uses it.
     """
     with Target(call.boundary, path, resolved=True) as target:
         name = _name(part)
@@ -86,13 +88,13 @@ def place_part(
             raise Failure("part", path, error.errno or 0) from None
         try:
             _lock(fd, path)
-            wrong = _wrong_part(call, fd, size, sha256) or _wrong_version(target, if_match)
-            found = wrong or {"version": version(_put(call, fd, name, target, mode))}
+            mismatch = _part_mismatch(call, fd, size, sha256) or _version_mismatch(target, if_match)
+            result = mismatch or {"version": version(_place(call, fd, name, target, mode))}
         except OSError as error:
             raise Failure("rename", path, error.errno or 0) from None
         finally:
             os.close(fd)
-        return call.result(found)
+        return call.result(result)
 
 
 def _lock(fd: int, path: bytes) -> None:
@@ -102,14 +104,14 @@ def _lock(fd: int, path: bytes) -> None:
         raise Failure("busy", path, errno.EBUSY) from None
     except OSError:
         pass  # a filesystem without locks
-    if not os.fstat(fd).st_nlink:  # somebody else has just placed it
+    if not os.fstat(fd).st_nlink:  # another call has just placed it
         raise Failure("part", path, errno.ENOENT)
 
 
-def _wrong_part(call: Call, fd: int, size: int, sha256: "str | None") -> "dict[str, Any] | None":
+def _part_mismatch(call: Call, fd: int, size: int, sha256: "str | None") -> "dict[str, Any] | None":
     actual = os.fstat(fd).st_size
     if actual != size:
-        return {"wrong": "size", "found": str(actual)}
+        return {"mismatch": "size", "actual": str(actual)}
     if not sha256:
         return None
     import hashlib  # seldom needed, and slow to load
@@ -123,26 +125,26 @@ def _wrong_part(call: Call, fd: int, size: int, sha256: "str | None") -> "dict[s
         call.advance(size=len(block))
         block = os.pread(fd, BLOCK, position)
     if digest.hexdigest() != sha256:
-        return {"wrong": "sha256", "found": digest.hexdigest()}
+        return {"mismatch": "sha256", "actual": digest.hexdigest()}
     return None
 
 
-def _wrong_version(target: Target, if_match: str) -> "dict[str, Any] | None":
+def _version_mismatch(target: Target, if_match: str) -> "dict[str, Any] | None":
     if not if_match:
         return None
     old = target.require_writable()
     if old is None or if_match not in ("*", version(old)):
-        return {"wrong": "version", "found": version(old) if old else ""}
+        return {"mismatch": "version", "actual": version(old) if old else ""}
     return None
 
 
-def _put(call: Call, fd: int, name: bytes, target: Target, mode: str) -> os.stat_result:
+def _place(call: Call, fd: int, name: bytes, target: Target, mode: str) -> os.stat_result:
     old = target.require_writable()
     os.fchmod(fd, 0o666 & ~UMASK if old is None else old.st_mode & 0o777)
     _sync(call, fd)
     if mode == "overwrite":
-        target.require_writable()  # it may have taken long
-        target.take(name)
+        target.require_writable()  # again, because the sync may have taken long
+        target.replace_by(name)
         return os.fstat(fd)
     if mode == "append" and old is not None:
         return _append(call, fd, name, target)
@@ -156,7 +158,7 @@ def _put(call: Call, fd: int, name: bytes, target: Target, mode: str) -> os.stat
 
 
 def _sync(call: Call, fd: int) -> None:
-    """fsync(2), which may take minutes: meanwhile it is told that somebody is at work."""
+    """Run fsync(2), and report progress while it runs, because it may take minutes."""
     failures: list[OSError] = []
 
     def sync() -> None:
@@ -165,7 +167,7 @@ def _sync(call: Call, fd: int) -> None:
         except OSError as error:
             failures.append(error)
 
-    if os.fstat(fd).st_size < _MUCH:
+    if os.fstat(fd).st_size < _SLOW_SYNC:
         return os.fsync(fd)
     thread = threading.Thread(target=sync)
     thread.start()
@@ -174,14 +176,14 @@ def _sync(call: Call, fd: int) -> None:
             call.advance()
             thread.join(1)
     finally:
-        thread.join()  # whose file must not be closed before
+        thread.join()  # the file must not be closed before
     if failures:
         raise failures[0]
     return None
 
 
 def _create(name: bytes, target: Target) -> None:
-    """Give the part its name without ever taking it from another file: link(2) refuses a name that is there."""
+    """Rename the part to the target; FileExistsError when that exists. link(2) never replaces a file."""
     try:
         os.link(name, target.name, src_dir_fd=target.directory, dst_dir_fd=target.directory)
     except FileExistsError:
@@ -189,32 +191,32 @@ def _create(name: bytes, target: Target) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
-        # A filesystem without hard links: the name is taken with an empty file first, which the part then replaces.
+        # A filesystem without hard links: an empty file is created exclusively first, which the part then replaces.
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         os.close(os.open(target.name, flags, 0o600, dir_fd=target.directory))
-        target.take(name)
+        target.replace_by(name)
     else:
         os.unlink(name, dir_fd=target.directory)
 
 
-def _append(call: Call, source: int, name: bytes, place: Target) -> os.stat_result:
-    """Add the part to the end of the file; when that fails, or nobody wants it any more, the end is where it was."""
+def _append(call: Call, part: int, name: bytes, target: Target) -> os.stat_result:
+    """Append the part to the target. When that fails or is cancelled, the target gets its old size again."""
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-    target = os.open(place.name, flags, dir_fd=place.directory)
+    file = os.open(target.name, flags, dir_fd=target.directory)
     try:
         with suppress(OSError):  # a filesystem without locks
-            fcntl.flock(target, fcntl.LOCK_EX)
-        end = os.fstat(target).st_size
+            fcntl.flock(file, fcntl.LOCK_EX)
+        end = os.fstat(file).st_size
         try:
-            _copy(call, source, target, end)
-            _sync(call, target)
+            _copy(call, part, file, end)
+            _sync(call, file)
         except BaseException:
-            os.ftruncate(target, end)
+            os.ftruncate(file, end)
             raise
-        os.unlink(name, dir_fd=place.directory)
-        return os.fstat(target)
+        os.unlink(name, dir_fd=target.directory)
+        return os.fstat(file)
     finally:
-        os.close(target)
+        os.close(file)
 
 
 def _copy(call: Call, source: int, target: int, position: int) -> None:
@@ -223,6 +225,8 @@ def _copy(call: Call, source: int, target: int, position: int) -> None:
         block = os.pread(source, BLOCK, offset)
         if not block:
             return
-        written = os.pwrite(target, block, position + offset)  # what was not taken is read again
+        written = os.pwrite(
+            target, block, position + offset
+        )  # may write less; the rest is read again
         offset += written
         call.advance(size=written)

@@ -1,9 +1,9 @@
-"""Trees that go away."""
+"""Removing files and trees."""
 
 import os
 import stat
 
-from passerelle.storage.remote.opening import named
+from passerelle.storage.remote.opening import open_parent
 from passerelle.storage.remote.outcome import Call, Failure
 
 TYPE_CHECKING = False
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def remove(call: Call, path: bytes) -> bytes:
-    """Remove a file, or a directory with all that can be removed in it; the first failure is raised at the end."""
+    """Remove a file, or a directory with all that can be removed below it. The first failure is raised at the end."""
     removal = Removal(call)
-    with named(call, path, "unlink") as (name, directory):
+    with open_parent(call, path, "unlink") as (name, directory):
         removal.remove(name, path, directory)
     if removal.failure:
         raise removal.failure
@@ -22,7 +22,8 @@ def remove(call: Call, path: bytes) -> bytes:
 
 
 class Removal:
-    """Removes trees, also what its owner may not write to if `force`; goes on after a failure, and keeps the first."""
+    """Removes trees, with `force` also directories that their owner may not write to. It continues after a failure;
+    `failure` is the first one, or None."""
 
     def __init__(self, call: Call, force: bool = False) -> None:
         self.failure: Failure | None = None
@@ -30,7 +31,8 @@ class Removal:
         self._force = force
 
     def remove(self, name: "AnyStr", path: bytes, parent: "int | None" = None) -> None:
-        """Remove entry `name` of the directory open as `parent`: nobody can swap a directory above it for a link."""
+        """Remove the entry `name` of the open directory `parent`. Links that replace directories meanwhile have no
+        effect."""
         self._call.check()
         try:
             if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):

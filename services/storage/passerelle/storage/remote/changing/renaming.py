@@ -1,4 +1,4 @@
-"""Names that are taken without ever taking them from another file, and names for what is not whole yet."""
+"""Renaming without replacing another file, and hidden names for incomplete files."""
 
 import binascii
 import errno
@@ -17,7 +17,7 @@ UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.
 
 
 def part_name(name: bytes) -> bytes:
-    """A new hidden name to stand beside `name` until what it is for is whole."""
+    """A new hidden name for an incomplete copy of `name` in the same directory."""
     ending = b"." + binascii.hexlify(os.urandom(6)) + SUFFIX
     room = NAME_MAX - 1 - len(ending)
     return b"." + name[:room] + ending
@@ -33,20 +33,21 @@ def _library() -> "Any":
 
 
 def rename_new(source: bytes, target: bytes, source_fd: int, fd: int) -> None:
-    """rename(2) that refuses a `target` that is there; names are relative to the directories open as `source_fd` and
-    `fd`.
+    """rename(2), but raises FileExistsError when `target` exists. Names are relative to the open directories
+    `source_fd` and `fd`.
 
-    Where neither the system nor the filesystem can do that in one step, there is a moment between looking and renaming.
+    Where neither the system nor the filesystem can do that in one step, `target` could be created between the check
+    and the renaming.
     """
     number = _rename_at_once(source, target, source_fd, fd)
     if not number:
         return
     if number not in UNSUPPORTED:
         raise OSError(number, os.strerror(number))
-    if not _is_directory(source, source_fd) and _linked(source, target, source_fd, fd):
+    if not _is_directory(source, source_fd) and _link(source, target, source_fd, fd):
         os.unlink(source, dir_fd=source_fd)
         return
-    if exists(target, fd):
+    if stat_if_exists(target, fd):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=fd)
 
@@ -63,8 +64,8 @@ def _rename_at_once(source: bytes, target: bytes, source_fd: int, fd: int) -> in
     return ctypes.get_errno()
 
 
-def _linked(source: bytes, target: bytes, source_fd: int, fd: int) -> bool:
-    """Whether link(2), which refuses a name that is there, can be had."""
+def _link(source: bytes, target: bytes, source_fd: int, fd: int) -> bool:
+    """Make a hard link with link(2), which never replaces a file; False where links are not supported."""
     try:
         os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
     except OSError as error:
@@ -78,8 +79,8 @@ def _is_directory(name: bytes, fd: int) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
 
 
-def exists(name: bytes, fd: "int | None" = None) -> "os.stat_result | None":
-    """What is there under a name, or None; a link is taken as itself."""
+def stat_if_exists(name: bytes, fd: "int | None" = None) -> "os.stat_result | None":
+    """stat(2) of a name without following links; None when it does not exist."""
     try:
         return os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""The helper itself: the table of its operations, and the conversation in which it is asked for them."""
+"""The helper: the table of its operations, and the loop that reads requests and sends answers."""

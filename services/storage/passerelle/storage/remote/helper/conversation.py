@@ -1,4 +1,4 @@
-"""The helper's side of the conversation; run as `__main__`, it begins it."""
+"""The helper's main program: it reads requests, runs their operations, and sends the answers."""
 
 import errno
 import json
@@ -26,12 +26,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
-MAX_THREADS = 64  # a call that hangs in a dead filesystem keeps its thread; others must go on
-GRACE = 30  # seconds that calls have to clean up when nobody listens any more
+MAX_THREADS = (
+    64  # a call that hangs in a dead filesystem occupies its thread; others must still run
+)
+GRACE = 30  # seconds that running calls have to clean up when the channel is closed
 
 
 class Conversation:
-    """Threads that take turns: one reads the next request, then answers it while another one reads."""
+    """Threads that answer requests: each reads one request and answers it, while another thread reads the next."""
 
     def __init__(self, source: "BinaryIO", sink: int) -> None:
         self._source = source
@@ -45,10 +47,10 @@ class Conversation:
         self._free = 0
         self._calls: dict[int, Call] = {}
 
-    def hold(self) -> None:
-        """Greet, answer until nobody listens any more, and let what is under way clean up behind itself."""
+    def run(self) -> None:
+        """Send the greeting, answer requests until the channel is closed, then cancel running calls and wait."""
         self._write(GREETING)
-        self._one_more()
+        self._start_thread()
         self._ended.wait()
         last = time.monotonic() + GRACE
         while self._calls and time.monotonic() < last:
@@ -56,7 +58,7 @@ class Conversation:
                 call.cancel()
             time.sleep(0.02)
 
-    def _one_more(self) -> None:
+    def _start_thread(self) -> None:
         self._threads += 1
         self._free += 1
         threading.Thread(target=self._work, daemon=True).start()
@@ -70,7 +72,7 @@ class Conversation:
             with self._counting:
                 self._free -= 1
                 if not self._free and self._threads < MAX_THREADS:
-                    self._one_more()
+                    self._start_thread()
             self._answer(number, call, operation, arguments, call.send if streamed else send)
             with self._counting:
                 self._free += 1
@@ -80,12 +82,12 @@ class Conversation:
             head = self._source.read(REQUEST.size)
             if len(head) < REQUEST.size:
                 self._ended.set()
-                sys.exit()  # this thread; the others find out in the same way
+                sys.exit()  # ends this thread; the other threads read the end of the input, too
             number, length = REQUEST.unpack(head)
             operation, arguments, streamed = json.loads(self._source.read(length).decode())
             if operation == "confine":
                 self._boundary = Boundary([raw(root) for root in arguments["roots"]])
-            elif operation not in ("cancel", "taken"):
+            elif operation not in ("cancel", "acknowledge"):
                 return number, operation, arguments, streamed
             else:
                 call = self._calls.get(number)
@@ -109,7 +111,7 @@ class Conversation:
             status, result = FAILED, described(Failure("cancelled", b"", errno.ECANCELED))
         except Failure as error:
             status, result = FAILED, described(error)
-        except Exception as error:  # a fault of this program; the service logs it
+        except Exception as error:  # a bug in this program; the service logs it
             status, result = FAILED, described(Failure("fault " + repr(error), b"", 0))
         self._write(_framed(number, status, result))
         del self._calls[number]
@@ -130,8 +132,9 @@ def _framed(number: int, status: int, payload: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.setrecursionlimit(10000)  # directories may be nested deeper than 1000,
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # and each is held open
-    Conversation(sys.stdin.buffer, sys.stdout.fileno()).hold()
+    # Directories may be nested deeper than 1000, and every one on the way down is kept open.
+    sys.setrecursionlimit(10000)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    Conversation(sys.stdin.buffer, sys.stdout.fileno()).run()
     os._exit(0)

@@ -1,13 +1,18 @@
-"""What can be asked for: adding an operation to the helper is adding a line here."""
+"""The table of the helper's operations."""
 
 from passerelle.storage.remote.changing.changes import make_directory
 from passerelle.storage.remote.changing.packing import (
     pack_source,
-    settle,
+    place_tree,
     unpack_source,
     unpack_target,
 )
-from passerelle.storage.remote.changing.parts import cut_part, drop_part, make_part, write_part
+from passerelle.storage.remote.changing.parts import (
+    make_part,
+    remove_part,
+    truncate_part,
+    write_part,
+)
 from passerelle.storage.remote.changing.placing import begin_part, place_part, write_target
 from passerelle.storage.remote.changing.removal import remove
 from passerelle.storage.remote.changing.trees import copy, move
@@ -45,12 +50,13 @@ OPERATIONS: "dict[str, Callable[..., bytes | Iterator[bytes]]]" = {
     "begin_part": begin_part,
     "make_part": make_part,
     "write_part": write_part,
-    "cut_part": cut_part,
-    "drop_part": drop_part,
+    "truncate_part": truncate_part,
+    "remove_part": remove_part,
     "place_part": place_part,
     "pack_source": pack_source,
     "unpack_source": unpack_source,
     "unpack_target": unpack_target,
-    "settle": settle,
+    "place_tree": place_tree,
 }
-"""Each takes the Call and the arguments of its request; its result may come piece by piece."""
+"""Functions by the operation's name in requests. Each takes the Call and the arguments of the request, and returns
+its result, or yields it in pieces."""

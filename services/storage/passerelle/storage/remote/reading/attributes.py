@@ -1,9 +1,9 @@
-"""What files are beside their content: links, and what programs of the system do to them or say of them."""
+"""Symbolic links, and programs of the system that read or change attributes of files."""
 
 import json
 import os
 
-from passerelle.storage.remote.opening import named, opened
+from passerelle.storage.remote.opening import open_parent, open_path
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, raw, text
 
 TYPE_CHECKING = False
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from subprocess import Popen
 
-LOOK = 0.2  # seconds between looks at whether the answer is still wanted
+POLL_INTERVAL = 0.2  # seconds between checks whether the call was cancelled
 
 
 def make_symlink(call: Call, path: bytes, target: str) -> bytes:
-    """Make a link at `path` that says `target`."""
-    with named(call, path, "symlink") as (name, directory):
+    """Make a symbolic link at `path` with the content `target`."""
+    with open_parent(call, path, "symlink") as (name, directory):
         try:
             os.symlink(raw(target), name, dir_fd=directory)
         except OSError as error:
@@ -25,31 +25,31 @@ def make_symlink(call: Call, path: bytes, target: str) -> bytes:
 
 
 def run_program(call: Call, path: bytes, argv: "Sequence[str]", dereference: bool) -> bytes:
-    """Run `argv` and `path` as its last argument; a JSON array of its exit status, stdout and stderr.
+    """Run `argv` with `path` as its last argument; a JSON array of its exit status, stdout and stderr.
 
-    `dereference` says whether the program follows a link at the path's end: then its target is what is checked, and
-    the program is given that very file, where there is a /proc to name it in.
+    `dereference` says whether the program follows a link at the end of the path. If it does, the link's target is
+    checked, and the program gets the path of the opened target in /proc, where there is a /proc.
     """
     if not dereference:
-        return ended(call, [*map(raw, argv), path])
-    fd = opened(call, path, "access")
+        return run_to_end(call, [*map(raw, argv), path])
+    fd = open_path(call, path, "access")
     try:
         name = b"/proc/self/fd/%d" % fd
-        return ended(call, [*map(raw, argv), name if os.path.exists(name) else path], fd)
+        return run_to_end(call, [*map(raw, argv), name if os.path.exists(name) else path], fd)
     finally:
         os.close(fd)
 
 
-def ended(call: Call, argv: "Sequence[bytes]", *kept: int) -> bytes:
-    """Run `argv` to its end; the result of `run_program`. The descriptors `kept` are open there, too."""
-    import subprocess  # takes as long to load as all the rest, and is seldom needed
+def run_to_end(call: Call, argv: "Sequence[bytes]", *descriptors: int) -> bytes:
+    """Run `argv` to its end; the result of `run_program`. The program inherits `descriptors`."""
+    import subprocess  # takes as long to load as all other modules together, and is seldom needed
 
     process = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        pass_fds=kept,
+        pass_fds=descriptors,
     )
     with process:
         stdout, stderr = _output(call, process)
@@ -61,7 +61,7 @@ def _output(call: Call, process: "Popen[bytes]") -> "tuple[bytes, bytes]":
 
     while True:
         try:
-            return process.communicate(timeout=LOOK)
+            return process.communicate(timeout=POLL_INTERVAL)
         except TimeoutExpired:
             if call.cancelled:
                 process.kill()

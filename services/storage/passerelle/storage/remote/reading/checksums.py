@@ -9,7 +9,7 @@ BLOCK = 1 << 20
 
 
 def checksum_file(call: Call, path: bytes, algorithm: str) -> bytes:
-    """Progress, and the checksum in hexadecimal as its result; `algorithm` is one of hashlib's."""
+    """The checksum in lower-case hexadecimal, after reports of progress. `algorithm` is a name of hashlib."""
     import hashlib  # seldom needed, and slow to load
 
     fd, st = open_regular(call, path)

@@ -1,4 +1,4 @@
-"""Pieces of files."""
+"""Reading the content of files."""
 
 import errno
 import os
@@ -15,10 +15,11 @@ BLOCK = 1 << 18
 
 
 def hold_file(call: Call, path: bytes, columns: "Sequence[tuple[str, str]]") -> "Iterator[bytes]":
-    """JSON: what is known about a regular file, `file`, and where it can be opened until the call is given up, `at`."""
+    """Keep a regular file open until the call is cancelled. JSON with its attributes, `file`, and a path in /proc at
+    which it can be opened meanwhile, `at`."""
     fd, st = open_regular(call, path)
     try:
-        at = "/proc/%d/fd/%d" % (os.getpid(), fd)  # noqa: UP031  # no words that a caller could have given
+        at = "/proc/%d/fd/%d" % (os.getpid(), fd)  # noqa: UP031  # numbers only, nothing from the caller
         yield b'{"at":"%b","file":%b}' % (at.encode(), row_maker(columns)(path, st, None).encode())
         call.wait()
     finally:
@@ -54,17 +55,21 @@ def read_file(call: Call, path: bytes, offset: int, length: int, limit: "int | N
 def excerpt(
     call: Call, path: bytes, unit: str, count: int, from_end: bool, before: bool, limit: int
 ) -> bytes:
-    """What lies before, or else after, the mark `count` lines or bytes from the file's beginning, or else its end."""
+    """The content before or after a position in the file.
+
+    The position is `count` lines or bytes (`unit`) after the file's beginning or, if `from_end`, before its end. The
+    content is what lies before it if `before`, else what follows it. Failure (EFBIG) for more than `limit` bytes.
+    """
     fd, st = open_regular(call, path)
     size = st.st_size
     try:
         if unit == "bytes":
-            mark = max(0, size - count) if from_end else min(size, count)
+            position = max(0, size - count) if from_end else min(size, count)
         elif from_end:
-            mark = _lines_from_end(call, fd, size, count)
+            position = _lines_from_end(call, fd, size, count)
         else:
-            mark = _lines_from_start(call, fd, size, count)
-        start, end = (0, mark) if before else (mark, size)
+            position = _lines_from_start(call, fd, size, count)
+        start, end = (0, position) if before else (position, size)
         if end - start > limit:
             raise Failure("limit", path, errno.EFBIG)
         return _between(call, fd, start, end)
@@ -75,23 +80,23 @@ def excerpt(
 
 
 def _lines_from_start(call: Call, fd: int, size: int, count: int) -> int:
-    """Where line `count` (from 0) begins."""
+    """The offset of line `count` (from 0)."""
     position = 0
     while count and position < size:
         call.check()
         block = os.pread(fd, BLOCK, position)
         if not block:
             break
-        found = block.count(b"\n")
-        if found >= count:
+        newlines = block.count(b"\n")
+        if newlines >= count:
             return position + _after_newline(block, count)
-        count -= found
+        count -= newlines
         position += len(block)
     return position
 
 
 def _lines_from_end(call: Call, fd: int, size: int, count: int) -> int:
-    """Where the last `count` lines begin; a last line without its newline is a line."""
+    """The offset at which the last `count` lines begin. A last line without a newline counts."""
     position = size
     if size and os.pread(fd, 1, size - 1) == b"\n":
         count += 1
@@ -99,16 +104,16 @@ def _lines_from_end(call: Call, fd: int, size: int, count: int) -> int:
         call.check()
         start = max(0, position - BLOCK)
         block = os.pread(fd, position - start, start)
-        found = block.count(b"\n")
-        if found >= count:
-            return start + _after_newline(block, found - count + 1)
-        count -= found
+        newlines = block.count(b"\n")
+        if newlines >= count:
+            return start + _after_newline(block, newlines - count + 1)
+        count -= newlines
         position = start
     return position
 
 
 def _after_newline(block: bytes, number: int) -> int:
-    """Where the text after the `number`th newline (from 1) of `block` begins."""
+    """The offset in `block` after its newline `number` (from 1)."""
     position = 0
     for _ in range(number):
         position = block.index(b"\n", position) + 1

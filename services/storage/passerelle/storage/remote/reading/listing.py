@@ -1,4 +1,4 @@
-"""Directories, whole or page by page."""
+"""Listing directories."""
 
 import errno
 import fnmatch
@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 
-from passerelle.storage.remote.opening import look, looked_at, open_directory
+from passerelle.storage.remote.opening import open_directory, stat_path, stat_with_target
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, raw
 from passerelle.storage.remote.rows import row_maker, row_of
 
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PIECE = 1 << 16  # of a long answer; what has been sent travels while the rest is being made
+PIECE = 1 << 16  # bytes of a long answer that are sent while the next ones are prepared
 DOT = ord(".")
 
 
@@ -30,19 +30,19 @@ def list_files(
     after: str = "",
     count: "int | None" = None,
 ) -> "Iterator[bytes]":
-    """A JSON array in the order of GNU `ls` in the C locale, piece by piece; what is no directory is listed itself.
+    """A JSON array of entries in pieces, in the order of GNU `ls` in the C locale. For a file, its only entry is that.
 
-    At most `count` entries, of those that match `pattern` and come behind the one named `after`. Failure (EFBIG) when
-    they have more than `limit` bytes, without what separates them.
+    It has at most `count` of the entries that match `pattern` and sort after the entry `after`. Failure (EFBIG) when
+    the entries have more than `limit` bytes, not counting separators.
     """
-    top = look(call, path, dereference)
+    top = stat_path(call, path, dereference)
     if not stat.S_ISDIR(top.st_mode):
         yield b"[" + row_of(call, path, dereference, columns) + b"]"
         return
     row = row_maker(columns)
     rows: list[str] = []
     opening, size, total = "[", 0, 0
-    tree = Tree(call, hidden, recursive, dereference, wanted_names(raw(pattern), raw(after)))
+    tree = Tree(call, hidden, recursive, dereference, name_filter(raw(pattern), raw(after)))
     for name, st, target in itertools.islice(tree.entries(path, top), count):
         rows.append(row(name, st, target))
         size += len(rows[-1])
@@ -59,32 +59,32 @@ def _require_fit(path: bytes, size: int, limit: int) -> None:
         raise Failure("limit", path, errno.EFBIG)
 
 
-def wanted_names(pattern: bytes, after: bytes) -> "Callable[[bytes], bool] | None":
-    """Whether an entry shall be listed, by its path in the tree; None when every one shall."""
+def name_filter(pattern: bytes, after: bytes) -> "Callable[[bytes], bool] | None":
+    """A predicate on an entry's path in the tree: whether it is listed. None when all entries are."""
     if not pattern and not after:
         return None
     matches = matcher(pattern)
     if not after:
         return matches
-    begin = _place(after)
-    return lambda name: _place(name) > begin and matches(name)
+    begin = _sort_key(after)
+    return lambda name: _sort_key(name) > begin and matches(name)
 
 
 def matcher(pattern: bytes) -> "Callable[[bytes], bool]":
-    """Whether the last component of a path matches a shell pattern, if there is one."""
+    """A predicate: whether the last component of a path matches the shell pattern; always true without a pattern."""
     if not pattern:
         return lambda name: True
     return lambda name: fnmatch.fnmatchcase(os.path.basename(name), pattern)
 
 
-def _place(name: bytes) -> "list[tuple[bool, bytes]]":
-    """What sorts the entries of a tree in the order of `ls -R`: a directory's own ones before those below them."""
+def _sort_key(name: bytes) -> "list[tuple[bool, bytes]]":
+    """A key that sorts entries in the order of `ls -R`: a directory's entries before those of its subdirectories."""
     *directories, last = name.split(b"/")
     return [*((True, directory) for directory in directories), (False, last)]
 
 
 class Tree:
-    """How a directory tree is gone through; entries that are not `wanted` are left out, what is below them is not."""
+    """Walks a directory tree. Entries for which `is_listed` is false are left out, but not what is below them."""
 
     def __init__(
         self,
@@ -92,13 +92,13 @@ class Tree:
         hidden: bool,
         recursive: bool,
         dereference: bool,
-        wanted: "Callable[[bytes], bool] | None",
+        is_listed: "Callable[[bytes], bool] | None",
     ) -> None:
         self._call = call
         self._hidden = hidden
         self._recursive = recursive
         self._dereference = dereference
-        self._wanted = wanted
+        self._is_listed = is_listed
 
     def entries(
         self, path: bytes, top: os.stat_result
@@ -110,11 +110,11 @@ class Tree:
             directory, prefix, above = pending.pop()
             below = []
             for name, st, target in self._in(directory, prefix):
-                if self._wanted is None or self._wanted(prefix + name):
+                if self._is_listed is None or self._is_listed(prefix + name):
                     yield prefix + name, st, target
                 if self._recursive and stat.S_ISDIR(st.st_mode):
                     identity = (st.st_dev, st.st_ino)
-                    if identity not in above:  # a link may lead back up
+                    if identity not in above:  # a link may lead to a directory above
                         deeper = os.path.join(directory, name)
                         below.append((deeper, prefix + name + b"/", (*above, identity)))
             pending.extend(reversed(below))
@@ -137,7 +137,7 @@ class Tree:
                     raise Failure("access", path, error.errno or 0) from None
                 if target is not None and self._dereference:
                     path = os.path.join(directory, name)
-                    st, target = looked_at(self._call, path, True, name, fd)
+                    st, target = stat_with_target(self._call, path, True, name, fd)
                 yield name, st, target
         finally:
             os.close(fd)
@@ -147,6 +147,6 @@ class Tree:
             names = [os.fsencode(name) for name in os.listdir(fd)]
         except OSError as error:
             raise Failure("open", directory, error.errno or 0) from None
-        if self._wanted and not self._recursive:  # spares the system questions about the others
-            names = [name for name in names if self._wanted(prefix + name)]
+        if self._is_listed and not self._recursive:  # saves lstat(2) of the others
+            names = [name for name in names if self._is_listed(prefix + name)]
         return sorted(name for name in names if self._hidden or name[0] != DOT)

@@ -1,4 +1,4 @@
-"""How much room there is, and who takes it."""
+"""The space that trees take, and the quotas of filesystems."""
 
 import errno
 import json
@@ -7,36 +7,37 @@ import stat
 
 from passerelle.storage.remote.boundary import real_path
 from passerelle.storage.remote.outcome import Call, Failure, raw
-from passerelle.storage.remote.reading.attributes import ended
+from passerelle.storage.remote.reading.attributes import run_to_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import AnyStr
 
 UNIT = 512  # bytes in one of `st_blocks`
-# One line for each filesystem, times in seconds, and only the filesystem that is named after that.
+# One line for each filesystem, times in seconds, and only the filesystem of the last argument.
 QUOTA = ("env", "LC_ALL=C", "quota", "-v", "-w", "-p", "-f")
 
 
 def measure(call: Call, path: bytes) -> bytes:
-    """What a tree takes, as du(1) counts: `entries`, `size` and `allocated` bytes, a file of many names once."""
-    measuring = Measuring(call)
-    measuring.add(path, path, None, follow=True)
-    return call.result(measuring.found)
+    """The space that a tree takes, as du(1) counts it: JSON with `entries`, `size` and `allocated` in bytes. A file
+    with several hard links counts once."""
+    measurement = Measurement(call)
+    measurement.add(path, path, None, follow=True)
+    return call.result(measurement.usage)
 
 
-class Measuring:
-    """Adds up trees."""
+class Measurement:
+    """Adds up the space of trees in `usage`."""
 
     def __init__(self, call: Call) -> None:
-        self.found = {"entries": 0, "size": 0, "allocated": 0}
+        self.usage = {"entries": 0, "size": 0, "allocated": 0}
         self._call = call
-        self._seen: set[tuple[int, int]] = set()
+        self._counted: set[tuple[int, int]] = set()
 
     def add(
         self, name: "AnyStr", path: bytes, parent: "int | None", *, follow: bool = False
     ) -> None:
-        """Add entry `name` of the directory open as `parent`, and what is in it."""
+        """Add the entry `name` of the open directory `parent`, and what is below it."""
         try:
             st = os.stat(name, dir_fd=parent, follow_symlinks=follow)
         except FileNotFoundError:
@@ -53,12 +54,12 @@ class Measuring:
     def _count(self, st: os.stat_result) -> bool:
         identity = (st.st_dev, st.st_ino)
         if st.st_nlink > 1 and not stat.S_ISDIR(st.st_mode):
-            if identity in self._seen:
+            if identity in self._counted:
                 return False
-            self._seen.add(identity)
-        self.found["entries"] += 1
-        self.found["size"] += st.st_size
-        self.found["allocated"] += st.st_blocks * UNIT
+            self._counted.add(identity)
+        self.usage["entries"] += 1
+        self.usage["size"] += st.st_size
+        self.usage["allocated"] += st.st_blocks * UNIT
         self._call.advance(1, st.st_size)
         return True
 
@@ -76,21 +77,21 @@ class Measuring:
 
 
 def quota(call: Call, path: bytes) -> bytes:
-    """JSON: the filesystem's `room` as statvfs(3) tells it, and what quota(1) `said` of the user, if anything."""
+    """JSON: the filesystem's `room` by statvfs(3), and `quota_output`, the user's quota as quota(1) prints it."""
     try:
-        found = os.statvfs(path)
+        filesystem = os.statvfs(path)
         mount = _mount_point(real_path(path))
     except OSError as error:
         raise Failure("access", path, error.errno or 0) from None
     room = {
-        "used": (found.f_blocks - found.f_bfree) * found.f_frsize,
-        "limit": found.f_blocks * found.f_frsize,
+        "used": (filesystem.f_blocks - filesystem.f_bfree) * filesystem.f_frsize,
+        "limit": filesystem.f_blocks * filesystem.f_frsize,
         "soft_limit": 0,
-        "files_used": found.f_files - found.f_ffree,
-        "files_limit": found.f_files,
+        "files_used": filesystem.f_files - filesystem.f_ffree,
+        "files_limit": filesystem.f_files,
     }
-    said = json.loads(ended(call, [*map(raw, QUOTA), mount]).decode())[1]
-    return json.dumps({"room": room, "said": said}).encode()
+    _, quota_output, _ = json.loads(run_to_end(call, [*map(raw, QUOTA), mount]).decode())
+    return json.dumps({"room": room, "quota_output": quota_output}).encode()
 
 
 def _mount_point(path: bytes) -> bytes:

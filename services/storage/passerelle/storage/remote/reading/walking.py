@@ -1,4 +1,4 @@
-"""Trees of any size, in constant memory."""
+"""Walking trees of any size in constant memory."""
 
 import errno
 import os
@@ -7,7 +7,12 @@ import time
 from contextlib import suppress
 
 from passerelle.storage.remote.boundary import Outside
-from passerelle.storage.remote.opening import entries_of, look, looked_at, open_directory
+from passerelle.storage.remote.opening import (
+    open_directory,
+    scan_directory,
+    stat_path,
+    stat_with_target,
+)
 from passerelle.storage.remote.outcome import INTERVAL, Call, Failure, raw
 from passerelle.storage.remote.reading.listing import DOT, PIECE, matcher
 from passerelle.storage.remote.rows import row_maker, row_of
@@ -27,21 +32,21 @@ def walk(
     max_depth: int,
     types: "Sequence[int]",
 ) -> "Iterator[bytes]":
-    """JSON arrays of what is in a tree, directories before what is in them, in the order in which the system has it.
+    """JSON arrays of the entries of a tree, in the order of readdir(3). A directory comes before its entries.
 
-    An array comes at least once a second, be it empty. Directories that cannot be read are passed by; the first such
-    failure is raised at the end. Links that lead nowhere, or out of the filesystems, are told as links. `types` are
-    those of stat(2); all when empty.
+    An array is sent at least once a second, even an empty one. Directories that cannot be read are skipped, and the
+    first such failure is raised at the end. With `dereference`, links that lead nowhere or out of the filesystems are
+    reported as links. `types` are those of stat(2); empty for all.
     """
-    top = look(call, path, dereference)
+    top = stat_path(call, path, dereference)
     if not stat.S_ISDIR(top.st_mode):
         yield b"[" + row_of(call, path, dereference, columns) + b"]"
         return
     matches, row = matcher(raw(pattern)), row_maker(columns)
     rows: list[str] = []
     size, sent = 0, time.monotonic()
-    steps = Steps(call, hidden, dereference, max_depth)
-    for name, st, target in steps.through(path, top):
+    tree_walk = TreeWalk(call, hidden, dereference, max_depth)
+    for name, st, target in tree_walk.entries(path, top):
         if matches(name) and (not types or stat.S_IFMT(st.st_mode) in types):
             rows.append(row(name, st, target))
             size += len(rows[-1])
@@ -49,28 +54,28 @@ def walk(
             yield ("[" + ",".join(rows) + "]").encode()
             rows, size, sent = [], 0, time.monotonic()
     yield ("[" + ",".join(rows) + "]").encode()
-    if steps.failure:
-        raise steps.failure
+    if tree_walk.failure:
+        raise tree_walk.failure
 
 
 class Level:
-    """A directory on the way, open: its path, what stands before the names in it, its device and inode."""
+    """An open directory of the walk: its path, the prefix of its entries' names, and its device and inode."""
 
     def __init__(self, fd: int, path: bytes, prefix: bytes, identity: "tuple[int, int]") -> None:
-        self.entries = entries_of(fd, path)
+        self.entries = scan_directory(fd, path)
         self.fd = fd
         self.path = path
         self.prefix = prefix
         self.identity = identity
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the directory."""
         self.entries.close()
         os.close(self.fd)
 
 
-class Steps:
-    """A way through a tree that holds open one directory for each level."""
+class TreeWalk:
+    """A walk through a tree, with one open directory for each level. `failure` is the first one, or None."""
 
     def __init__(self, call: Call, hidden: bool, dereference: bool, max_depth: int) -> None:
         self._call = call
@@ -79,10 +84,10 @@ class Steps:
         self._max_depth = max_depth
         self.failure: Failure | None = None
 
-    def through(
+    def entries(
         self, path: bytes, top: os.stat_result
     ) -> "Iterator[tuple[bytes, os.stat_result, bytes | None]]":
-        """Names relative to `path`, what is known, and where links point."""
+        """The entries: name relative to `path`, stat result, and the target of links."""
         levels: list[Level] = []
         try:
             self._enter(levels, path, b"", top)
@@ -92,10 +97,10 @@ class Steps:
                 if name is None:
                     levels.pop().close()
                     continue
-                found = self._look(level, name)
-                if found is None or (name[0] == DOT and not self._hidden):
+                entry = self._stat_entry(level, name)
+                if entry is None or (name[0] == DOT and not self._hidden):
                     continue
-                st, target = found
+                st, target = entry
                 yield level.prefix + name, st, target
                 if stat.S_ISDIR(st.st_mode) and not 0 < self._max_depth <= len(levels):
                     whole = os.path.join(level.path, name)
@@ -115,7 +120,7 @@ class Steps:
     ) -> None:
         identity = (st.st_dev, st.st_ino)
         if identity in (level.identity for level in levels):
-            return  # a link that leads back up
+            return  # a link to a directory above
         try:
             fd = open_directory(self._call, directory, name, parent)
         except Outside:
@@ -135,8 +140,10 @@ class Steps:
             return None
         return entry.name if entry else None
 
-    def _look(self, level: "Level", name: bytes) -> "tuple[os.stat_result, bytes | None] | None":
-        """What is there; None when that cannot be told, or it was removed since the directory was read."""
+    def _stat_entry(
+        self, level: "Level", name: bytes
+    ) -> "tuple[os.stat_result, bytes | None] | None":
+        """The entry's stat result and link target; None when stat(2) fails, also because it was removed meanwhile."""
         try:
             st = os.lstat(name, dir_fd=level.fd)
             target = os.readlink(name, dir_fd=level.fd) if stat.S_ISLNK(st.st_mode) else None
@@ -145,8 +152,10 @@ class Steps:
                 self._note(Failure("access", os.path.join(level.path, name), error.errno or 0))
             return None
         if self._dereference and target is not None:
-            with suppress(Failure):  # one that leads nowhere, or out
-                return looked_at(self._call, os.path.join(level.path, name), True, name, level.fd)
+            with suppress(Failure):  # the link leads nowhere, or out of the filesystems
+                return stat_with_target(
+                    self._call, os.path.join(level.path, name), True, name, level.fd
+                )
         return st, target
 
     def _note(self, failure: Failure) -> None:

@@ -76,7 +76,7 @@ def appear(target: Target, name: bytes) -> None:
     What it had to be when its content was still to come is asked again: raises Failure, or FileExistsError.
     """
     target.require_absent()
-    target.become(name)
+    target.create_from(name)
     with suppress(PermissionError):  # names can be made in a directory that cannot be read
         sync(os.open(b".", os.O_RDONLY, dir_fd=target.directory))
 

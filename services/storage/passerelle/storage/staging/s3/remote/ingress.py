@@ -61,7 +61,7 @@ class Ingress:
         if old is not None:
             os.fchmod(self._file, old.st_mode & 0o777)
         stop_listening()  # what is whole is not given up
-        target.take(self._temporary)
+        target.replace_by(self._temporary)
         gone = tidied(self._store.remove(self._given["delete"]), "the object")
         say("File was successfully downloaded (size: %.3fMB)" % (self._size / (1 << 20)))
         return gone
