@@ -1,5 +1,9 @@
-"""Makes the stubs and descriptor set from the contract: `python compile_contract.py FOLDER`, Passerelle's `proto`."""
+"""Makes stubs, descriptor set and OpenAPI document from the contract: `python compile_contract.py FOLDER`.
 
+`FOLDER` is Passerelle's `proto`.
+"""
+
+import json
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -7,15 +11,17 @@ from pathlib import Path
 import google.api
 from grpc_tools import protoc
 
+from passerelle.gateway.openapi.document import document_of
+
 HERE = Path(__file__).parent
+PACKAGE = HERE / "passerelle_queue"
 CONTRACT = "passerelle_queue/queue.proto"
 
 
 def main(protos: Path) -> int:
-    """Run protoc; `protos` is Passerelle's folder `proto`."""
+    """Run protoc, and write the document."""
     googleapis = Path(next(iter(google.api.__path__))).parents[1]
     roots = (HERE, protos, googleapis, files("grpc_tools") / "_proto")
-    descriptors = HERE / "passerelle_queue" / "descriptors.pb"
     status: int = protoc.main(
         [
             "protoc",
@@ -23,10 +29,15 @@ def main(protos: Path) -> int:
             f"--python_out={HERE}",
             f"--grpc_python_out={HERE}",
             "--include_imports",
-            f"--descriptor_set_out={descriptors}",
+            "--include_source_info",
+            f"--descriptor_set_out={PACKAGE / 'descriptors.pb'}",
             CONTRACT,
         ]
     )
+    if status == 0:
+        from passerelle_queue.surface import Queue
+
+        (PACKAGE / "openapi.json").write_text(json.dumps(document_of([Queue()]), indent=1))
     return status
 
 

@@ -16,7 +16,9 @@ import httpx
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator, validate
 
 from tests.ports import free_port
 from tests.stack import running_site
@@ -35,6 +37,11 @@ class Site:
     token: str
     contract: descriptor_pool.DescriptorPool
     log: Path
+
+    def compute(self) -> str:
+        """The address of the process that serves the third API."""
+        lines = map(json.loads, self.log.with_name("compute.log").read_text().splitlines())
+        return next(f"127.0.0.1:{line['port']}" for line in lines if line["message"] == "serving")
 
     def submitted(self) -> str:
         """The id of a new job of the caller, submitted by the native API."""
@@ -139,6 +146,30 @@ def test_a_token_is_demanded_as_everywhere(site: Site) -> None:
     wrong = site.http.get("/queue/local/entries", headers={"Authorization": "Bearer no.such.token"})
     assert problem(wrong, 401, "unauthenticated")
     assert "invalid_token" in wrong.headers["www-authenticate"]
+
+
+def test_the_openapi_document_has_it_beside_the_others(site: Site) -> None:
+    document = site.http.get("/openapi.json").json()
+    validate(document, cls=OpenAPIV31SpecValidator)
+    listed = document["paths"]["/queue/{system}/entries"]["get"]
+    assert (listed["summary"], listed["tags"]) == (
+        "The caller's entries, oldest first",
+        ["Queue: queue"],
+    )
+    assert listed["operationId"] == "queue.QueueService.ListEntries"
+    refused = listed["responses"]["4XX"]["content"]["application/json"]["schema"]
+    assert refused == {"$ref": "#/components/schemas/queue.Error"}
+    assert {"/v1/systems", "/status/systems"} <= set(document["paths"])
+    older = site.http.get("/openapi-3.0.json").json()
+    validate(older, cls=OpenAPIV30SpecValidator)
+    assert older["paths"].keys() == document["paths"].keys()
+
+
+def test_its_service_says_that_it_is_well(site: Site) -> None:
+    with grpc.insecure_channel(site.compute()) as channel:
+        request = health_pb2.HealthCheckRequest(service="queue.v1.QueueService")
+        reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=SECONDS)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_http_1_0_is_refused_in_its_shape(site: Site) -> None:

@@ -55,8 +55,11 @@ FOLDERS: dict[str, str] = {
     "development": "runtime.config runtime.serving",
     "gateway": "proto.v1 runtime runtime.config",
     "gateway.directory": "proto.v1 runtime runtime.config",
-    "gateway.envoy": "gateway runtime runtime.config",
-    "gateway.firecrest": "gateway.directory proto.firecrest runtime.config surfaces.firecrest",
+    "gateway.envoy": "gateway gateway.openapi runtime runtime.config",
+    "gateway.firecrest": (
+        "gateway.directory proto.firecrest runtime runtime.config surfaces.firecrest"
+    ),
+    "gateway.openapi": "gateway proto.v1 runtime",
     "gateway.native": "gateway.directory proto.v1 runtime runtime.config",
     "storage": "runtime runtime.config runtime.ssh storage.remote",
     "storage.access": "runtime runtime.config runtime.ssh storage storage.remote",

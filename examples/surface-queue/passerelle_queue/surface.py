@@ -16,6 +16,8 @@ class Queue(Surface):
     packages = ("queue.v1",)
     prefixes = ("/queue/",)
     descriptors = "passerelle_queue"
+    title = "Queue"
+    schema_prefix = "queue."
     statuses: ClassVar[Mapping[str, int]] = {"BACKEND_UNAVAILABLE": 502}
     replaced: ClassVar[Mapping[str, Callable[[ApiError], ApiError]]] = {
         "FORBIDDEN": lambda error: NotFound("There is nothing of that name."),

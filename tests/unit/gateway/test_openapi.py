@@ -1,6 +1,5 @@
 """The OpenAPI document: valid, complete, and true to the contracts and the adapters."""
 
-import importlib
 import json
 from importlib.resources import files
 from typing import Any
@@ -9,9 +8,11 @@ import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator, validate
 
 from passerelle.gateway.contracts import Method, methods
+from passerelle.gateway.openapi.installed import installed_documents, joined
+from passerelle.runtime.surface import surfaces
 
 DOCUMENT: Any = json.loads(files("passerelle.v1").joinpath("openapi.json").read_bytes())
-DOCUMENT_3_0: Any = json.loads(files("passerelle.v1").joinpath("openapi-3.0.json").read_bytes())
+DOCUMENT_3_0: Any = json.loads(installed_documents()[1])
 BOUND = [(method, binding) for method in methods() for binding in method.bindings]
 PROFILE = sorted({m.service for m in methods() if m.surface.name == "firecrest"})
 
@@ -79,9 +80,29 @@ def test_every_method_is_in_it_with_its_words(method: Method, binding: Any) -> N
 @pytest.mark.parametrize("service", PROFILE)
 def test_every_adapter_describes_every_method_it_has(service: str) -> None:
     own = [method for method in methods() if method.service == service]
-    adapter = service.rpartition(".")[2].replace("Service", "_service").lower()
-    module = f"passerelle.{own[0].served_by}.firecrest.{adapter}"
-    assert set(importlib.import_module(module).OPENAPI) == {method.name for method in own}
+    assert set(own[0].surface.operations(service)) == {method.name for method in own}
+
+
+def test_what_is_served_are_the_documents_of_all_surfaces() -> None:
+    assert json.loads(installed_documents()[0]) == DOCUMENT
+    other = {
+        "tags": [{"name": "Other", "description": ""}],
+        "paths": {"/other": {}},
+        "components": {"schemas": {"other.Error": {}}},
+    }
+    both = joined([DOCUMENT, other])
+    assert both["info"] == DOCUMENT["info"]
+    assert list(both["paths"]) == [*DOCUMENT["paths"], "/other"]
+    assert both["tags"][-1]["name"] == "Other"
+    assert set(both["components"]["schemas"]) - set(DOCUMENT["components"]["schemas"]) == {
+        "other.Error"
+    }
+    assert both["components"]["securitySchemes"] == DOCUMENT["components"]["securitySchemes"]
+
+
+def test_no_two_surfaces_name_their_models_alike() -> None:
+    prefixes = [surface.schema_prefix for surface in surfaces()]
+    assert len(set(prefixes)) == len(prefixes)
 
 
 def test_what_transfers_take_and_answer() -> None:

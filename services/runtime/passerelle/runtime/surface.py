@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from importlib.resources import files
+from pkgutil import resolve_name
 from typing import Any, ClassVar, TypeVar
 
 import grpc
@@ -38,6 +39,21 @@ class Answer:
         return json.dumps(self.body, separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What the OpenAPI document says of one method, beyond what its contract can.
+
+    `body` and `query` are the pydantic models that validate them. `replies` maps the statuses of success to what the
+    body then is: a TypedDict (of `typing_extensions`, as pydantic wants) or a pydantic model for JSON, `bytes` for file
+    content, None for no body. What has a docstring is described by it. `multipart`: the body is a form with a file.
+    """
+
+    body: Any = None
+    query: Any = None
+    replies: Mapping[int, Any] = field(default_factory=dict)
+    multipart: bool = False
+
+
 class Surface(ABC):
     """One API. What an attribute says by default is right for most; `body` every surface writes itself."""
 
@@ -48,7 +64,8 @@ class Surface(ABC):
     """How its REST paths begin, with a slash at the end. What lies below `/` alone is shown as the surface that has `/`
     among them: one of all surfaces does."""
     descriptors: ClassVar[str] = "passerelle.v1"
-    """The Python package that has the descriptor set of its contract in `descriptors.pb`, with all that it imports."""
+    """The Python package that has the descriptor set of its contract in `descriptors.pb`, with all that it imports,
+    and its OpenAPI document in `openapi.json`."""
 
     statuses: ClassVar[Mapping[str, int]] = {}
     """HTTP statuses of errors, by reason, where they are not the errors' own. A reason stands for derived ones, too."""
@@ -56,6 +73,16 @@ class Surface(ABC):
     """Errors that are shown as others, by reason, over REST and gRPC alike. The logs have what was raised."""
     error_schema: ClassVar[Mapping[str, Any]] = {"type": "object"}
     """The JSON Schema (2020-12) of what `body` makes, for the OpenAPI document."""
+    title: ClassVar[str]
+    """What it is called in the OpenAPI document."""
+    schema_prefix: ClassVar[str]
+    """How the names of its operations and models begin there; no two surfaces have the same."""
+    groups: ClassVar[Mapping[str, str]] = {}
+    """The groups in which its methods are listed there, and what they are, by the first segment of their paths; others
+    are listed by their services."""
+    described: ClassVar[Mapping[str, str]] = {}
+    """By a service's full name, where `Operation`s stand by the names of its methods: `package.module:NAME`. Only who
+    makes the document imports them."""
     reply_headers: ClassVar[Mapping[str, str]] = {}
     """Headers of every reply; in values Envoy fills in its command operators, such as `%START_TIME(%s)%`."""
 
@@ -117,6 +144,17 @@ class Surface(ABC):
     def descriptor_set(self) -> bytes:
         """The descriptor set of its contract, serialized."""
         return files(self.descriptors).joinpath("descriptors.pb").read_bytes()
+
+    def openapi(self) -> str:
+        """The OpenAPI 3.1 document of its contract, JSON."""
+        return files(self.descriptors).joinpath("openapi.json").read_text()
+
+    def operations(self, service: str) -> Mapping[str, Operation]:
+        """What is said of the methods of a service, beyond its contract, by their names."""
+        found: Mapping[str, Operation] = {}
+        if service in self.described:
+            found = resolve_name(self.described[service])
+        return found
 
 
 def _of(error: ApiError, table: Mapping[str, T]) -> T | None:

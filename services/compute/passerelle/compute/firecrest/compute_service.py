@@ -38,8 +38,9 @@ from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as pb_grpc
 from passerelle.runtime import log_fields
+from passerelle.runtime.surface import Operation
 from passerelle.surfaces.firecrest.bodies import read_body, read_query, validate
-from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
+from passerelle.surfaces.firecrest.replies import json_reply, set_status
 
 OPENAPI: Mapping[str, Operation] = {
     "SubmitJob": Operation(body=SubmitBody, replies={201: SubmittedReply}),

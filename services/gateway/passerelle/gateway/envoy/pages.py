@@ -5,6 +5,7 @@ from pathlib import Path
 
 from passerelle.gateway.envoy.replies import Json
 from passerelle.gateway.envoy.routes import front, page
+from passerelle.gateway.openapi.installed import installed_documents
 
 _DOCUMENTATION = "/docs"
 _OPENAPI = "/openapi.json"
@@ -20,17 +21,21 @@ _TYPES = {
 
 
 def pages() -> list[Json]:
-    """The routes of `/`, the OpenAPI documents, `/docs` and its assets."""
-    docs = Path(str(files(__package__))) / "docs"
-    contracts = Path(str(files("passerelle.v1").joinpath("openapi.json"))).parent
-    served = {
-        **{path: contracts / path.lstrip("/") for path in (_OPENAPI, _OPENAPI_3_0)},
-        _DOCUMENTATION: docs / "index.html",
-        **{
-            f"{_DOCUMENTATION}/{file.name}": file
-            for file in sorted(docs.iterdir())
-            if file.suffix in _TYPES
-        },
+    """The routes of `/`, the OpenAPI documents of all surfaces, `/docs` and its assets."""
+    assets = sorted((Path(str(files(__package__))) / "docs").iterdir())
+    places = {
+        file: _DOCUMENTATION if file.name == "index.html" else f"{_DOCUMENTATION}/{file.name}"
+        for file in assets
+        if file.suffix in _TYPES
     }
-    groups = (page(path, file, _TYPES[file.suffix]) for path, file in served.items())
+    groups = [
+        *(
+            page(path, {"inline_string": text}, _TYPES[".json"], len(text))
+            for path, text in zip((_OPENAPI, _OPENAPI_3_0), installed_documents(), strict=True)
+        ),
+        *(
+            page(path, {"filename": str(file)}, _TYPES[file.suffix], file.stat().st_size)
+            for file, path in places.items()
+        ),
+    ]
     return [*front(_DOCUMENTATION, _OPENAPI), *(route for routes in groups for route in routes)]

@@ -10,7 +10,6 @@ itself: these are never transcoded (`_ANSWERED_HERE`), so that they lead to no m
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from passerelle.gateway.contracts import Binding, Method
@@ -277,9 +276,8 @@ _READING = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEA
 _BROWSER = {"name": "accept", "string_match": {"contains": "text/html"}}
 
 
-def page(path: str, file: Path, content_type: str) -> list[Json]:
-    """Routes that serve a file from memory at exactly `path`, within `page_limit`."""
-    body, size = {"filename": str(file)}, file.stat().st_size
+def page(path: str, body: Json, content_type: str, size: int) -> list[Json]:
+    """Routes that serve `size` bytes from memory at exactly `path`; `body` is Envoy's `DataSource`."""
     return [_page(path, body, content_type, size), *_only_read(path)]
 
 

@@ -20,7 +20,8 @@ from passerelle.runtime.config.site import (
     Ssh,
     System,
 )
-from passerelle.surfaces.firecrest.replies import Operation, json_reply
+from passerelle.runtime.surface import Operation
+from passerelle.surfaces.firecrest.replies import json_reply
 
 
 class SshTimeoutsReply(TypedDict):

@@ -15,6 +15,7 @@ from passerelle.firecrest.v2 import filesystem_pb2_grpc as pb_grpc
 from passerelle.runtime import log_fields
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import InvalidArgument
+from passerelle.runtime.surface import Operation
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
 from passerelle.storage.files.port import Files
@@ -54,7 +55,7 @@ from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import Systems
 from passerelle.storage.values import Columns, Excerpt, FileInfo, Listing
 from passerelle.surfaces.firecrest.bodies import read_body, read_query
-from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
+from passerelle.surfaces.firecrest.replies import json_reply, set_status
 
 _COLUMNS: Columns = (
     ("name", "name"),
@@ -80,7 +81,7 @@ OPENAPI: Mapping[str, Operation] = {
     "MakeDirectory": Operation(body=MakeDirectoryBody, replies={201: ChangedFileReply}),
     "Remove": Operation(replies={204: None}),
     "Download": Operation(replies={200: bytes}),
-    "Upload": Operation(replies={204: None}),
+    "Upload": Operation(replies={204: None}, multipart=True),
     "Checksum": Operation(replies={200: ChecksumReply}),
     "FileType": Operation(replies={200: FileTypeReply}),
     "Compress": Operation(body=CompressBody, replies={204: None}),

@@ -15,6 +15,7 @@ from passerelle.firecrest.v2 import transfer_pb2_grpc as pb_grpc
 from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import InvalidArgument
+from passerelle.runtime.surface import Operation
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.clients import adapted, for_old_client, is_old
@@ -43,7 +44,7 @@ from passerelle.storage.staging.targets import refuse_pipe, require_inside
 from passerelle.storage.staging.wire import Parameters
 from passerelle.storage.systems import Systems
 from passerelle.surfaces.firecrest.bodies import read_body, read_query
-from passerelle.surfaces.firecrest.replies import Operation, json_reply, set_status
+from passerelle.surfaces.firecrest.replies import json_reply, set_status
 
 OPENAPI: Mapping[str, Operation] = {
     "Move": Operation(body=TargetJobBody, replies={201: TransferReply}),

@@ -65,6 +65,22 @@ class Firecrest(Surface):
         "TARGET_EXISTS": 403,
     }
     error_schema: ClassVar[Mapping[str, Any]] = _ERROR_SCHEMA
+    title = "FirecREST v2"
+    schema_prefix = "firecrest."
+    groups: ClassVar[Mapping[str, str]] = {
+        "status": "Systems, their health, nodes, partitions and reservations.",
+        "compute": "Jobs.",
+        "filesystem": "Files.",
+    }
+    described: ClassVar[Mapping[str, str]] = {
+        f"passerelle.firecrest.v2.{service}": f"passerelle.{module}:OPENAPI"
+        for service, module in {
+            "ComputeService": "compute.firecrest.compute_service",
+            "FilesystemService": "storage.firecrest.filesystem_service",
+            "StatusService": "gateway.firecrest.status_service",
+            "TransferService": "storage.firecrest.transfer_service",
+        }.items()
+    }
     reply_headers: ClassVar[Mapping[str, str]] = {
         "f7t-appversion": _VERSION,
         "f7t-timestamp": "%START_TIME(%s.%6f)%",  # seconds since the epoch, with fractions

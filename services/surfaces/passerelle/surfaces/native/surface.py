@@ -38,6 +38,8 @@ class Native(Surface):
     packages = ("passerelle.v1",)
     prefixes = ("/v1/",)
     error_schema: ClassVar[Mapping[str, Any]] = _ERROR_SCHEMA
+    title = "Native"
+    schema_prefix = ""
     heads = frozenset({"passerelle.v1.StorageService/ReadFile"})
 
     def body(self, error: ApiError, *, status: int, user: str | None) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
-"""Schemas of the OpenAPI document, from the descriptor set and from the models of the profiles' adapters."""
+"""Schemas of the OpenAPI document, from the descriptor set and from the models of surfaces."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from google.api.field_behavior_pb2 import OUTPUT_ONLY, REQUIRED, field_behavior
@@ -53,14 +53,13 @@ class Contracts:
         self.texts: dict[str, str] = {}
         self.services: list[tuple[str, ServiceDescriptorProto]] = []
         for file in found.file:
-            if file.package.startswith("passerelle."):
-                self._add_file(file)
+            self._add_file(file)
 
-    def methods(self) -> Iterator[tuple[str, ServiceDescriptorProto, MethodDescriptorProto]]:
-        """Every RPC with its service and that service's full name."""
+    def methods(self, packages: Sequence[str]) -> Iterator[tuple[str, MethodDescriptorProto]]:
+        """Every RPC of these proto packages, with its service's full name."""
         for name, service in self.services:
-            for method in service.method:
-                yield name, service, method
+            if name.rpartition(".")[0] in packages:
+                yield from ((name, method) for method in service.method)
 
     def text(self, *names: str) -> str:
         """What the comment on `names`, joined by dots, says."""
@@ -152,17 +151,17 @@ class Schemas:
             schema["readOnly"] = True
         return self._described(schema, message, field.name)
 
-    def model(self, model: Any, mode: Literal["validation", "serialization"]) -> Json:
-        """The schema of a model of a profile's adapter; `mode` is pydantic's."""
-        template = "#/components/schemas/firecrest.{model}"
+    def model(self, model: Any, mode: Literal["validation", "serialization"], prefix: str) -> Json:
+        """The schema of a model of a surface, whose name begins with `prefix`; `mode` is pydantic's."""
+        template = f"#/components/schemas/{prefix}{{model}}"
         schema = untitled(TypeAdapter(model).json_schema(mode=mode, ref_template=template))
         for name, part in schema.pop("$defs", {}).items():
-            self._keep(f"firecrest.{name}", part)
-        return self._keep(f"firecrest.{model.__name__}", schema)
+            self._keep(f"{prefix}{name}", part)
+        return self._keep(f"{prefix}{model.__name__}", schema)
 
     def _keep(self, name: str, schema: Json) -> Json:
         if self.found.setdefault(name, schema) != schema:
-            raise ValueError(f"two adapters have different models of the name {name}")
+            raise ValueError(f"there are different models of the name {name}")
         return {"$ref": f"#/components/schemas/{name}"}
 
     def _type(self, field: FieldDescriptorProto) -> Json:
