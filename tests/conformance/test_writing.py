@@ -306,6 +306,23 @@ async def test_the_later_of_two_writers_goes_on(uploads: Uploads, path: Path) ->
     assert await uploads.received(str(path), upload) == 261_130
 
 
+async def test_a_writer_that_is_cancelled_leaves_no_hole(uploads: Uploads, path: Path) -> None:
+    """It is cancelled before the first of its writes is sent, when those behind it are asked for already."""
+    content = b"".join(bytes([number]) * 261_120 for number in range(1, 21))
+
+    async def at_once() -> AsyncIterator[bytes]:
+        asyncio.get_running_loop().call_soon(writing.cancel)
+        yield content
+
+    upload = await uploads.create(str(path))
+    writing = asyncio.create_task(uploads.write(str(path), upload, 0, at_once()))
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    arrived = Path(await uploads.part(str(path), upload)).read_bytes()
+    assert arrived == content[: len(arrived)]
+    assert arrived
+
+
 async def test_abandoned_parts_go_when_their_user_begins_another(
     uploads: Uploads, path: Path
 ) -> None:

@@ -54,7 +54,7 @@ class Disk:
     def __init__(self, room: int) -> None:
         self.room = room
         self.limits = asyncssh.SFTPLimits(0, 0, BLOCK, 0)
-        self.size = 0
+        self.content = bytearray()
         self.taking: list[asyncio.Task[None]] = []
 
     async def open(self, *_: Any, **__: Any) -> "Disk":
@@ -63,16 +63,17 @@ class Disk:
     async def write(self, data: bytes, offset: int) -> int:
         if offset <= self.room < offset + len(data):
             raise asyncssh.SFTPFailure("Failure")
-        self.taking.append(asyncio.create_task(self._take(offset + len(data))))
+        self.taking.append(asyncio.create_task(self._take(data, offset)))
         await asyncio.shield(self.taking[-1])
         return len(data)
 
-    async def _take(self, end: int) -> None:
-        await asyncio.sleep(end / BLOCK / 50)  # whether or not somebody waits
-        self.size = end
+    async def _take(self, data: bytes, offset: int) -> None:
+        await asyncio.sleep(offset / BLOCK / 50)  # whether or not somebody waits
+        self.content.extend(bytes(max(0, offset - len(self.content))))
+        self.content[offset : offset + len(data)] = data
 
     async def truncate(self, size: int) -> None:
-        self.size = size
+        del self.content[size:]
 
     async def statvfs(self, path: bytes) -> asyncssh.SFTPVFSAttrs:
         return asyncssh.SFTPVFSAttrs(bavail=0)
@@ -93,7 +94,20 @@ async def test_a_full_disk_is_told_and_leaves_no_hole() -> None:
     assert (raised.value.errno, raised.value.meaning) == (errno.ENOSPC, NoSpace)
     assert raised.value.detail == "/d/f: No space left on device"
     await asyncio.gather(*disk.taking)
-    assert (arriving.end, disk.size) == (BLOCK, BLOCK)
+    assert (arriving.end, len(disk.content)) == (BLOCK, BLOCK)
+
+
+async def test_a_call_that_is_cancelled_again_ends_when_nothing_is_on_its_way() -> None:
+    disk = Disk(room=8 * BLOCK)
+    arriving = asyncio.create_task(arrival(disk).new(pieces(*[b"x" * BLOCK] * 8)))
+    while not disk.taking:
+        await asyncio.sleep(0)
+    for _ in range(3):
+        arriving.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await arriving
+    assert all(taking.done() for taking in disk.taking)
 
 
 async def test_a_sender_that_stalls_loses_its_place_but_not_what_it_sent() -> None:

@@ -32,3 +32,18 @@ async def running(work: Coroutine[Any, Any, None], **fields: str) -> AsyncIterat
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def ended(task: "asyncio.Task[T]") -> T:
+    """The result of a task, when it has ended; it does end, however often the caller is cancelled meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # of which nobody is told: the caller is cancelled
+    raise cancelled

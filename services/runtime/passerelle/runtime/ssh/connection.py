@@ -31,7 +31,6 @@ from passerelle.runtime.ssh.program import (
     STOPPING,
     Program,
     abandoned,
-    finished,
     outcome,
 )
 
@@ -199,7 +198,7 @@ class Connection:
                 if (
                     not program.ended
                 ):  # wait for the program's end, but not for that of the shell around it
-                    await finished(leaving)
+                    await background.ended(leaving)
 
     def _timed_out(self, program: Program) -> DeadlineExceeded:
         if program.begun:

@@ -238,15 +238,6 @@ async def abandoned(*tasks: "asyncio.Task[Any] | None") -> None:
     await asyncio.gather(*remaining, return_exceptions=True)
 
 
-async def finished(task: "asyncio.Task[None]") -> None:
-    """Wait for the end of a task, also when the caller is cancelled meanwhile."""
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
-
-
 async def _drained(stream: Any) -> None:
     while await stream.read(_ALL):
         pass

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from passerelle.runtime import background
 from passerelle.runtime.errors import ApiError, ConnectionFailed
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.access.deadlines import ending_in
@@ -90,6 +91,6 @@ async def open_file(channel: ContentChannel, opening: Awaitable[Any]) -> Any:
 
 
 async def closed(channel: ContentChannel, file: Any) -> None:
-    """Close a file, whatever became of it and of the caller."""
+    """Close a file, whatever became of it and of the caller; what was asked of it before has been done then."""
     with suppress(ApiError):
-        await asyncio.shield(asyncio.create_task(channel.do("close", "", file.close)))
+        await background.ended(asyncio.create_task(channel.do("close", "", file.close)))

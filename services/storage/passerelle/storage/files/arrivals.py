@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from passerelle.runtime import background
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
 from passerelle.storage.access.content import ContentChannel, closed, open_file
 from passerelle.storage.errors import FileError
-from passerelle.storage.files.content import BLOCK, abandon
+from passerelle.storage.files.content import BLOCK
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ class Arrival:
         except TimeoutError:
             raise DeadlineExceeded("No more content arrived in time.") from None
         finally:
-            await asyncio.shield(asyncio.create_task(self._settled(file, window)))
+            await background.ended(asyncio.create_task(self._settled(file, window)))
 
     async def _written(self, file: Any, chunks: AsyncIterator[bytes], window: "Window") -> None:
         block = BLOCK if self._channel.client.limits.max_write_len >= BLOCK else _SAFE_BLOCK
@@ -109,11 +110,10 @@ class Arrival:
             with suppress(ApiError):
                 await self._channel.do("write", self._path, file.truncate, self.end)
             raise
-        finally:
-            await abandon([task for task, _ in window])
 
     async def _oldest(self, window: "Window") -> None:
-        await window[0][0]
+        # Whoever waits may be cancelled, a write may not: those behind it are sent, and would leave a hole before them.
+        await asyncio.shield(window[0][0])
         self.end = window.popleft()[1]
 
     async def _do(self, step: str, request: Callable[..., Awaitable[T]], *arguments: Any) -> T:
