@@ -10,6 +10,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import orjson
 import pytest
 
 from passerelle.runtime.errors import Unsupported
-from passerelle.storage.access.helper import RemoteHelper
+from passerelle.storage.access.helper import MODULES, RemoteHelper
 from passerelle.storage.access.helper_operations import HelperOperations
 from passerelle.storage.access.operations import (
     FileOperations,
@@ -29,14 +30,7 @@ from passerelle.storage.access.operations import (
 )
 from passerelle.storage.commands.plain_commands import PlainCommands
 from passerelle.storage.errors import FileError, Outside
-from passerelle.storage.remote.boundary import (
-    BY_ARGUMENT,
-    DEFAULT_PATHS,
-    LINK_TARGET,
-    NOT_FOLLOWED,
-    PATHS,
-)
-from passerelle.storage.remote.helper.operations import OPERATIONS
+from passerelle.storage.remote.registry import NOT_FOLLOWED, OPERATIONS, PATHS
 from passerelle.storage.values import (
     REPLACE,
     Excerpt,
@@ -54,16 +48,25 @@ STORAGE = Path(inspect.getfile(FileOperations)).parents[1]
 NAMES = sorted(name for name in vars(FileOperations) if not name.startswith("_"))
 IMPLEMENTATIONS: Sequence[Any] = (HelperOperations, PlainCommands)
 ONLY_HELPER = ("unpack_target", "place_tree")
+_SHIPPED = [f"passerelle.storage.remote.{name}" for name in MODULES]
+for module in _SHIPPED:
+    import_module(module)
 STALL = 20.0  # seconds
 CONTENT = b"one\ntwo\nthree\n"
 
 
-def test_the_helper_s_table_has_every_operation_and_no_other() -> None:
+def test_the_helper_registers_every_operation_and_no_other() -> None:
     assert sorted(OPERATIONS) == NAMES
 
 
-def test_the_boundary_knows_no_other_operation() -> None:
-    assert set(PATHS) <= set(NAMES)
+def test_operations_are_registered_only_by_modules_of_the_helper() -> None:
+    assert {function.__module__ for function in OPERATIONS.values()} <= set(_SHIPPED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_that_is_a_path_is_checked(name: str) -> None:
+    arguments = inspect.signature(OPERATIONS[name]).parameters
+    assert set(PATHS[name]) == {"path", "target"} & set(arguments)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda cls: cls.__name__)
@@ -410,12 +413,7 @@ VALUES: Mapping[str, object] = {
 }
 """What else operations are asked with: links are followed wherever that can be asked for."""
 
-PATH_ARGUMENTS = [
-    (name, field, kind)
-    for name in NAMES
-    for field, kind in PATHS.get(name, DEFAULT_PATHS).items()
-    if kind in (BY_ARGUMENT, NOT_FOLLOWED, LINK_TARGET, DEFAULT_PATHS["path"])
-]
+PATH_ARGUMENTS = [(name, field, kind) for name in NAMES for field, kind in PATHS[name].items()]
 
 
 async def ended(answer: Any) -> None:

@@ -81,7 +81,7 @@ FOLDERS: dict[str, str] = {
     ),
     "storage.remote": "",
     "storage.remote.changing": "storage.remote",
-    "storage.remote.helper": "storage.remote storage.remote.changing storage.remote.reading",
+    "storage.remote.helper": "storage.remote",
     "storage.remote.reading": "storage.remote",
     "storage.staging": (
         "proto.v1 runtime runtime.config storage storage.files storage.jobs surfaces.firecrest"

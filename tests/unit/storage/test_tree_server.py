@@ -9,8 +9,6 @@ import pytest
 
 from passerelle.firecrest.v2 import filesystem_pb2 as profile
 from passerelle.firecrest.v2 import filesystem_pb2_grpc as profile_grpc
-from passerelle.storage.remote.boundary import PATHS
-from passerelle.storage.remote.helper.operations import OPERATIONS
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 from tests.unit.storage.world import METADATA
@@ -40,10 +38,6 @@ async def refused(call: Any) -> grpc.aio.AioRpcError:
 
 async def all_of(call: Any) -> list[Any]:
     return [message async for message in call]
-
-
-def test_what_the_table_of_paths_names_are_operations() -> None:
-    assert set(PATHS) <= set(OPERATIONS)
 
 
 async def test_pages(stub: Any, tree: Path) -> None:

@@ -23,10 +23,11 @@ from passerelle.storage.remote.frames import FAILED, GREETING, MORE, REQUEST
 
 log = logging.getLogger(__name__)
 
-_MODULES = (
+MODULES = (
     "frames",
     "outcome",
     "boundary",
+    "registry",
     "opening",
     "changing.targets",
     "rows",
@@ -44,10 +45,11 @@ _MODULES = (
     "reading.usage",
     "reading.walking",
     "changing.packing",
-    "helper.operations",
     "helper.conversation",
 )
-SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in _MODULES))
+"""The modules of `storage/remote` that the helper is made of, in the order in which they need each other. It has the
+operations that they register."""
+SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in MODULES))
 """The helper's program."""
 # A constant, whose only inputs are its arguments. RHEL 8 without python3 has platform-python.
 _SCRIPT = (
@@ -150,7 +152,7 @@ class RemoteHelper:
         return not self._reader.done()
 
     async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
-        """The result of an operation of `remote/helper/operations.py`; raises FileError or ConnectionFailed.
+        """The result of an operation of the helper; raises FileError or ConnectionFailed.
 
         Cancelling the call cancels the work.
         """

@@ -1,7 +1,7 @@
 """What can be done with the files of one system: one method an operation.
 
 The remote helper answers them (`helper_operations.py`), or plain commands where no helper can run (`commands/`).
-An operation of the helper has the name of its method in `remote/helper/operations.py`, too.
+The helper registers a function for each (`remote/registry.py`), under the name of its method.
 """
 
 from collections.abc import AsyncGenerator, Sequence

@@ -1,7 +1,7 @@
 """Paths must lie in the system's filesystems, also after symbolic links are followed. Links are read as the user.
 
-A table lists which arguments of an operation are paths, and whether a link at the end of the path is followed. A path
-is checked when the operation begins. The operation itself runs with the rights of the user.
+`registry.py` knows which arguments of an operation are paths, and whether a link at the end of the path is followed.
+A path is checked when the operation begins. The operation itself runs with the rights of the user.
 """
 
 import errno
@@ -9,38 +9,13 @@ import os
 from contextlib import suppress
 from itertools import chain
 
-from passerelle.storage.remote.outcome import Failure, raw
+from passerelle.storage.remote.outcome import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Sequence
 
 _ATTEMPTS = 100  # to resolve a path whose links are changed meanwhile
-FOLLOWED = "followed"
-NOT_FOLLOWED = "not followed"
-BY_ARGUMENT = "by argument"  # followed if the argument `dereference` is true
-LINK_TARGET = "link target"  # the content of a link that will be made at `path`
-
-PATHS: "Mapping[str, Mapping[str, str]]" = {
-    "stat": {"path": BY_ARGUMENT},
-    "stat_many": {},  # checks each path itself, since a path outside is no failure of the operation
-    "list": {"path": BY_ARGUMENT},
-    "table": {"path": BY_ARGUMENT},
-    "walk": {"path": BY_ARGUMENT},
-    "remove": {"path": NOT_FOLLOWED},
-    "run_program": {"path": BY_ARGUMENT},
-    "copy": {"path": BY_ARGUMENT, "target": NOT_FOLLOWED},
-    "move": {"path": NOT_FOLLOWED, "target": NOT_FOLLOWED},
-    "make_symlink": {"path": NOT_FOLLOWED, "target": LINK_TARGET},
-    # The target of a part has been checked before: by `write_target` and `begin_part`.
-    "make_part": {},
-    "write_part": {},
-    "truncate_part": {},
-    "remove_part": {},
-}
-"""The path arguments of each operation. Operations that are not listed have the arguments of DEFAULT_PATHS."""
-DEFAULT_PATHS = {"path": FOLLOWED}
 
 
 class Outside(Failure):
@@ -107,15 +82,3 @@ def resolved(path: bytes, follow: bool) -> bytes:
     if follow or name in (b"", b".", b".."):
         return real_path(path)
     return os.path.join(real_path(directory), name)
-
-
-def take_paths(operation: str, arguments: "dict[str, Any]", boundary: Boundary) -> None:
-    """Check the paths among an operation's arguments, and replace them by bytes. Raises Failure, Outside."""
-    for field, kind in PATHS.get(operation, DEFAULT_PATHS).items():
-        path = raw(arguments[field])
-        if kind == LINK_TARGET:
-            boundary.require(os.path.join(os.path.dirname(arguments["path"]), path), field)
-            continue
-        follow = kind == FOLLOWED or (kind == BY_ARGUMENT and arguments["dereference"])
-        boundary.require(path, field, follow)
-        arguments[field] = path

@@ -9,6 +9,7 @@ from json.encoder import encode_basestring_ascii as quote
 
 from passerelle.storage.remote.opening import stat_with_target
 from passerelle.storage.remote.outcome import Call, Failure, described, raw, text
+from passerelle.storage.remote.registry import BY_ARGUMENT, operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def row_of(
     return row_maker(columns)(path, st, target).encode()
 
 
+@operation("stat", path=BY_ARGUMENT)
 def stat_file(
     call: Call, path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:
@@ -126,6 +128,7 @@ def stat_file(
     return row_of(call, path, dereference, columns)
 
 
+@operation("stat_many")
 def stat_files(
     call: Call, paths: "Sequence[str]", dereference: bool, columns: "Sequence[tuple[str, str]]"
 ) -> "Iterator[bytes]":

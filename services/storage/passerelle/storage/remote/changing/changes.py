@@ -6,6 +6,7 @@ import os
 from passerelle.storage.remote.boundary import Outside
 from passerelle.storage.remote.opening import open_parent
 from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.registry import FOLLOWED, operation
 from passerelle.storage.remote.rows import row_of
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+@operation("make_directory", path=FOLLOWED)
 def make_directory(
     call: Call, path: bytes, parents: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:

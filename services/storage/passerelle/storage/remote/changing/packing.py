@@ -8,6 +8,7 @@ import stat
 from passerelle.storage.remote.boundary import inside, opened_path, real_path
 from passerelle.storage.remote.opening import open_parent, open_path, open_regular
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular, raw
+from passerelle.storage.remote.registry import FOLLOWED, operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ MAX_LINKS = 40  # Linux follows that many links in one path
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
+@operation("pack_source", path=FOLLOWED)
 def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
     """JSON about the file or directory to pack: `real` is its path without links, `parent` the path without links of
     the directory that holds `path`, `directory` whether it is a directory.
@@ -40,6 +42,7 @@ def pack_source(call: Call, path: bytes, dereference: bool) -> bytes:
     return _encode(real=real, parent=parent, directory=stat.S_ISDIR(st.st_mode))
 
 
+@operation("unpack_source", path=FOLLOWED)
 def unpack_source(call: Call, path: bytes) -> bytes:
     """JSON about the archive to unpack: `real` is its path without links, `truncated` whether it is an uncompressed tar
     archive without an end mark."""
@@ -88,6 +91,7 @@ def _entries(call: Call, directory: bytes) -> "Iterator[os.DirEntry[bytes]]":
         raise Failure("open", directory, error.errno or 0) from None
 
 
+@operation("unpack_target", path=FOLLOWED)
 def unpack_target(call: Call, path: bytes) -> bytes:
     """JSON about the directory to unpack into: `real` is its path without links, `exists` whether it exists.
 
@@ -107,6 +111,7 @@ def unpack_target(call: Call, path: bytes) -> bytes:
     return _encode(real=real, exists=exists)
 
 
+@operation("place_tree", path=FOLLOWED)
 def place_tree(call: Call, path: bytes, part: str, overwrite: bool, any_links: bool) -> bytes:
     """Rename the unpacked tree `part` to the directory `path`, or merge it into that directory where it exists.
 

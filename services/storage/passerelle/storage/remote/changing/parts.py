@@ -5,14 +5,17 @@ import os
 from contextlib import suppress
 
 from passerelle.storage.remote.outcome import Call, Failure, raw
+from passerelle.storage.remote.registry import operation
 
 
+@operation("make_part")
 def make_part(call: Call, part: str) -> bytes:
     """Make an empty file, which must not exist."""
     os.close(_open(part, os.O_CREAT | os.O_EXCL))
     return b""
 
 
+@operation("write_part")
 def write_part(call: Call, part: str, offset: int, content: str) -> bytes:
     """Write base64 `content` at `offset`."""
     fd = _open(part)
@@ -29,6 +32,7 @@ def write_part(call: Call, part: str, offset: int, content: str) -> bytes:
     return b""
 
 
+@operation("truncate_part")
 def truncate_part(call: Call, part: str, size: int) -> bytes:
     """Truncate the file to `size` bytes."""
     fd = _open(part)
@@ -41,6 +45,7 @@ def truncate_part(call: Call, part: str, size: int) -> bytes:
     return b""
 
 
+@operation("remove_part")
 def remove_part(call: Call, part: str) -> bytes:
     """Remove the file, if it exists."""
     try:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from passerelle.storage.remote.changing.targets import Target
 from passerelle.storage.remote.outcome import Call, Failure, raw
+from passerelle.storage.remote.registry import FOLLOWED, operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def version(st: os.stat_result) -> str:
     return f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}"
 
 
+@operation("write_target", path=FOLLOWED)
 def write_target(call: Call, path: bytes) -> bytes:
     """JSON about the file that writing to `path` writes: `real` is its path without links, `version` its version, null
     when it does not exist."""
@@ -37,6 +39,7 @@ def write_target(call: Call, path: bytes) -> bytes:
     return json.dumps({"real": real, "version": old and version(old)}).encode()
 
 
+@operation("begin_part", path=FOLLOWED)
 def begin_part(call: Call, path: bytes, part: str, stale: float) -> bytes:
     """Make the empty file `part` beside `path`, and remove old parts of this user from its directory: those that were
     not changed for `stale` seconds."""
@@ -65,6 +68,7 @@ def _remove_stale(name: bytes, directory: int, stale: float) -> None:
             os.unlink(name, dir_fd=directory)
 
 
+@operation("place_part", path=FOLLOWED)
 def place_part(
     call: Call,
     path: bytes,

@@ -5,12 +5,14 @@ import stat
 
 from passerelle.storage.remote.opening import open_parent
 from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.registry import NOT_FOLLOWED, operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import AnyStr
 
 
+@operation("remove", path=NOT_FOLLOWED)
 def remove(call: Call, path: bytes) -> bytes:
     """Remove a file, or a directory with all that can be removed below it. The first failure is raised at the end."""
     removal = Removal(call)

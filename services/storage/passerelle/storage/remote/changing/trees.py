@@ -16,6 +16,7 @@ from passerelle.storage.remote.changing.removal import Removal, remove
 from passerelle.storage.remote.changing.renaming import part_name, rename_new, stat_if_exists
 from passerelle.storage.remote.opening import open_parent, stat_path
 from passerelle.storage.remote.outcome import Call, Failure, NotRegular
+from passerelle.storage.remote.registry import BY_ARGUMENT, NOT_FOLLOWED, operation
 from passerelle.storage.remote.rows import row_of
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ else:
     Entry = namedtuple("Entry", ("name", "fd", "path"))
 
 
+@operation("copy", path=BY_ARGUMENT, target=NOT_FOLLOWED)
 def copy(
     call: Call, path: bytes, target: bytes, overwrite: bool, dereference: bool, columns: "Columns"
 ) -> bytes:
@@ -48,6 +50,7 @@ def copy(
     return _about(call, target, columns)
 
 
+@operation("move", path=NOT_FOLLOWED, target=NOT_FOLLOWED)
 def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Columns") -> bytes:
     """Rename, or between two filesystems copy and remove; the attributes of the target."""
     st = stat_path(call, path, False)

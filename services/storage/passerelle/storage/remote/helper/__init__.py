@@ -1,1 +1,1 @@
-"""The helper: the table of its operations, and the loop that reads requests and sends answers."""
+"""The helper: the loop that reads requests, has the registered operations answer them, and sends the answers."""

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from passerelle.storage.remote.boundary import Boundary, take_paths
+from passerelle.storage.remote.boundary import Boundary
 from passerelle.storage.remote.frames import (
     ANSWER,
     END,
@@ -19,8 +19,8 @@ from passerelle.storage.remote.frames import (
     MORE,
     REQUEST,
 )
-from passerelle.storage.remote.helper.operations import OPERATIONS
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, described, raw
+from passerelle.storage.remote.registry import OPERATIONS, take_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

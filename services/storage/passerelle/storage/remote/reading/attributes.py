@@ -5,6 +5,7 @@ import os
 
 from passerelle.storage.remote.opening import open_parent, open_path
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, raw, text
+from passerelle.storage.remote.registry import BY_ARGUMENT, LINK_TARGET, NOT_FOLLOWED, operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 0.2  # seconds between checks whether the call was cancelled
 
 
+@operation("make_symlink", path=NOT_FOLLOWED, target=LINK_TARGET)
 def make_symlink(call: Call, path: bytes, target: str) -> bytes:
     """Make a symbolic link at `path` with the content `target`."""
     with open_parent(call, path, "symlink") as (name, directory):
@@ -24,6 +26,7 @@ def make_symlink(call: Call, path: bytes, target: str) -> bytes:
     return b""
 
 
+@operation("run_program", path=BY_ARGUMENT)
 def run_program(call: Call, path: bytes, argv: "Sequence[str]", dereference: bool) -> bytes:
     """Run `argv` with `path` as its last argument; a JSON array of its exit status, stdout and stderr.
 

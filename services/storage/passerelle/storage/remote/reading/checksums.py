@@ -4,10 +4,12 @@ import os
 
 from passerelle.storage.remote.opening import open_regular
 from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.registry import FOLLOWED, operation
 
 BLOCK = 1 << 20
 
 
+@operation("checksum", path=FOLLOWED)
 def checksum_file(call: Call, path: bytes, algorithm: str) -> bytes:
     """The checksum in lower-case hexadecimal, after reports of progress. `algorithm` is a name of hashlib."""
     import hashlib  # seldom needed, and slow to load

@@ -5,6 +5,7 @@ import os
 
 from passerelle.storage.remote.opening import open_regular
 from passerelle.storage.remote.outcome import Call, Failure
+from passerelle.storage.remote.registry import FOLLOWED, operation
 from passerelle.storage.remote.rows import row_maker
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 18
 
 
+@operation("hold", path=FOLLOWED)
 def hold_file(call: Call, path: bytes, columns: "Sequence[tuple[str, str]]") -> "Iterator[bytes]":
     """Keep a regular file open until the call is cancelled. JSON with its attributes, `file`, and a path in /proc at
     which it can be opened meanwhile, `at`."""
@@ -38,6 +40,7 @@ def _between(call: Call, fd: int, start: int, end: int) -> bytes:
     return b"".join(blocks)
 
 
+@operation("read", path=FOLLOWED)
 def read_file(call: Call, path: bytes, offset: int, length: int, limit: "int | None") -> bytes:
     """At most `length` bytes from `offset` on; a file of more than `limit` bytes is refused."""
     fd, st = open_regular(call, path)
@@ -52,6 +55,7 @@ def read_file(call: Call, path: bytes, offset: int, length: int, limit: "int | N
         os.close(fd)
 
 
+@operation("excerpt", path=FOLLOWED)
 def excerpt(
     call: Call, path: bytes, unit: str, count: int, from_end: bool, before: bool, limit: int
 ) -> bytes:

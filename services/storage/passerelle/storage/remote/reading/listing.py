@@ -8,6 +8,7 @@ import stat
 
 from passerelle.storage.remote.opening import open_directory, stat_path, stat_with_target
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, raw
+from passerelle.storage.remote.registry import BY_ARGUMENT, operation
 from passerelle.storage.remote.rows import row_maker, row_of
 
 TYPE_CHECKING = False
@@ -18,6 +19,8 @@ PIECE = 1 << 16  # bytes of a long answer that are sent while the next ones are 
 DOT = ord(".")
 
 
+@operation("list", path=BY_ARGUMENT)
+@operation("table", path=BY_ARGUMENT)
 def list_files(
     call: Call,
     path: bytes,

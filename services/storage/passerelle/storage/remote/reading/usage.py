@@ -8,6 +8,7 @@ import stat
 from passerelle.storage.remote.boundary import real_path
 from passerelle.storage.remote.outcome import Call, Failure, raw
 from passerelle.storage.remote.reading.attributes import run_to_end
+from passerelle.storage.remote.registry import FOLLOWED, operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ UNIT = 512  # bytes in one of `st_blocks`
 QUOTA = ("env", "LC_ALL=C", "quota", "-v", "-w", "-p", "-f")
 
 
+@operation("measure", path=FOLLOWED)
 def measure(call: Call, path: bytes) -> bytes:
     """The space that a tree takes, as du(1) counts it: JSON with `entries`, `size` and `allocated` in bytes. A file
     with several hard links counts once."""
@@ -76,6 +78,7 @@ class Measurement:
             os.close(fd)
 
 
+@operation("quota", path=FOLLOWED)
 def quota(call: Call, path: bytes) -> bytes:
     """JSON: the filesystem's `room` by statvfs(3), and `quota_output`, the user's quota as quota(1) prints it."""
     try:

@@ -15,6 +15,7 @@ from passerelle.storage.remote.opening import (
 )
 from passerelle.storage.remote.outcome import INTERVAL, Call, Failure, raw
 from passerelle.storage.remote.reading.listing import DOT, PIECE, matcher
+from passerelle.storage.remote.registry import BY_ARGUMENT, operation
 from passerelle.storage.remote.rows import row_maker, row_of
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+@operation("walk", path=BY_ARGUMENT)
 def walk(
     call: Call,
     path: bytes,
