@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from passerelle.gateway.contracts import Binding, Method, methods
 from passerelle.gateway.envoy import configuration
+from passerelle.gateway.envoy.pages import pages
+from passerelle.gateway.envoy.routes import routes
 from passerelle.runtime.config.site import ConfigError, SiteBase, site_model
 
 SITE = """
@@ -45,15 +49,28 @@ def manager(config: Any) -> Any:
     return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
-def routes(config: Any) -> list[Any]:
-    found: list[Any] = manager(config)["route_config"]["virtual_hosts"][0]["routes"]
-    return found
+def leaves(config: Any) -> dict[str, list[Any]]:
+    """The routes that Envoy tries, by what a path begins with; of several such the longest counts."""
+    host = manager(config)["route_config"]["virtual_hosts"][0]
+    branches = host["matcher"]["matcher_tree"]["prefix_match_map"]["map"]
+    return {begins: leaf["action"]["typed_config"]["routes"] for begins, leaf in branches.items()}
+
+
+LEAVES = leaves(rendered(SITE))
+
+
+def tried(path: str) -> list[Any]:
+    return LEAVES[max((begins for begins in LEAVES if path.startswith(begins)), key=len)]
 
 
 def first_match(path: str, verb: str = "POST") -> Any:
-    """The route that Envoy takes for a path, by its rule of the first match; gRPC where that matters."""
-    found = routes(rendered(SITE))
-    return next(r for r in found if _matches(r["match"], path) and _takes(r["match"], verb))
+    """The route that Envoy takes for a path; gRPC where that matters."""
+    return first_of(tried(path), path, verb)
+
+
+def first_of(candidates: Iterable[Any], path: str, verb: str) -> Any:
+    """The first that matches; of a `GET` without content type, else of gRPC."""
+    return next(r for r in candidates if _matches(r["match"], path) and _takes(r["match"], verb))
 
 
 def _takes(match: Any, verb: str) -> bool:
@@ -64,7 +81,38 @@ def _takes(match: Any, verb: str) -> bool:
 def _matches(match: Any, path: str) -> bool:
     if "safe_regex" in match:
         return re.fullmatch(match["safe_regex"]["regex"], path) is not None
+    if below := match.get("path_separated_prefix"):
+        return path == below or path.startswith(f"{below}/")
     return match.get("path") == path or ("prefix" in match and path.startswith(match["prefix"]))
+
+
+ALL_ROUTES = routes(methods(), pages(), timeout=9, idle_timeout=60)
+
+
+def looked_for() -> Iterator[str]:
+    """Paths of every method, with what is a little too much or too little; and those of nobody."""
+    for method in methods():
+        for path in (method.path, *(binding.example for binding in method.bindings)):
+            yield from (path, f"{path}/", path.rstrip("/"), path[:-1], f"{path}x", f"{path}/x")
+    yield from ("/", "//", "/v1", "/v1x", "/v1/systems", "/compute", "/docs", "/docs/x", "/nobody")
+
+
+@pytest.mark.parametrize("verb", ["GET", "POST", "PUT", "DELETE", "HEAD", "TRACE"])
+def test_the_tree_leads_to_the_first_match_of_all_routes(verb: str) -> None:
+    for path in looked_for():
+        expected = first_of(ALL_ROUTES, path, verb)
+        assert first_match(path, verb)["match"] == expected["match"], path
+
+
+def test_few_routes_are_tried_for_what_is_asked_often() -> None:
+    def expressions_tried(path: str) -> int:
+        before = takewhile(lambda route: route != first_match(path, "GET"), tried(path))
+        return sum("safe_regex" in r["match"] and _takes(r["match"], "GET") for r in before)
+
+    assert len(tried("/passerelle.firecrest.v2.FilesystemService/Stat")) <= 4
+    assert expressions_tried("/status/systems") <= 4
+    assert expressions_tried("/compute/x/jobs/5") <= 4
+    assert expressions_tried("/filesystem/x/ops/stat") <= 10
 
 
 def test_envoy_takes_it(tmp_path: Path) -> None:
@@ -163,7 +211,7 @@ def test_what_asks_for_no_token_leads_to_no_method_that_does() -> None:
         if method.anyone
         for path in (method.path, *(binding.regex for binding in method.bindings))
     }
-    for route in routes(rendered(SITE)):
+    for route in ALL_ROUTES:
         config = route.get("typed_per_filter_config", {})
         asks = "envoy.filters.http.ext_authz" not in config
         if "route" in route:

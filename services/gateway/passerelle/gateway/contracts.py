@@ -53,6 +53,11 @@ class Binding:
         parts = _VARIABLE.split(self.template)
         return "[^/]+".join(re.escape(literal) for literal in parts[::2])
 
+    @property
+    def example(self) -> str:
+        """One of its paths."""
+        return _VARIABLE.sub("x", self.template)
+
 
 @dataclass(frozen=True, slots=True)
 class Method:

@@ -20,6 +20,7 @@ from passerelle.gateway.envoy.authentication import AUTHORIZATION, REJECTED_LOG
 from passerelle.gateway.envoy.lua import script
 from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.replies import Json, header, local_replies
+from passerelle.gateway.envoy.route_tree import tree
 from passerelle.gateway.envoy.routes import ANY, BODY_SECONDS, routes
 from passerelle.runtime.config.site import SiteBase, section
 from passerelle.runtime.headers import (
@@ -248,7 +249,11 @@ def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
             header(CLIENT_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
         ],
         "virtual_hosts": [
-            {"name": "public", "domains": list(gateway.host_names) or ["*"], "routes": all_routes},
+            {
+                "name": "public",
+                "domains": list(gateway.host_names) or ["*"],
+                "matcher": tree(all_routes),
+            },
             *([_MISDIRECTED] if gateway.host_names else []),
         ],
     }
@@ -268,11 +273,21 @@ def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
             "header_mutation.v3.HeaderMutation",
             mutations=_reply_headers(gateway),
         ),
-        _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": script()}),
+        _filter(
+            "lua",
+            "lua.v3.Lua",
+            default_source_code={"inline_string": script()},
+            clear_route_cache=False,  # the script does so where it changes what routes look at
+        ),
         _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         envoy_limits.page_filter(),
         *authentication.filters(site),
-        _filter("lua.bodies", "lua.v3.Lua", default_source_code={"inline_string": _NO_BODY}),
+        _filter(
+            "lua.bodies",
+            "lua.v3.Lua",
+            default_source_code={"inline_string": _NO_BODY},
+            clear_route_cache=False,
+        ),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
         _filter(
             "grpc_json_transcoder",

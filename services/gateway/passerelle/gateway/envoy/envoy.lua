@@ -24,7 +24,7 @@ local INTERNAL = {
 local HEAD = "passerelle.head"
 local GRPC = "passerelle.grpc"
 
-local function lower_case_path(headers)
+local function lower_case_path(handle, headers)
   local path = headers:get(":path")
   local query = path:find("?", 1, true)
   local bare = query and path:sub(1, query - 1) or path
@@ -32,6 +32,7 @@ local function lower_case_path(headers)
   local first = bare:match("^/([^/]+)")
   if first and CASELESS[first:lower()] then
     headers:replace(":path", bare:lower() .. (query and path:sub(query) or ""))
+    handle:clearRouteCache()
   end
 end
 
@@ -115,7 +116,7 @@ function envoy_on_request(handle)
     return
   end
   if grpc then return end
-  lower_case_path(headers)
+  lower_case_path(handle, headers)
   tidy_query(handle, headers)
   headers:replace(HEADERS.REST, "1")
   -- The transcoder knows no HEAD: the service is asked to leave the body out, which can be long.

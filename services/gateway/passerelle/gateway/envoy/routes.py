@@ -8,8 +8,8 @@ itself: these are never transcoded (`_ANSWERED_HERE`), so that they lead to no m
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 from passerelle.gateway.contracts import Binding, Method
@@ -94,7 +94,7 @@ _RETRY_BUFFER = 64 << 10
 def routes(
     methods: Sequence[Method], pages: Iterable[Json], *, timeout: float, idle_timeout: float
 ) -> list[Json]:
-    """Every route, first match first.
+    """Every route, first match first; what clients ask for stands before what tells them that they were wrong.
 
     `timeout` bounds a unary call, `idle_timeout` the pauses of a stream, both in s.
     """
@@ -104,8 +104,8 @@ def routes(
         *(_to_method(method, timeout, idle_timeout) for method in public),
         *_wrong_media_type(),
         _health(),
-        *_redirects(public),
         *_rest_paths(public, idle_timeout),
+        *_redirects(public),
         *_not_found(),
     ]
 
@@ -214,16 +214,29 @@ def _redirect(binding: Binding, surface: Surface) -> Json:
 
 def _rest_paths(methods: Sequence[Method], idle_timeout: float) -> Iterator[Json]:
     """For every REST path, a route for each verb that a method takes, and 405 with `Allow` for all others."""
-    pairs_by_path = sorted(
+    pairs_in_order = sorted(
         ((binding, method) for method in methods for binding in method.bindings),
         key=lambda pair: _most_specific_first(pair[0]),
     )
-    for regex, group in groupby(pairs_by_path, key=lambda pair: pair[0].regex):
-        pairs = list(group)
+    by_regex: dict[str, list[tuple[Binding, Method]]] = {}
+    for pair in pairs_in_order:
+        by_regex.setdefault(pair[0].regex, []).append(pair)
+    not_allowed = []
+    for regex, pairs in by_regex.items():
         for binding, method in pairs:
             for verb in (binding.verb, "HEAD") if method.answers_head else (binding.verb,):
                 yield _rest_path(verb, binding, method, idle_timeout)
-        yield _not_allowed(regex, sorted({b.verb for b, _ in pairs}), pairs[0][1].surface)
+        refusal = _not_allowed(regex, sorted({b.verb for b, _ in pairs}), pairs[0][1].surface)
+        if _is_special_case(pairs[0][0], by_regex):
+            yield refusal
+        else:
+            not_allowed.append(refusal)
+    yield from not_allowed
+
+
+def _is_special_case(binding: Binding, regexes: Iterable[str]) -> bool:
+    """Whether its paths look like those of another binding, too: `jobs/{job_id}:cancel` like `jobs/{job_id}`."""
+    return any(re.fullmatch(regex, binding.example) for regex in regexes if regex != binding.regex)
 
 
 def _rest_path(verb: str, binding: Binding, method: Method, idle_timeout: float) -> Json:
@@ -231,7 +244,7 @@ def _rest_path(verb: str, binding: Binding, method: Method, idle_timeout: float)
     config = _reply_of(method.surface) | _body_limit(method)
     return {
         "match": {
-            "safe_regex": {"regex": f"{binding.regex.removesuffix('/')}/?"},
+            "safe_regex": {"regex": _with_any_slash(binding, method.surface)},
             "headers": [
                 {"name": ":method", "string_match": {"exact": verb}},
                 _NO_GRPC_CONTENT,
@@ -242,6 +255,11 @@ def _rest_path(verb: str, binding: Binding, method: Method, idle_timeout: float)
         "typed_per_filter_config": config | (authentication.WITHOUT_TOKEN if method.anyone else {}),
         "metadata": _metadata(method, binding),
     }
+
+
+def _with_any_slash(binding: Binding, surface: Surface) -> str:
+    """The binding's paths, with a slash at their end or without where the surface does not redirect them."""
+    return binding.regex if surface.redirects_slashes else f"{binding.regex.removesuffix('/')}/?"
 
 
 def _body_timeout(method: Method, idle_timeout: float) -> Json:
