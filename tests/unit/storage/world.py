@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -48,7 +49,7 @@ class World:
     def staging(self, methods: Mapping[str, Staging]) -> StagedTransfers:
         """The system's staging methods, and what is done after them; whoever asks for it closes it."""
         tidying = Tidying(self.system, self.files, self.private, self.compute, methods.values())
-        return StagedTransfers(methods, tidying)
+        return StagedTransfers(methods, tidying, self.parts.downloads)
 
 
 @asynccontextmanager
@@ -61,11 +62,14 @@ async def remote(
     limit: int = 5 << 20,
     check_links: bool = True,
     sftp: bool = True,
+    download_limits: Mapping[str, int] = MappingProxyType({}),
     **ssh: Any,
 ) -> AsyncIterator[World]:
     """A world around `root`; `ssh` are settings of the system's section of that name."""
     keys = Keys()
-    settings = StorageSection(remote_helper=helper, stall_timeout=stall)
+    settings = StorageSection(
+        remote_helper=helper, stall_timeout=stall, download_limits=dict(download_limits)
+    )
     async with serving_ssh(keys.key, sftp=sftp) as server:
         system = _system(name, server, root, limit, ssh, check_links)
         async with SshPool({name: system}, keys).sweeping() as pool:

@@ -1,6 +1,7 @@
 """The `storage` section of the configuration file."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,6 +17,9 @@ class StorageSection(Section):
     """Keep a small Python process per user on each system for what SFTP cannot do or does slowly."""
     stall_timeout: float = Field(default=60, gt=0)
     """A transfer that moves no byte for this long is given up, s."""
+    download_limits: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """Largest download of an OAuth client (`azp`), bytes, by the client's id: of a file, in every API and by every
+    staging method, and of an archive. Clients that are not listed have no limit."""
     abandoned_after: float = Field(default=7, gt=0)
     """Uploads untouched for this long are removed when their user begins another one beside them, days."""
 

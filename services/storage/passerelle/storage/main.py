@@ -24,6 +24,7 @@ from passerelle.storage.config import StorageSection
 from passerelle.storage.files.archives import Archives
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.downloads import Downloads
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.system_files import SystemFiles
 from passerelle.storage.files.tarballs import Tarballs
@@ -85,6 +86,7 @@ class SystemParts:
     checksums: Checksums
     uploads: Uploads
     archives: Archives
+    downloads: Downloads
     tarballs: Tarballs
     trees: Trees
     jobs: TransferJobs
@@ -92,11 +94,18 @@ class SystemParts:
 
     def for_storage(self) -> StorageContext:
         """What the native file operations use."""
-        return StorageContext(self.config, self.files, self.trees, self.attributes, self.checksums)
+        return StorageContext(
+            self.config,
+            self.files,
+            self.downloads,
+            self.trees,
+            self.attributes,
+            self.checksums,
+        )
 
     def for_archives(self) -> ArchiveContext:
         """What native archives use."""
-        return ArchiveContext(self.config, self.archives)
+        return ArchiveContext(self.config, self.archives, self.downloads)
 
     def for_uploads(self) -> UploadContext:
         """What native uploads use."""
@@ -109,7 +118,12 @@ class SystemParts:
     def for_filesystem(self) -> FilesystemContext:
         """What the profile's file operations use."""
         return FilesystemContext(
-            self.config, self.files, self.attributes, self.checksums, self.tarballs
+            self.config,
+            self.files,
+            self.downloads,
+            self.attributes,
+            self.checksums,
+            self.tarballs,
         )
 
     def for_transfers(self) -> TransferContext:
@@ -146,6 +160,8 @@ def parts_of(
 ) -> SystemParts:
     """All that is done on a system; ConfigError for a staging method that cannot be made."""
     files = SystemFiles(access)
+    archives = Archives(access)
+    downloads = Downloads(files, archives, settings.download_limits)
     private = PrivateFiles(access, system.name)
     jobs = TransferJobs(system, compute, private, job_id_variable(system.scheduler))
     methods = {
@@ -164,12 +180,13 @@ def parts_of(
         attributes=Attributes(access),
         checksums=Checksums(access, files),
         uploads=Uploads(access, settings),
-        archives=Archives(access),
+        archives=archives,
+        downloads=downloads,
         tarballs=Tarballs(access, system.ssh.timeout.command),
         trees=Trees(access),
         jobs=jobs,
         staging=StagedTransfers(
-            methods, Tidying(system, files, private, compute, methods.values())
+            methods, Tidying(system, files, private, compute, methods.values()), downloads
         ),
     )
 

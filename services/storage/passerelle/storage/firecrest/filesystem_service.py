@@ -18,6 +18,7 @@ from passerelle.runtime.errors import InvalidArgument
 from passerelle.runtime.surface import Operation
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.downloads import Downloads
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.tarballs import Tarball, Tarballs
 from passerelle.storage.firecrest.form import FormFile
@@ -98,6 +99,7 @@ class FilesystemContext:
 
     config: System
     files: Files
+    downloads: Downloads
     attributes: Attributes
     checksums: Checksums
     tarballs: Tarballs
@@ -192,7 +194,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         system, path = self._target(request)
         limit = _limit(system)
         with errors_of("base64", path, too_large="File to download is too large."):
-            content = await system.files.read(path, 0, limit, limit)
+            content = await system.downloads.read(path, limit)
         return HttpBody(content_type="application/octet-stream", data=content)
 
     async def Upload(self, requests: AsyncIterator[pb.UploadRequest], context: Any) -> HttpBody:

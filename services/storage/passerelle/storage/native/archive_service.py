@@ -12,6 +12,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.runtime.config.site import System
 from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Archives, Format, Selection
+from passerelle.storage.files.downloads import Downloads
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
 from passerelle.storage.request_content import pieces
@@ -21,10 +22,11 @@ from passerelle.v1 import storage_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class ArchiveContext:
-    """A system and its archives."""
+    """A system, what it unpacks, and what leaves it."""
 
     config: System
     archives: Archives
+    downloads: Downloads
 
 
 _FORMATS: Mapping[int, Format] = {pb.TAR: TAR, pb.TAR_GZ: TAR_GZ, pb.TAR_ZST: TAR_ZST}
@@ -38,7 +40,7 @@ async def read_archive(
     system, path = target(systems, request)
     packing = _FORMATS.get(request.format, TAR_GZ)
     selection = Selection(request.dereference, request.pattern)
-    async with aclosing(system.archives.packed(path, packing, selection)) as packed:
+    async with aclosing(system.downloads.packed(path, packing, selection)) as packed:
         first = await anext(packed)
         # Only now: after initial metadata no error reaches a REST caller.
         name = (posixpath.basename(path) or "root") + packing.suffix

@@ -10,6 +10,7 @@ from google.api.httpbody_pb2 import HttpBody
 from passerelle.runtime.config.site import System
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
+from passerelle.storage.files.downloads import Downloads
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.trees import Trees
 from passerelle.storage.native.archive_service import ArchiveContext, read_archive, write_archive
@@ -47,6 +48,7 @@ class StorageContext:
 
     config: System
     files: Files
+    downloads: Downloads
     trees: Trees
     attributes: Attributes
     checksums: Checksums
@@ -101,7 +103,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
         """Stream a file's bytes, or a range of them."""
         system, path = self._target(request)
-        async with system.files.opened(path) as file:
+        async with system.downloads.opened(path) as file:
             reading = Reading(request, context, file)
             if not reading.wants_content:
                 await context.send_initial_metadata(reading.reply_headers)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.files.downloads import Downloads
 from passerelle.storage.staging.port import Staged, Staging, StagingRequest
 from passerelle.storage.staging.tidying import Tidying
 
@@ -11,9 +12,12 @@ from passerelle.storage.staging.tidying import Tidying
 class StagedTransfers:
     """The staging `methods` of one system by their names, the preferred one first."""
 
-    def __init__(self, methods: Mapping[str, Staging], tidying: Tidying) -> None:
+    def __init__(
+        self, methods: Mapping[str, Staging], tidying: Tidying, downloads: Downloads
+    ) -> None:
         self.methods = methods
         self._tidying = tidying
+        self._downloads = downloads
 
     def named(self, name: str | None) -> tuple[str, Staging]:
         """The method of that name, the preferred one if none is asked for, and its name; InvalidArgument lists the
@@ -33,7 +37,8 @@ class StagedTransfers:
         return staged
 
     async def download(self, method: Staging, request: StagingRequest[Any]) -> Staged:
-        """As `Staging.download` of one of the methods."""
+        """As `Staging.download` of one of the methods; DownloadTooLarge for more than the caller may download."""
+        await self._downloads.require_allowed(request.path)
         staged = await method.download(request)
         self.look_after()
         return staged
