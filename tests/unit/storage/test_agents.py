@@ -1,4 +1,4 @@
-"""The programs of transfer jobs run where nothing is installed but an old Python."""
+"""The helper and the programs of transfer jobs run where nothing is installed but an old Python."""
 
 import ast
 import sys
@@ -20,9 +20,16 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
+_HELPER = Path(str(files("passerelle.storage.remote")))
+ALL = {
+    str(source.relative_to(_HELPER)): source.read_text()
+    for source in sorted(_HELPER.glob("**/*.py"))
+} | SOURCES
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_the_oldest_python_understands_it(name: str) -> None:
-    ast.parse(SOURCES[name], name, feature_version=_OLDEST)
+    ast.parse(ALL[name], name, feature_version=_OLDEST)
 
 
 @pytest.mark.parametrize("name", SOURCES)

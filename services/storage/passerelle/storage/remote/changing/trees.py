@@ -56,11 +56,8 @@ def move(call: Call, path: bytes, target: bytes, overwrite: bool, columns: "Colu
     st = stat_path(call, path, False)
     _require_apart(path, target, st)
     try:
-        with (
-            open_parent(call, path, "access") as (old, old_fd),
-            open_parent(call, target, "rename", "target") as (new, new_fd),
-        ):
-            _rename(Entry(old, old_fd, path), Entry(new, new_fd, target), st, overwrite)
+        with _entry(call, path, "access") as old, _entry(call, target, "rename", "target") as new:
+            _rename(old, new, st, overwrite)
         call.advance(1)
     except OSError as error:
         if error.errno != errno.EXDEV:
@@ -100,19 +97,22 @@ def _copy(
     _require_apart(path, target, st)
     if stat.S_ISREG(st.st_mode):
         call.expect(st.st_size)
-    with (
-        open_parent(call, path, "access") as (name, fd),
-        open_parent(call, target, "create", "target") as (new, new_fd),
-    ):
+    with _entry(call, path, "access") as source, _entry(call, target, "create", "target") as new:
         with _as_failure("create", target):
-            existing = stat_if_exists(new, new_fd)
+            existing = stat_if_exists(new.name, new.fd)
         if existing and not overwrite:
             raise Failure("create", target, errno.EEXIST)
         _require_replaceable(existing, target)
         if existing and os.path.samestat(existing, st):
             raise Failure("itself", target, errno.EINVAL)
-        source, destination = Entry(name, fd, path), Entry(new, new_fd, target)
-        Copying(call, dereference).put(source, destination, st, existing, merge)
+        Copying(call, dereference).put(source, new, st, existing, merge)
+
+
+@contextmanager
+def _entry(call: Call, path: bytes, step: str, field: str = "path") -> "Iterator[Entry]":
+    """The entry at `path`, whose directory is open in the block; raises as `open_parent`."""
+    with open_parent(call, path, step, field) as (name, fd):
+        yield Entry(name, fd, path)
 
 
 def _require_replaceable(existing: "os.stat_result | None", target: bytes) -> None:
