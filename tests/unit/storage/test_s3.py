@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from passerelle.storage.staging.s3 import store
 from passerelle.storage.staging.s3.method import S3
-from passerelle.storage.staging.s3.remote.http import composite, md5, said
+from passerelle.storage.staging.s3.remote.http import composite, md5, store_error
 from passerelle.storage.staging.s3.store import Endpoint, Keys
 from passerelle.storage.staging.s3.urls import ObjectName, bucket_name, checked_url
 
@@ -75,7 +75,7 @@ def test_options_show_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "words", "again"),
+    ("body", "status", "words", "retriable"),
     [
         (b"<Error><Code>SlowDown</Code></Error>", 503, "SlowDown", True),
         (b"<Error><Code>InternalError</Code></Error>", 200, "InternalError", True),
@@ -92,10 +92,10 @@ def test_options_show_no_secret() -> None:
         (b"", 403, "403", False),
     ],
 )
-def test_what_the_store_refuses(body: bytes, status: int, words: str, again: bool) -> None:
-    trouble = said(body, status)
-    assert words in str(trouble)
-    assert trouble.again == again
+def test_what_the_store_refuses(body: bytes, status: int, words: str, retriable: bool) -> None:
+    error = store_error(body, status)
+    assert words in str(error)
+    assert error.retriable == retriable
 
 
 def test_the_etag_of_an_object_of_parts() -> None:

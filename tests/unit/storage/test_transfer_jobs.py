@@ -33,15 +33,15 @@ from tests.unit.storage.world import World, as_alice
 SECRET = "hush-7f3a"
 AGENT = """\
 import json, os, sys
-from passerelle.storage.staging.remote.job import nothing_is_left, parameters, say
+from passerelle.storage.staging.remote.job import log, read_parameters, remove_parameters
 path = sys.argv[1]
 mode = oct(os.stat(path).st_mode & 0o7777) if os.path.exists(path) else ""
-found = parameters()
+parameters = read_parameters()
 stays = os.path.exists(path)
-nothing_is_left()
-say(json.dumps({
-    "parameters": len(found["secret"]), "mode": mode, "stays": stays, "there": os.path.exists(path),
-    "argv": len(sys.argv), "secret in environment": found["secret"] in str(os.environ),
+remove_parameters()
+log(json.dumps({
+    "parameters": len(parameters["secret"]), "mode": mode, "stays": stays, "there": os.path.exists(path),
+    "argv": len(sys.argv), "secret in environment": parameters["secret"] in str(os.environ),
 }))
 """
 
@@ -204,8 +204,8 @@ async def test_a_submission_that_fails_leaves_no_secret(
 async def test_an_agent_that_is_killed_leaves_what_there_is_to_tidy_up(world: World) -> None:
     killed = job_program() + (
         "import os, signal\n"
-        "from passerelle.storage.staging.remote.job import parameters\n"
-        "parameters()\n"
+        "from passerelle.storage.staging.remote.job import read_parameters\n"
+        "read_parameters()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     left = Leftovers(hidden_part("/data/x"), {"key": "k"})

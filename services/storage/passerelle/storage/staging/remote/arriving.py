@@ -1,7 +1,4 @@
-"""A file that appears under its name whole, or not at all.
-
-Runs on the system, on Python 3.6 and newer.
-"""
+"""New files that get their name when they are complete. Runs on the system, on Python 3.6 and newer."""
 
 import os
 from contextlib import contextmanager, suppress
@@ -17,33 +14,32 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def absent(given: "dict[str, Any]") -> "Iterator[Target]":
-    """The target that the parameters `path` and `roots` name, which is not there, not even as a link.
+def absent_target(parameters: "dict[str, Any]") -> "Iterator[Target]":
+    """The target that the parameters `path` and `roots` name, which must not exist, not even as a link.
 
-    Raises Failure when it is, leads out of the filesystems, or cannot be made.
+    Raises Failure when it exists or cannot be made, and Outside.
     """
-    path = resolved(encoded(given["path"]), follow=False)
-    with Target(boundary(given), path, resolved=True) as target:
+    path = resolved(encoded(parameters["path"]), follow=False)
+    with Target(boundary(parameters), path, resolved=True) as target:
         target.require_absent()
         yield target
 
 
-def leaves_part(given: "dict[str, Any]") -> bool:
-    """Whether what has arrived is still there, by the parameters `path` and `part` (empty when nothing arrives)."""
-    part = os.path.join(os.path.dirname(encoded(given["path"])), given["part"].encode())
-    return bool(given["part"]) and os.path.lexists(part)
+def part_exists(parameters: "dict[str, Any]") -> bool:
+    """Whether the file `part` beside `path` exists (parameters of the job). `part` is empty for jobs that send."""
+    part = os.path.join(os.path.dirname(encoded(parameters["path"])), parameters["part"].encode())
+    return bool(parameters["part"]) and os.path.lexists(part)
 
 
 class ArrivingFile:
-    """A new file `name` beside `target`, that `appear` gives the target's name; it is gone when the block ends.
-
-    Raises OSError for what the system refuses.
+    """A new file `name` in the directory of `target`. `place` gives it the target's name. `name` is removed when the
+    block ends. Raises OSError.
     """
 
     def __init__(self, target: Target, name: str) -> None:
         self._target = target
         self._name = name.encode()
-        self._unlink()  # of a run that ended with its node
+        self._unlink()  # left by a run whose node failed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         self._fd = os.open(self._name, flags, 0o666, dir_fd=target.directory)
 
@@ -60,29 +56,29 @@ class ArrivingFile:
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def appear(self) -> None:
-        """Put it on the disk and give it its name; Failure when that may not be any more."""
+    def place(self) -> None:
+        """Sync the file to disk, and give it the target's name. Raises as the function `place`."""
         os.fsync(self._fd)
-        appear(self._target, self._name)
+        place(self._target, self._name)
 
     def _unlink(self) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._target.directory)
 
 
-def appear(target: Target, name: bytes) -> None:
-    """Give the finished file `name`, in the target's directory, the target's name, durably.
+def place(target: Target, name: bytes) -> None:
+    """Give the complete file `name` in the target's directory the target's name, and sync the directory.
 
-    What it had to be when its content was still to come is asked again: raises Failure, or FileExistsError.
+    The target is checked again as by `absent_target`. Raises Failure, FileExistsError.
     """
     target.require_absent()
     target.create_from(name)
-    with suppress(PermissionError):  # names can be made in a directory that cannot be read
+    with suppress(PermissionError):  # the directory may be writable but not readable
         sync(os.open(b".", os.O_RDONLY, dir_fd=target.directory))
 
 
 def sync(fd: int) -> None:
-    """Put an open file, or the names in a directory, on the disk, and close it."""
+    """Sync an open file or directory to disk, and close it."""
     try:
         os.fsync(fd)
     finally:

@@ -1,4 +1,4 @@
-"""What the programs of transfer jobs share: their parameters, how they are ended, and what they say.
+"""What the programs of transfer jobs share: their parameters, the signals that end them, and their log.
 
 Runs on the system, on Python 3.6 and newer.
 """
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Stopped(BaseException):
-    """The scheduler wants the job to end: cancelled, or out of time."""
+    """The scheduler ends the job, because it was cancelled or its time is over."""
 
 
-def parameters() -> "dict[str, Any]":
-    """What the job was sent with: the third line of the file that is the program's argument (see private_files.py).
+def read_parameters() -> "dict[str, Any]":
+    """The job's parameters: the third line of the file that is the program's argument (see private_files.py).
 
-    From here on the scheduler's wish to end the job raises Stopped, once. The file stays until `nothing_is_left`:
-    whatever becomes of the job before, the file tells what there is to tidy up; and a job whose node was lost can be
-    started again. Ends the job when the file is gone.
+    After this call, the first SIGTERM or SIGINT raises Stopped. The file exists until `remove_parameters`: if the job
+    fails before, the file says what has to be removed; and a job whose node failed can be started again. Ends the job
+    when there is no such file.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
@@ -39,35 +39,35 @@ def parameters() -> "dict[str, Any]":
         fail("The parameters of this transfer are gone: it ran before, or was given up.")
 
 
-def nothing_is_left() -> None:
-    """Remove the parameters: there is nothing more to tidy up."""
+def remove_parameters() -> None:
+    """Remove the file of the parameters, because the transfer has left nothing that has to be removed."""
     with suppress(FileNotFoundError):
         os.unlink(sys.argv[1])
 
 
-def stop_listening() -> None:
-    """From here on the job comes to its end, whatever the scheduler wants."""
+def ignore_signals() -> None:
+    """Ignore further SIGTERM and SIGINT, so that the job can end in order."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(_number: int, _frame: "Any") -> None:
-    stop_listening()
+    ignore_signals()
     raise Stopped
 
 
-def boundary(given: "dict[str, Any]") -> Boundary:
-    """The filesystems that the job keeps to, by its parameter `roots`."""
-    return Boundary([encoded(root) for root in given["roots"]])
+def boundary(parameters: "dict[str, Any]") -> Boundary:
+    """The filesystems in which the job's paths must lie, by its parameter `roots`."""
+    return Boundary([encoded(root) for root in parameters["roots"]])
 
 
 def encoded(path: str) -> bytes:
-    """A path as the system has it, whatever the job's locale: Python 3.6 takes an unset one for ASCII."""
+    """The bytes of a path. The job's locale is not used, since Python 3.6 takes an unset one for ASCII."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def refusal(path: str, error: "Failure | OSError") -> str:
-    """Why the system refused something about the transfer's file `path`, in words for the log."""
+    """A message for the log: why a system call on the transfer's file `path` failed."""
     if isinstance(error, OSError):
         return "%s: %s" % (path, error.strerror or error)  # noqa: UP031
     if error.code == errno.EXDEV:
@@ -75,7 +75,7 @@ def refusal(path: str, error: "Failure | OSError") -> str:
     return "%s: %s" % (path, error.words)  # noqa: UP031
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print a line with the date to the job's log."""
     _print(text, sys.stdout)
 
@@ -86,9 +86,9 @@ def fail(text: str) -> "NoReturn":
     sys.exit(1)
 
 
-def _print(text: str, log: "TextIO") -> None:
+def _print(text: str, stream: "TextIO") -> None:
     date = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime())
     line = "%s %s\n" % (date, text)  # noqa: UP031  # as `date -u` prints it
-    # Names that the log's encoding does not have must not end the job.
-    log.buffer.write(line.encode("utf-8", "backslashreplace"))
-    log.flush()
+    # Names that the encoding of the log lacks must not end the job.
+    stream.buffer.write(line.encode("utf-8", "backslashreplace"))
+    stream.flush()

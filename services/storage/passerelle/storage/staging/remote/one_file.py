@@ -1,8 +1,8 @@
-"""What the jobs share that move one file between the system and one peer, in one go.
+"""What jobs share that move one file between the system and one peer in a single stream.
 
-Their parameters are `operation` (`receive` or `send`, as the job sees it), `path`, and the `roots` that it must not
-lead out of; `part`, the name beside it under which content arrives (empty when nothing does). Runs on the system, on
-Python 3.6 and newer.
+Their parameters are `operation` (`receive` or `send`, from the job's point of view); `path`; `roots`, in which it must
+lie; and `part`, the name in its directory under which content arrives (empty for `send`). Runs on the system, on Python
+3.6 and newer.
 """
 
 import os
@@ -10,15 +10,15 @@ import stat
 from contextlib import contextmanager
 
 from passerelle.storage.remote.outcome import Failure
-from passerelle.storage.staging.remote.arriving import leaves_part
+from passerelle.storage.staging.remote.arriving import part_exists
 from passerelle.storage.staging.remote.job import (
     Stopped,
     boundary,
     encoded,
     fail,
-    nothing_is_left,
+    ignore_signals,
     refusal,
-    stop_listening,
+    remove_parameters,
 )
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from typing import Any
 
-    Given = dict[str, Any]
+    Parameters = dict[str, Any]
 
 
 class Broken(Exception):
@@ -35,46 +35,48 @@ class Broken(Exception):
 
 
 def run_job(
-    given: "Given",
-    receive: "Callable[[Given], None]",
-    send: "Callable[[Given], None]",
+    parameters: "Parameters",
+    receive: "Callable[[Parameters], None]",
+    send: "Callable[[Parameters], None]",
     *failures: "type[Exception]",
-    tidy: "Callable[[Given, bool], bool]" = lambda _given, _failed: True,
+    tidy: "Callable[[Parameters, bool], bool]" = lambda _parameters, _failed: True,
 ) -> None:
-    """Do what the parameters ask for, then end the job saying how that went.
+    """Receive or send the file, log the result, and end the job.
 
-    `failures` are the method's own exceptions whose text says why a transfer failed; Broken, Failure, OSError and
-    Stopped are known. `tidy` removes what the transfer leaves beyond the system, when it is told whether it failed,
-    and returns whether nothing is left there.
+    `failures` are exceptions of the staging method whose text says why a transfer failed, besides Broken, Failure,
+    OSError and Stopped. `tidy` removes what the transfer leaves outside of the system. Its second argument is whether
+    the transfer failed, and it returns whether nothing is left.
     """
     expected = (Broken, *failures)  # type: tuple[type[Exception], ...]
     failure = ""
     try:
-        (receive if given["operation"] == "receive" else send)(given)
-        stop_listening()
+        (receive if parameters["operation"] == "receive" else send)(parameters)
+        ignore_signals()
     except expected as error:
         failure = "The transfer failed: %s" % error  # noqa: UP031
     except Failure as error:
-        failure = "The transfer failed: " + refusal(given["path"], error)
+        failure = "The transfer failed: " + refusal(parameters["path"], error)
     except OSError as error:
         failure = "The transfer failed: %s" % (error.strerror or error)
     except Stopped:
         failure = "The job was cancelled."
-    stop_listening()
-    if tidy(given, bool(failure)) and not leaves_part(given):
-        nothing_is_left()
+    ignore_signals()
+    if tidy(parameters, bool(failure)) and not part_exists(parameters):
+        remove_parameters()
     if failure:
         fail(failure)
 
 
 @contextmanager
-def opened(given: "Given") -> "Iterator[FileIO]":
-    """The file to send, open for reading inside the block, without a buffer; raises Failure, OSError, or Broken for
-    what is no regular file. Never waits for a pipe."""
-    path = encoded(given["path"])
+def open_source(parameters: "Parameters") -> "Iterator[FileIO]":
+    """The file to send, open for reading in the block and unbuffered. Does not wait for the other end of a pipe.
+
+    Raises Failure, OSError, and Broken when it is not a regular file.
+    """
+    path = encoded(parameters["path"])
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     with open(descriptor, "rb", buffering=0) as file:
-        boundary(given).require_open(descriptor, path)
+        boundary(parameters).require_open(descriptor, path)
         require_regular(descriptor)
         yield file
 

@@ -1,4 +1,4 @@
-"""How transfer jobs speak with an object store: through presigned URLs, which no message ever names.
+"""Requests of transfer jobs to an object store, through presigned URLs. Messages never contain these URLs.
 
 Runs on the system, on Python 3.6 and newer.
 """
@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 
-from passerelle.storage.staging.remote.job import say
+from passerelle.storage.staging.remote.job import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ BLOCK = 1 << 20  # bytes that are read or written at once
 _TIMEOUT = 60  # seconds without a byte
 _LONGEST_PAUSE = 15  # seconds
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9]+)\s*</Code>")
-# S3's error codes that are worth another try; so is every 5xx. See "Error responses" in the Amazon S3 API reference.
-_PASSING = frozenset(
+# S3's error codes after which a request is repeated, besides every status 5xx. See "Error responses" in the Amazon S3
+# API reference.
+_RETRIABLE = frozenset(
     (
         "BadDigest",
         "IncompleteBody",
@@ -46,17 +47,17 @@ _MEANINGS = {
 }
 
 
-class Trouble(Exception):
-    """Why a transfer failed, in words for its log. `code` is S3's, `again` whether another try may succeed."""
+class StoreError(Exception):
+    """A request failed. The text is for the job's log; `code` is S3's, `retriable` whether to repeat the request."""
 
-    def __init__(self, words: str, code: str = "", again: bool = False) -> None:
+    def __init__(self, words: str, code: str = "", retriable: bool = False) -> None:
         super().__init__(words)
         self.code = code
-        self.again = again
+        self.retriable = retriable
 
 
 class Answer:
-    """What the store answered: its headers, and a body of at most 1 MiB."""
+    """A response of the store: its headers, and a body of at most 1 MiB."""
 
     def __init__(self, headers: "Any", body: bytes) -> None:
         self.headers = headers
@@ -78,24 +79,24 @@ class Store:
 
     def __init__(self, ca: "str | None", retries: int) -> None:
         context = ssl.create_default_context(cadata=ca)
-        # The store is reached as the site says: a proxy of the user's environment would see the URLs.
+        # A proxy from the user's environment is not used, since it would see the URLs.
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
         self._retries = retries
         self.stopping = threading.Event()
-        self.fault = ""
-        """Why the store has not answered lately."""
+        self.last_error = ""
+        """Why the latest request failed; empty when it did not."""
 
-    def ask(self, method: str, url: str, *rest: "Any", timeout: float = _TIMEOUT) -> Answer:
-        """One request, as `opened` takes it, with its whole answer; raises Trouble."""
-        with self.opened(method, url, *rest, timeout=timeout) as response:
+    def request(self, method: str, url: str, *rest: "Any", timeout: float = _TIMEOUT) -> Answer:
+        """Send a request as `open` does, and read the complete response. Raises StoreError."""
+        with self.open(method, url, *rest, timeout=timeout) as response:
             try:
                 return Answer(response.headers, response.read(BLOCK))
             except (OSError, http.client.HTTPException) as error:
                 raise _broken(error) from None
 
-    def opened(
+    def open(
         self,
         method: str,
         url: str,
@@ -104,88 +105,88 @@ class Store:
         *,
         timeout: float = _TIMEOUT,
     ) -> "Any":
-        """One request with its body yet to be read: the response is a context manager with `read` and `headers`.
+        """Send a request. The response is a context manager with `read` and `headers`.
 
-        A `body` of blocks needs a Content-Length among the `headers`. Raises Trouble.
+        A `body` of blocks needs a Content-Length among the `headers`. Raises StoreError.
         """
-        every = {"Content-Type": "application/octet-stream"}
-        every.update(headers or {})
-        request = urllib.request.Request(url, body, every, method=method)  # noqa: S310  # ours
+        all_headers = {"Content-Type": "application/octet-stream"}
+        all_headers.update(headers or {})
+        request = urllib.request.Request(url, body, all_headers, method=method)  # noqa: S310  # ours
         try:
             response = self._opener.open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
-            trouble = _refused(error)
-            if not trouble.again:
-                self.fault = ""
-            raise trouble from None
+            refusal = _refused(error)
+            if not refusal.retriable:
+                self.last_error = ""
+            raise refusal from None
         except (OSError, http.client.HTTPException) as error:
             raise _broken(error) from None
-        self.fault = ""
+        self.last_error = ""
         return response
 
-    def read(self, response: "Any", most: int) -> bytes:
-        """The next bytes of a response's body, at most `most`; raises Trouble when there are none."""
+    def read(self, response: "Any", limit: int) -> bytes:
+        """The next bytes of a response's body, at most `limit`. Raises StoreError when there are none."""
         if self.stopping.is_set():
-            raise Trouble("it was stopped")
+            raise StoreError("it was stopped")
         try:
-            block = response.read(most)
+            block = response.read(limit)
         except (OSError, http.client.HTTPException) as error:
             raise _broken(error) from None
         if not block:
-            raise Trouble("the object store's answer ended early", again=True)
+            raise StoreError("the object store's answer ended early", retriable=True)
         return bytes(block)
 
     def attempts(self, work: "Callable[..., T]", *arguments: "Any") -> "T":
-        """What `work` returns, tried again with growing pauses while its Trouble may pass."""
+        """The result of `work`, which is repeated after growing pauses while its StoreError is retriable."""
         for pause in self.pauses(self._retries):
             try:
                 return work(*arguments)
-            except Trouble as trouble:
-                if not trouble.again:
+            except StoreError as error:
+                if not error.retriable:
                     raise
-                self.tell(trouble)
+                self.log_retry(error)
                 self.pause(pause)
         return work(*arguments)
 
-    def tell(self, trouble: Trouble) -> None:
-        """Say in the log, once, what fails and is tried again."""
-        if self.fault != str(trouble):
-            self.fault = str(trouble)
-            say("%s; trying again ..." % self.fault)  # noqa: UP031
+    def log_retry(self, error: StoreError) -> None:
+        """Log an error after which a request is repeated, unless the latest one was the same."""
+        if self.last_error != str(error):
+            self.last_error = str(error)
+            log("%s; trying again ..." % self.last_error)  # noqa: UP031
 
     def pauses(self, count: int) -> "Iterator[float]":
-        """Seconds to wait, `count` times: growing, and bounded."""
+        """`count` growing pauses in seconds, of at most 15 s."""
         pause = 0.5
         for _ in range(count):
             yield pause
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def pause(self, seconds: float) -> None:
-        """Wait; raises Trouble when the work is stopped meanwhile."""
+        """Wait; raises StoreError when the work is stopped meanwhile."""
         if self.stopping.wait(seconds):
-            raise Trouble("it was stopped")
+            raise StoreError("it was stopped")
 
     def remove(self, url: str) -> bool:
-        """DELETE what may be gone already, in one short try; tells whether it is gone now."""
+        """DELETE something, in one attempt with a short deadline; whether it no longer exists."""
         try:
-            self.ask("DELETE", url, timeout=10)
-        except Trouble as trouble:
-            return trouble.code in ("NoSuchUpload", "NoSuchKey", "NoSuchBucket")
+            self.request("DELETE", url, timeout=10)
+        except StoreError as error:
+            return error.code in ("NoSuchUpload", "NoSuchKey", "NoSuchBucket")
         return True
 
 
-def said(body: bytes, status: int) -> Trouble:
-    """What an error of that HTTP status means, by the code in its XML `body`."""
+def store_error(body: bytes, status: int) -> StoreError:
+    """The error that a response with this HTTP status and XML `body` means."""
     match = _CODE.search(body)
     code = match.group(1).decode() if match else ""
     if _EXPIRED.search(body):
-        return Trouble("the time that this transfer was given has run out", "Expired")
+        return StoreError("the time that this transfer was given has run out", "Expired")
     words = _MEANINGS.get(code) or "the object store answered %s" % (code or status)
-    return Trouble(words, code or str(status), code in _PASSING or status >= 500)
+    return StoreError(words, code or str(status), code in _RETRIABLE or status >= 500)
 
 
 def md5() -> "Any":
-    """A new MD5, which S3 uses as a checksum; systems in FIPS mode want to hear that it is no more than that."""
+    """A new MD5. S3 uses it as a checksum, which systems in FIPS mode have to be told."""
     try:
         return hashlib.md5(usedforsecurity=False)
     except TypeError:  # before Python 3.9
@@ -193,28 +194,28 @@ def md5() -> "Any":
 
 
 def composite(digests: "Iterable[bytes]", count: int) -> str:
-    """The ETag of an object made of `count` parts: the MD5 of their MD5s, and how many."""
-    whole = md5()
+    """The ETag of an object of `count` parts: the MD5 of their MD5s, and the count."""
+    combined = md5()
     for digest in digests:
-        whole.update(digest)
-    return "%s-%d" % (whole.hexdigest(), count)  # noqa: UP031
+        combined.update(digest)
+    return "%s-%d" % (combined.hexdigest(), count)  # noqa: UP031
 
 
-def _refused(error: urllib.error.HTTPError) -> Trouble:
+def _refused(error: urllib.error.HTTPError) -> StoreError:
     with error:
         try:
-            return said(error.read(BLOCK), error.code)
+            return store_error(error.read(BLOCK), error.code)
         except (OSError, http.client.HTTPException):
-            return said(b"", error.code)
+            return store_error(b"", error.code)
 
 
-def _broken(error: "OSError | http.client.HTTPException") -> Trouble:
-    """A connection that failed: in the words of the system, for an exception's own may name the URL."""
+def _broken(error: "OSError | http.client.HTTPException") -> StoreError:
+    """A connection failed. The text is the system's, since that of the exception may contain the URL."""
     reason = getattr(error, "reason", error)
     if isinstance(reason, ssl.SSLError) and "CERTIFICATE" in (reason.reason or ""):
-        return Trouble("the object store's certificate is not trusted on this system")
+        return StoreError("the object store's certificate is not trusted on this system")
     if isinstance(reason, socket.timeout):
-        why = "it did not answer in time"
+        reason_text = "it did not answer in time"
     else:
-        why = getattr(reason, "strerror", None) or type(reason).__name__
-    return Trouble("the connection to the object store failed: %s" % why, again=True)  # noqa: UP031
+        reason_text = getattr(reason, "strerror", None) or type(reason).__name__
+    return StoreError("the connection to the object store failed: %s" % reason_text, retriable=True)  # noqa: UP031

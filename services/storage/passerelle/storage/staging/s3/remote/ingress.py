@@ -12,133 +12,148 @@ import time
 from contextlib import suppress
 
 from passerelle.storage.remote.changing.targets import Target
-from passerelle.storage.staging.remote.job import boundary, encoded, say, stop_listening
-from passerelle.storage.staging.s3.remote.http import BLOCK, Answer, Store, Trouble, composite, md5
-from passerelle.storage.staging.s3.remote.workers import in_parallel, run_job, tidied, undone
+from passerelle.storage.staging.remote.job import boundary, encoded, ignore_signals, log
+from passerelle.storage.staging.s3.remote.http import (
+    BLOCK,
+    Answer,
+    Store,
+    StoreError,
+    composite,
+    md5,
+)
+from passerelle.storage.staging.s3.remote.workers import (
+    in_parallel,
+    log_unless_done,
+    remove_from_store,
+    run_job,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-_SHORT = 20  # seconds for an answer without content
-_PATIENCE = 1800  # seconds that a store may be away while the job waits
+_SHORT = 20  # seconds for a response without content
+_MAX_OUTAGE = 1800  # seconds that the store may be unreachable while the job waits
 
 
 class Ingress:
-    """One file on its way in."""
+    """Fetches one object into a file."""
 
-    def __init__(self, given: "dict[str, Any]", store: Store) -> None:
-        self._given = given
+    def __init__(self, parameters: "dict[str, Any]", store: Store) -> None:
+        self._parameters = parameters
         self._store = store
-        self._size = int(given["size"])
-        self._part_size = int(given["part_size"])
-        self._temporary = given["part"].encode()
+        self._size = int(parameters["size"])
+        self._part_size = int(parameters["part_size"])
+        self._temporary = parameters["part"].encode()
         self._target: Target | None = None
         self._file = -1
         self._tag = ""
 
     def run(self) -> bool:
-        """Wait for it and fetch it; whether nothing of it stays in the store. Raises Trouble, Failure or OSError."""
-        self._writable().close()  # what cannot be written to need not be waited for
-        say("Waiting till the file to transfer is available ...")
-        found = self._awaited()
-        self._check(found)
-        self._tag = found.tag
+        """Wait for the object and fetch it; whether the store's copy was removed.
+
+        Raises StoreError, Failure or OSError.
+        """
+        self._writable().close()  # a target that cannot be written fails the job before it waits
+        log("Waiting till the file to transfer is available ...")
+        response = self._wait_for_object()
+        self._check(response)
+        self._tag = response.tag
         target = self._target = self._writable()
         old = target.require_writable()
-        # What replaces another file must not be readable before it has that one's mode.
+        # A file that replaces another one must not be readable by others before it has that one's mode.
         permissions = 0o666 if old is None else 0o600
-        self._discard()  # of a run that ended with its node
+        self._discard()  # left by a run whose node failed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         self._file = os.open(self._temporary, flags, permissions, dir_fd=target.directory)
-        say("Downloading %d bytes ..." % self._size)  # noqa: UP031
+        log("Downloading %d bytes ..." % self._size)  # noqa: UP031
         count = -(-self._size // self._part_size)
-        digests = in_parallel(self._store, self._given["parallel"], count, self._fetch)
+        digests = in_parallel(self._store, self._parameters["parallel"], count, self._fetch)
         self._verify(digests)
         os.fsync(self._file)
-        old = target.require_writable()  # something else may have come to be there meanwhile
+        old = target.require_writable()  # the target may have been changed meanwhile
         if old is not None:
             os.fchmod(self._file, old.st_mode & 0o777)
-        stop_listening()  # what is whole is not given up
+        ignore_signals()  # a complete file is not removed
         target.replace_by(self._temporary)
-        gone = tidied(self._store.remove(self._given["delete"]), "the object")
-        say("File was successfully downloaded (size: %.3fMB)" % (self._size / (1 << 20)))
-        return gone
+        removed = log_unless_done(self._store.remove(self._parameters["delete"]), "the object")
+        log("File was successfully downloaded (size: %.3fMB)" % (self._size / (1 << 20)))
+        return removed
 
     def undo(self) -> bool:
-        """Leave nothing here and nothing in the store; whether that is so."""
-        here = True
+        """Remove everything from the system and the store; whether that succeeded."""
+        discarded = True
         try:
             self._discard()
         except OSError:
-            say("The incomplete file could not be removed.")
-            here = False
-        return undone(self._store, self._given) and here
+            log("The incomplete file could not be removed.")
+            discarded = False
+        return remove_from_store(self._store, self._parameters) and discarded
 
     def _discard(self) -> None:
-        """Remove what is not whole."""
+        """Remove the incomplete file."""
         if self._target is not None:
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary, dir_fd=self._target.directory)
 
-    def _awaited(self) -> Answer:
-        deadline = time.monotonic() + self._given["wait"]
-        pause, silent = 0.5, 0.0  # since when the store has not answered
+    def _wait_for_object(self) -> Answer:
+        deadline = time.monotonic() + self._parameters["wait"]
+        pause, failing_since = 0.5, 0.0
         while True:
             try:
-                found = self._found() or self._still_coming()
-                if found:
-                    return found
-            except Trouble as trouble:
-                if not trouble.again:
+                response = self._head() or self._check_upload()
+                if response:
+                    return response
+            except StoreError as error:
+                if not error.retriable:
                     raise
-                self._store.tell(trouble)
-                silent = silent or time.monotonic()
-                if time.monotonic() - silent > _PATIENCE:
+                self._store.log_retry(error)
+                failing_since = failing_since or time.monotonic()
+                if time.monotonic() - failing_since > _MAX_OUTAGE:
                     raise
             else:
-                silent = 0.0
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Trouble(self._store.fault or "the upload was not completed in time")
-            self._store.pause(min(pause, left))
+                failing_since = 0.0
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise StoreError(self._store.last_error or "the upload was not completed in time")
+            self._store.pause(min(pause, remaining))
             pause = min(pause * 1.5, 15)
 
-    def _found(self) -> "Answer | None":
-        """The object's headers, or None while it is not there."""
+    def _head(self) -> "Answer | None":
+        """The object's headers, or None while it does not exist."""
         try:
-            return self._store.ask("HEAD", self._given["head"], timeout=_SHORT)
-        except Trouble as trouble:
-            if trouble.code in ("403", "404"):  # without a body, which says more
+            return self._store.request("HEAD", self._parameters["head"], timeout=_SHORT)
+        except StoreError as error:
+            if error.code in ("403", "404"):  # a response to HEAD has no body with S3's code
                 return None
             raise
 
-    def _still_coming(self) -> "Answer | None":
-        """None while parts may still arrive; the object when it came meanwhile; raises Trouble when neither."""
+    def _check_upload(self) -> "Answer | None":
+        """None while the upload is open; the object when it was completed meanwhile. Raises StoreError otherwise."""
         try:
-            self._store.ask("GET", self._given["uploaded"], timeout=_SHORT)
-        except Trouble as trouble:
-            found = self._found() if trouble.code == "NoSuchUpload" else None
-            if found is None:
+            self._store.request("GET", self._parameters["uploaded"], timeout=_SHORT)
+        except StoreError as error:
+            response = self._head() if error.code == "NoSuchUpload" else None
+            if response is None:
                 raise
-            return found
+            return response
         return None
 
-    def _check(self, found: Answer) -> None:
-        """Whether the object can be what was announced, as far as its headers tell."""
-        size = found.headers.get("Content-Length")
+    def _check(self, response: Answer) -> None:
+        """Raise StoreError when the object's headers show that it is not the announced one."""
+        size = response.headers.get("Content-Length")
         if size != str(self._size):
-            raise Trouble("the object has %s bytes, %d were announced" % (size, self._size))  # noqa: UP031
-        if found.mark != self._given["mark"]:
-            raise Trouble("the object is not the one that was uploaded: it was replaced")
+            raise StoreError("the object has %s bytes, %d were announced" % (size, self._size))  # noqa: UP031
+        if response.mark != self._parameters["mark"]:
+            raise StoreError("the object is not the one that was uploaded: it was replaced")
         parts = max(1, -(-self._size // self._part_size))
-        if self._given["md5_etags"] and not found.tag.endswith("-%d" % parts):  # noqa: UP031
-            raise Trouble("the object is not made of the %d parts that were asked for" % parts)  # noqa: UP031
+        if self._parameters["md5_etags"] and not response.tag.endswith("-%d" % parts):  # noqa: UP031
+            raise StoreError("the object is not made of the %d parts that were asked for" % parts)  # noqa: UP031
 
     def _writable(self) -> Target:
-        """Where a link leads, so that it stays one; raises Failure for what cannot be written to."""
-        target = Target(boundary(self._given), encoded(self._given["path"]))
+        """The target, whose links are followed. Raises Failure when it cannot be written, and Outside."""
+        target = Target(boundary(self._parameters), encoded(self._parameters["path"]))
         target.require_writable()
         return target
 
@@ -148,15 +163,15 @@ class Ingress:
         return self._store.attempts(self._get, offset, length)
 
     def _get(self, offset: int, length: int) -> bytes:
-        """Write one range to its place; its MD5."""
+        """Fetch a range of the object and write it to the file; its MD5."""
         headers = {
             "Range": "bytes=%d-%d" % (offset, offset + length - 1),  # noqa: UP031
             "If-Match": '"%s"' % self._tag,  # noqa: UP031
         }
         digest, end = md5(), offset + length
-        with self._store.opened("GET", self._given["get"], None, headers) as response:
+        with self._store.open("GET", self._parameters["get"], None, headers) as response:
             if response.status != 206:
-                raise Trouble("the object store did not answer with the range asked for")
+                raise StoreError("the object store did not answer with the range asked for")
             while offset < end:
                 block = self._store.read(response, min(BLOCK, end - offset))
                 self._write(block, offset)
@@ -173,11 +188,11 @@ class Ingress:
 
     def _verify(self, digests: "list[bytes]") -> None:
         if os.fstat(self._file).st_size != self._size:
-            raise Trouble("the file did not arrive whole")
+            raise StoreError("the file did not arrive whole")
         if not digests:
             digests = [md5().digest()]
-        if self._given["md5_etags"] and composite(digests, len(digests)) != self._tag:
-            raise Trouble("the checksum of what arrived is not the object's")
+        if self._parameters["md5_etags"] and composite(digests, len(digests)) != self._tag:
+            raise StoreError("the checksum of what arrived is not the object's")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Parts of a file, moved by several threads at once, in a job that can be stopped at any time.
+"""Moving the parts of a file in several threads, in a job that can be stopped at any time.
 
 Runs on the system, on Python 3.6 and newer.
 """
@@ -9,13 +9,13 @@ from passerelle.storage.remote.outcome import Failure
 from passerelle.storage.staging.remote.job import (
     Stopped,
     fail,
-    nothing_is_left,
-    parameters,
+    ignore_signals,
+    log,
+    read_parameters,
     refusal,
-    say,
-    stop_listening,
+    remove_parameters,
 )
-from passerelle.storage.staging.s3.remote.http import Store, Trouble
+from passerelle.storage.staging.s3.remote.http import Store, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_LAST_SECONDS = 5  # that threads have to notice that they are stopped
+_STOP_TIMEOUT = 5  # seconds that threads have to notice that they are stopped
 
 
 def in_parallel(store: Store, workers: int, count: int, work: "Callable[[int], T]") -> "list[T]":
-    """What `work` returns for each number below `count`, by at most `workers` threads; raises the first failure."""
+    """The results of `work` for each number below `count`, in at most `workers` threads. Raises the first failure."""
     return _Workers(store, count, work).run(min(workers, count))
 
 
@@ -37,31 +37,31 @@ class _Workers:
         self._stopping = store.stopping
         self._work = work
         self._numbers = iter(range(count))
-        self._taking = threading.Lock()
+        self._lock = threading.Lock()
         self._ended = threading.Semaphore(0)
         self._results: list[Any] = [None] * count
         self._failures: list[BaseException] = []
 
     def run(self, workers: int) -> "list[Any]":
-        threads = [threading.Thread(target=self._take_numbers, daemon=True) for _ in range(workers)]
+        threads = [threading.Thread(target=self._run_numbers, daemon=True) for _ in range(workers)]
         for thread in threads:
             thread.start()
         try:
             for _ in threads:
-                self._ended.acquire()  # a signal interrupts it
+                self._ended.acquire()  # a signal interrupts this
         except BaseException:
             self._stopping.set()
             for thread in threads:
-                thread.join(_LAST_SECONDS / workers)
+                thread.join(_STOP_TIMEOUT / workers)
             raise
         if self._failures:
             raise self._failures[0]
         return self._results
 
-    def _take_numbers(self) -> None:
+    def _run_numbers(self) -> None:
         try:
             while not self._stopping.is_set():
-                with self._taking:
+                with self._lock:
                     number = next(self._numbers, None)
                 if number is None:
                     break
@@ -74,45 +74,45 @@ class _Workers:
 
 
 def run_job(kind: "Callable[[dict[str, Any], Store], Any]") -> None:
-    """Do the `run` of a job, and its `undo` when that fails or the scheduler ends the job; then end the job saying why.
+    """Call the job's `run`, and its `undo` when that fails or the scheduler ends it. Then log why, and end the job.
 
-    `kind` makes the job of its parameters and the store. Both methods return whether nothing is left that ought not to
-    be. Says nothing about what is not foreseen but its kind: the words of foreign exceptions may name a URL.
+    `kind` makes the job from its parameters and the store. Both methods return whether nothing is left to remove. Of an
+    unexpected exception only its type is logged, since its text may contain a URL.
     """
-    given = parameters()
-    store = Store(given["ca"], given["retries"])
-    job = kind(given, store)
+    parameters = read_parameters()
+    store = Store(parameters["ca"], parameters["retries"])
+    job = kind(parameters, store)
     failure = ""
     try:
         tidy = job.run()
     except BaseException as error:
-        stop_listening()
-        failure = "Transfer failed: " + _why(given["path"], error, store.fault)
+        ignore_signals()
+        failure = "Transfer failed: " + _reason(parameters["path"], error, store.last_error)
         tidy = job.undo()
     if tidy:
-        nothing_is_left()
+        remove_parameters()
     if failure:
         fail(failure)
 
 
-def undone(store: Store, given: "dict[str, Any]") -> bool:
-    """Remove a transfer's upload and object from the store; whether they are gone."""
-    parts = tidied(store.remove(given["abort"]), "the parts of the upload")
-    return tidied(store.remove(given["delete"]), "the object") and parts
+def remove_from_store(store: Store, parameters: "dict[str, Any]") -> bool:
+    """Remove a transfer's upload and object from the store; whether both were removed."""
+    parts = log_unless_done(store.remove(parameters["abort"]), "the parts of the upload")
+    return log_unless_done(store.remove(parameters["delete"]), "the object") and parts
 
 
-def tidied(done: bool, what: str) -> bool:
-    """Whether something was removed; tells when not."""
+def log_unless_done(done: bool, description: str) -> bool:
+    """Log what was not removed, unless `done`, which is returned."""
     if not done:
-        say("The object store did not remove %s now." % what)  # noqa: UP031
+        log("The object store did not remove %s now." % description)  # noqa: UP031
     return done
 
 
-def _why(path: str, error: BaseException, fault: str) -> str:
+def _reason(path: str, error: BaseException, last_error: str) -> str:
     if isinstance(error, Stopped):
-        last = "; before that, %s" % fault if fault else ""  # noqa: UP031
+        last = "; before that, %s" % last_error if last_error else ""  # noqa: UP031
         return "the job was cancelled, or its time was up" + last
-    if isinstance(error, Trouble):
+    if isinstance(error, StoreError):
         return str(error)
     if isinstance(error, (Failure, OSError)):
         return refusal(path, error)

@@ -1,6 +1,6 @@
-"""Where a streaming job waits for the one peer that knows its secret.
+"""A streaming job waits here for the peer that knows its secret.
 
-The opening handshake is RFC 6455's, section 4.2; 401 and 403 are what FirecREST's streamer answers.
+The opening handshake is that of RFC 6455, section 4.2. FirecREST's streamer also answers 401 and 403.
 Runs on the system, on Python 3.6 and newer.
 """
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_HEAD = 8192  # bytes
 _MAX_WAITING = 64  # connections that have not shown the secret yet
-_PATIENCE = 10.0  # seconds that each of them may take
-_TAKEN = (errno.EADDRINUSE, errno.EACCES)
+_HEAD_TIMEOUT = 10.0  # seconds that each of them may take
+_IN_USE = (errno.EADDRINUSE, errno.EACCES)
 
 
 class NoPort(Exception):
-    """Every port of the range is taken, or the address is not this machine's; the text says which."""
+    """Every port of the range is in use, or the address is not one of this machine; the text says which."""
 
 
 class NoPeer(Exception):
@@ -40,13 +40,13 @@ class _Refused(Exception):
 
 
 class _Candidate:
-    """A connection that has not shown the secret yet: the head of its request so far, and until when it may take."""
+    """A connection that has not shown the secret yet: the head of its request so far, and its deadline."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self.connection = connection
         self.head = bytearray()
-        self.until = time.monotonic() + _PATIENCE
+        self.deadline = time.monotonic() + _HEAD_TIMEOUT
 
 
 def listen(host: "str | None", first: int, last: int) -> socket.socket:
@@ -58,7 +58,7 @@ def listen(host: "str | None", first: int, last: int) -> socket.socket:
                 return _bound(family, address, port)
             except OSError as error:
                 refusal = error.strerror or str(error)
-                if error.errno not in _TAKEN:
+                if error.errno not in _IN_USE:
                     break
     where = "%s ports %d to %d" % (host or "all interfaces,", first, last)  # noqa: UP031
     raise NoPort("Cannot listen on %s: %s" % (where, refusal))  # noqa: UP031
@@ -68,10 +68,10 @@ def _addresses(host: "str | None") -> "list[tuple[socket.AddressFamily, Any]]":
     if host is None:  # IPv6's `::` takes IPv4, too, where the system has IPv6
         return [(socket.AF_INET6, ("::", 0)), (socket.AF_INET, ("0.0.0.0", 0))]  # noqa: S104
     try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
     except OSError as error:
         raise NoPort("Cannot listen on %s: %s" % (host, error.strerror)) from None  # noqa: UP031
-    return [(one[0], one[4]) for one in found]
+    return [(address[0], address[4]) for address in addresses]
 
 
 def _bound(family: socket.AddressFamily, address: "Any", port: int) -> socket.socket:
@@ -97,16 +97,16 @@ def accept_peer(listener: socket.socket, secret: str, timeout: float) -> socket.
     with listener, selectors.DefaultSelector() as selector:
         candidates = _Candidates(selector, secret)
         selector.register(listener, selectors.EVENT_READ)
-        until = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         try:
-            while time.monotonic() < until:
-                for key, _ in selector.select(min(1.0, max(0.0, until - time.monotonic()))):
+            while time.monotonic() < deadline:
+                for key, _ in selector.select(min(1.0, max(0.0, deadline - time.monotonic()))):
                     if key.data is None:
                         candidates.accept(listener)
                         continue
-                    found = candidates.read(key.data)
-                    if found:
-                        return found
+                    addresses = candidates.read(key.data)
+                    if addresses:
+                        return addresses
                 candidates.drop_expired()
             raise NoPeer("Nobody connected within %d s." % timeout)  # noqa: UP031
         finally:
@@ -126,7 +126,7 @@ class _Candidates:
         try:
             connection, _ = listener.accept()
         except OSError:
-            return  # gone again
+            return  # closed by the peer
         if len(self._waiting) >= _MAX_WAITING:
             self._drop(self._waiting[0])
         candidate = _Candidate(connection)
@@ -150,14 +150,14 @@ class _Candidates:
         return None
 
     def _admitted(self, candidate: _Candidate) -> socket.socket:
-        candidate.connection.sendall(_answer(bytes(candidate.head), self._secret))
+        candidate.connection.sendall(_handshake_reply(bytes(candidate.head), self._secret))
         self._waiting.remove(candidate)
         self._selector.unregister(candidate.connection)
         return candidate.connection
 
     def drop_expired(self) -> None:
         """Drop those that have taken too long."""
-        while self._waiting and self._waiting[0].until < time.monotonic():
+        while self._waiting and self._waiting[0].deadline < time.monotonic():
             self._drop(self._waiting[0])
 
     def drop_all(self) -> None:
@@ -179,16 +179,16 @@ def _refuse(connection: socket.socket, refused: _Refused) -> None:
         connection.sendall("\r\n".join(lines + refused.headers + ("", "")).encode())
         connection.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # gone already
+        pass  # closed by the peer
 
 
-def _answer(head: bytes, secret: str) -> bytes:
+def _handshake_reply(head: bytes, secret: str) -> bytes:
     """The answer that accepts a handshake; raises _Refused for any other request."""
     request, headers = _parsed(head)
     if "authorization" not in headers:
         raise _Refused("401 Unauthorized", "WWW-Authenticate: Bearer")
-    shown = headers["authorization"].encode("latin-1")
-    if not hmac.compare_digest(shown, b"Bearer " + secret.encode()):
+    credential = headers["authorization"].encode("latin-1")
+    if not hmac.compare_digest(credential, b"Bearer " + secret.encode()):
         raise _Refused("403 Forbidden")
     if not _is_handshake(request, headers):
         raise _Refused("426 Upgrade Required", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
@@ -212,12 +212,12 @@ def _is_handshake(request: str, headers: "dict[str, str]") -> bool:
 
 def _parsed(head: bytes) -> "tuple[str, dict[str, str]]":
     """The request line and the headers, names in lower case; raises _Refused."""
-    text, _, rest = head.decode("latin-1").partition("\r\n\r\n")
+    text, _, content = head.decode("latin-1").partition("\r\n\r\n")
     request, *lines = text.split("\r\n")
     pairs = [line.partition(":") for line in lines]
     headers = {name.lower(): value.strip() for name, colon, value in pairs if colon}
-    # A client sends nothing more before it is answered; a header twice could mean two things.
-    if rest or len(headers) != len(lines):
+    # A client sends nothing more before the answer. A header that comes twice is ambiguous.
+    if content or len(headers) != len(lines):
         raise _Refused("400 Bad Request")
     return request, headers
 
@@ -228,5 +228,5 @@ def _accept(key: str) -> bytes:
             raise _Refused("400 Bad Request")
     except (binascii.Error, ValueError):
         raise _Refused("400 Bad Request") from None
-    digest = hashlib.sha1(key.encode() + _GUID)  # noqa: S324  # RFC 6455 says so; it protects nothing
+    digest = hashlib.sha1(key.encode() + _GUID)  # noqa: S324  # required by RFC 6455, not for security
     return base64.b64encode(digest.digest())

@@ -1,8 +1,8 @@
 """The job of the staging method `streamer`: one file over one WebSocket, as FirecREST's `streamer` client speaks it.
 
-Whoever sends begins with a binary message `{"type": "init", "num_chunks": …, "file_size": …}`, then come binary
-messages of the file, then `{"type": "eof", "sha256_hash": …}`. The client sends that last one as binary, but would add
-a binary one to its file: it knows the end only by a text that begins exactly with `{"type":"eof"`.
+The sender sends a binary message `{"type": "init", "num_chunks": …, "file_size": …}`, then the file in binary messages,
+then `{"type": "eof", "sha256_hash": …}`. A client that sends uses a binary message for the last one. A client that
+receives needs a text message for it, which begins exactly with `{"type":"eof"`; it would add a binary one to its file.
 (firecrest-streamer 0.0.21, streamer_core.py.) Runs on the system, on Python 3.6 and newer.
 
 Its parameters besides those of all jobs with one file (`remote/one_file.py`): `secret`; `host` (may be null) and
@@ -15,9 +15,9 @@ import os
 from contextlib import contextmanager
 
 from passerelle.storage.remote.outcome import Failure
-from passerelle.storage.staging.remote.arriving import ArrivingFile, absent
-from passerelle.storage.staging.remote.job import parameters, refusal, say
-from passerelle.storage.staging.remote.one_file import Broken, opened, run_job
+from passerelle.storage.staging.remote.arriving import ArrivingFile, absent_target
+from passerelle.storage.staging.remote.job import log, read_parameters, refusal
+from passerelle.storage.staging.remote.one_file import Broken, open_source, run_job
 from passerelle.storage.staging.streamer.remote.listener import NoPeer, NoPort, accept_peer, listen
 from passerelle.storage.staging.streamer.remote.websocket import (
     BINARY,
@@ -45,48 +45,50 @@ _STALL = 180.0  # seconds without a byte; the client sends a ping every 60
 
 def main() -> None:
     """Send or receive the file that the parameters name, and say how that went."""
-    run_job(parameters(), _receive, _send, Closed, NoPort, NoPeer, ProtocolError)
+    run_job(read_parameters(), _receive, _send, Closed, NoPort, NoPeer, ProtocolError)
 
 
-def _receive(asked: "dict[str, Any]") -> None:
-    with absent(asked) as target, ArrivingFile(target, asked["part"]) as arriving:
-        size = _received(asked, arriving)
-    say("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
+def _receive(parameters: "dict[str, Any]") -> None:
+    with absent_target(parameters) as target, ArrivingFile(target, parameters["part"]) as arriving:
+        size = _receive_file(parameters, arriving)
+    log("File was successfully uploaded: %d bytes." % size)  # noqa: UP031
 
 
-def _received(asked: "dict[str, Any]", arriving: ArrivingFile) -> int:
-    """Take the file from the peer, who hears whether it could be put in its place; its size in bytes."""
-    with _peer(asked) as peer:
-        size = _announced(peer, asked["inbound_transfer_limit"])
-        _take(peer, arriving, size)
-        arriving.appear()
+def _receive_file(parameters: "dict[str, Any]", arriving: ArrivingFile) -> int:
+    """Receive the file from the peer and place it. The peer is told whether that succeeded. Its size in bytes."""
+    with _peer(parameters) as peer:
+        size = _receive_size(peer, parameters["inbound_transfer_limit"])
+        _receive_content(peer, arriving, size)
+        arriving.place()
     return size
 
 
-def _send(asked: "dict[str, Any]") -> None:
-    with opened(asked) as file, _peer(asked) as peer:
-        size = _give(peer, file)
-    say("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
+def _send(parameters: "dict[str, Any]") -> None:
+    with open_source(parameters) as file, _peer(parameters) as peer:
+        size = _send_file(peer, file)
+    log("File was successfully downloaded: %d bytes." % size)  # noqa: UP031
 
 
 @contextmanager
-def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
-    """The connection of whoever has the secret; it hears how the block ended."""
-    listener = listen(asked["host"], *asked["port_range"])
-    say("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
+def _peer(parameters: "dict[str, Any]") -> "Iterator[WebSocket]":
+    """The connection of the peer that has the secret. It is closed with a code that tells how the block ended."""
+    listener = listen(parameters["host"], *parameters["port_range"])
+    log("Listening on port %d." % listener.getsockname()[1])  # noqa: UP031
     peer = WebSocket(
-        accept_peer(listener, asked["secret"], asked["wait_timeout"]), _MAX_MESSAGE, _STALL
+        accept_peer(listener, parameters["secret"], parameters["wait_timeout"]),
+        _MAX_MESSAGE,
+        _STALL,
     )
     code, reason = GOING_AWAY, ""
     try:
-        say("Connected.")
+        log("Connected.")
         yield peer
         code = NORMAL
     except ProtocolError as error:
         code, reason = error.code, str(error)
         raise
     except Failure as error:
-        code, reason = INTERNAL_ERROR, refusal(asked["path"], error)
+        code, reason = INTERNAL_ERROR, refusal(parameters["path"], error)
         raise
     except (Broken, OSError) as error:
         code, reason = INTERNAL_ERROR, str(error)
@@ -98,8 +100,8 @@ def _peer(asked: "dict[str, Any]") -> "Iterator[WebSocket]":
         peer.close(code, reason)
 
 
-def _announced(peer: WebSocket, limit: int) -> int:
-    """The size of the file that the peer is going to send, in bytes."""
+def _receive_size(peer: WebSocket, limit: int) -> int:
+    """Receive the size of the file that the peer is going to send, in bytes."""
     size = _record(peer.receive().data, "init").get("file_size")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ProtocolError(INVALID_DATA, "`file_size` is not a size")
@@ -111,16 +113,16 @@ def _announced(peer: WebSocket, limit: int) -> int:
     return size
 
 
-def _take(peer: WebSocket, arriving: ArrivingFile, size: int) -> None:
-    """Write exactly `size` bytes that hash to what the peer says at the end."""
-    digest, left = hashlib.sha256(), size
-    while left:
+def _receive_content(peer: WebSocket, arriving: ArrivingFile, size: int) -> None:
+    """Receive and write exactly `size` bytes, and compare their SHA-256 with the peer's."""
+    digest, remaining = hashlib.sha256(), size
+    while remaining:
         message = peer.receive()
-        if message.text or len(message.data) > left:
+        if message.text or len(message.data) > remaining:
             raise ProtocolError(INVALID_DATA, "the content is not as long as announced")
         arriving.write(message.data)
         digest.update(message.data)
-        left -= len(message.data)
+        remaining -= len(message.data)
     if _record(peer.receive().data, "eof").get("sha256_hash") != digest.hexdigest():
         raise ProtocolError(INVALID_DATA, "the content has another SHA-256 than announced")
 
@@ -135,8 +137,8 @@ def _record(data: bytes, kind: str) -> "dict[str, Any]":
     return record
 
 
-def _give(peer: WebSocket, file: "FileIO") -> int:
-    """Send the file, and wait until the peer has confirmed by closing that it has all of it; its size."""
+def _send_file(peer: WebSocket, file: "FileIO") -> int:
+    """Send the file, and wait until the peer confirms it by closing the connection; its size in bytes."""
     before = os.fstat(file.fileno())
     size, digest = before.st_size, hashlib.sha256()
     chunks = -(-size // _CHUNK)

@@ -25,22 +25,24 @@ NORMAL, GOING_AWAY, PROTOCOL_ERROR, INVALID_DATA, TOO_BIG, INTERNAL_ERROR = (
     1009,
     1011,
 )
-_NO_CODE, _LOST = 1005, 1006  # these never travel
+_NO_CODE, _LOST = 1005, 1006  # never sent
 
-_BLOCK = 1 << 15  # unmasking is fastest by pieces that fit into a processor's cache (measured)
-_GOODBYE = 10.0  # seconds that a peer may take to close after we have
+_BLOCK = (
+    1 << 15
+)  # bytes: unmasking is fastest in pieces that fit into a processor's cache (measured)
+_CLOSE_TIMEOUT = 10.0  # seconds that a peer may take to close after we have
 
 
 class ProtocolError(Exception):
-    """The peer broke a rule: the close `code` to tell it, and why."""
+    """The peer violated the protocol: the close `code` to send, and the reason."""
 
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
         self.code = code
 
 
 class Closed(Exception):
-    """The peer closed the connection, or it was lost: the close `code` and the reason that it gave."""
+    """The peer closed the connection, or it was lost: the close `code`, and the peer's reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__("%s (close code %d)" % (reason, code) if reason else str(code))  # noqa: UP031
@@ -49,7 +51,7 @@ class Closed(Exception):
 
 
 class Message:
-    """A message that came: its bytes, and whether it is text."""
+    """A received message: its bytes, and whether it is text."""
 
     def __init__(self, opcode: int, data: bytes) -> None:
         self.text = opcode == TEXT
@@ -71,7 +73,7 @@ class WebSocket:
         self._peer_closed = False
 
     def receive(self) -> Message:
-        """The next message, whatever frames it came in; pings between them are answered."""
+        """The next message, also when it comes in several frames. Pings in between are answered."""
         opcode, pieces, size = CONTINUATION, [], 0
         while True:
             final, kind, data = self._frame(self._limit - size)
@@ -93,7 +95,7 @@ class WebSocket:
         self._connection.sendall(data)
 
     def poll(self) -> None:
-        """Attend to what came while sending, without waiting: answer pings, raise Closed if the peer has closed."""
+        """Read control frames that have arrived, without waiting: answer pings, raise Closed if the peer has closed."""
         while select.select([self._connection], [], [], 0)[0]:
             _, kind, data = self._frame(0)
             if kind < CLOSE:
@@ -101,22 +103,22 @@ class WebSocket:
             self._control(kind, data)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Say why we close, wait until the peer has closed too, for 10 s at most, and free the socket."""
+        """Send a close frame, wait up to 10 s until the peer has closed too, and close the socket."""
         payload = struct.pack("!H", code) + reason.encode()[: _MAX_CONTROL - 2]
         try:
             self.send(CLOSE, payload)
             if not self._peer_closed:
                 self._drain()
         except (OSError, Closed):
-            pass  # the peer went first
+            pass  # the peer has closed already
         finally:
             self._connection.close()
 
     def _drain(self) -> None:
-        """Read on to the peer's close frame: closing a socket that has unread bytes would take our last words back."""
-        until = time.monotonic() + _GOODBYE
-        while time.monotonic() < until:
-            self._connection.settimeout(max(0.001, until - time.monotonic()))
+        """Read up to the peer's close frame. Closing a socket with unread bytes would discard what we sent last."""
+        deadline = time.monotonic() + _CLOSE_TIMEOUT
+        while time.monotonic() < deadline:
+            self._connection.settimeout(max(0.001, deadline - time.monotonic()))
             if self._unread:
                 self._exactly(min(self._unread, 1 << 16))
             elif self._head()[0] & 0x0F == CLOSE:

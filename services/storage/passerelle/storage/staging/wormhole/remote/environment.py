@@ -1,4 +1,4 @@
-"""A Python that has magic-wormhole: the one that the site names, or else one of an environment made once per user.
+"""A Python with magic-wormhole: the configured one, or else that of a virtual environment made once for each user.
 
 Runs on the system, on Python 3.6 and newer.
 """
@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import tempfile
 
-from passerelle.storage.staging.remote.job import say
+from passerelle.storage.staging.remote.job import log
 
 _REQUIREMENT = "magic-wormhole>=0.12,<1"
 _IMPORT = "import wormhole.cli.cli"
-# Another Python, another environment.
+# Every Python version gets an environment of its own.
 _IDENTITY = (
     "import hashlib, os, sys; one = os.path.realpath(sys.executable) + sys.version;"
     "print(hashlib.sha256(one.encode()).hexdigest()[:16])"
@@ -27,17 +27,17 @@ def interpreter(python: str, index_url: "str | None") -> str:
     """The path of a Python that can import `wormhole`; `python` itself if it can. Raises NoWormhole."""
     if _imports(python):
         return python
-    name = "magic-wormhole-" + _said(python, "-I", "-c", _IDENTITY).strip()
+    name = "magic-wormhole-" + _run(python, "-I", "-c", _IDENTITY).strip()
     environment = os.path.join(_cache(), name)
-    found = os.path.join(environment, "bin", "python")
-    if not _imports(found):
+    interpreter_path = os.path.join(environment, "bin", "python")
+    if not _imports(interpreter_path):
         shutil.rmtree(environment, ignore_errors=True)
         _install(python, index_url, environment)
-    return found
+    return interpreter_path
 
 
 def _cache() -> str:
-    """A directory that only the user can use, not the job's own."""
+    """A directory for all jobs of the user, that only the user can use."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     directory = os.path.join(home, "passerelle")
     os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -45,18 +45,18 @@ def _cache() -> str:
 
 
 def _install(python: str, index_url: "str | None", environment: str) -> None:
-    """Make the environment under another name first: jobs that begin at the same time each make one, the first stays.
+    """Make the environment under a temporary name, and rename it. Of jobs that do so at the same time, the first wins.
 
     A virtual environment can be moved as long as only its Python is run.
     """
-    say("Installing magic-wormhole for the first time ...")
+    log("Installing magic-wormhole for the first time ...")
     making = tempfile.mkdtemp(prefix=".", dir=os.path.dirname(environment))
     try:
-        _said(python, "-I", "-m", "venv", making)
+        _run(python, "-I", "-m", "venv", making)
         index = {"PIP_INDEX_URL": index_url} if index_url else {}
         quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
         pip = (os.path.join(making, "bin", "python"), "-I", "-m", "pip", "install")
-        _said(*pip, *quiet, _REQUIREMENT, **index)
+        _run(*pip, *quiet, _REQUIREMENT, **index)
         os.rename(making, environment)
     except OSError:
         if not os.path.isdir(environment):
@@ -67,16 +67,16 @@ def _install(python: str, index_url: "str | None", environment: str) -> None:
 
 def _imports(python: str) -> bool:
     try:
-        _said(python, "-I", "-c", _IMPORT)
+        _run(python, "-I", "-c", _IMPORT)
     except NoWormhole:
         return False
     return True
 
 
-def _said(*command: str, **environment: str) -> str:
-    """What a command prints; raises NoWormhole with its last line when it fails."""
+def _run(*command: str, **environment: str) -> str:
+    """Run a command; its output. Raises NoWormhole with its last line when it fails."""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -86,8 +86,8 @@ def _said(*command: str, **environment: str) -> str:
         )
     except OSError as error:
         raise NoWormhole("%s: %s" % (command[0], error.strerror)) from None  # noqa: UP031
-    text = done.stdout.decode("utf-8", "replace")
-    if done.returncode:
-        last = (text.strip().splitlines() or ["it failed"])[-1]
-        raise NoWormhole("%s: %s" % (command[0], last))  # noqa: UP031
+    text = completed.stdout.decode("utf-8", "replace")
+    if completed.returncode:
+        last_line = (text.strip().splitlines() or ["it failed"])[-1]
+        raise NoWormhole("%s: %s" % (command[0], last_line))  # noqa: UP031
     return text
