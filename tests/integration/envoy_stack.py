@@ -24,7 +24,7 @@ from passerelle.runtime.config.site import SiteBase, site_model
 from passerelle.runtime.errors import BackendError, Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.limits import CallLimits
-from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import Authority, authorise, in_time, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.runtime.token_buckets import Buckets
 from passerelle.surfaces.firecrest.replies import json_reply
@@ -192,10 +192,8 @@ async def services(
 ) -> AsyncIterator[int]:
     """All services at one port, inside the pipeline that every real service has."""
     judge = authorise(authority or Tokens(), SECRET, limits=limits or CallLimits())
-    stages = [observe, map_errors, judge]
-    async with serving(
-        _register, [Pipeline(stages, timeout=60)], f"127.0.0.1:{port}", drain=0
-    ) as bound:
+    stages = [observe, map_errors, in_time(60), judge]
+    async with serving(_register, [Pipeline(stages)], f"127.0.0.1:{port}", drain=0) as bound:
         yield bound
 
 

@@ -16,7 +16,7 @@ from passerelle.gateway.main import running
 from passerelle.runtime.config.site import SiteBase, site_model
 from passerelle.runtime.errors import BackendError, Unauthenticated
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.stages import map_errors
+from passerelle.runtime.pipeline.stages import in_time, map_errors
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import (
     auth_pb2,
@@ -64,7 +64,7 @@ async def others() -> AsyncIterator[int]:
         compute_pb2_grpc.add_ComputeServiceServicer_to_server(service, server)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(service, server)
 
-    async with serving(register, [Pipeline([map_errors], timeout=5)], drain=0) as port:
+    async with serving(register, [Pipeline([map_errors, in_time(5)])], drain=0) as port:
         yield port
 
 

@@ -11,12 +11,13 @@ from google.api import field_behavior_pb2
 from google.api.field_behavior_pb2 import IDENTIFIER, OPTIONAL, OUTPUT_ONLY, REQUIRED
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from passerelle.firecrest.v2 import compute_pb2 as firecrest_compute_pb2
 from passerelle.firecrest.v2 import filesystem_pb2, status_pb2
 from passerelle.firecrest.v2 import transfer_pb2 as firecrest_transfer_pb2
-from passerelle.runtime.pipeline.access import access_of, contract, system_of
+from passerelle.runtime.pipeline.access import MethodAccess, access_of, contract
 from passerelle.runtime.pipeline.request_fields import is_required, is_uuid4
 from passerelle.v1 import (  # loading them fills the pool that `access_of` reads
     access_pb2,
@@ -128,9 +129,29 @@ def test_what_is_demanded_besides_names_a_field() -> None:
                 assert also.field in method.input_type.fields_by_name, method.full_name
 
 
-def test_the_system_is_read_from_the_message() -> None:
-    assert system_of(compute_pb2.GetJobRequest(system="daint")) == "daint"
-    assert system_of(auth_pb2.GetPrincipalRequest()) == ""
+@pytest.mark.parametrize(
+    ("method", "request_", "needed"),
+    [
+        (
+            "ComputeService/GetJob",
+            compute_pb2.GetJobRequest(system="daint"),
+            [("compute.read", "can_read", "daint")],
+        ),
+        (
+            "TransferService/TransferFile",
+            transfers_pb2.TransferFileRequest(system="daint", target_system="eiger"),
+            [("storage.write", "can_read", "daint"), ("storage.write", "can_write", "eiger")],
+        ),
+        ("SystemsService/ListSystems", systems_pb2.ListSystemsRequest(), []),
+    ],
+)
+def test_the_systems_are_read_from_the_message(
+    method: str, request_: Message, needed: list[tuple[str, str, str]]
+) -> None:
+    name = f"/passerelle.v1.{method}"
+    access = MethodAccess(access_of(name), contract(name).input_type)
+    asked = [(one.scope, one.relation, system) for one, system in access.of_systems(request_)]
+    assert asked == needed
 
 
 def native_messages() -> Iterator[Descriptor]:

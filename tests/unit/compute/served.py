@@ -19,7 +19,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Unauthenticated
 from passerelle.runtime.headers import REST
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.stages import authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import authorise, in_time, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 from passerelle.v1.access_pb2 import Access
@@ -97,7 +97,7 @@ async def served(shell: ScriptedShell, *, cache_seconds: float = 0) -> AsyncIter
         pb_grpc.add_ComputeServiceServicer_to_server(ComputeService(schedulers), server)
         profile_grpc.add_ComputeServiceServicer_to_server(ComputeProfile(schedulers), server)
 
-    pipeline = Pipeline([observe, map_errors, authorise(NameIsToken(), SECRET)], timeout=20)
+    pipeline = Pipeline([observe, map_errors, in_time(20), authorise(NameIsToken(), SECRET)])
     async with (
         serving(register, [pipeline], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

@@ -24,6 +24,7 @@ from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.log_lines import configure_logging
 from passerelle.runtime.pipeline.stages import (
     authorise,
+    in_time,
     map_errors,
     observe,
 )
@@ -99,9 +100,9 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
         f7t_grpc.add_FilesystemServiceServicer_to_server(Profile(), server)  # type: ignore[abstract]
 
-    stages = [observe, map_errors, authorise(Authority(), "s3cret")]
+    stages = [observe, map_errors, in_time(5), authorise(Authority(), "s3cret")]
     async with (
-        serving(register, [Pipeline(stages, timeout=5)], drain=0) as port,
+        serving(register, [Pipeline(stages)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
     ):
         yield opened

@@ -13,7 +13,7 @@ from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import BackendUnavailable, Unauthenticated
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.stages import authorise, map_errors
+from passerelle.runtime.pipeline.stages import authorise, in_time, map_errors
 from passerelle.runtime.serving.auth_client import AuthClient
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import auth_pb2 as pb
@@ -59,7 +59,7 @@ def auth() -> Auth:
 
 @pytest.fixture
 async def client(auth: Auth) -> AsyncIterator[AuthClient]:
-    pipeline = Pipeline([map_errors, authorise(Nobody(), "s3cret")], timeout=5)
+    pipeline = Pipeline([map_errors, in_time(5), authorise(Nobody(), "s3cret")])
     async with (
         serving(
             lambda server: pb_grpc.add_AccessServiceServicer_to_server(auth, server),

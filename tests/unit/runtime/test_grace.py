@@ -14,7 +14,7 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.headers import REST
 from passerelle.runtime.pipeline.grace import Grace
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.stages import authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import authorise, in_time, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import storage_pb2, storage_pb2_grpc
 from passerelle.v1.access_pb2 import Access
@@ -71,9 +71,9 @@ async def served(
     def register(server: grpc.aio.Server) -> None:
         storage_pb2_grpc.add_StorageServiceServicer_to_server(storage, server)
 
-    stages = [observe, map_errors, authorise(Authority(left), "s3cret", grace)]
+    stages = [observe, map_errors, in_time(5), authorise(Authority(left), "s3cret", grace)]
     async with (
-        serving(register, [Pipeline(stages, timeout=5)], drain=0) as port,
+        serving(register, [Pipeline(stages)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
     ):
         yield storage_pb2_grpc.StorageServiceStub(opened)

@@ -17,7 +17,7 @@ from passerelle.runtime.flight import Flights
 from passerelle.runtime.log_fields import CallFields
 from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.log_lines import JsonLine
-from passerelle.runtime.pipeline.stages import authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import authorise, in_time, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
 from passerelle.v1.access_pb2 import Access
@@ -64,9 +64,9 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         compute_pb2_grpc.add_ComputeServiceServicer_to_server(Compute(), server)  # type: ignore[abstract]
         storage_pb2_grpc.add_StorageServiceServicer_to_server(Storage(), server)  # type: ignore[abstract]
 
-    stages = [observe, map_errors, authorise(Authority(), "s3cret")]
+    stages = [observe, map_errors, in_time(5), authorise(Authority(), "s3cret")]
     async with (
-        serving(register, [Pipeline(stages, timeout=5)], drain=0) as port,
+        serving(register, [Pipeline(stages)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
     ):
         yield opened

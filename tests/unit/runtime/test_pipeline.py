@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from passerelle.firecrest.v2 import compute_pb2 as f7t
 from passerelle.firecrest.v2 import compute_pb2_grpc as f7t_grpc
 from passerelle.firecrest.v2 import status_pb2_grpc
-from passerelle.runtime import caller
+from passerelle.runtime import caller, log_fields
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.headers import REST as REST_HEADER
@@ -25,6 +25,7 @@ from passerelle.runtime.headers import SERVICE_SECRET
 from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import (
     authorise,
+    in_time,
     map_errors,
     observe,
 )
@@ -113,6 +114,8 @@ class Profile(f7t_grpc.ComputeServiceServicer):
 
 class Status(status_pb2_grpc.StatusServiceServicer):
     async def GetLiveness(self, request: Any, context: Any) -> Any:
+        bound = caller.known(), caller.request_id(), log_fields.logged()
+        assert bound == (None, "", {}), "a call has nothing of an earlier one"
         return HttpBody(data=b"alive")
 
 
@@ -139,9 +142,9 @@ async def channel(compute: Compute) -> AsyncIterator[grpc.aio.Channel]:
         status_pb2_grpc.add_StatusServiceServicer_to_server(Status(), server)  # type: ignore[abstract]
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
 
-    stages = [observe, map_errors, authorise(Authority(), "s3cret")]
+    stages = [observe, map_errors, in_time(0.3), authorise(Authority(), "s3cret")]
     async with (
-        serving(register, [Pipeline(stages, timeout=0.3)], drain=0) as port,
+        serving(register, [Pipeline(stages)], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
     ):
         yield opened
@@ -168,6 +171,12 @@ def get_job(
 
 async def test_the_caller_is_bound(channel: grpc.aio.Channel) -> None:
     assert (await get_job(channel, "7")).jobs[0].user == "alice"
+
+
+async def test_a_later_call_has_nothing_of_an_earlier_one(channel: grpc.aio.Channel) -> None:
+    await get_job(channel, "7", (*ALICE, ("x-request-id", "r-1")))
+    public = raw(channel, "firecrest.v2.StatusService/GetLiveness")
+    assert HttpBody.FromString(await public.read()).data == b"alive"
 
 
 async def test_a_call_is_one_line_of_the_log(
@@ -505,7 +514,7 @@ async def test_an_empty_secret_opens_nothing() -> None:
     def register(server: grpc.aio.Server) -> None:
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
 
-    pipeline = Pipeline([map_errors, authorise(Authority(), "")], timeout=5)
+    pipeline = Pipeline([map_errors, in_time(5), authorise(Authority(), "")])
     async with (
         serving(register, [pipeline], drain=0) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

@@ -13,7 +13,7 @@ from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import System
 from passerelle.runtime.pipeline.interceptors import Pipeline
-from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import Authority, authorise, in_time, map_errors, observe
 from passerelle.runtime.serving.server import serving
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.storage.access.system_access import SystemAccess
@@ -148,7 +148,7 @@ async def serving_storage(
     def register(server: grpc.aio.Server) -> None:
         register_servicers(server, parts, ComputeJobs(None, 1))
 
-    pipeline = Pipeline([observe, map_errors, authorise(authority, "s" * 32)], timeout=60)
+    pipeline = Pipeline([observe, map_errors, in_time(60), authorise(authority, "s" * 32)])
     async with (
         serving(register, [pipeline], drain=0.1) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

@@ -50,6 +50,11 @@ _caller: ContextVar[Caller] = ContextVar("caller")  # no default: a missing call
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
+def begin(caller: Caller) -> None:
+    """Make `caller` the current one of this context from now on, and of tasks that begin in it."""
+    _caller.set(caller)
+
+
 def bind(caller: Caller) -> AbstractContextManager[None]:
     """Make `caller` the current one inside the block."""
     return _bound(_caller, caller)
@@ -63,6 +68,11 @@ def current() -> Caller:
 def known() -> Caller | None:
     """The caller, or None before it has been authenticated."""
     return _caller.get(None)
+
+
+def begin_request(request_id: str) -> None:
+    """Make `request_id` the one that is passed on to other services from now on."""
+    _request_id.set(request_id)
 
 
 def bind_request(request_id: str) -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ from pkgutil import resolve_name
 from typing import Any, ClassVar, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.descriptor import Descriptor
 
 from passerelle.runtime.errors import ApiError
 
@@ -107,9 +107,12 @@ class Surface(ABC):
         """Headers of errors whose caller is known."""
         return {}
 
-    def about(self, request: Message) -> Mapping[str, str]:
-        """What the audit log shall tell of a request besides what its fields are named for: `path`, `target`, …"""
-        return {}
+    def about(self, kind: Descriptor) -> Callable[[Any], Mapping[str, str]] | None:
+        """What the audit log shall tell of requests of a kind besides what their fields are named for: `path`, …
+
+        A function that reads it from such a message; None when there is no more to tell.
+        """
+        return None
 
     def serve(self, process: str, server: grpc.aio.Server, parts: Any) -> None:  # noqa: B027  # most add none
         """Add servicers of its own to a process (`compute`, `storage`, `gateway`), made from the parts that it has.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from passerelle.runtime.errors import ApiError
@@ -33,21 +33,33 @@ def access_of(method: str) -> Access:
     return options.Extensions[access_pb2.access]
 
 
-def system_of(request: Message) -> str:
-    """The system that a decoded request names; empty when it names none.
+class MethodAccess:
+    """The access option of a method, ready to be enforced. `kind` describes its requests.
 
-    Read from the message and never from the URL: Envoy's transcoder lets a query parameter override a path variable.
+    `headers` is what its callers need whatever they ask for: that is checked before a request is read.
     """
-    if "system" not in request.DESCRIPTOR.fields_by_name:
-        return ""
-    return str(request.system)  # type: ignore[attr-defined]
+
+    def __init__(self, access: Access, kind: Descriptor) -> None:
+        self.audience = access.audience
+        self.changes = access.effect == Access.CHANGES
+        self.headers = Access(audience=access.audience, scope=access.scope)
+        self._systems = [(access, "system" if "system" in kind.fields_by_name else None)]
+        if not access.relation:
+            self._systems.clear()
+        self._systems += [(_further(access, also), also.field) for also in access.also]
+
+    def of_systems(self, request: Message) -> Iterator[tuple[Access, str]]:
+        """The access needed to each system that `request` names, with the system's name; empty when it names none.
+
+        Read from the message and never from the URL: Envoy's transcoder lets a query parameter override a path
+        variable.
+        """
+        for access, field in self._systems:
+            yield access, getattr(request, field) if field else ""
 
 
-def access_to_others(access: Access, request: Message) -> Iterator[tuple[Access, str]]:
-    """The access needed to further systems that the request names, each with the system's name."""
-    for also in access.also:
-        further = Access(audience=access.audience, scope=access.scope, relation=also.relation)
-        yield further, getattr(request, also.field)
+def _further(access: Access, also: Access.Also) -> Access:
+    return Access(audience=access.audience, scope=access.scope, relation=also.relation)
 
 
 NO_MESSAGE = b"\xff"

@@ -1,30 +1,47 @@
-"""The stages around every RPC, outermost first: observe, map errors, authenticate and authorise."""
+"""The stages around every RPC, outermost first: observe, map errors, bound in time, authenticate and authorise.
+
+grpc runs each call in a task of its own, so what a stage binds to the context (`caller`, `log_fields`) is bound for
+this call alone, and needs no undoing.
+"""
 
 import asyncio
 import hmac
 import logging
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import grpc
 
 from passerelle.runtime import caller, log_fields
 from passerelle.runtime.caller import Caller
-from passerelle.runtime.errors import ApiError, Forbidden, Unauthenticated, Unsupported
+from passerelle.runtime.errors import (
+    ApiError,
+    DeadlineExceeded,
+    Forbidden,
+    Unauthenticated,
+    Unsupported,
+)
 from passerelle.runtime.headers import ERROR_BODY, HTTP_STATUS, REQUEST_ID, REST, SERVICE_SECRET
 from passerelle.runtime.metrics import RPC_SECONDS, RPCS, RPCS_OPEN
 from passerelle.runtime.pipeline import audit
-from passerelle.runtime.pipeline.access import access_to_others, broken_off, system_of
+from passerelle.runtime.pipeline.access import broken_off
 from passerelle.runtime.pipeline.grace import Grace, ending_at
-from passerelle.runtime.pipeline.interceptors import Proceed, Rpc, Stage
+from passerelle.runtime.pipeline.interceptors import Proceed, Stage
 from passerelle.runtime.pipeline.limits import CallLimits
+from passerelle.runtime.pipeline.rpc import Rpc, not_arrived
 from passerelle.v1.access_pb2 import Access
 
 log = logging.getLogger(__name__)
 
 _GRACE = Grace()
 _NO_LIMITS = CallLimits()
+
+# `labels` takes a lock and looks its arguments up at each call; there are as many answers as methods and codes.
+_answered = cache(RPCS.labels)
+_open = cache(RPCS_OPEN.labels)
+_seconds = cache(RPC_SECONDS.labels)
 
 
 class Authority(Protocol):
@@ -42,33 +59,33 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
     request_id = rpc.metadata.get(REQUEST_ID, "")
     if request_id:
         rpc.fields.logged["request_id"] = request_id
-    with (
-        caller.bind_request(request_id),
-        log_fields.of_call(rpc.fields),
-        RPCS_OPEN.labels(rpc.method).track_inprogress(),
-    ):
-        try:
-            return await proceed()
-        except asyncio.CancelledError:
-            code = "CANCELLED"
-            raise
-        except BaseException:
-            code = _code_name(rpc.context)
-            raise
-        finally:
-            if rpc.error:
-                code = rpc.error.code.name
-            _record(rpc, code, time.perf_counter() - start)
-            audit.write(rpc, code)
+    caller.begin_request(request_id)
+    log_fields.begin(rpc.fields)
+    open_calls = _open(rpc.method.name)
+    open_calls.inc()
+    try:
+        return await proceed(rpc)
+    except asyncio.CancelledError:
+        code = "CANCELLED"
+        raise
+    except BaseException:
+        code = _code_name(rpc.context)
+        raise
+    finally:
+        open_calls.dec()
+        if rpc.error:
+            code = rpc.error.code.name
+        _record(rpc, code, time.perf_counter() - start)
+        audit.write(rpc, code)
 
 
 def _record(rpc: Rpc, code: str, seconds: float) -> None:
-    RPCS.labels(rpc.method, code).inc()
-    RPC_SECONDS.labels(rpc.method).observe(seconds)
+    _answered(rpc.method.name, code).inc()
+    _seconds(rpc.method.name).observe(seconds)
     # What goes well without a caller is our own services' asking, or a load balancer's.
     level = logging.DEBUG if code == "OK" and rpc.caller is None else logging.INFO
     if log.isEnabledFor(level):
-        extra = {"method": rpc.method, "code": code, "seconds": round(seconds, 4)}
+        extra = {"method": rpc.method.name, "code": code, "seconds": round(seconds, 4)}
         log.log(level, "answered", extra=extra)
 
 
@@ -80,25 +97,25 @@ def _code_name(context: Any) -> str:
 async def map_errors(rpc: Rpc, proceed: Proceed) -> Any:
     """The only place where an exception becomes a wire status."""
     try:
-        return await proceed()
+        return await proceed(rpc)
     except ApiError as error:
         await _abort(rpc, error)
     except grpc.aio.AbortError:
         raise
     except NotImplementedError:  # what the generated servicers raise for a method that nobody wrote
-        await _abort(rpc, Unsupported(f"{rpc.method} is not implemented."))
+        await _abort(rpc, Unsupported(f"{rpc.method.name} is not implemented."))
     except Exception:
-        log.exception("unhandled error in %s", rpc.method)
+        log.exception("unhandled error in %s", rpc.method.name)
         await _abort(rpc, ApiError("Internal error."))
 
 
 async def _abort(rpc: Rpc, raised: ApiError) -> None:
     rpc.error = raised  # for the logs, whatever the caller is shown
-    error = rpc.surface.shown(raised)
+    error = rpc.method.surface.shown(raised)
     status = error.status()
     rest = rpc.metadata.get(REST)
     if rest and rpc.begun:  # the HTTP status is sent already
-        await rpc.context.write(broken_off(rpc.method, error))
+        await rpc.context.write(broken_off(rpc.method.name, error))
         return
     trailers = _rest_trailers(rpc, error) if rest else error.trailers
     await rpc.context.abort(status.code, status.details, trailers)
@@ -106,9 +123,39 @@ async def _abort(rpc: Rpc, raised: ApiError) -> None:
 
 def _rest_trailers(rpc: Rpc, error: ApiError) -> tuple[tuple[str, str], ...]:
     """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
-    answer = rpc.surface.answer(error, rpc.user)
+    answer = rpc.method.surface.answer(error, rpc.user)
     said = {HTTP_STATUS: str(answer.status), ERROR_BODY: answer.text}
     return (*said.items(), *error.headers.items(), *answer.headers.items())
+
+
+def in_time(limit: float) -> Stage:
+    """The stage that bounds a call without streams to `limit`, in seconds; of one with streams, its first message.
+
+    No call that is answered once outlives its client's deadline either. What it started is cancelled.
+    """
+
+    async def stage(rpc: Rpc, proceed: Proceed) -> Any:
+        streams = rpc.method.takes_stream or rpc.method.gives_stream
+        if streams:
+            rpc.requests.limit = limit
+        if rpc.method.gives_stream:
+            return await proceed(rpc)
+        seconds = rpc.context.time_remaining()
+        if not streams and (seconds is None or seconds > limit):
+            seconds = limit
+        try:
+            async with asyncio.timeout(seconds):
+                return await proceed(rpc)
+        except TimeoutError:
+            raise _overdue(rpc, seconds) from None
+
+    return stage
+
+
+def _overdue(rpc: Rpc, seconds: float) -> ApiError:
+    if not rpc.requests.arrived:
+        return not_arrived()
+    return DeadlineExceeded(f"The request took longer than {seconds:.0f} s.")
 
 
 def authorise(
@@ -124,30 +171,31 @@ def authorise(
     """
 
     async def stage(rpc: Rpc, proceed: Proceed) -> Any:
-        match rpc.access.audience:
-            case Access.PUBLIC:
-                return await proceed()
-            case Access.INTERNAL:
-                _require_secret(rpc, service_secret)
-                rpc.trusted = True
-                return await proceed()
+        access = rpc.method.access
+        if access.audience == Access.PUBLIC:
+            return await proceed(rpc)
+        if access.audience == Access.INTERNAL:
+            _require_secret(rpc, service_secret)
+            rpc.trusted = True
+            return await proceed(rpc)
         token = bearer(rpc.metadata)
-        headers_alone = Access(audience=Access.USER, scope=rpc.access.scope)
-        principal = await authority.caller(token, access=headers_alone, system="")
+        principal = await authority.caller(token, access=access.headers, system="")
         rpc.caller = principal
-        log_fields.bind(**principal.log_fields)
-        with limits.one_call(principal), caller.bind(principal):
+        rpc.fields.logged.update(principal.log_fields)
+        caller.begin(principal)
+        with limits.one_call(principal):
             request = await rpc.requests.first()
-            audit.bind_named(request, rpc.surface)
-            await authority.caller(token, access=rpc.access, system=system_of(request))
-            for access, other in access_to_others(rpc.access, request):
-                await authority.caller(token, access=access, system=other)
+            rpc.method.named.note(request, rpc.fields)
+            for needed, system in access.of_systems(request):
+                await authority.caller(token, access=needed, system=system)
             del request  # the first piece of an upload that waits is kept once, by who needs it
-            if not rpc.streams:  # it has a bound of its own
-                return await proceed()
+            if not (
+                rpc.method.takes_stream or rpc.method.gives_stream
+            ):  # it has a bound of its own
+                return await proceed(rpc)
             rpc.requests.until = principal.expires + grace.sending
             async with ending_at(principal.expires + grace.answered):
-                return await proceed()
+                return await proceed(rpc)
 
     return stage
 

@@ -4,14 +4,14 @@ Answers about tokens are cached for the configured few seconds, never beyond the
 in flight are asked once.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import grpc
-from cachetools import TLRUCache
+from cachetools import LRUCache
 
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
@@ -53,7 +53,14 @@ _OPTIONS = (
 
 
 _Question = tuple[str, str, str, str]
-"""The token's SHA-256, and the scope, relation and system that are asked about."""
+"""The token, and the scope, relation and system that are asked about."""
+
+
+class _Answer(NamedTuple):
+    """Who the token stands for, and until when that may be taken from memory, in seconds since the epoch."""
+
+    caller: Caller
+    until: float
 
 
 class AuthClient:
@@ -62,21 +69,17 @@ class AuthClient:
     def __init__(self, channel: grpc.aio.Channel, secret: str, *, cache_seconds: float) -> None:
         self._stub: pb_grpc.AccessServiceAsyncStub = pb_grpc.AccessServiceStub(channel)
         self._metadata = ((SERVICE_SECRET, secret),)
-        self._callers: TLRUCache[_Question, Caller] = TLRUCache(
-            _MAX_ENTRIES,
-            ttu=lambda _, found, now: min(now + cache_seconds, found.expires),
-            timer=time.time,
-        )
+        self._cache_seconds = cache_seconds
+        self._answers: LRUCache[_Question, _Answer] = LRUCache(_MAX_ENTRIES)
         self._asking = Flights()
 
     async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """Who the token stands for; raises Unauthenticated, Forbidden, or BackendUnavailable without auth."""
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        question = (digest, access.scope, access.relation, system)
-        known = self._callers.get(question)
-        if known is not None:
-            return known
-        answer = await self._asking.run(question, lambda: self._ask(question, token))
+        question = (token, access.scope, access.relation, system)
+        known = self._answers.get(question)
+        if known is not None and time.time() < known.until:
+            return known.caller
+        answer = await self._asking.run(question, lambda: self._ask(question))
         if isinstance(answer, ApiError):
             raise answer
         return answer
@@ -95,15 +98,17 @@ class AuthClient:
         expires = reply.expire_time.ToNanoseconds() / 1e9 if reply.HasField("expire_time") else None
         return SshCredential(reply.username, reply.certificate, reply.private_key, expires)
 
-    async def _ask(self, question: _Question, token: str) -> Caller | ApiError:
+    async def _ask(self, question: _Question) -> Caller | ApiError:
         """The answer; a refusal is returned, since it is of everybody who shows this token."""
-        _, scope, relation, system = question
+        token, scope, relation, system = question
         request = pb.AuthorizeRequest(token=token, scope=scope, relation=relation, system=system)
         try:
             principal = await self._stub.Authorize(request, metadata=self._sent(), timeout=_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             return from_rpc(error, "auth")
-        answer = self._callers[question] = _caller(principal, token)
+        answer = _caller(principal, token)
+        until = min(time.time() + self._cache_seconds, answer.expires)
+        self._answers[question] = _Answer(answer, until)
         return answer
 
     def _sent(self) -> tuple[tuple[str, str], ...]:

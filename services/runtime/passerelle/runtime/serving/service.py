@@ -9,7 +9,7 @@ from passerelle.runtime.metrics import serving_metrics
 from passerelle.runtime.pipeline.grace import Grace
 from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.limits import CallLimits
-from passerelle.runtime.pipeline.stages import Authority, authorise, map_errors, observe
+from passerelle.runtime.pipeline.stages import Authority, authorise, in_time, map_errors, observe
 from passerelle.runtime.serving import sockets
 from passerelle.runtime.serving.server import Register, serving
 
@@ -36,8 +36,7 @@ async def running_service(
         per_client=site.services.calls_per_client,
     )
     judge = authorise(authority, secret.get_secret_value(), grace, limits)
-    stages = [observe, map_errors, judge]
-    pipeline = Pipeline(stages, timeout=site.services.request_timeout)
+    pipeline = Pipeline([observe, map_errors, in_time(site.services.request_timeout), judge])
     with serving_metrics(endpoint.metrics):
         reflect = site.services.reflection
         async with serving(register, [pipeline], endpoint.bind, reflect=reflect) as port:

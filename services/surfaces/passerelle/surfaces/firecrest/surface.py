@@ -1,11 +1,11 @@
 """The registration of FirecREST's API."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.message import Message
+from google.protobuf.descriptor import Descriptor
 
 from passerelle.runtime.errors import ApiError, InvalidArgument
 from passerelle.runtime.surface import Surface
@@ -109,15 +109,19 @@ class Firecrest(Surface):
         """The caller's account name."""
         return {"f7t-authusername": user}
 
-    def about(self, request: Message) -> Mapping[str, str]:
+    def about(self, kind: Descriptor) -> Callable[[Any], Mapping[str, str]] | None:
         """The paths that a JSON body names."""
-        body = getattr(request, "body", None)
-        said = _object(body) if isinstance(body, HttpBody) else {}
-        named = {
-            name: next((said[key] for key in keys if key in said), None)
-            for name, keys in _AUDITED.items()
-        }
-        return {name: value for name, value in named.items() if value and isinstance(value, str)}
+        body = kind.fields_by_name.get("body")
+        return _paths if body and body.message_type is HttpBody.DESCRIPTOR else None
+
+
+def _paths(request: Any) -> Mapping[str, str]:
+    said = _object(request.body)
+    named = {
+        name: next((said[key] for key in keys if key in said), None)
+        for name, keys in _AUDITED.items()
+    }
+    return {name: value for name, value in named.items() if value and isinstance(value, str)}
 
 
 def _object(body: HttpBody) -> Mapping[str, Any]:
