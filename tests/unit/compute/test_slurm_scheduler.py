@@ -103,6 +103,24 @@ async def test_a_record_that_accounting_has_only_begun_is_neither_told_nor_remem
     assert [step.id for step in (await scheduler.job("7"))[0].steps] == ["7.batch"]
 
 
+async def test_a_record_with_the_state_but_not_the_end_is_neither_told_nor_remembered() -> None:
+    """What Slurm 22.05 told of a job that ended before the message of its start was sent."""
+    shell = ScriptedShell(
+        squeue=slurm.queue(ENDED | {"State": "FAILED", "exit_code": "768"}),
+        sacct=slurm.history(
+            {"State": "FAILED", "ExitCode": "0:0", "End": "Unknown"},
+            {"JobID": "7.batch", "State": "RUNNING", "ExitCode": "0:0", "End": "Unknown"},
+        ),
+    )
+    scheduler = Slurm(shell, Slurm.Options())
+    for ask in (scheduler.job("7"), scheduler.jobs(JobFilter(user="alice"))):
+        (job,) = await ask
+        assert (job.status.word, job.status.exit_code, job.time.end) == ("FAILED", 3, 1065)
+    shell.answers["sacct"] = slurm.history({"State": "FAILED", "ExitCode": "3:0"}, {"JobID": "7.0"})
+    (job,) = await scheduler.job("7")
+    assert [step.id for step in job.steps] == ["7.0"]
+
+
 async def test_the_name_is_slurmctlds_because_accounting_reduces_it() -> None:
     shell = ScriptedShell(
         squeue=slurm.queue(ENDED | {"Name": "日本"}), sacct=slurm.history({"JobName": "??"})

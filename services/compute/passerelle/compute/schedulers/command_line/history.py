@@ -108,7 +108,7 @@ class RecordedJobs:
     async def _over(self, job_id: str) -> tuple[Job, ...]:
         """The jobs of an id that are over, which the history is right about; NotFound when one is not."""
         jobs = await self._past.job(job_id)
-        if not jobs or not all(job.status.state.ended for job in jobs):
+        if not jobs or not all(has_end(job) for job in jobs):
             raise job_not_found()
         return jobs
 
@@ -125,9 +125,18 @@ async def instead(error: BackendUnavailable, ask: Coroutine[Any, Any, V]) -> V:
 
 
 def lacking(history: Sequence[Job], live: Sequence[Job]) -> frozenset[str]:
-    """The ids of jobs that the controller knows to have ended, and the history does not have as ended."""
-    recorded = {job.id for job in history if job.status.state.ended}
+    """The ids of jobs that the controller knows to have ended, and whose end the history does not have."""
+    recorded = {job.id for job in history if has_end(job)}
     return frozenset(job.id for job in live if job.status.state.ended) - recorded
+
+
+def has_end(job: Job) -> bool:
+    """Whether a record of the history has the job's end.
+
+    Its state alone is not enough: a job may end before the message of its start is sent to Slurm's database. The record
+    then has the state of the end, but neither its time nor an exit code.
+    """
+    return job.status.state.ended and job.time.end is not None
 
 
 def _key(wanted: JobFilter) -> tuple[str, JobFilter]:
@@ -141,8 +150,8 @@ class EndedJobs:
         self._jobs: LRUCache[tuple[str, str], tuple[Job, ...]] = LRUCache(_MAX_ENDED)
 
     def keep(self, user: str, job_id: str, jobs: Sequence[Job]) -> None:
-        """Remember the jobs of an id, if there are any and all have ended."""
-        if jobs and all(job.status.state.ended for job in jobs):
+        """Remember the jobs of an id, if there are any and the ends of all are known."""
+        if jobs and all(has_end(job) for job in jobs):
             self._jobs[user, job_id] = tuple(jobs)
 
     def get(self, user: str, job_id: str, live: Sequence[Job]) -> tuple[Job, ...] | None:

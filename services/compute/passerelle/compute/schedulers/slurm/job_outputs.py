@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from passerelle.compute.scheduler import Job, State, Status, Step, Times
+from passerelle.compute.schedulers.command_line.history import has_end
 from passerelle.compute.schedulers.command_line.scheduler import id_order
 from passerelle.compute.schedulers.command_line.tables import table_rows
 from passerelle.compute.schedulers.slurm import failures
@@ -183,11 +184,10 @@ def _waits(job: Job) -> bool:
 
 
 def _agree(past: Job, job: Job) -> bool:
-    """Whether both say that the job has ended, or is suspended: then accounting knows more."""
-    states = past.status.state, job.status.state
-    return all(state.ended or state is State.SUSPENDED for state in states) and (
-        states[0].ended == states[1].ended
-    )
+    """Whether both know how the job ended, or that it is suspended: then accounting knows more."""
+    if job.status.state.ended:
+        return has_end(past)
+    return past.status.state is job.status.state is State.SUSPENDED
 
 
 def parse_submitted(text: str) -> str:
