@@ -20,7 +20,8 @@ _SUBMIT = "".join(
     if not line.startswith("#")
 )
 _VARIABLES = "/dev/fd/3"
-_LOOKING = 5.0  # seconds in which slurmctld answers whether there is a job
+# Seconds to find out whether there is a job: a new login, the end of the session that submitted (2 s), and the answer.
+_LOOKING = 10.0
 # Waits for the end of a session that was told to end: its leader ends last, at most a second later.
 _WHEN_ENDED = (
     'i=0; while [ -d "/proc/$1" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done; '
