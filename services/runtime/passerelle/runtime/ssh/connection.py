@@ -36,8 +36,8 @@ from passerelle.runtime.ssh.program import (
 
 T = TypeVar("T")
 
-_REFUSED_PAUSE = 0.005  # seconds
-_REFUSED_ATTEMPTS = 40
+# Seconds between requests for a refused channel. A busy server, whose processes wait for their turn, takes seconds.
+_REFUSED_PAUSES = (*(0.005,) * 40, *(0.1,) * 30)
 _MAX_STDERR = 32 << 10  # bytes that are kept of a piped program's stderr
 # asyncssh's code for a channel that was opened, but on which the server starts nothing.
 _NOT_STARTED = 0xFFFFFFFF
@@ -171,7 +171,7 @@ class Connection:
 
         Raises ConnectionFailed, Overloaded, or asyncssh's own error when the server starts nothing on the channel.
         """
-        for _ in range(_REFUSED_ATTEMPTS):
+        for pause in _REFUSED_PAUSES:
             try:
                 return await request()
             except asyncssh.ChannelOpenError as error:
@@ -179,7 +179,7 @@ class Connection:
                     raise self._failed() from None
                 if error.code == _NOT_STARTED:
                     raise
-                await asyncio.sleep(_REFUSED_PAUSE)
+                await asyncio.sleep(pause)
             except LOST:
                 raise self._failed() from None
         raise Overloaded(f"System {self.system} has no SSH session free.", system=self.system)
