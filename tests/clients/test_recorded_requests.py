@@ -2,11 +2,13 @@
 
 Each file in `requests` names a client, its source and version. Its requests are sent in their order; DIRECTORY and JOB
 stand for what this run has. `reads` are the fields of the reply that the client reads, and what it must find there: a
-value, or what kind of value.
+value, or what kind of value. `after_end_of` names a job that must have ended before the request is sent: while Slurm
+cancels a job, it writes to the job's directory, which cannot be removed then.
 """
 
 import http.client
 import json
+import time
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
@@ -16,9 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 from firecrest.v2 import Firecrest
 
-from tests.clients.pyfirecrest_run import Site
+from tests.clients.pyfirecrest_run import ENDED, Site
 
 RECORDED = "/home/alice/DIRECTORY"
+END_SECONDS = 60.0  # for a job that was cancelled
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "<text>": str,
     "<number>": (int, float),
@@ -68,6 +71,18 @@ class Wire:
         if "jobId" in job:
             self.jobs.append(job["jobId"])
 
+    def ended(self, name: str) -> str:
+        """The state of the job that requests call `name`, when it has ended."""
+        job = f"/compute/cluster/jobs/{self._known[name]}"
+        deadline = time.monotonic() + END_SECONDS
+        while time.monotonic() < deadline:
+            _, body = self.send({"method": "GET", "target": job}, {})
+            state = str(json.loads(body)["jobs"][0]["status"]["state"])
+            if state in ENDED:
+                return state
+            time.sleep(0.2)
+        raise TimeoutError(f"job {name} has not ended in {END_SECONDS} s")
+
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
@@ -96,6 +111,8 @@ def wire(site: Site, owner: Firecrest, directory: str) -> Iterator[Wire]:
 def test_every_request_is_answered_as_the_client_reads_it(wire: Wire, recording: Path) -> None:
     client = json.loads(recording.read_text())
     for request in client["requests"]:
+        if job := request.get("after_end_of"):
+            assert wire.ended(job) == "CANCELLED"
         status, body = wire.send(request, client["headers"])
         assert status == request["status"], (request["name"], body)
         if "content" in request:
