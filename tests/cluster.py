@@ -39,7 +39,8 @@ class Cluster:
     ca_key: Path
     """The private key whose certificates sshd accepts; a certificate's principal is the user."""
     slurm_conf: Path
-    users: tuple[str, ...] = ("alice", "bob")
+    users: tuple[str, ...]
+    """Who may log in: alice, bob, and those that `up --users` made."""
 
     @classmethod
     def at(cls, directory: Path) -> "Cluster":
@@ -54,6 +55,7 @@ class Cluster:
             known_hosts=Path(env["KNOWN_HOSTS"]),
             ca_key=Path(env["USER_CA"]),
             slurm_conf=Path(env["SLURM_CONF"]),
+            users=tuple(env["USERS"].split(",")),
         )
 
 
@@ -69,8 +71,9 @@ def running_cluster(*options: str) -> Iterator[Cluster]:
         yield Cluster.at(directory)
     finally:
         if (directory / "cluster.env").exists():
-            run_recipe("down", str(directory))
-        shutil.rmtree(directory)
+            run_recipe("down", str(directory), "--wipe")
+        if directory.exists():
+            shutil.rmtree(directory)
 
 
 def run_recipe(program: str, *arguments: str) -> None:

@@ -1,6 +1,7 @@
 """The recipe in deploy/cluster: clusters side by side, and nothing left behind."""
 
 import os
+import pwd
 import socket
 import subprocess
 from contextlib import suppress
@@ -31,7 +32,7 @@ def processes_of(cluster: Cluster) -> list[str]:
 
 
 def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing(cluster: Cluster) -> None:
-    with running_cluster("--name", "second", "--max-sessions", "3") as second:
+    with running_cluster("--name", "second", "--users", "2", "--max-sessions", "3") as second:
         names = [slurm(each, "scontrol", "show", "config") for each in (cluster, second)]
         assert [
             f"= {each.name}\n" in text for each, text in zip((cluster, second), names, strict=True)
@@ -39,10 +40,16 @@ def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing(cluster: Clus
         assert "ClusterName             = second" in names[1]
         ssh_settings = (second.directory / "ssh" / "sshd_config").read_text()
         assert "\nMaxSessions 3\n" in ssh_settings
+        assert second.users == ("alice", "bob", "second-01", "second-02")
+        accounts = slurm(second, "sacctmgr", "-n", "-P", "show", "assoc", "format=user,account")
+        assert {"alice|proj1", "second-01|proj1", "second-02|proj1"} <= set(accounts.split())
+        assert pwd.getpwnam("second-02").pw_dir == "/home/second-02"
         assert len(processes_of(second)) >= 5
     assert processes_of(second) == []
     assert not listens(second)
     assert not second.directory.exists()
+    assert not any(user.pw_name.startswith("second-") for user in pwd.getpwall())
+    assert not list(Path("/home").glob("second-*"))
     assert listens(cluster)
 
 
