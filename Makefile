@@ -62,8 +62,8 @@ client: $(INSTALLED)  ## Write the wheel of passerelle-client, the stubs of the 
 baseline: $(INSTALLED)  ## Take the contracts as they are for those that must not break: at a release
 	$(BIN)/buf build '$(IMAGE)' --exclude-source-info -o $(BASELINE)
 
-bench: $(INSTALLED)  ## Measure against bare asyncssh on the same server, as ratios
-	$(BIN)/python -m bench && $(BIN)/python -m bench.growth && $(BIN)/python -m bench.large
+bench: $(INSTALLED)  ## Measure against bare asyncssh on the same server, or make bench ARGS=--quick; see docs/performance.md
+	$(BIN)/python -m bench $(ARGS)
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,179 +1,152 @@
-"""`python -m bench`: what the gateway costs on top of bare asyncssh on the same server, in the same run.
+"""`python -m bench`: what the gateway costs above bare asyncssh, and beside another server, in one run.
 
-Absolute times depend on the machine and on what else it does; compare columns of one run only.
+Absolute times depend on the machine and on what else it does: compare within one run only. Exits 1 when the gateway
+has answered anything but 2xx.
 """
 
 import argparse
-import asyncio
 import json
 import os
-import pwd
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import asyncssh
+import uvloop
 
-from bench import floor
-from bench.http import Measured, Request, load, request
-from bench.stack import Stack, resident_mib, running_stack, submit_job
+from bench import picture, results
+from bench.accounts import cancel_jobs, prepared
+from bench.comparison import Cell, Comparison
+from bench.firecrest import running_firecrest
+from bench.floor import logins
+from bench.operations import OPERATIONS
+from bench.report import OURS, document, tables
+from bench.sides import Bare, Server, Side
+from bench.stack import Stack, running_stack
+from tests.cluster import Cluster
 
-HOME = "/home/alice"
-MIB = bytes(1 << 20)
-BOUNDARY = "bench7MA4YWxkTrZu0gW"
+_T = TypeVar("_T")
+
+TOKENS = "RIVAL_TOKENS"
+_FOR_MANY = ("--users", "48", "--max-startups", "500:30:1000")
+_FOR_RIVALS = ("--max-sessions", "1000")  # FirecREST opens a session for each call
 
 
 def main() -> None:
-    """Measure and print; exits 1 when a call failed."""
+    """Measure, print, write."""
     options = _options()
     if os.geteuid() != 0:
         sys.exit("The bench starts a real sshd and Slurm, for which it has to be root on Debian.")
-    with running_stack(options.cluster) as stack, _files():
-        results = asyncio.run(_measured(stack, options))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
-    if any(row["errors"] for row in results):
-        sys.exit("Some calls failed; see the last column.")
+    cluster = (*_FOR_MANY, *(_FOR_RIVALS if options.firecrest else ()))
+    with running_stack(options.cluster, *cluster) as stack:
+        comparison = uvloop.run(_compared(stack, options))
+    print(*tables(comparison), sep="\n")
+    options.output.mkdir(parents=True, exist_ok=True)
+    result = document(comparison)
+    (options.output / "bench.json").write_text(json.dumps(result, indent=1))
+    (options.output / "bench.svg").write_text(picture.drawn(result))
+    ours = [sides[OURS] for sides in comparison.samples.values()]
+    if any(results.refused(samples) for samples in ours):
+        sys.exit("The gateway has refused calls.")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
-    parser.add_argument("--clients", default="1,16,64", help="numbers of concurrent clients")
-    parser.add_argument("--only", default="", help="cases to run, separated by commas")
-    parser.add_argument("--cluster", type=Path, help="directory of a running deploy/cluster")
+    numbers = _list_of(int)
+    parser.add_argument("--only", type=_list_of(str), default=[*OPERATIONS], help="operations")
+    parser.add_argument("--clients", type=numbers, default=[1, 16, 64, 512], help="at once")
+    parser.add_argument("--users", type=numbers, default=[1, 50], help="whom the clients call as")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each cell and side")
+    parser.add_argument(
+        "--quick", action="store_true", help="the same as --clients 1,64 --users 1 --rounds 2"
+    )
+    parser.add_argument(
+        "--cluster", type=Path, help="directory of a running deploy/cluster, instead of one's own"
+    )
+    parser.add_argument(
+        "--firecrest",
+        nargs=2,
+        type=Path,
+        metavar=("SOURCE", "PYTHON"),
+        help="start FirecREST v2 as the rival: a checkout, and an interpreter with its requirements",
+    )
     parser.add_argument(
         "--rival",
-        help="base URL of a FirecREST v2 before the same cluster, to measure in the same run; "
-        "alice's token for it in the environment variable RIVAL_TOKEN",
+        metavar="URL",
+        help="any server with the FirecREST v2 API before the cluster of --cluster; "
+        f"tokens of the users, alice first, separated by blanks in the environment variable {TOKENS}",
     )
-    parser.add_argument("--json", type=Path, help="also write the results there")
-    return parser.parse_args()
-
-
-@contextmanager
-def _files() -> Iterator[None]:
-    """What the cases read and write, in alice's home."""
-    home, owner = Path(HOME), pwd.getpwnam("alice")
-    made = [home / "ls20", home / "ls2000", home / "upl"]
-    for folder, entries in zip(made, (20, 2000, 0), strict=True):
-        folder.mkdir(exist_ok=True)
-        for number in range(entries):
-            (folder / f"file_{number:04}.dat").touch()
-    (home / "one_mib.bin").write_bytes(MIB)
-    for path in (*made, home / "one_mib.bin"):
-        os.chown(path, owner.pw_uid, owner.pw_gid)
-    yield
-
-
-def _cases(token: str, job: str) -> dict[str, Request]:
-    files, jobs = "/filesystem/cluster/ops", "/compute/cluster/jobs"
-
-    def get(path: str) -> Request:
-        return request("GET", path, token)
-
-    return {
-        "liveness": get("/status/liveness/"),
-        "systems": get("/status/systems"),
-        "stat": get(f"{files}/stat?path={HOME}/one_mib.bin"),
-        "ls20": get(f"{files}/ls?path={HOME}/ls20"),
-        "ls2000": get(f"{files}/ls?path={HOME}/ls2000"),
-        "download1MiB": get(f"{files}/download?path={HOME}/one_mib.bin"),
-        "upload1MiB": _upload(token),
-        "job": get(f"{jobs}/{job}"),
-        "jobs": get(jobs),
-        "nodes": get("/status/cluster/nodes"),
-        "userinfo": get("/status/cluster/userinfo"),
-    }
-
-
-def _upload(token: str) -> Request:
-    def make(number: int) -> bytes:
-        head = (
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '
-            f'filename="u{number % 64}.bin"\r\nContent-Type: application/octet-stream\r\n\r\n'
-        )
-        body = head.encode() + MIB + f"\r\n--{BOUNDARY}--\r\n".encode()
-        kind = f"multipart/form-data; boundary={BOUNDARY}"
-        path = f"/filesystem/cluster/ops/upload?path={HOME}/upl"
-        return request("POST", path, token, body, kind)(number)
-
-    return make
-
-
-async def _measured(stack: Stack, options: argparse.Namespace) -> list[dict[str, Any]]:
-    job = submit_job(stack)
-    wanted = [name for name in options.only.split(",") if name]
-    clients = [int(number) for number in options.clients.split(",")]
-    results = []
-    print(f"idle: {resident_mib(stack.pid):.0f} MiB in all processes of the gateway")
-    print(
-        f"{'case':13}{'clients':>8}{'floor p50':>11}{'p50 ms':>9}{'p99 ms':>9}{'above':>8}{'calls/s':>9}"
-        f"{'rival p50':>11}{'rival/s':>9}  errors"
+    parser.add_argument("--rival-system", default="cluster", help="its name for the cluster")
+    parser.add_argument(
+        "--output", type=Path, default=Path("dist"), help="directory of bench.json and bench.svg"
     )
+    if parser.parse_known_args()[0].quick:
+        parser.set_defaults(clients=[1, 64], users=[1], rounds=2)
+    options = parser.parse_args()
+    if unknown := set(options.only) - set(OPERATIONS):
+        parser.error(f"no such operation: {', '.join(unknown)}; there are {', '.join(OPERATIONS)}")
+    return options
+
+
+def _list_of(kind: Callable[[str], _T]) -> Callable[[str], list[_T]]:
+    return lambda text: [kind(word) for word in text.split(",")]
+
+
+async def _compared(stack: Stack, options: argparse.Namespace) -> Comparison:
+    names = stack.cluster.users[: max(options.users)]
+    if len(names) < max(options.users):
+        sys.exit(f"The cluster has {len(names)} users; `deploy/cluster/up --users` makes more.")
     async with AsyncExitStack() as opened:
-        bare = await _bare(opened, stack, job)
-        rival = _cases(os.environ["RIVAL_TOKEN"], job) if options.rival else {}
-        for name, make in _cases(stack.token, job).items():
-            if wanted and name not in wanted:
-                continue
-            lowest = (
-                await floor.measure(bare[name], seconds=options.seconds) if name in bare else None
-            )
-            for number in clients:
-                run = await load(stack.base_url, make, clients=number, seconds=options.seconds)
-                other = None
-                if rival:
-                    how = {"clients": number, "seconds": options.seconds}
-                    other = await load(options.rival, rival[name], **how)
-                results.append(_row(name, number, lowest, run, other))
-    print(f"after: {resident_mib(stack.pid):.0f} MiB")
-    return results
+        accounts = await opened.enter_async_context(prepared(stack.cluster, names))
+        tokens = {name: stack.token(name) for name in names}
+        sides: list[Side] = [Server(OURS, stack.base_url, tokens, (stack.pid,))]
+        sides.append(Bare(await opened.enter_async_context(logins(stack.cluster, names))))
+        sides += [opened.enter_context(rival) for rival in _rivals(stack, options, tokens)]
+        comparison = Comparison(
+            sides=sides,
+            accounts=accounts,
+            system_pids=[_listener(stack.cluster)],
+            seconds=options.seconds,
+            rounds=options.rounds,
+            after=lambda cell: _tidy(stack.cluster, cell),
+            report=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        cells = [
+            Cell(users, clients, operation)
+            for users in options.users
+            for clients in options.clients
+            for operation in options.only
+        ]
+        await comparison.run([cell for cell in cells if cell.operation != "submit"])
+        # At the end: what it submits stays in the accounting for ever, where `jobs` looks.
+        await comparison.run([cell for cell in cells if cell.operation == "submit"])
+    return comparison
 
 
-async def _bare(opened: AsyncExitStack, stack: Stack, job: str) -> dict[str, floor.Operation]:
-    connection = await opened.enter_async_context(floor.connected_to(stack.cluster))
-    sftp: asyncssh.SFTPClient = await opened.enter_async_context(connection.start_sftp_client())
-    return floor.operations(connection, sftp, HOME, job)
+def _rivals(
+    stack: Stack, options: argparse.Namespace, tokens: dict[str, str]
+) -> Iterator[AbstractContextManager[Side]]:
+    if options.firecrest:
+        source, python = options.firecrest
+        yield running_firecrest(source, python, stack.cluster, stack.issuer, tokens)
+    if options.rival:
+        given = os.environ.get(TOKENS, "").split()
+        if len(given) < len(tokens):
+            sys.exit(f"{len(tokens)} users are measured, and {TOKENS} has {len(given)} tokens.")
+        of_users = dict(zip(tokens, given, strict=False))
+        yield nullcontext(Server("rival", options.rival, of_users, (), options.rival_system))
 
 
-def _row(
-    name: str, clients: int, lowest: Measured | None, run: Measured, other: Measured | None
-) -> dict[str, Any]:
-    base = lowest.quantile(0.5) if lowest else None
-    above = run.quantile(0.5) - base if base is not None and clients == 1 else None
-    print(
-        f"{name:13}{clients:8}{_ms(base):>11}{run.quantile(0.5):9.1f}{run.quantile(0.99):9.1f}"
-        f"{_ms(above):>8}{run.rate:9.0f}{_told(other)}  {run.errors or ''}",
-        flush=True,
-    )
-    return {
-        "case": name,
-        "clients": clients,
-        "floor_p50_ms": base,
-        "p50_ms": run.quantile(0.5),
-        "p99_ms": run.quantile(0.99),
-        "calls_per_second": run.rate,
-        "errors": run.errors,
-        "rival_p50_ms": other.quantile(0.5) if other else None,
-        "rival_calls_per_second": other.rate if other else None,
-        "rival_errors": other.errors if other else None,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+def _listener(cluster: Cluster) -> int:
+    """The process of sshd whose descendants are all sessions."""
+    return int((cluster.directory / "ssh" / "sshd.pid").read_text())
 
 
-def _told(other: Measured | None) -> str:
-    if other is None:
-        return f"{'':20}"
-    failed = f" rival: {other.errors}" if other.errors else ""
-    return f"{other.quantile(0.5):11.1f}{other.rate:9.0f}{failed}"
-
-
-def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _tidy(cluster: Cluster, cell: Cell) -> None:
+    if cell.operation == "submit":
+        cancel_jobs(cluster)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""The floor: what bare asyncssh does on the same server, with the connection already open and nothing in between."""
+"""The floor: what bare asyncssh does on the same server, with connections already open and nothing in between."""
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import asyncssh
 
-from bench.http import Measured
 from tests.cluster import Cluster
 
-Operation = Callable[[], Awaitable[object]]
+_SESSIONS = 8  # at once on one connection: below sshd's own MaxSessions 10
 
 
 @asynccontextmanager
@@ -31,56 +30,39 @@ async def connected(
 
 
 def connected_to(
-    cluster: Cluster,
+    cluster: Cluster, user: str = "alice"
 ) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
-    """An open connection to a deploy/cluster, as alice."""
+    """An open connection to a deploy/cluster."""
     return connected(
         host=cluster.host,
         port=cluster.ssh_port,
-        user="alice",
-        key=str(cluster.directory / "ssh" / "alice"),
+        user=user,
+        key=str(cluster.directory / "ssh" / user),
         known_hosts=str(cluster.known_hosts),
     )
 
 
-def operations(
-    connection: asyncssh.SSHClientConnection, sftp: asyncssh.SFTPClient, home: str, job: str
-) -> dict[str, Operation]:
-    """The cheapest way bare asyncssh has for each measured call."""
+class Login:
+    """A user's open connection with one SFTP session."""
 
-    async def read() -> object:
-        async with sftp.open(f"{home}/one_mib.bin", "rb") as file:
-            return await file.read()
+    def __init__(self, connection: asyncssh.SSHClientConnection, sftp: asyncssh.SFTPClient) -> None:
+        self.sftp = sftp
+        self._connection = connection
+        self._sessions = asyncio.Semaphore(_SESSIONS)
 
-    async def write() -> object:
-        async with sftp.open(f"{home}/upl/floor.bin", "wb") as file:
-            return await file.write(bytes(1 << 20))
-
-    async def run(command: str) -> object:
-        return await connection.run(command, check=True)
-
-    return {
-        "stat": lambda: sftp.stat(f"{home}/one_mib.bin"),
-        "ls20": lambda: sftp.readdir(f"{home}/ls20"),
-        "ls2000": lambda: sftp.readdir(f"{home}/ls2000"),
-        "download1MiB": read,
-        "upload1MiB": write,
-        **({"job": lambda: run(f"scontrol show job {job}")} if job else {}),
-        **({"jobs": lambda: run("squeue -h --me")} if job else {}),
-        **({"nodes": lambda: run("sinfo -h -N")} if job else {}),
-        "userinfo": lambda: run("id"),
-    }
+    async def run(self, command: str, stdin: str = "") -> None:
+        """Run a command; raises asyncssh.ProcessError when it fails."""
+        async with self._sessions:
+            await self._connection.run(command, input=stdin, check=True)
 
 
-async def measure(operation: Operation, *, seconds: float) -> Measured:
-    """Call it one at a time for `seconds`."""
-    measured = Measured()
-    await operation()
-    start = time.perf_counter()
-    while (begin := time.perf_counter()) - start < seconds:
-        await operation()
-        measured.latencies.append(time.perf_counter() - begin)
-        measured.outcomes["200"] += 1
-    measured.seconds = time.perf_counter() - start
-    measured.latencies.sort()
-    return measured
+@asynccontextmanager
+async def logins(cluster: Cluster, users: Sequence[str]) -> AsyncIterator[dict[str, Login]]:
+    """One for each user."""
+    async with AsyncExitStack() as stack:
+        opened = {}
+        for user in users:
+            connection = await stack.enter_async_context(connected_to(cluster, user))
+            sftp = await stack.enter_async_context(connection.start_sftp_client())
+            opened[user] = Login(connection, sftp)
+        yield opened

@@ -15,12 +15,12 @@ from pathlib import Path
 import asyncssh
 import httpx
 
-from bench.__main__ import HOME
 from bench.floor import connected_to
-from bench.stack import Stack, resident_mib, running_stack
+from bench.processes import resident_mib
+from bench.stack import Stack, running_stack
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
-_DIRECTORY = Path(HOME) / "growth"
+_DIRECTORY = Path("/home/alice/passerelle-bench-growth")
 _COLUMNS = ("sftp readdir", "profile ls", "native list", "page of 100", "walk: first", "walk: all")
 
 
@@ -58,7 +58,7 @@ async def _measured(stack: Stack, repeat: int) -> None:
 
 def _client(stack: Stack) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        base_url=stack.base_url, headers={"Authorization": f"Bearer {stack.token}"}, timeout=60
+        base_url=stack.base_url, headers={"Authorization": f"Bearer {stack.token()}"}, timeout=60
     )
 
 

@@ -1,52 +1,41 @@
-"""A closed-loop HTTP load generator that costs little: raw sockets, keep-alive, no client library in the hot path."""
+"""HTTP/1.1 at little cost: raw sockets, keep-alive, no client library in the hot path."""
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from bench.load import Call
+
 Request = Callable[[int], bytes]
-"""Makes the n-th request's bytes."""
+"""Makes the bytes of the n-th request."""
 
-
-@dataclass
-class Measured:
-    """What a run of calls gave: latencies in seconds, sorted; statuses or error names; wall-clock seconds."""
-
-    latencies: list[float] = field(default_factory=list)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Calls per second."""
-        return len(self.latencies) / self.seconds if self.seconds else 0.0
-
-    def quantile(self, part: float) -> float:
-        """The latency below which `part` of the calls stayed, in milliseconds."""
-        index = min(len(self.latencies) - 1, int(len(self.latencies) * part))
-        return self.latencies[index] * 1000 if self.latencies else float("nan")
-
-    @property
-    def errors(self) -> dict[str, int]:
-        """Everything that was not a success, counted."""
-        return {what: n for what, n in self.outcomes.items() if not what.startswith("2")}
+_LARGEST_LINE = 1 << 22
 
 
 class Client:
-    """One keep-alive HTTP/1.1 connection."""
+    """One keep-alive connection."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self, request: bytes) -> tuple[str, bytes]:
-        """Send one request; its status and body."""
+        """Send one request; its status and body. Raises OSError and asyncio.IncompleteReadError.
+
+        A call that is not answered to its end leaves no connection.
+        """
         if self._streams is None:
-            self._streams = await asyncio.open_connection(*self._address, limit=1 << 22)
-        reader, writer = self._streams
+            self._streams = await asyncio.open_connection(*self._address, limit=_LARGEST_LINE)
+        try:
+            return await self._answer(request, *self._streams)
+        except BaseException:
+            self.close()
+            raise
+
+    async def _answer(
+        self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[str, bytes]:
         writer.write(request)
         await writer.drain()
         head = await reader.readuntil(b"\r\n\r\n")
@@ -76,45 +65,36 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
     return b""
 
 
-async def load(base_url: str, request: Request, *, clients: int, seconds: float) -> Measured:
-    """Let `clients` connections call for `seconds`, each waiting for its answer before the next call."""
+@contextmanager
+def http_clients(base_url: str, make: Request, number: int) -> Iterator[list[Call]]:
+    """So many clients, each with a connection of its own; closed on leaving."""
     url = urlsplit(base_url)
-    measured = Measured()
-    numbers = iter(range(1 << 31))
-    start = time.perf_counter()
-
-    async def worker() -> None:
-        client = Client(url.hostname or "127.0.0.1", url.port or 80)
-        while time.perf_counter() - start < seconds:
-            await _timed(client, request(next(numbers)), measured)
-        client.close()
-
-    await asyncio.gather(*(worker() for _ in range(clients)))
-    measured.seconds = time.perf_counter() - start
-    measured.latencies.sort()
-    return measured
-
-
-async def _timed(client: Client, request: bytes, measured: Measured) -> None:
-    begin = time.perf_counter()
+    clients = [Client(url.hostname or "127.0.0.1", url.port or 80) for _ in range(number)]
     try:
-        async with asyncio.timeout(60):
-            status, _ = await client.call(request)
-    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-        status = type(error).__name__
-        client.close()
-    measured.outcomes[status] += 1
-    measured.latencies.append(time.perf_counter() - begin)
+        yield [_calling(client, make) for client in clients]
+    finally:
+        for client in clients:
+            client.close()
 
 
-def request(method: str, path: str, token: str, body: bytes = b"", kind: str = "") -> Request:
-    """Always the same request."""
+def _calling(client: Client, make: Request) -> Call:
+    async def call(number: int) -> str:
+        try:
+            status, _ = await client.call(make(number))
+        except (OSError, asyncio.IncompleteReadError) as error:
+            return type(error).__name__
+        return status
+
+    return call
+
+
+def packed(method: str, path: str, token: str, body: bytes = b"", content_type: str = "") -> bytes:
+    """One request."""
     lines = [
         f"{method} {path} HTTP/1.1",
         "Host: bench",
         f"Authorization: Bearer {token}",
-        *([f"Content-Type: {kind}"] if kind else []),
+        *([f"Content-Type: {content_type}"] if content_type else []),
         *([f"Content-Length: {len(body)}"] if method != "GET" else []),
     ]
-    packed = ("\r\n".join(lines) + "\r\n\r\n").encode() + body
-    return lambda _: packed
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

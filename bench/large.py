@@ -11,9 +11,8 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +20,8 @@ import asyncssh
 import uvloop
 
 from bench import floor
-from bench.stack import Stack, memory_mib, running_stack
+from bench.processes import memory_mib, peaks
+from bench.stack import Stack, running_stack
 
 HOME = "/home/alice"
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -43,11 +43,11 @@ def main() -> None:
         digest = _filled(source, options.size)
         for _ in range(options.repeat):
             bare = uvloop.run(_bare(stack, source, remote))
-            ours, peaks, right = _ours(stack, source, remote, digest)
+            ours, memory, right = _ours(stack, source, remote, digest)
             for way in ("up", "down"):
                 speed, best = options.size / ours[way] / 1e6, options.size / bare[way] / 1e6
                 print(f"{way:5}{speed:8.0f} MB/s   bare {best:8.0f} MB/s   {speed / best:6.0%}")
-            print("peaks, MiB:", {name: round(mib) for name, mib in peaks.items()}, flush=True)
+            print("peaks, MiB:", {name: round(mib) for name, mib in memory.items()}, flush=True)
             if not right:
                 sys.exit("The checksums differ.")
 
@@ -112,8 +112,8 @@ def _ours(
     """Seconds by way, the peaks of memory by process, and whether every byte is right."""
     got = source.with_name("got")
     url = f"{stack.base_url}/v1/systems/cluster/files:content?path={remote}/ours"
-    curl = ("curl", "--silent", "--fail", "--header", f"Authorization: Bearer {stack.token}")
-    with _peaks(lambda: memory_mib(stack.pid)) as peaks:
+    curl = ("curl", "--silent", "--fail", "--header", f"Authorization: Bearer {stack.token()}")
+    with peaks(lambda: memory_mib(stack.pid)) as most:
         start = time.perf_counter()
         upload = (*curl, "--upload-file", source, f"{url}&sha256={digest}", "--output", "/dev/null")
         subprocess.run(upload, check=True)
@@ -122,32 +122,12 @@ def _ours(
         seconds = {"up": middle - start, "down": time.perf_counter() - middle}
     right = all(_digest(path) == digest for path in (got, remote / "ours"))
     got.unlink()
-    return seconds, peaks, right
+    return seconds, most, right
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _peaks(look: Callable[[], dict[str, float]]) -> Iterator[dict[str, float]]:
-    """The most that `look` saw by name, looking five times a second."""
-    peaks: dict[str, float] = {}
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.2):
-            for name, value in look().items():
-                peaks[name] = max(peaks.get(name, 0.0), value)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield peaks
-    finally:
-        ended.set()
-        watcher.join()
 
 
 if __name__ == "__main__":

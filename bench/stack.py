@@ -1,125 +1,74 @@
 """What is measured: a real sshd and Slurm, and `passerelle up` in front of them."""
 
-import json
 import subprocess
 import sys
 import tempfile
-import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
 import yaml
 
+from passerelle.cli.up import site_file
 from tests.cluster import Cluster, running_cluster
+from tests.compat.tokens import Issuer, published_issuer
+from tests.stack import running_site
 
-REPO = Path(__file__).parents[1]
-PASSERELLE = Path(sys.executable).parent / "passerelle"
-READY_SECONDS = 60.0
+CONFIGURATION = Path(__file__).parents[1] / "deploy" / "cluster" / "configuration.py"
+_TOKEN_LIFE = 86400  # seconds
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A running gateway with the system `cluster`; `token` is alice's, `pid` that of `passerelle up`."""
+    """A running gateway with the system `cluster`; `pid` is that of `passerelle up`, `site` its configuration."""
 
     base_url: str
-    token: str
     cluster: Cluster
+    issuer: Issuer
     pid: int
+    site: dict[str, Any]
+
+    def token(self, user: str = "alice") -> str:
+        """An access token for a user of the cluster, which any server accepts that trusts the issuer's keys."""
+        return self.issuer.token(user, lifetime=_TOKEN_LIFE)
 
 
 @contextmanager
-def running_stack(cluster_directory: Path | None) -> Iterator[Stack]:
-    """The gateway before a cluster with sshd's own MaxSessions 10: an already running one, or one of its own."""
-    if cluster_directory is not None:
-        with _gateway(Cluster.at(cluster_directory)) as stack:
+def running_stack(directory: Path | None = None, *options: str) -> Iterator[Stack]:
+    """The gateway before the cluster that runs in `directory`, or else one of its own that `options` are for (`up`)."""
+    if directory is None:
+        with running_cluster("--name", "bench", *options) as cluster, _gateway(cluster) as stack:
             yield stack
         return
-    with running_cluster() as cluster, _gateway(cluster) as stack:
+    with _gateway(Cluster.at(directory)) as stack:
         yield stack
 
 
 @contextmanager
 def _gateway(cluster: Cluster) -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory(prefix="passerelle-bench-") as folder:
-        config = Path(folder) / "site.yaml"
-        config.write_text(
-            _output(sys.executable, REPO / "deploy/cluster/configuration.py", cluster.directory)
-        )
-        listen = yaml.safe_load(config.read_text())["gateway"]["listen"]
-        up = subprocess.Popen(
-            (PASSERELLE, "up", "--config", config), stdout=subprocess.PIPE, text=True
-        )
-        try:
-            _wait_ready(up)
-            token = _output(PASSERELLE, "token", "--config", config, "--client", "alice").strip()
-            yield Stack(f"http://{listen}", token, cluster, up.pid)
-        finally:
-            up.terminate()
-            up.wait(30)
+    with published_issuer() as issuer, tempfile.TemporaryDirectory() as folder:
+        site, file = site_file.completed(_site(cluster, issuer)), Path(folder) / "site.yaml"
+        site_file.write_private(file, yaml.safe_dump(site))
+        with running_site("--config", str(file), environment={}) as ready:
+            yield Stack(ready["ready"], cluster, issuer, ready["pid"], site)
 
 
-def _output(*argv: object) -> str:
-    return subprocess.run(
-        [str(word) for word in argv], check=True, capture_output=True, text=True
-    ).stdout
-
-
-def _wait_ready(up: "subprocess.Popen[str]") -> None:
-    watchdog = threading.Timer(READY_SECONDS, up.terminate)
-    watchdog.start()
-    try:
-        if not any(line.startswith("READY") for line in cast(IO[str], up.stdout)):
-            raise RuntimeError("passerelle up did not become ready; it told why above")
-    finally:
-        watchdog.cancel()
-
-
-def resident_mib(pid: int) -> float:
-    """Proportional set size of a process and all its descendants, in MiB (proc(5), smaps_rollup)."""
-    return sum(memory_mib(pid).values())
-
-
-def memory_mib(pid: int) -> dict[str, float]:
-    """The same for each: services by their names, `passerelle up` as `up`."""
-    found: dict[str, float] = {}
-    waiting = [pid]
-    while waiting:
-        current = waiting.pop()
-        try:
-            rollup = Path(f"/proc/{current}/smaps_rollup").read_text()
-            words = Path(f"/proc/{current}/cmdline").read_text().split("\0")
-            for task in Path(f"/proc/{current}/task").iterdir():
-                waiting += [int(child) for child in (task / "children").read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        pss = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-        found[_name(words)] = found.get(_name(words), 0.0) + pss / 1024
-    return found
-
-
-def _name(words: list[str]) -> str:
-    if "serve" in words:
-        return words[words.index("serve") + 1]
-    return "up" if "up" in words else Path(words[0]).name
-
-
-def submit_job(stack: Stack) -> str:
-    """The id of a job to ask about."""
-    script = "#!/bin/sh\n#SBATCH --time=1\ntrue\n"
-    job = {
-        "name": "bench",
-        "workingDirectory": "/home/alice",
-        "script": script,
-        "standardOutput": "/dev/null",
-    }
-    call = urllib.request.Request(  # noqa: S310  # http to loopback
-        f"{stack.base_url}/compute/cluster/jobs",
-        data=json.dumps({"job": job}).encode(),
-        headers={"Authorization": f"Bearer {stack.token}", "Content-Type": "application/json"},
+def _site(cluster: Cluster, issuer: Issuer) -> dict[str, Any]:
+    """The cluster's configuration with the bench's own issuer, which has a token for every user."""
+    printed = subprocess.run(
+        (sys.executable, str(CONFIGURATION), str(cluster.directory)),
+        check=True,
+        capture_output=True,
+        text=True,
     )
-    with urllib.request.urlopen(call) as reply:  # noqa: S310
-        return str(json.load(reply)["jobId"])
+    site = dict(yaml.safe_load(printed.stdout))
+    del site["development"]
+    site["auth"]["issuers"] = [{"issuer": issuer.url, "any_audience": True}]
+    site["systems"][0]["probing"]["service_account"] |= {
+        "token_url": f"{issuer.url}/token",
+        "auth_method": "client_secret_post",
+    }
+    site["services"] = {"calls_per_user": None}  # speed is measured, not the limit
+    return site

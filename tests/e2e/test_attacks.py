@@ -1,4 +1,4 @@
-"""Attacks on a whole site (bench/attacks.py, bench/floods.py): nothing of ours is held by them, and a user notices
+"""Attacks on a whole site (bench/attacks): nothing of ours is held by them, and a user notices
 nothing but a busy machine. Those that once shut the whole gateway are refused at once."""
 
 import asyncio
@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from bench import attacks, floods
-from bench.stack import memory_mib
+from bench.attacks.attacker import ATTACKS
+from bench.attacks.unfinished import FORGED, UNFINISHED
+from bench.processes import memory_mib
 from tests.ports import free_port
 from tests.stack import running_site
 
@@ -28,11 +29,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         yield ready
 
 
-@pytest.mark.parametrize("name", attacks.ATTACKS | floods.FLOODS)
+@pytest.mark.parametrize("name", ATTACKS)
 async def test_an_attack_holds_nothing(site: dict[str, Any], name: str) -> None:
     address = site["ready"].removeprefix("http://")
     before = sum(memory_mib(site["pid"]).values())
-    attack = (attacks.ATTACKS | floods.FLOODS)[name](address, site["token"])
+    attack = ATTACKS[name](address, site["token"])
     attacking: asyncio.Future[Any] = asyncio.ensure_future(attack)
     headers = {"Authorization": f"Bearer {site['token']}"}
     async with httpx.AsyncClient(base_url=site["ready"], headers=headers, timeout=30) as http:
@@ -43,7 +44,7 @@ async def test_an_attack_holds_nothing(site: dict[str, Any], name: str) -> None:
             await asyncio.sleep(0.02)
     assert statuses == {200} or (name == "open calls, valid token" and statuses <= {200, 429})
     heard = set(await attacking)
-    if name in attacks.ATTACKS:
+    if name in UNFINISHED:
         assert heard <= REFUSED | {"401", "429", "closed"}
         assert heard & {"UNAUTHENTICATED", "401", "429", "UNAVAILABLE"}
     assert sum(memory_mib(site["pid"]).values()) - before < GROWTH_MIB
@@ -51,7 +52,7 @@ async def test_an_attack_holds_nothing(site: dict[str, Any], name: str) -> None:
 
 async def test_who_fails_too_often_is_told_to_wait(site: dict[str, Any]) -> None:
     async with httpx.AsyncClient(base_url=site["ready"], timeout=30) as http:
-        forged = {"Authorization": attacks.FORGED[0][1]}
+        forged = {"Authorization": FORGED[0][1]}
         for _ in range(5000):
             reply = await http.get("/status/systems", headers=forged)
             if reply.status_code != 401:

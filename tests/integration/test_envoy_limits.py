@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from bench import floods, http2
+from bench.attacks import floods, http2
 from passerelle.gateway.config import GatewaySection
 from passerelle.gateway.envoy import limits as envoy_limits
 from passerelle.gateway.envoy import routes

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 
-from bench import http2
-from bench.http2 import (
+from bench.attacks import http2
+from bench.attacks.http2 import (
     INITIAL_WINDOW_SIZE,
     Connection,
     Kind,

@@ -1,0 +1,1 @@
+"""What a valid user feels while others attack: `python -m bench.attacks`."""
