@@ -36,12 +36,8 @@ class Logins:
         known = {"user": issued.username, "system": system, "expires": issued.expires}
         key = {"serial": issued.serial, "fingerprint": issued.fingerprint}
         log.info("issued an SSH credential", extra=known | key)
+        who = principal.caller(token).log_fields | {"user": issued.username, "system": system}
         log_fields.note(
-            system=system,
-            user=issued.username,
-            issuer=principal.issuer,
-            subject=principal.subject,
-            client_id=principal.client_id,
-            **{name: str(value) for name, value in key.items() if value is not None},
+            **who, **{name: str(value) for name, value in key.items() if value is not None}
         )
         return issued

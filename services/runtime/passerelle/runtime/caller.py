@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -44,6 +44,15 @@ class Caller:
             "user": self.username,
         }
         return {name: value for name, value in fields.items() if value}
+
+
+CLAIMS = ("username", "issuer", "subject", "client_id")
+"""What a token says of its bearer: fields of these names have `Caller`, auth's `Principal`, and the contract's."""
+
+
+def claims_of(principal: Any) -> dict[str, str]:
+    """The claims of any of them, by their names."""
+    return {name: getattr(principal, name) for name in CLAIMS}
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")  # no default: a missing caller is a bug

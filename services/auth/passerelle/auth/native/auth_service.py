@@ -51,12 +51,9 @@ class AccessService(pb_grpc.AccessServiceServicer):
 
 def _principal(principal: Principal) -> pb.Principal:
     return pb.Principal(
-        username=principal.username,
-        issuer=principal.issuer,
-        subject=principal.subject,
         scopes=sorted(principal.scopes),
         expire_time=Timestamp(seconds=principal.expires),
-        client_id=principal.client_id,
+        **caller.claims_of(principal),
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from passerelle.runtime.caller import Caller
+from passerelle.runtime.caller import Caller, claims_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +21,4 @@ class Principal:
 
     def caller(self, token: str) -> Caller:
         """The caller of an RPC that shows `token`, whose principal this is."""
-        identity = self.issuer, self.subject, self.client_id
-        return Caller(self.username, token, *identity, self.expires)
+        return Caller(token=token, expires=self.expires, **claims_of(self))

@@ -116,14 +116,8 @@ class AuthClient:
 
 
 def _caller(principal: pb.Principal, token: str) -> Caller:
-    return Caller(
-        principal.username,
-        token,
-        issuer=principal.issuer,
-        subject=principal.subject,
-        client_id=principal.client_id,
-        expires=principal.expire_time.ToNanoseconds() / 1e9,
-    )
+    expires = principal.expire_time.ToNanoseconds() / 1e9
+    return Caller(token=token, expires=expires, **caller.claims_of(principal))
 
 
 @asynccontextmanager
