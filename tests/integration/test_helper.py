@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 from passerelle.runtime.errors import BackendError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.storage.access.helper import NoHelper, RemoteHelper
+from passerelle.storage.access.helper_channel import HelperChannel
+from passerelle.storage.access.helper_operations import HelperOperations
+from passerelle.storage.remote.outcome import WINDOW
+from passerelle.storage.remote.reading.listing import PIECE
 from passerelle.storage.values import Listing, Walk
 from tests.unit.storage.world import World, as_alice, remote
 
@@ -74,6 +79,37 @@ async def test_where_no_python_is_there_is_no_helper(
     world.server.before = f"{words} "
     with pytest.raises(NoHelper, match=why):
         await RemoteHelper.start(connection)
+
+
+async def test_endless_noise_is_no_greeting(world: World, connection: Connection) -> None:
+    world.server.before = "yes | head -c 5000000; "
+    with pytest.raises(NoHelper, match="the login shell runs no commands"):
+        await RemoteHelper.start(connection)
+    assert connection.open
+
+
+NO_JSON = f"""
+import os, sys
+sys.path[:] = {sys.path!r}
+from passerelle.storage.remote.frames import ANSWER, END, FAILED, GREETING, MARK
+os.write(1, GREETING)
+while data := os.read(0, 1 << 20):
+    if data.endswith(b"false]"):
+        os.write(1, ANSWER.pack(MARK, 1, FAILED, 2) + b"?!" + END)
+"""
+
+
+async def test_an_invalid_answer_ends_the_helper_alone(
+    world: World, connection: Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "no_json.py").write_text(NO_JSON)
+    world.server.before = f"exec {sys.executable} {tmp_path}/no_json.py; "
+    helper = await RemoteHelper.start(connection)
+    with pytest.raises(ConnectionFailed):
+        await helper.call("stat", dict(STAT))
+    assert not helper.alive
+    assert connection.open
+    assert "the helper sent an invalid answer" in caplog.text
 
 
 async def test_answers_find_their_questions(connection: Connection, tmp_path: Path) -> None:
@@ -189,6 +225,34 @@ async def test_a_system_that_says_nothing_is_not_waited_for(
         os.kill(process, signal.SIGCONT)
         assert (await world.files.stat(str(tmp_path))).letter == "d"
         assert processes() == [process]
+
+
+async def test_of_a_stream_that_nobody_reads_no_more_than_its_window_comes(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = 0
+    receive = HelperChannel.data_received
+
+    def count(channel: HelperChannel, data: bytes, datatype: int | None) -> None:
+        nonlocal came
+        came += len(data)
+        receive(channel, data, datatype)
+
+    monkeypatch.setattr(HelperChannel, "data_received", count)
+    for number in range(10_000):
+        (tmp_path / f"{number:0>200}").touch()
+    operations = HelperOperations(await RemoteHelper.start(connection), 20)
+    async with aclosing(operations.walk(str(tmp_path), Walk())) as walk:
+        entries = len(await anext(walk))
+        before = -1
+        while came != before:
+            before = came
+            await asyncio.sleep(0.3)
+        assert came < 2 * WINDOW * PIECE
+        async for batch in walk:
+            entries += len(batch)
+    assert entries == 10_000
+    assert came > 2 * WINDOW * PIECE
 
 
 async def test_a_stream_whose_helper_dies_says_so(processes: Processes, tmp_path: Path) -> None:

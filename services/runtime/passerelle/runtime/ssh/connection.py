@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import asyncssh
 
@@ -153,15 +153,22 @@ class Connection:
             program.go(FRAMES)
             yield program
 
-    async def start(self, **options: Any) -> "asyncssh.SSHClientProcess[bytes]":
+    async def start(self) -> "asyncssh.SSHClientProcess[bytes]":
         """Run the login shell on a channel of its own; BackendError where the server runs nothing for this account.
 
         Long-lived processes take their channel for as long as they live, beside those that `run` counts.
         """
+        return await self._start_shell(lambda: self._ssh.create_process(LINE, encoding=None))
+
+    async def start_session(self, session: "asyncssh.SSHClientSession[bytes]") -> None:
+        """As `start`, but asyncssh calls the methods of `session` with what happens on the channel."""
+        await self._start_shell(
+            lambda: self._ssh.create_session(lambda: session, LINE, encoding=None)
+        )
+
+    async def _start_shell(self, request: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await self._open_channel(
-                lambda: self._ssh.create_process(LINE, encoding=None, **options)
-            )
+            return await self._open_channel(request)
         except asyncssh.ChannelOpenError as error:
             detail = f"System {self.system} lets this account run no commands: {error.reason}"
             raise BackendError(detail, system=self.system) from None

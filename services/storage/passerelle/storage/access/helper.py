@@ -5,21 +5,17 @@ import itertools
 import json
 import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-import asyncssh
-
-from passerelle.runtime import background
 from passerelle.runtime.command import Request
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.shipping import from_input, program
 from passerelle.runtime.ssh.bootstrap import ALL, MarkedStream, new_nonce, request_lines
 from passerelle.runtime.ssh.connection import Connection
-from passerelle.runtime.ssh.program import LOST
-from passerelle.storage.access.answers import Answers, Spoiled
+from passerelle.storage.access.helper_channel import HelperChannel
 from passerelle.storage.access.helper_errors import helper_error
-from passerelle.storage.remote.frames import FAILED, GREETING, MORE, REQUEST
+from passerelle.storage.remote.frames import FAILED, MORE, REQUEST
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +53,6 @@ _SCRIPT = (
     'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B "$@"; done; exit 127'
 )
 _REQUEST = Request(("sh", "-c", _SCRIPT, "sh", *from_input(SOURCE)))
-_READ = 1 << 20
 
 
 class NoHelper(Exception):
@@ -112,36 +107,34 @@ class _Stream:
 class RemoteHelper:
     """A running helper of one connection to `system`."""
 
-    def __init__(self, system: str, process: "asyncssh.SSHClientProcess[bytes]") -> None:
+    def __init__(self, system: str) -> None:
         self.system = system
-        self._process = process
+        self._channel = HelperChannel(system, self._take, self._fail_pending)
         self._numbers = itertools.cycle(range(1, 1 << 32))
         self._pending: dict[int, _Whole | _Stream] = {}
         self._outgoing = bytearray()
-        self._reader = background.start(self._read(), system=system)
 
     @classmethod
     async def start(cls, connection: Connection, roots: Sequence[str] = ()) -> "RemoteHelper":
         """Start a helper. Its paths must lie in `roots`, if that is not empty. Raises NoHelper where none can run."""
-        process = await connection.start(stderr=asyncssh.DEVNULL)
+        helper = cls(connection.system)
+        channel = helper._channel
+        await connection.start_session(channel)
         nonce = new_nonce()
         try:
-            process.stdin.write(request_lines(_REQUEST, nonce) + ALL + SOURCE.encode())
-            await process.stdout.readuntil(GREETING)
-        except (*LOST, asyncio.IncompleteReadError, asyncssh.Error) as error:
-            process.close()
+            channel.send(request_lines(_REQUEST, nonce) + ALL + SOURCE.encode())
+            greeted = await channel.greeted()
+        except BaseException:
+            channel.close()
+            raise
+        if not greeted:
             if not connection.open:
-                raise _lost(connection.system) from None
-            output = error.partial if isinstance(error, asyncio.IncompleteReadError) else b""
+                raise _lost(connection.system)
             shell = MarkedStream(nonce)
-            shell.take(output)
+            shell.take(bytes(channel.noise))
             raise NoHelper(
                 "no python3 that works" if shell.begun else "the login shell runs no commands"
-            ) from None
-        except BaseException:
-            process.close()
-            raise
-        helper = cls(connection.system, process)
+            )
         if roots:
             helper._send(0, "confine", {"roots": list(roots)})
         return helper
@@ -149,7 +142,7 @@ class RemoteHelper:
     @property
     def alive(self) -> bool:
         """Whether its channel is open."""
-        return not self._reader.done()
+        return self._channel.open
 
     async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
         """The result of an operation of the helper; raises FileError or ConnectionFailed.
@@ -204,37 +197,23 @@ class RemoteHelper:
 
     def _flush(self) -> None:
         requests, self._outgoing = bytes(self._outgoing), bytearray()
-        with suppress(
-            OSError
-        ):  # the channel is lost: `_read` notices it too, and ends the pending calls
-            self._process.stdin.write(requests)
+        self._channel.send(requests)
 
-    async def _read(self) -> None:
-        answers = Answers()
-        try:
-            while data := await self._process.stdout.read(_READ):
-                for number, status, payload in answers.take(data):
-                    self._take(number, status, payload)
-        except (*LOST, OSError, asyncssh.Error):
-            log.debug("the helper's channel to system %s broke", self.system)
-        except Spoiled:
-            log.warning("system %s: another program printed into the helper's output", self.system)
-        finally:
-            for pending in self._pending.values():
-                pending.fail(_lost(self.system))
-            self._pending.clear()
-            self._process.close()
+    def _fail_pending(self) -> None:
+        for pending in self._pending.values():
+            pending.fail(_lost(self.system))
+        self._pending.clear()
 
     def _take(self, number: int, status: int, payload: bytes) -> None:
         pending = self._pending.get(number)
         if pending is None:
             return  # cancelled meanwhile
-        if status != MORE:
-            del self._pending[number]
         if status == FAILED:
             pending.fail(self._error(payload))
         else:
             pending.add(payload, status != MORE)
+        if status != MORE:
+            del self._pending[number]
 
     def _error(self, payload: bytes) -> ApiError:
         failure = json.loads(payload)
