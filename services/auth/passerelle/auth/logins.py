@@ -33,9 +33,9 @@ class Logins:
         if self._credentials is None:
             raise FailedPrecondition("This site issues no SSH credentials.")
         issued = await self._credentials.issue(principal, system=system, public_key=public_key)
-        known = {"user": issued.username, "system": system, "expires": issued.expires}
+        fields = {"user": issued.username, "system": system, "expires": issued.expires}
         key = {"serial": issued.serial, "fingerprint": issued.fingerprint}
-        log.info("issued an SSH credential", extra=known | key)
+        log.info("issued an SSH credential", extra=fields | key)
         who = principal.caller(token).log_fields | {"user": issued.username, "system": system}
         log_fields.note(
             **who, **{name: str(value) for name, value in key.items() if value is not None}

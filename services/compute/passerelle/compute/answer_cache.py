@@ -20,14 +20,14 @@ _MAX_ANSWERS = 128  # per owner
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """The answers of one owner: those that are kept, and the requests that are running."""
+    """The answers of one owner: those that are stored, and the requests that are running."""
 
-    kept: TTLCache[Hashable, Any]
+    stored: TTLCache[Hashable, Any]
     requests: Flights = field(default_factory=Flights)
 
 
 class AnswerCache:
-    """Keeps each answer for `seconds`; with 0, only running requests are shared. Failures are never kept."""
+    """Stores each answer for `seconds`; with 0, only running requests are shared. Failures are never stored."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -36,13 +36,13 @@ class AnswerCache:
     async def read(
         self, owner: Hashable, question: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
-        """The answer to `question`: the kept one, that of a running request, or that of `ask`; see `Flights.run`."""
+        """The answer to `question`: the stored one, that of a running request, or that of `ask`; see `Flights.run`."""
         answers = self._of(owner)
         try:
-            known: T = answers.kept[question]
+            answer: T = answers.stored[question]
         except KeyError:
-            return await answers.requests.run(question, lambda: _kept(answers, question, ask))
-        return known
+            return await answers.requests.run(question, lambda: _request(answers, question, ask))
+        return answer
 
     def forget(self, owner: Hashable) -> None:
         """Drop all answers of `owner`, those of running requests too."""
@@ -55,8 +55,8 @@ class AnswerCache:
         return answers
 
 
-async def _kept(
+async def _request(
     answers: _Answers, question: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]
 ) -> T:
-    answer = answers.kept[question] = await ask()
+    answer = answers.stored[question] = await ask()
     return answer

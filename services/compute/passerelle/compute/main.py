@@ -47,5 +47,5 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
 def _scheduler(pool: SshPool, system: System) -> Scheduler:
     shell = SystemShell(pool, system, timeout=system.scheduler.timeout)
     setting = f"systems ({system.name}): scheduler"
-    found: Scheduler = make(setting, system.scheduler, shell)
-    return found
+    scheduler: Scheduler = make(setting, system.scheduler, shell)
+    return scheduler

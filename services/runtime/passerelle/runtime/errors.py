@@ -141,15 +141,15 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What its answer says in HTTP headers, and over gRPC in trailers."""
-        said = {RETRY_AFTER: self.retry_after, CHALLENGE: self.challenge}
-        return {name: str(value) for name, value in said.items() if value is not None}
+        """The HTTP headers of its answer, which are trailers over gRPC."""
+        headers = {RETRY_AFTER: self.retry_after, CHALLENGE: self.challenge}
+        return {name: str(value) for name, value in headers.items() if value is not None}
 
     @property
     def trailers(self) -> tuple[tuple[str, Any], ...]:
-        """What travels with its code and message over gRPC: the Status, the headers, the HTTP status."""
-        said = {**self.headers, HTTP_STATUS: str(self.http)}
-        return (*(self.status().trailing_metadata or ()), *said.items())
+        """The trailers of its gRPC answer: the Status, the headers, the HTTP status."""
+        trailers = {**self.headers, HTTP_STATUS: str(self.http)}
+        return (*(self.status().trailing_metadata or ()), *trailers.items())
 
     def proto(self) -> status_pb2.Status:
         """The `google.rpc.Status`: canonical code, message, and a machine-readable ErrorInfo."""
@@ -303,8 +303,8 @@ class RateLimited(Overloaded):
     def received(cls, status: status_pb2.Status, trailers: Mapping[str, str]) -> Self:
         """As the base, with the policy."""
         error = super().received(status, trailers)
-        if found := _POLICY.fullmatch(trailers.get(RATE_POLICY, "")):
-            error.policy = found[1], int(found[2])
+        if match := _POLICY.fullmatch(trailers.get(RATE_POLICY, "")):
+            error.policy = match[1], int(match[2])
         return error
 
     @property

@@ -38,7 +38,7 @@ def page_size(request: Any, largest: int) -> int:
     Raises InvalidArgument for a negative size.
     """
     if request.page_size < 0:
-        raise _wrong("page_size", "must not be negative")
+        raise _invalid("page_size", "must not be negative")
     return min(request.page_size or largest, largest)
 
 
@@ -54,12 +54,12 @@ def mark_of(request: Any) -> Mark | None:
         data = base64.b64decode(request.page_token, altchars=b"-_", validate=True)
         digest, position = _HEAD.unpack_from(data)
     except (binascii.Error, ValueError, struct.error):
-        raise _wrong("page_token", _UNKNOWN) from None
+        raise _invalid("page_token", _UNKNOWN) from None
     key = data[_HEAD.size :].decode("utf-8", "surrogateescape")
     if not key or "\0" in key:
-        raise _wrong("page_token", _UNKNOWN)
+        raise _invalid("page_token", _UNKNOWN)
     if digest != _digest(request):
-        raise _wrong("page_token", "was given out for another request")
+        raise _invalid("page_token", "was given out for another request")
     return Mark(key, position)
 
 
@@ -92,14 +92,14 @@ def _start(items: Sequence[T], key: Callable[[T], str], mark: Mark) -> int:
 
 
 def _digest(request: Message) -> bytes:
-    """What tells requests apart that ask for something else, but for the page."""
-    asked = type(request)()
-    asked.CopyFrom(request)
-    asked.ClearField("page_size")
-    asked.ClearField("page_token")
+    """A digest of a request without its page, the same for all pages of one list."""
+    query = type(request)()
+    query.CopyFrom(request)
+    query.ClearField("page_size")
+    query.ClearField("page_token")
     name = request.DESCRIPTOR.full_name.encode()
-    return sha256(name + asked.SerializeToString(deterministic=True)).digest()[:8]
+    return sha256(name + query.SerializeToString(deterministic=True)).digest()[:8]
 
 
-def _wrong(field: str, why: str) -> InvalidArgument:
-    return InvalidArgument(f"{field} {why}", (Field("query", field, why),))
+def _invalid(field: str, violation: str) -> InvalidArgument:
+    return InvalidArgument(f"{field} {violation}", (Field("query", field, violation),))

@@ -141,7 +141,7 @@ class Surface(ABC):
 
     @property
     def is_root(self) -> bool:
-        """Whether it answers for paths that are nobody's."""
+        """Whether it answers requests for paths that belong to no surface."""
         return "/" in self.prefixes
 
     def descriptor_set(self) -> bytes:
@@ -153,11 +153,11 @@ class Surface(ABC):
         return files(self.descriptors).joinpath("openapi.json").read_text()
 
     def operations(self, service: str) -> Mapping[str, Operation]:
-        """What is said of the methods of a service, beyond its contract, by their names."""
-        found: Mapping[str, Operation] = {}
+        """What describes the methods of a service besides its contract, by their names."""
+        operations: Mapping[str, Operation] = {}
         if service in self.described:
-            found = resolve_name(self.described[service])
-        return found
+            operations = resolve_name(self.described[service])
+        return operations
 
 
 def _of(error: ApiError, table: Mapping[str, T]) -> T | None:
@@ -180,8 +180,8 @@ class Surfaces:
         self.root = root[0]
         others = (surface for surface in all_of_them if not surface.is_root)
         self._others = sorted(others, key=lambda surface: surface.name)
-        self._of_package = {package: one for one in self for package in one.packages}
-        if len(self._of_package) < sum(len(one.packages) for one in self):
+        self._of_package = {package: surface for surface in self for package in surface.packages}
+        if len(self._of_package) < sum(len(surface.packages) for surface in self):
             raise LookupError(f"two surfaces have one proto package ({GROUP})")
 
     def __iter__(self) -> Iterator[Surface]:
@@ -200,7 +200,9 @@ class Surfaces:
 
     def of_path(self, path: str) -> Surface:
         """The surface of an HTTP path, which may have a query."""
-        return next((one for one in self._others if re.fullmatch(one.paths, path)), self.root)
+        return next(
+            (surface for surface in self._others if re.fullmatch(surface.paths, path)), self.root
+        )
 
 
 @cache

@@ -139,8 +139,8 @@ class ProgramFailed(ApiError):
     """A program on the system failed: `meaning` is the error that it travels as, `output` what the program left."""
 
     def __init__(self, meaning: type[ApiError], output: Output) -> None:
-        said = output.stderr.strip() or f"The program ended with status {output.status}."
-        super().__init__(said)
+        message = output.stderr.strip() or f"The program ended with status {output.status}."
+        super().__init__(message)
         self.travelling_as(meaning)
         self.meaning = meaning
         self.output = output

@@ -20,16 +20,16 @@ def inside(path: str, root: str) -> bool:
 def checked_path(system: System, path: str, field: str = "path") -> str:
     """An absolute path inside the system's filesystems as it is spelt, normalised; InvalidArgument names the field."""
     if not path.startswith("/"):
-        raise _wrong(field, "must be an absolute path")
+        raise _invalid(field, "must be an absolute path")
     if "\0" in path:
-        raise _wrong(field, "must not contain NUL characters")
+        raise _invalid(field, "must not contain NUL characters")
     normal = posixpath.normpath("/" + path.lstrip("/"))
     if system.filesystems and not any(
         inside(normal, filesystem.path) for filesystem in system.filesystems
     ):
-        raise _wrong(field, f"is in none of the filesystems of system {system.name}")
+        raise _invalid(field, f"is in none of the filesystems of system {system.name}")
     return normal
 
 
-def _wrong(field: str, why: str) -> InvalidArgument:
+def _invalid(field: str, why: str) -> InvalidArgument:
     return InvalidArgument(f"{field} {why}", (Field("query", field, why),))

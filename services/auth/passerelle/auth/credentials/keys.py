@@ -59,10 +59,10 @@ class StaticKeys:
         return credential
 
 
-def _read(username: str, given: UserKey) -> Credential:
-    phrase = given.passphrase.get_secret_value() if given.passphrase else None
-    key = imported(given.private_key.get_secret_value(), phrase, f"the key of user {username}")
-    text = given.public_cert.get_secret_value() if given.public_cert else ""
+def _read(username: str, user_key: UserKey) -> Credential:
+    phrase = user_key.passphrase.get_secret_value() if user_key.passphrase else None
+    key = imported(user_key.private_key.get_secret_value(), phrase, f"the key of user {username}")
+    text = user_key.public_cert.get_secret_value() if user_key.public_cert else ""
     certificate = _certificate(username, text, key) if text else None
     ends = certificate is not None and certificate.valid_before != _FOREVER
     return Credential(

@@ -35,8 +35,8 @@ class RejectedRequests:
     ) -> None:
         """Write the line of a request, or count it. `method` is its verb and path, or its gRPC path."""
         if self._addresses.take(address) or self._all.take(self._clock()):
-            known = address in self._left_out or len(self._left_out) < _ADDRESSES
-            self._left_out[address if known else _OTHERS] += 1
+            counted_alone = address in self._left_out or len(self._left_out) < _ADDRESSES
+            self._left_out[address if counted_alone else _OTHERS] += 1
             return
         audit.write_turned_away(
             method=method,

@@ -61,5 +61,5 @@ def _claims_access(header: Mapping[str, Any], claims: Mapping[str, Any]) -> bool
     return own or any(name in claims for name in (*_TYPE_CLAIMS, "scope", "scp"))
 
 
-def _refused(claim: str, seen: Any, expected: Any) -> Refusal:
-    return Refusal(Unauthenticated("Access token is invalid."), claim, seen, expected)
+def _refused(claim: str, value: Any, expected: Any) -> Refusal:
+    return Refusal(Unauthenticated("Access token is invalid."), claim, value, expected)

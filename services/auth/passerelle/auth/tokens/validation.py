@@ -106,12 +106,12 @@ class Tokens:
 
     def _candidates(self, unverified: _Unverified) -> list[TrustedIssuer]:
         """The issuers the token may be from: the one it names, or else those that are accepted unnamed."""
-        seen = unverified.claims.get("iss")
+        value = unverified.claims.get("iss")
         named = [issuer for issuer in self._issuers if issuer.settings.issuer is not None]
-        issuers = [issuer for issuer in named if issuer.settings.issuer == seen]
+        issuers = [issuer for issuer in named if issuer.settings.issuer == value]
         issuers = issuers or [issuer for issuer in self._issuers if issuer.settings.any_issuer]
         if not issuers:
-            raise _invalid("iss", seen, [issuer.settings.issuer for issuer in named])
+            raise _invalid("iss", value, [issuer.settings.issuer for issuer in named])
         capable = [
             issuer for issuer in issuers if unverified.algorithm in issuer.settings.algorithms
         ]
@@ -172,8 +172,8 @@ def _refusal_of(error: Exception, issuer: Issuer, unverified: _Unverified) -> Re
             return _invalid("iss", unverified.claims.get("iss"), issuer.issuer)
         case jwt.ImmatureSignatureError():
             claim = "nbf" if _ahead(unverified, "nbf") > issuer.clock_skew else "iat"
-            seen = f"{_ahead(unverified, claim):.0f} s in the future"
-            return _invalid(claim, seen, f"at most {issuer.clock_skew} s: compare the clocks")
+            value = f"{_ahead(unverified, claim):.0f} s in the future"
+            return _invalid(claim, value, f"at most {issuer.clock_skew} s: compare the clocks")
         case jwt.MissingRequiredClaimError():
             return _invalid("exp", None, "a date")
         case jwt.InvalidSignatureError():
@@ -213,8 +213,8 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(word) for word in words) if isinstance(words, list) else frozenset()
 
 
-def _invalid(claim: str, seen: Any, expected: Any) -> Refusal:
-    return Refusal(Unauthenticated("Access token is invalid."), claim, seen, expected)
+def _invalid(claim: str, value: Any, expected: Any) -> Refusal:
+    return Refusal(Unauthenticated("Access token is invalid."), claim, value, expected)
 
 
 def _expired(claims: Mapping[str, Any]) -> Refusal:

@@ -35,7 +35,11 @@ def check(path: Path) -> FileReport:
     places = Places(text, str(path))
     findings = sorted(_findings(site, path), key=lambda finding: places.line(finding.key))
     errors, notes = (
-        [f"{places.of(one.key)}: {one.text}" for one in findings if one.fatal is fatal]
+        [
+            f"{places.of(finding.key)}: {finding.text}"
+            for finding in findings
+            if finding.fatal is fatal
+        ]
         for fatal in (True, False)
     )
     return FileReport(errors, notes)

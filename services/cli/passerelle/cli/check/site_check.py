@@ -53,8 +53,8 @@ def _isolated(path: Path) -> SiteBase:
     """The site, for services that do not disturb those that serve it: own ports, own secret, no audit log."""
     data = yaml.safe_load(read(path)) or {}
     services = data.get("services") or {}
-    kept = {key: services[key] for key in ("request_timeout", "auth_cache") if key in services}
-    return site_model().model_validate(site_file.completed({**data, "services": kept}))
+    harmless = {key: services[key] for key in ("request_timeout", "auth_cache") if key in services}
+    return site_model().model_validate(site_file.completed({**data, "services": harmless}))
 
 
 def _without_login(placed: PlacedSections, system: System | None) -> Iterator[Trial]:

@@ -29,8 +29,8 @@ def directory(settings: Logs, port: int, environment: Mapping[str, str] = os.env
     """Where logs go: where the site says, or else systemd (LOGS_DIRECTORY), or else the port's state directory."""
     if settings.directory is not None:
         return settings.directory
-    if given := environment.get("LOGS_DIRECTORY"):
-        return Path(given.split(":")[0])
+    if directories := environment.get("LOGS_DIRECTORY"):
+        return Path(directories.split(":")[0])
     return state_directory(port, environment) / "logs"
 
 

@@ -74,11 +74,13 @@ class SiteRun:
             stack.callback(bounding.cancel)
             directory = stack.enter_context(site_file.run_directory(self._data))
             # Kept open here, so that their clients wait while the server restarts.
-            kept = {name: stack.enter_context(listening(name)) for name in self._development}
+            listening_sockets = {
+                name: stack.enter_context(listening(name)) for name in self._development
+            }
             standby = StandbyListener(self._data["gateway"]["listen"])
             stack.push_async_callback(standby.close)
             children = self._children(
-                directory, [socket.fileno() for socket in kept.values()], standby
+                directory, [socket.fileno() for socket in listening_sockets.values()], standby
             )
             supervisor = Supervisor(
                 children,
@@ -86,7 +88,7 @@ class SiteRun:
                 environment={
                     PARENT: str(os.getpid()),
                     "MALLOC_ARENA_MAX": "2",
-                    **sockets.environment(kept),
+                    **sockets.environment(listening_sockets),
                 },
                 log_of=self._log_of,
                 report=partial(self._report, level="WARNING"),
@@ -161,9 +163,9 @@ class SiteRun:
         return [part["listen"] for part in parts if part]
 
     def _children(
-        self, directory: Path, kept: Sequence[int], standby: StandbyListener
+        self, directory: Path, descriptors: Sequence[int], standby: StandbyListener
     ) -> list[Child]:
-        """Every process of the site. The development servers inherit the sockets `kept`; `standby` listens for Envoy.
+        """Every process of the site. The development servers inherit `descriptors`; `standby` listens for Envoy.
 
         The services that answer users are stopped first, then those that they need, and Envoy last, because the last
         answers go out through it.
@@ -184,7 +186,7 @@ class SiteRun:
             for name in site_file.SERVICES
         ]
         if self._development:
-            more = {"stop_order": 1, "descriptors": tuple(kept)}
+            more = {"stop_order": 1, "descriptors": tuple(descriptors)}
             services.append(child("development", *self._development, **more))
         envoy = {"stop_order": 2, "grace": 3.0, "on_death": standby.take_over}
         return [*services, child(ENVOY, self._data["gateway"]["listen"], **envoy)]

@@ -43,9 +43,9 @@ def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any
     text = str(data)
     unused = (port for port in free_ports(gateway["listen"]) if str(port) not in text)
     for name in SERVICES:
-        given = services.get(name) or {}
-        address = given.get("address") or given.get("listen") or f"127.0.0.1:{next(unused)}"
-        services[name] = {**given, "address": address}
+        service = services.get(name) or {}
+        address = service.get("address") or service.get("listen") or f"127.0.0.1:{next(unused)}"
+        services[name] = {**service, "address": address}
     services.setdefault("secret", secrets.token_urlsafe(32))
     return {**data, "gateway": gateway, "services": services}
 
@@ -57,12 +57,12 @@ def free_ports(seed: str) -> Iterator[int]:
     valid.
     """
     order = random.Random(seed)  # noqa: S311  # not a secret
-    seen: set[int] = set()
+    used: set[int] = set()
     while True:
         port = order.randrange(*_PORTS)
-        if port not in seen and is_free(port):
+        if port not in used and is_free(port):
             yield port
-        seen.add(port)
+        used.add(port)
 
 
 def is_free(port: int) -> bool:

@@ -63,14 +63,14 @@ class _Rendered:
     """
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[object, HttpBody]] = deque(maxlen=32)
+        self._replies: deque[tuple[object, HttpBody]] = deque(maxlen=32)
 
-    def reply(self, found: object, value: Callable[[], Any]) -> HttpBody:
-        for known, reply in self._kept:
-            if known is found:
+    def reply(self, answer: object, value: Callable[[], Any]) -> HttpBody:
+        for rendered, reply in self._replies:
+            if rendered is answer:
                 return reply
         reply = json_reply(value())
-        self._kept.append((found, reply))
+        self._replies.append((answer, reply))
         return reply
 
 

@@ -115,7 +115,7 @@ class _Operation:
         """The operation object."""
         text = self._contracts.text(self._service_name, self._method.name)
         service = self._service_name.rpartition(".")[2]
-        found: Json = {
+        operation: Json = {
             "operationId": f"{self._surface.schema_prefix}{service}.{self._method.name}",
             "tags": [self.tag[0]],
             "summary": text.split(". ")[0].rstrip("."),
@@ -125,7 +125,7 @@ class _Operation:
             "security": [] if self._is_public else [{"bearer": []}],
         }
         body = self._request_body()
-        return found | ({"requestBody": body} if body else {})
+        return operation | ({"requestBody": body} if body else {})
 
     @property
     def _is_public(self) -> bool:

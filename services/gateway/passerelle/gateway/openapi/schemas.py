@@ -47,12 +47,12 @@ _WELL_KNOWN: dict[str, Json] = {
 class Contracts:
     """The descriptor set, with its comments by full name."""
 
-    def __init__(self, found: FileDescriptorSet) -> None:
+    def __init__(self, descriptor_set: FileDescriptorSet) -> None:
         self.messages: dict[str, DescriptorProto] = {}
         self.enums: dict[str, EnumDescriptorProto] = {}
         self.texts: dict[str, str] = {}
         self.services: list[tuple[str, ServiceDescriptorProto]] = []
-        for file in found.file:
+        for file in descriptor_set.file:
             self._add_file(file)
 
     def methods(self, packages: Sequence[str]) -> Iterator[tuple[str, MethodDescriptorProto]]:

@@ -64,12 +64,12 @@ def _repeated(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
         for value in node.value:
             yield from _repeated(value)
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        keys = set()
         for key, value in node.value:
-            if key.value in seen:
+            if key.value in keys:
                 yield key.start_mark.line + 1, str(key.value)
             if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+                keys.add(key.value)
             yield from _repeated(value)
 
 
@@ -121,8 +121,8 @@ def _sentence(item: ErrorDetails) -> str:
 def closest(word: str, known: Iterable[str]) -> str:
     """`; did you mean …?` with the known word that was probably meant; empty when none is near."""
     plain = {_plain(name): name for name in known}
-    meant = get_close_matches(_plain(word), plain, 1, 0.7)
-    return f"; did you mean {plain[meant[0]]}?" if meant else ""
+    matches = get_close_matches(_plain(word), plain, 1, 0.7)
+    return f"; did you mean {plain[matches[0]]}?" if matches else ""
 
 
 def _plain(word: str) -> str:
@@ -144,8 +144,8 @@ def _unknown(model: Any, location: Key) -> str:
             model, named = _section_inside(model, part)
         else:
             named = False
-    known = model.model_fields if model is not None else ()
-    return f"unknown key{closest(str(key), known)}"
+    fields = model.model_fields if model is not None else ()
+    return f"unknown key{closest(str(key), fields)}"
 
 
 def _section_inside(model: Any, key: str) -> tuple[Any, bool]:

@@ -70,9 +70,9 @@ def unknown_hosts(path: Path, hosts: Mapping[str, int]) -> Iterator[str]:
     """The hosts, by their names in such a file, for which it has no key; `hosts` are ports by host. Raises as above."""
     import asyncssh  # imported here: processes that only read a configuration do not need it
 
-    known = asyncssh.read_known_hosts(str(path))
+    known_hosts = asyncssh.read_known_hosts(str(path))
     for host, port in hosts.items():
-        if not any(known.match(host, "", port)[:2]):
+        if not any(known_hosts.match(host, "", port)[:2]):
             yield host if port == _SSH else f"[{host}]:{port}"
 
 

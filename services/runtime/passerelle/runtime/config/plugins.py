@@ -33,8 +33,8 @@ def load(group: str, name: str) -> Any:
     """The object registered as `name` in `group`; LookupError for an unknown name lists the known ones."""
     plugins = installed(group)
     if name not in plugins:
-        known = ", ".join(sorted(plugins))
-        raise LookupError(f"no plugin {name!r}{closest(name, plugins)}; installed: {known}")
+        names = ", ".join(sorted(plugins))
+        raise LookupError(f"no plugin {name!r}{closest(name, plugins)}; installed: {names}")
     return plugins[name].load()
 
 

@@ -34,7 +34,7 @@ def write(rpc: Rpc, outcome: str) -> None:
     refused = outcome in _REFUSED and not rpc.trusted
     if not rpc.method.access.changes and not refused:
         return
-    said = {
+    fields = {
         "address": rpc.metadata.get(CLIENT_ADDRESS) or rpc.context.peer(),
         "method": rpc.method.name,
         **rpc.fields.logged,
@@ -42,21 +42,21 @@ def write(rpc: Rpc, outcome: str) -> None:
         "outcome": outcome,
         "reason": rpc.error and rpc.error.reason,
     }
-    _append(said)
+    _append(fields)
 
 
 def write_turned_away(
     *, method: str, request_id: str, address: str, outcome: str, reason: str
 ) -> None:
     """Write the line of a request that goes no further than Envoy; `method` is its verb and path, or the gRPC path."""
-    said = {
+    fields = {
         "request_id": request_id,
         "address": address,
         "method": method,
         "outcome": outcome,
         "reason": reason,
     }
-    _append(said)
+    _append(fields)
 
 
 def write_left_out(*, address: str, count: int) -> None:
@@ -64,8 +64,8 @@ def write_left_out(*, address: str, count: int) -> None:
     _append({"address": address, "left_out": str(count)})
 
 
-def _append(said: Mapping[str, Any]) -> None:
-    log.info("call", extra={name: as_text(value) for name, value in said.items() if value})
+def _append(fields: Mapping[str, Any]) -> None:
+    log.info("call", extra={name: as_text(value) for name, value in fields.items() if value})
 
 
 class AuditFile(WatchedFileHandler):

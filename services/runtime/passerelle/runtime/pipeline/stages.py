@@ -124,8 +124,8 @@ async def _abort(rpc: Rpc, raised: ApiError) -> None:
 def _rest_trailers(rpc: Rpc, error: ApiError) -> tuple[tuple[str, str], ...]:
     """What Envoy's Lua filter turns into the HTTP status, headers and JSON body."""
     answer = rpc.method.surface.answer(error, rpc.user)
-    said = {HTTP_STATUS: str(answer.status), ERROR_BODY: answer.text}
-    return (*said.items(), *error.headers.items(), *answer.headers.items())
+    headers = {HTTP_STATUS: str(answer.status), ERROR_BODY: answer.text}
+    return (*headers.items(), *error.headers.items(), *answer.headers.items())
 
 
 def in_time(limit: float) -> Stage:

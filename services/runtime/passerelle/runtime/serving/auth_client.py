@@ -76,9 +76,9 @@ class AuthClient:
     async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """Who the token stands for; raises Unauthenticated, Forbidden, or BackendUnavailable without auth."""
         question = (token, access.scope, access.relation, system)
-        known = self._answers.get(question)
-        if known is not None and time.time() < known.until:
-            return known.caller
+        answer = self._answers.get(question)
+        if answer is not None and time.time() < known.until:
+            return answer.caller
         answer = await self._asking.run(question, lambda: self._ask(question))
         if isinstance(answer, ApiError):
             raise answer

@@ -20,9 +20,9 @@ def listening(address: str) -> socket.socket:
 
     Raises OSError when a new one cannot be had.
     """
-    kept = dict(pair.split("=") for pair in os.environ.get(_VARIABLE, "").split())
-    if address in kept:
-        return socket.socket(fileno=os.dup(int(kept[address])))
+    descriptors = dict(pair.split("=") for pair in os.environ.get(_VARIABLE, "").split())
+    if address in descriptors:
+        return socket.socket(fileno=os.dup(int(descriptors[address])))
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=_BACKLOG)
@@ -56,8 +56,8 @@ def split(key: str, address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def environment(kept: Mapping[str, socket.socket]) -> dict[str, str]:
+def environment(listening: Mapping[str, socket.socket]) -> dict[str, str]:
     """What tells a child about the sockets, by address, whose descriptors it inherits."""
-    if not kept:
+    if not listening:
         return {}
-    return {_VARIABLE: " ".join(f"{name}={found.fileno()}" for name, found in kept.items())}
+    return {_VARIABLE: " ".join(f"{name}={socket.fileno()}" for name, socket in listening.items())}

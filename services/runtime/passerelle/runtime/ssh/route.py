@@ -63,12 +63,12 @@ _NOBODY = "passerelle"  # the user in the server's log when only its key is read
 
 @dataclass
 class _Hop:
-    """One SSH server on the way. `name` is its role; `seen` are keys that it showed and that are not configured."""
+    """One SSH server on the way. `name` is its role; `shown_keys` are those of its keys that are not configured."""
 
     name: str
     host: str
     port: int
-    seen: list[str] = field(default_factory=list)
+    shown_keys: list[str] = field(default_factory=list)
     connection: asyncssh.SSHClientConnection | None = None
 
     def client(self) -> asyncssh.SSHClient:
@@ -92,7 +92,7 @@ class _HostKeyRecorder(asyncssh.SSHClient):
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        self._hop.seen.append(key_summary(key))
+        self._hop.shown_keys.append(key_summary(key))
         return False
 
 
@@ -233,11 +233,11 @@ def _explanation(
 
 def _keys(settings: Ssh, hop: _Hop, text: str) -> str:
     """The host key that was shown, and those that are configured; `text` when none was shown."""
-    if not hop.seen:
+    if not hop.shown_keys:
         return text
     configured = [_fingerprint(line) for line in settings.host_keys]
-    known = ", ".join(configured) or str(settings.known_hosts or "none")
-    return f"it showed {hop.seen[-1]}; configured: {known}"
+    expected = ", ".join(configured) or str(settings.known_hosts or "none")
+    return f"it showed {hop.shown_keys[-1]}; configured: {expected}"
 
 
 def _fingerprint(line: str) -> str:

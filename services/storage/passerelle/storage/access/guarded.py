@@ -30,13 +30,13 @@ path=$1; shift
 [ ! -e "$path" ] || [ -f "$path" ] || exit {MOVED}
 exec 3<"$path" || exit
 opened=$(readlink {OPENED})
-found=
+inside=
 while [ "$1" != -- ]; do
-  case $opened in "${{1%/}}"/*) found=yes ;; esac
+  case $opened in "${{1%/}}"/*) inside=yes ;; esac
   shift
 done
 shift
-[ "$found" ] || exit {MOVED}
+[ "$inside" ] || exit {MOVED}
 exec "$@"
 """
 

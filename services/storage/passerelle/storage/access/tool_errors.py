@@ -37,10 +37,10 @@ def begins(output: Output, words: str) -> bool:
 
 def failure_of(output: Output, step: str, path: str) -> ApiError:
     """The FileError about `path` that a failed program tells; Unsupported when it is not there; else BackendError."""
-    said = complaint(output)
+    message = complaint(output)
     if output.status == _NOT_FOUND:
-        return Unsupported(f"The system lacks a program: {said}")
-    number = _NUMBERS.get(said.rpartition(": ")[2])
+        return Unsupported(f"The system lacks a program: {message}")
+    number = _NUMBERS.get(message.rpartition(": ")[2])
     if number is None:
-        return BackendError(said or f"The remote command failed with status {output.status}.")
+        return BackendError(message or f"The remote command failed with status {output.status}.")
     return FileError(step, path, number)

@@ -20,8 +20,8 @@ from passerelle.storage.values import EVERYTHING, Columns, FileInfo, Listing, Ta
 # Each path's own answer: what find prints, which begins with an empty value; then its status and what it complained of.
 _STAT = """\
 for path; do
-  { said=$(find "$follow" "$path" -maxdepth 0 -printf "$format" 2>&1 >&3); } 3>&1
-  printf '%s\\0%s\\0' "$?" "$said"
+  { errors=$(find "$follow" "$path" -maxdepth 0 -printf "$format" 2>&1 >&3); } 3>&1
+  printf '%s\\0%s\\0' "$?" "$errors"
 done
 """
 
@@ -78,9 +78,11 @@ class LookingCommands(CommandRunner):
         top = files.pop("")
         if top.letter != "d":
             return [called(path, top)]
-        wanted = name_filter(raw(listing.pattern), raw(listing.after))
+        is_listed = name_filter(raw(listing.pattern), raw(listing.after))
         names = (
-            name for name in _in_order(files, listing.hidden) if not wanted or wanted(raw(name))
+            name
+            for name in _in_order(files, listing.hidden)
+            if not is_listed or is_listed(raw(name))
         )
         return [files[name] for name in islice(names, listing.count)]
 

@@ -34,15 +34,15 @@ class PlacingCommands(PartCommands):
         """See `FileOperations.write_target`."""
         await self._boundary.require_inside(PathArgument(path))
         real = await self._real(path, "open")
-        there = await self._replaceable(path, real)
+        existing = await self._replaceable(path, real)
         kinds = ("-type", "d", "-executable", "-writable", "-o", "-type", "f", "-writable")
-        asked = (os.path.dirname(real), *((real,) if there else ()))
-        output = await self._run("find", "-P", *asked, "-maxdepth", "0", *kinds)
+        paths = (os.path.dirname(real), *((real,) if existing else ()))
+        output = await self._run("find", "-P", *paths, "-maxdepth", "0", *kinds)
         if output.status:
             raise named_failure(output, "open", path)
-        if output.stdout != "".join(f"{name}\n" for name in asked):
+        if output.stdout != "".join(f"{name}\n" for name in paths):
             raise FileError("open", path, errno.EACCES)
-        return WriteTarget(real, there.version if there else None)
+        return WriteTarget(real, existing.version if existing else None)
 
     async def _replaceable(self, path: str, real: str) -> FileInfo | None:
         """What is at `real`, or None; FileError when it is no regular file."""

@@ -30,9 +30,9 @@ class PlainCommands(LookingCommands, ReadingCommands, PlacingCommands, TreeComma
 
     async def make_symlink(self, path: str, target: str) -> None:
         """See `FileOperations.make_symlink`."""
-        words = os.path.join(os.path.dirname(path), target)
+        destination = os.path.join(os.path.dirname(path), target)
         await self._boundary.require_inside(
-            PathArgument(path, follow=False), PathArgument(words, field="target")
+            PathArgument(path, follow=False), PathArgument(destination, field="target")
         )
         await self._do("symlink", path, "ln", "-s", "-T", "--", target, path)
 

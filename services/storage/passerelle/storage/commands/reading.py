@@ -39,14 +39,14 @@ class ReadingCommands(CommandRunner):
         if limit is not None and (await self._regular(path)).size > limit:
             raise FileError("limit", path, errno.EFBIG)
         output = await self._opened(path, _READ, str(offset), str(length))
-        return base64.b64decode(await self._sound(output, path, "dd"))
+        return base64.b64decode(await self._require_success(output, path, "dd"))
 
     async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
         """See `FileOperations.excerpt`."""
         await self._boundary.require_inside(PathArgument(path))
         program, option = _mark(excerpt)
         output = await self._opened(path, _EXCERPT, program, option, str(limit + 1))
-        content = base64.b64decode(await self._sound(output, path, program))
+        content = base64.b64decode(await self._require_success(output, path, program))
         if len(content) > limit:
             raise FileError("limit", path, errno.EFBIG)
         return content
@@ -56,14 +56,16 @@ class ReadingCommands(CommandRunner):
         await self._boundary.require_inside(PathArgument(path))
         size = (await self._regular(path)).size
         program = f"{algorithm}sum"
-        said = await self._sound(await self._opened(path, _CHECKSUM, program), path, program)
-        yield Progress(0, size, size, said.partition(" ")[0], finished=True)
+        output = await self._require_success(
+            await self._opened(path, _CHECKSUM, program), path, program
+        )
+        yield Progress(0, size, size, output.partition(" ")[0], finished=True)
 
     async def _opened(self, path: str, script: str, *arguments: str) -> Output:
         roots = self._boundary.real_roots()
         return await self._run(*reading_inside(path, roots, "sh", "-c", script, "sh", *arguments))
 
-    async def _sound(self, output: Output, path: str, program: str) -> str:
+    async def _require_success(self, output: Output, path: str, program: str) -> str:
         """What a program printed; raises for one that complained, whatever became of those behind it."""
         if not (output.status or output.stderr):
             return output.stdout

@@ -131,10 +131,10 @@ class TreeCommands(CommandRunner):
         output = await self._script(_QUOTA, path)
         if output.status:
             raise failure_of(output, "access", path)
-        line, _, said = output.stdout.partition("\n")
+        line, _, quota_output = output.stdout.partition("\n")
         unit, blocks, free, files, free_files = map(int, line.split())
         room = Room((blocks - free) * unit, blocks * unit, 0, files - free_files, files)
-        return Quota(room, user_room(said))
+        return Quota(room, user_room(quota_output))
 
     async def walk(self, path: str, walk: Walk) -> AsyncGenerator[Sequence[FileInfo], None]:
         """See `FileOperations.walk`."""
@@ -152,8 +152,8 @@ class TreeCommands(CommandRunner):
                 whole = (len(values) - 1) // FIELDS * FIELDS
                 held = b"\0".join(values[whole:])
                 texts = [value.decode("utf-8", "surrogateescape") for value in values[:whole]]
-                found = [entry(texts[at : at + FIELDS]) for at in range(0, whole, FIELDS)]
-                yield [info for name, info in found if _wanted(name, info, walk)]
+                entries = [entry(texts[at : at + FIELDS]) for at in range(0, whole, FIELDS)]
+                yield [info for name, info in entries if _is_wanted(name, info, walk)]
 
 
 def _walking(path: str, walk: Walk) -> tuple[str, ...]:
@@ -164,6 +164,6 @@ def _walking(path: str, walk: Walk) -> tuple[str, ...]:
     return ("find", follow, path, *options)
 
 
-def _wanted(name: str, info: FileInfo, walk: Walk) -> bool:
+def _is_wanted(name: str, info: FileInfo, walk: Walk) -> bool:
     matches = not walk.pattern or fnmatchcase(os.path.basename(name), walk.pattern)
     return matches and (not walk.types or stat.S_IFMT(info.mode) in walk.types)

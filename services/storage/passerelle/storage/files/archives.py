@@ -211,13 +211,13 @@ async def discarded(access: SystemAccess, part: str) -> None:
 
 def _content_error(error: FileError) -> ApiError:
     """What is wrong with the archive, when that is why its tree was not put in its place."""
-    wrong = {
+    violations = {
         "link": "is a link that leads out of the directory",
         "device": "is a device",
     }
-    if error.step not in wrong:
+    if error.step not in violations:
         return error
-    return InvalidArgument(f"The archive is refused: {error.path} {wrong[error.step]}.")
+    return InvalidArgument(f"The archive is refused: {error.path} {violations[error.step]}.")
 
 
 def _packing(source: PackSource, packing: Format, selection: Selection) -> tuple[str, ...]:
@@ -255,14 +255,14 @@ def _unpack_failure(output: Output, packing: Format, path: str) -> ApiError:
     require_begun(output, path)
     kind = unpacking_fault(output, packing.program, apart=True)
     words = output.stderr.strip()
-    wrong = f"The archive cannot be unpacked: {words}" if kind is InvalidArgument else words
-    return _worded(kind, wrong, packing)
+    message = f"The archive cannot be unpacked: {words}" if kind is InvalidArgument else words
+    return _worded(kind, message, packing)
 
 
 def _worded(kind: type[ApiError], words: str, packing: Format) -> ApiError:
     if kind is Unsupported:
         others = ", ".join(
-            known.suffix[1:] for known in (TAR_GZ, TAR_ZST, TAR) if known is not packing
+            format_.suffix[1:] for format_ in (TAR_GZ, TAR_ZST, TAR) if format_ is not packing
         )
         words = f"The system has no program {packing.program}: ask for another format ({others})."
     return kind(words or "tar was ended on the system.")

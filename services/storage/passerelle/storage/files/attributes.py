@@ -41,8 +41,8 @@ class Attributes:
     async def change_mode(self, path: str, mode: str) -> None:
         """Change permission bits as chmod(1) does (`644`, `u+x,go-w`); InvalidAttribute names the field `mode`."""
         if not _MODE.fullmatch(mode):
-            wrong = "must be octal digits or changes as for chmod(1)"
-            raise InvalidAttribute(f"invalid mode: '{mode}'", (Field("body", "mode", wrong),))
+            violation = "must be octal digits or changes as for chmod(1)"
+            raise InvalidAttribute(f"invalid mode: '{mode}'", (Field("body", "mode", violation),))
         await self._change(path, "chmod", mode)
 
     async def change_owner(self, path: str, user: str, group: str) -> None:

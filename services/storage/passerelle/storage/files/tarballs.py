@@ -180,10 +180,10 @@ class Tarballs:
         """Run to the end. Its words have the paths that were given for those `hidden`, which quoting leaves alone."""
         async with self._access.program(argv) as program:
             output = await program.ended(self._limit)
-        said = output.stderr
-        for path, given in hidden.items():
-            said = said.replace(path, given)
-        return replace(output, stderr=said)
+        stderr = output.stderr
+        for path, original in hidden.items():
+            stderr = stderr.replace(path, original)
+        return replace(output, stderr=stderr)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         try:

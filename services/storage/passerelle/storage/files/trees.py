@@ -76,6 +76,6 @@ async def _apart(steps: Steps[FileInfo]) -> Steps[FileInfo]:
         except FileError as error:
             if error.step != "itself":
                 raise
-            wrong = "must be neither what is copied or moved nor inside of it"
-            field = Field("body", "target", wrong)
-            raise InvalidArgument(f"target {wrong}", (field,)) from None
+            violation = "must be neither what is copied or moved nor inside of it"
+            field = Field("body", "target", violation)
+            raise InvalidArgument(f"target {violation}", (field,)) from None

@@ -117,8 +117,10 @@ class Uploads:
 
     async def _part(self, path: str, upload_id: str) -> tuple[Target, str]:
         if not _ID.fullmatch(upload_id):  # it becomes a piece of a file's name
-            wrong = "must be the id that CreateUpload returned"
-            raise InvalidArgument(f"upload_id {wrong}", (Field("path", "upload_id", wrong),))
+            violation = "must be the id that CreateUpload returned"
+            raise InvalidArgument(
+                f"upload_id {violation}", (Field("path", "upload_id", violation),)
+            )
         target = await self._writing.target(path)
         return target, target.part(upload_id)
 
@@ -134,8 +136,8 @@ class Uploads:
     ) -> int:
         received = await self._size(part)
         if not 0 <= offset <= received:
-            wrong = f"must be between 0 and {received}, which is how much has arrived"
-            raise InvalidArgument(f"offset {wrong}", (Field("query", "offset", wrong),))
+            violation = f"must be between 0 and {received}, which is how much has arrived"
+            raise InvalidArgument(f"offset {violation}", (Field("query", "offset", violation),))
         async with self._access.content() as channel:
             arrival = Arrival(channel, target.path, raw(part), offset)
             await arrival.go_on(chunks)

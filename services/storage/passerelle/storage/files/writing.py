@@ -84,8 +84,8 @@ def _error(path: str, refusal: Refusal) -> ApiError:
         return wrong_checksum(refusal.actual)
     if refusal.mismatch == "size":
         return _not_announced("size", f"{refusal.actual} bytes have arrived")
-    there = f"its ETag is {refusal.actual}" if refusal.actual else "it is not there"
-    return PreconditionFailed(f"{shown(path)}: Not the version that was asked for: {there}.")
+    state = f"its ETag is {refusal.actual}" if refusal.actual else "it is not there"
+    return PreconditionFailed(f"{shown(path)}: Not the version that was asked for: {state}.")
 
 
 def _not_announced(field: str, actual: str) -> InvalidArgument:

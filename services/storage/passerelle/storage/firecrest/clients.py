@@ -37,46 +37,46 @@ def adapted(request: BodyRequest, methods: Container[str]) -> BodyRequest:
 
 def _by_streamer(request: BodyRequest) -> BodyRequest:
     """A newer client's request for s3 as one for streamer."""
-    given = _object(request)
-    directives = given.get("transfer_directives")
+    body = _object(request)
+    directives = body.get("transfer_directives")
     if not isinstance(directives, dict):
         return request
     for spelling in ("transferMethod", "transfer_method"):
         if directives.get(spelling) == "s3":
             directives[spelling] = "streamer"
-    return _with_body(request, given)
+    return _with_body(request, body)
 
 
 def _with_directives(request: BodyRequest) -> BodyRequest:
     """An old client's request with the `transferDirectives` that it lacks."""
-    given = _object(request)
-    if not given or given.keys() & {"transferDirectives", "transfer_directives"}:
+    body = _object(request)
+    if not body or body.keys() & {"transferDirectives", "transfer_directives"}:
         return request
-    return _with_body(request, _translated(given))
+    return _with_body(request, _translated(body))
 
 
 def _object(request: BodyRequest) -> dict[str, Any]:
     """The JSON object in the body; an empty one for anything else: whoever reads it next tells what is wrong."""
     try:
-        given = json_of(request.body)
+        body = json_of(request.body)
     except json.JSONDecodeError:
         return {}
-    return given if isinstance(given, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
-def _with_body(request: BodyRequest, given: dict[str, Any]) -> BodyRequest:
-    body = HttpBody(content_type=request.body.content_type, data=orjson.dumps(given))
+def _with_body(request: BodyRequest, value: dict[str, Any]) -> BodyRequest:
+    body = HttpBody(content_type=request.body.content_type, data=orjson.dumps(value))
     return BodyRequest(system=request.system, body=body)
 
 
-def _translated(given: dict[str, Any]) -> dict[str, Any]:
-    directives = {"transferMethod": "s3", "fileSize": given.get("fileSize")}
+def _translated(body: dict[str, Any]) -> dict[str, Any]:
+    directives = {"transferMethod": "s3", "fileSize": body.get("fileSize")}
     paths = {
-        spelling: f"{given[spelling]}/{given['fileName']}"
+        spelling: f"{body[spelling]}/{body['fileName']}"
         for spelling in SOURCE_PATH.choices
-        if spelling in given and "fileName" in given  # of an upload
+        if spelling in body and "fileName" in body  # of an upload
     }
-    return {**given, **paths, "transferDirectives": directives}
+    return {**body, **paths, "transferDirectives": directives}
 
 
 def for_old_client(reply: StagedReply) -> dict[str, Any]:

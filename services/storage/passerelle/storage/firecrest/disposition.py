@@ -33,19 +33,19 @@ def file_name(header: bytes, field: str) -> str | None:
         return _text(plain, "utf-8", field) or None
     if extended is None:
         return None
-    found = _EXTENDED.fullmatch(extended)
-    if found is None:
-        raise _wrong(field, "must be written as in RFC 8187: UTF-8''name")
-    return _text(unquote_to_bytes(found[2]), found[1].decode(), field) or None
+    match = _EXTENDED.fullmatch(extended)
+    if match is None:
+        raise _invalid(field, "must be written as in RFC 8187: UTF-8''name")
+    return _text(unquote_to_bytes(match[2]), match[1].decode(), field) or None
 
 
 def _parameters(header: bytes) -> Mapping[bytes, bytes]:
     """The parameters by their names in lower case; of several the first."""
     kind, _, _ = header.partition(b";")
-    found: dict[bytes, bytes] = {}
+    parameters: dict[bytes, bytes] = {}
     for match in _PARAMETER.finditer(header, len(kind)):
-        found.setdefault(match[1].lower(), _value(match[2]))
-    return found
+        parameters.setdefault(match[1].lower(), _value(match[2]))
+    return parameters
 
 
 def _value(text: bytes) -> bytes:
@@ -54,13 +54,13 @@ def _value(text: bytes) -> bytes:
 
 def _text(name: bytes, charset: str, field: str) -> str:
     if charset.lower() not in _CHARSETS:
-        raise _wrong(field, f"is in another character set than {' or '.join(_CHARSETS)}")
+        raise _invalid(field, f"is in another character set than {' or '.join(_CHARSETS)}")
     try:
         return name.decode(charset)
     except UnicodeError:
-        raise _wrong(field, f"is not {charset.upper()}") from None
+        raise _invalid(field, f"is not {charset.upper()}") from None
 
 
-def _wrong(field: str, why: str) -> InvalidArgument:
-    wrong = f"The file name {why}"
-    return InvalidArgument(f"{wrong}.", (Field("body", field, wrong),))
+def _invalid(field: str, why: str) -> InvalidArgument:
+    violation = f"The file name {why}"
+    return InvalidArgument(f"{violation}.", (Field("body", field, violation),))

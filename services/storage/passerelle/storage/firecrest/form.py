@@ -115,8 +115,8 @@ class _Part:
 
 def _plain(name: str) -> str:
     if "/" in name or "\0" in name or name in (".", ".."):
-        wrong = "The file name must be a plain name, without a directory"
-        raise InvalidArgument(f"{wrong}.", (Field("body", "file", wrong),))
+        violation = "The file name must be a plain name, without a directory"
+        raise InvalidArgument(f"{violation}.", (Field("body", "file", violation),))
     return name
 
 

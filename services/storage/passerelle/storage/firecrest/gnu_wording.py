@@ -70,18 +70,18 @@ def _status(program: str, path: str, error: FileError) -> int:
     return 2 if whole or program == "tar" else 1
 
 
-def failure(program: str, said: str, kind: type[ApiError], status: int = 1) -> ApiError:
+def failure(program: str, message: str, kind: type[ApiError], status: int = 1) -> ApiError:
     """A program's failure in FirecREST's words."""
-    return kind(_message(program, said, status))
+    return kind(_message(program, message, status))
 
 
-def _message(program: str, said: str, status: int = 1) -> str:
-    return f"Remote process failed with exit status:{status} and error message:{program}: {said}"
+def _message(program: str, message: str, status: int = 1) -> str:
+    return f"Remote process failed with exit status:{status} and error message:{program}: {message}"
 
 
 def _failed(error: ProgramFailed) -> ApiError:
     """A failed program's failure in FirecREST's words: all that it said."""
-    said = error.output.stderr.strip()
-    words = f" and error message:{said}" if said else ""
+    message = error.output.stderr.strip()
+    words = f" and error message:{message}" if message else ""
     status = error.output.status
     return error.meaning(f"Remote process failed with exit status:{status}{words}")

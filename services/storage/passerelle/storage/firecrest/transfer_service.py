@@ -120,19 +120,21 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file come."""
-        system, wanted = self._wanted(UploadBody, request)
-        with errors_of("stat", wanted.path):
-            staged = await system.staging.upload(_method(system, wanted), wanted)
+        system, staging_request = self._staging_request(UploadBody, request)
+        with errors_of("stat", staging_request.path):
+            staged = await system.staging.upload(_method(system, staging_request), staging_request)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
         """Let a file leave."""
-        system, wanted = self._wanted(DownloadBody, request)
-        with errors_of("stat", wanted.path):
-            staged = await system.staging.download(_method(system, wanted), wanted)
+        system, staging_request = self._staging_request(DownloadBody, request)
+        with errors_of("stat", staging_request.path):
+            staged = await system.staging.download(
+                _method(system, staging_request), staging_request
+            )
         return await _staged(context, staged, request)
 
-    def _wanted(
+    def _staging_request(
         self, model: type[UploadBody | DownloadBody], request: BodyRequest
     ) -> tuple[TransferContext, StagingRequest[Parameters]]:
         """The system, and what is asked of its staging methods."""
@@ -147,7 +149,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         return system, path, read_body(model, request.body)
 
 
-def _method(system: TransferContext, wanted: StagingRequest[Parameters]) -> Staging:
+def _method(system: TransferContext, staging_request: StagingRequest[Parameters]) -> Staging:
     """The staging method that was asked for; InvalidArgument says what there is instead."""
     if not system.staging.methods:
         limit = system.config.data_operation.max_ops_file_size
@@ -156,7 +158,7 @@ def _method(system: TransferContext, wanted: StagingRequest[Parameters]) -> Stag
             f"Files of up to {limit} bytes go by ops/upload and ops/download, of any size by "
             f"/v1/systems/{system.config.name}/files:content."
         )
-    return system.staging.named(wanted.parameters.transfer_method)[1]
+    return system.staging.named(staging_request.parameters.transfer_method)[1]
 
 
 async def _target(

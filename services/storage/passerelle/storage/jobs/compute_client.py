@@ -37,14 +37,14 @@ class ComputeJobs:
         Raises the error that compute answers with, BackendUnavailable or DeadlineExceeded when it does not.
         """
         request = pb.SubmitJobRequest(system=system, job=_description(job))
-        reply = await self._asked(lambda stub: stub.SubmitJob, request)
+        reply = await self._call(lambda stub: stub.SubmitJob, request)
         return str(reply.job_id)
 
     async def default_account(self, system: str) -> str | None:
         """The caller's default account, which compute remembers for a moment; None without one. Raises as `submit`."""
         request = pb.GetUserInfoRequest(system=system)
         try:
-            reply = await self._asked(lambda stub: stub.GetUserInfo, request)
+            reply = await self._call(lambda stub: stub.GetUserInfo, request)
         except Unsupported:  # a scheduler that keeps no accounts
             return None
         return next((account.name for account in reply.accounts if account.is_default), None)
@@ -52,7 +52,7 @@ class ComputeJobs:
     async def succeeded(self, system: str, job_id: str) -> bool | None:
         """Whether a job ended well; None while it has not ended. Raises as `submit`."""
         request = pb.GetJobRequest(system=system, job_id=job_id)
-        reply = await self._asked(lambda stub: stub.GetJob, request)
+        reply = await self._call(lambda stub: stub.GetJob, request)
         return _end(reply.jobs[-1])
 
     async def ends(self, system: str) -> Mapping[str, bool | None]:
@@ -63,7 +63,7 @@ class ComputeJobs:
         request = pb.ListJobsRequest(system=system, window=Duration(seconds=_LATELY))
         ends: dict[str, bool | None] = {}
         while True:
-            reply = await self._asked(lambda stub: stub.ListJobs, request)
+            reply = await self._call(lambda stub: stub.ListJobs, request)
             ends |= {job.job_id: _end(job) for job in reply.jobs}
             if not reply.next_page_token:
                 return ends
@@ -72,9 +72,9 @@ class ComputeJobs:
     async def cancel(self, system: str, job_id: str) -> None:
         """End a job; raises as `submit`."""
         request = pb.CancelJobRequest(system=system, job_id=job_id)
-        await self._asked(lambda stub: stub.CancelJob, request)
+        await self._call(lambda stub: stub.CancelJob, request)
 
-    async def _asked(
+    async def _call(
         self, method: "Callable[[pb_grpc.ComputeServiceAsyncStub], Any]", request: Message
     ) -> Any:
         if self._stub is None:

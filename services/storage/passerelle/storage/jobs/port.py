@@ -243,14 +243,16 @@ def _check_account(account: str | None) -> None:
     if account is None:
         raise InvalidArgument("Account parameter is required on this system.")
     if not _ACCOUNT.fullmatch(account):
-        wrong = "must be the name of an account: letters, digits and any of _ . @ + -"
-        raise InvalidArgument(f"account {wrong}", (Field("body", "account", wrong),))
+        violation = "must be the name of an account: letters, digits and any of _ . @ + -"
+        raise InvalidArgument(f"account {violation}", (Field("body", "account", violation),))
 
 
 def work_dir(system: System) -> str:
     """Where the jobs of the current caller work; FailedPrecondition when the site does not say."""
     pattern = system.data_operation.work_dir
-    root = next((found.path for found in system.filesystems if found.default_work_dir), None)
+    root = next(
+        (filesystem.path for filesystem in system.filesystems if filesystem.default_work_dir), None
+    )
     if root is None and "{filesystem}" in pattern:
         raise FailedPrecondition(_NO_WORK_DIR.format(system.name), system=system.name)
     directory = pattern.replace("{filesystem}", root or "")

@@ -92,23 +92,23 @@ class PrivateFiles:
             await _gone(channel, path)
 
     async def unfinished(
-        self, directory: str, known: Container[str], most: int
+        self, directory: str, exclude: Container[str], limit: int
     ) -> list[Unfinished]:
-        """At most so many transfers whose files are in the directory, apart from those with a `known` path.
+        """At most `limit` transfers whose files are in the directory, without those whose paths are in `exclude`.
 
         Raises FileError, ConnectionFailed or DeadlineExceeded.
         """
         async with self._access.content() as channel:
             names = await channel.do("list", directory, _names, channel.client, directory)
         paths = [posixpath.join(directory, name) for name in names]
-        return await self.read([path for path in paths if path not in known][:most])
+        return await self.read([path for path in paths if path not in exclude][:limit])
 
     async def read(self, paths: Sequence[str]) -> list[Unfinished]:
         """What these files say now, without those that are gone; raises as `unfinished`."""
         transfers = []
         async with self._access.content() as channel:
             for path in paths:
-                with suppress(FileError):  # gone, or somebody else's
+                with suppress(FileError):  # removed, or of another user
                     head = await channel.do("read", path, _head, channel.client, path)
                     if head is not None:
                         transfers.append(_unfinished(path, head))
@@ -116,10 +116,9 @@ class PrivateFiles:
 
 
 def content(work: ShellWork | AgentWork, system: str) -> bytes:
-    """What the file of a transfer says before its job is known."""
-    given = dict(work.parameters) if isinstance(work, AgentWork) else {}
-    left = {"system": system, **asdict(work.leftovers)}
-    leftovers, parameters = json.dumps(left), json.dumps(given)
+    """The file of a transfer whose job is not submitted yet."""
+    leftovers = json.dumps({"system": system, **asdict(work.leftovers)})
+    parameters = json.dumps(dict(work.parameters) if isinstance(work, AgentWork) else {})
     return b"\n".join((_first_line(""), leftovers.encode(), parameters.encode()))
 
 
@@ -137,8 +136,8 @@ def _unfinished(path: str, head: bytes) -> Unfinished:
 
 def _second_line(line: bytes) -> tuple[str, Leftovers]:
     try:
-        left = json.loads(line)
-        system, part, elsewhere = left["system"], left["part"], dict(left["elsewhere"])
+        record = json.loads(line)
+        system, part, elsewhere = record["system"], record["part"], dict(record["elsewhere"])
     except (ValueError, TypeError, KeyError):
         return "", Leftovers()
     if not all(isinstance(text, str) for text in (system, part, *elsewhere.values())):

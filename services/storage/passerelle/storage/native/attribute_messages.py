@@ -18,8 +18,8 @@ def link_target(system: SystemContext, path: str, request: pb.CreateSymlinkReque
     """What a link at `path` shall say, as it was given; InvalidArgument when that is outside of the filesystems."""
     target = text_in(request, "target")
     if not target:
-        wrong = "must not be empty"
-        raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
+        violation = "must not be empty"
+        raise InvalidArgument(f"target {violation}", (Field("body", "target", violation),))
     checked_path(system.config, posixpath.join(posixpath.dirname(path), target), "target")
     return target
 
@@ -29,8 +29,8 @@ def algorithm_of(request: pb.ChecksumFileRequest) -> Algorithm:
     if request.algorithm == pb.ChecksumFileRequest.ALGORITHM_UNSPECIFIED:
         return _USUAL
     if request.algorithm not in _NUMBERS.values():
-        wrong = f"is none of {', '.join(Algorithm.__members__)}"
-        raise InvalidArgument(f"algorithm {wrong}", (Field("query", "algorithm", wrong),))
+        violation = f"is none of {', '.join(Algorithm.__members__)}"
+        raise InvalidArgument(f"algorithm {violation}", (Field("query", "algorithm", violation),))
     return Algorithm[_NUMBERS.Name(request.algorithm)]
 
 

@@ -31,16 +31,16 @@ def conditions_of(request: Any, context: Any) -> WriteConditions:
     InvalidArgument for a mode or checksum that cannot be, for more than one ETag, and for a contradiction.
     """
     if request.mode not in _MODES:
-        raise _wrong("mode", "is not known")
+        raise _invalid("mode", "is not known")
     if request.sha256 and (
         len(request.sha256) != 64 or not _HEXADECIMAL.issuperset(request.sha256)
     ):
-        raise _wrong("sha256", "must be 64 hexadecimal digits")
+        raise _invalid("sha256", "must be 64 hexadecimal digits")
     headers = _headers(context)
     mode = _MODES[request.mode]
     if unwanted := headers.get("if-none-match"):
         if unwanted.strip() != "*" or mode is WriteMode.APPEND:
-            raise _wrong("If-None-Match", "must be *, and not with the mode APPEND", "header")
+            raise _invalid("If-None-Match", "must be *, and not with the mode APPEND", "header")
         mode = WriteMode.CREATE
     if_match = request.if_match or _only_tag(headers.get("if-match"))
     return WriteConditions(mode, if_match, request.sha256.lower())
@@ -49,10 +49,10 @@ def conditions_of(request: Any, context: Any) -> WriteConditions:
 def _only_tag(header: str | None) -> str:
     if header is None:
         return ""
-    found = tags(header, weak=False)
-    if len(found) != 1:
-        raise _wrong("If-Match", "must be one ETag in quotes, or *", "header")
-    return found[0]
+    etags = tags(header, weak=False)
+    if len(etags) != 1:
+        raise _invalid("If-Match", "must be one ETag in quotes, or *", "header")
+    return etags[0]
 
 
 def written_message(path: str, written: Written) -> pb.WriteFileResponse:
@@ -74,8 +74,8 @@ class Reading:
 
     def _require_version(self, request: pb.ReadFileRequest) -> None:
         header = self._headers.get("if-match")
-        wanted = (request.if_match,) if request.if_match else header and tags(header, weak=False)
-        if wanted is not None and not among(self._file.version, wanted):
+        expected = (request.if_match,) if request.if_match else header and tags(header, weak=False)
+        if expected is not None and not among(self._file.version, expected):
             raise PreconditionFailed(
                 f"Not the version that was asked for: the file's ETag is {self._file.version}."
             )
@@ -83,14 +83,14 @@ class Reading:
     def _span(self, request: pb.ReadFileRequest) -> Span:
         for name in ("offset", "length"):
             if getattr(request, name) < 0:
-                raise _wrong(name, "must not be negative")
+                raise _invalid(name, "must not be negative")
         size = self._file.size
         if request.offset or request.length:
             offset = min(request.offset, size)
             return Span(offset, min(request.length or size, size - offset))
-        asked = self._headers.get("range", "")
-        if asked and self._is_current(self._headers.get("if-range")):
-            return span_of(asked, size) or Span(0, size)
+        range_header = self._headers.get("range", "")
+        if range_header and self._is_current(self._headers.get("if-range")):
+            return span_of(range_header, size) or Span(0, size)
         return Span(0, size)
 
     def _is_current(self, header: str | None) -> bool:
@@ -132,5 +132,5 @@ def _headers(context: Any) -> dict[str, str]:
     return {key: str(value) for key, value in context.invocation_metadata() or ()}
 
 
-def _wrong(name: str, why: str, location: str = "query") -> InvalidArgument:
+def _invalid(name: str, why: str, location: str = "query") -> InvalidArgument:
     return InvalidArgument(f"{name} {why}", (Field(location, name, why),))

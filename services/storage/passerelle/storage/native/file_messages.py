@@ -42,11 +42,13 @@ def path_in(system: SystemContext, request: Any, name: str) -> str:
 def text_in(request: Any, name: str) -> str:
     """What the field `name` or its `raw_` one says; InvalidArgument when both say something."""
     raw: bytes = getattr(request, f"raw_{name}")
-    given: str = getattr(request, name)
-    if raw and given:
-        wrong = f"must not be given besides {name}"
-        raise InvalidArgument(f"raw_{name} {wrong}", (Field("query", f"raw_{name}", wrong),))
-    return raw.decode("utf-8", "surrogateescape") if raw else given
+    text: str = getattr(request, name)
+    if raw and text:
+        violation = f"must not be given besides {name}"
+        raise InvalidArgument(
+            f"raw_{name} {violation}", (Field("query", f"raw_{name}", violation),)
+        )
+    return raw.decode("utf-8", "surrogateescape") if raw else text
 
 
 def file_message(info: FileInfo) -> pb.File:

@@ -29,15 +29,15 @@ class Span:
 
 def span_of(header: str, size: int) -> Span | None:
     """The piece that a `Range` header asks for of a file of `size` bytes; None for all of it."""
-    found = _RANGE.fullmatch(header)
-    if found is None or not (found[1] or found[2]):
+    match = _RANGE.fullmatch(header)
+    if match is None or not (match[1] or match[2]):
         return None
-    if not found[1]:
-        length = min(int(found[2]), size)
+    if not match[1]:
+        length = min(int(match[2]), size)
         return Span(size - length, _some(length, size), partial=True)
-    offset = int(found[1])
-    last = min(int(found[2]), size - 1) if found[2] else size - 1
-    if found[2] and int(found[2]) < offset:
+    offset = int(match[1])
+    last = min(int(match[2]), size - 1) if match[2] else size - 1
+    if match[2] and int(match[2]) < offset:
         return None
     return Span(offset, _some(last - offset + 1, size), partial=True)
 

@@ -76,10 +76,10 @@ class StorageService(pb_grpc.StorageServiceServicer):
     ) -> pb.BatchStatFilesResponse:
         """Return what is known about many files."""
         system = self._systems.named(request.system)
-        given = paths_of(system, request)
-        sound = [path for path in given if isinstance(path, str)]
-        found = iter(await system.trees.stat(sound, dereference=request.dereference))
-        answers = [next(found) if isinstance(path, str) else path for path in given]
+        paths = paths_of(system, request)
+        sound = [path for path in paths if isinstance(path, str)]
+        results = iter(await system.trees.stat(sound, dereference=request.dereference))
+        answers = [next(results) if isinstance(path, str) else path for path in paths]
         return answers_message(request, answers)
 
     async def PingFilesystem(

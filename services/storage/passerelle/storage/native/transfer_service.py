@@ -35,12 +35,12 @@ class TransferService(pb_grpc.TransferServiceServicer):
 
     def _spec(self, request: pb.TransferFileRequest) -> CopySpec:
         source, path = target(self._systems, request)
-        there = self._systems.named(request.target_system)
+        target_system = self._systems.named(request.target_system)
         return CopySpec(
             source=source,
             path=path,
-            target=there,
-            target_path=path_in(there, request, "target"),
+            target=target_system,
+            target_path=path_in(target_system, request, "target"),
             overwrite=request.overwrite,
             resume=request.resume,
             account=request.account or None,
@@ -50,16 +50,20 @@ class TransferService(pb_grpc.TransferServiceServicer):
     async def StageUpload(self, request: pb.StageUploadRequest, context: Any) -> pb.StagedTransfer:
         """Submit the job that fetches a file."""
         system, name, method = self._method(request)
-        wanted = _wanted(system, request, method.wire.upload.from_native(name, request))
-        return _staged_message(name, await system.staging.upload(method, wanted))
+        staging_request = _staging_request(
+            system, request, method.wire.upload.from_native(name, request)
+        )
+        return _staged_message(name, await system.staging.upload(method, staging_request))
 
     async def StageDownload(
         self, request: pb.StageDownloadRequest, context: Any
     ) -> pb.StagedTransfer:
         """Submit the job that brings a file out."""
         system, name, method = self._method(request)
-        wanted = _wanted(system, request, method.wire.download.from_native(name, request))
-        return _staged_message(name, await system.staging.download(method, wanted))
+        staging_request = _staging_request(
+            system, request, method.wire.download.from_native(name, request)
+        )
+        return _staged_message(name, await system.staging.download(method, staging_request))
 
     def _method(self, request: NativeRequest) -> tuple[CopyContext, str, Staging]:
         """The system, and the name and the staging method that the request means there."""
@@ -67,7 +71,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         return system, *system.staging.named(request.method)
 
 
-def _wanted(
+def _staging_request(
     system: CopyContext, request: NativeRequest, parameters: Parameters
 ) -> StagingRequest[Parameters]:
     path = checked_path(system.config, request.path)

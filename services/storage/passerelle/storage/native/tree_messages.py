@@ -47,8 +47,8 @@ def walk_of(request: pb.WalkFilesRequest) -> Walk:
     """What to walk through."""
     _require(request.max_depth >= 0, "max_depth", "must not be negative")
     kinds = {number: kind for kind, number in TYPES.items()}
-    wrong = "must be types that a file can be of"
-    _require(all(number in kinds for number in request.types), "types", wrong)
+    violation = "must be types that a file can be of"
+    _require(all(number in kinds for number in request.types), "types", violation)
     return Walk(
         hidden=request.show_hidden,
         dereference=request.dereference,
@@ -65,9 +65,9 @@ def batch_message(files: Sequence[FileInfo]) -> pb.WalkFilesResponse:
 
 def paths_of(system: SystemContext, request: pb.BatchStatFilesRequest) -> Sequence[str | ApiError]:
     """The paths asked about, or what is wrong with them."""
-    given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
-    _require(len(given) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
-    return [_checked(system, path) for path in given]
+    paths = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
+    _require(len(paths) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
+    return [_checked(system, path) for path in paths]
 
 
 def _checked(system: SystemContext, path: str) -> str | ApiError:
@@ -81,8 +81,8 @@ def answers_message(
     request: pb.BatchStatFilesRequest, answers: Sequence[FileInfo | ApiError]
 ) -> pb.BatchStatFilesResponse:
     """One answer for each path asked about."""
-    given = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
-    pairs = zip(given, answers, strict=True)
+    paths = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
+    pairs = zip(paths, answers, strict=True)
     return pb.BatchStatFilesResponse(
         results=[_result(shown(path), answer) for path, answer in pairs]
     )
@@ -130,11 +130,11 @@ def _room(room: Room) -> pb.Quota.Room:
 
 
 def _pattern(request: Any) -> str:
-    wrong = f"must have at most {_LONGEST_PATTERN} characters"
-    _require(len(request.pattern) <= _LONGEST_PATTERN, "pattern", wrong)
+    violation = f"must have at most {_LONGEST_PATTERN} characters"
+    _require(len(request.pattern) <= _LONGEST_PATTERN, "pattern", violation)
     return str(request.pattern)
 
 
-def _require(right: bool, field: str, wrong: str) -> None:
-    if not right:
-        raise InvalidArgument(f"{field} {wrong}", (Field("query", field, wrong),))
+def _require(condition: bool, field: str, violation: str) -> None:
+    if not condition:
+        raise InvalidArgument(f"{field} {violation}", (Field("query", field, violation),))

@@ -65,8 +65,10 @@ class UploadService(pb_grpc.UploadServiceServicer):
         """Put what has arrived in its place."""
         system, path = target(self._systems, request)
         if request.size_bytes < 0:
-            wrong = "must not be negative"
-            raise InvalidArgument(f"size_bytes {wrong}", (Field("body", "size_bytes", wrong),))
+            violation = "must not be negative"
+            raise InvalidArgument(
+                f"size_bytes {violation}", (Field("body", "size_bytes", violation),)
+            )
         conditions = conditions_of(request, context)
         written = await system.uploads.complete(
             path, request.upload_id, request.size_bytes, conditions

@@ -36,7 +36,7 @@ _LONGEST_SLEEP = (
 _TOO_LATE = 45.0
 _MOST_TRANSFERS = 1000  # of one user that are watched at once
 _MOST_USERS = 1000
-_IN_VAIN = (Forbidden, FailedPrecondition, FileError)
+_GIVE_UP = (Forbidden, FailedPrecondition, FileError)
 
 
 class Compute(Protocol):
@@ -51,9 +51,9 @@ class Transfers(Protocol):
     """The files of transfers on one system, as the current caller; see `PrivateFiles`."""
 
     async def unfinished(
-        self, directory: str, known: Container[str], most: int
+        self, directory: str, exclude: Container[str], limit: int
     ) -> Sequence[Unfinished]:
-        """At most so many transfers with a file in the directory, apart from those with a `known` path."""
+        """At most `limit` transfers with a file in the directory, without those whose paths are in `exclude`."""
         ...
 
     async def read(self, paths: Sequence[str]) -> Sequence[Unfinished]:
@@ -66,13 +66,13 @@ class Transfers(Protocol):
 
 
 class _Watch:
-    """What is known of one user's transfers that are not over, by the paths of their files."""
+    """One user's transfers that are not over, by the paths of their files."""
 
     def __init__(self, who: Caller) -> None:
         self.caller = who
         self.transfers: dict[str, Unfinished] = {}
-        self._asked = asyncio.Event()
-        self.stale = True  # there may be more than is known
+        self._requested = asyncio.Event()
+        self.stale = True  # there may be transfers that it does not hold yet
         self.refused = False  # the token
         self._unknown_since: dict[str, float] = {}
 
@@ -84,19 +84,19 @@ class _Watch:
     def wake(self, who: Caller) -> None:
         """Look at once, with this token."""
         self.caller, self.refused = who, False
-        self._asked.set()
+        self._requested.set()
 
-    async def asked_within(self, seconds: float) -> bool:
+    async def wait_for_request(self, seconds: float) -> bool:
         """Wait for so long at most; whether a request came."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), seconds)
-        asked = self._asked.is_set()
-        self._asked.clear()
-        return asked
+            await asyncio.wait_for(self._requested.wait(), seconds)
+        requested = self._requested.is_set()
+        self._requested.clear()
+        return requested
 
-    def learn(self, found: Sequence[Unfinished]) -> None:
+    def learn(self, transfers: Sequence[Unfinished]) -> None:
         """Note what files say."""
-        self.transfers.update((transfer.path, transfer) for transfer in found)
+        self.transfers.update((transfer.path, transfer) for transfer in transfers)
 
     def forget(self, path: str) -> None:
         """Nothing is left to do about that transfer."""
@@ -170,20 +170,20 @@ class Tidying:
     async def _watched(self, watch: _Watch) -> None:
         pause = _FIRST_PAUSE
         try:
-            while await self._looked(watch):
+            while await self._step(watch):
                 asleep = watch.asleep
-                asked = await watch.asked_within(_LONGEST_SLEEP if asleep else pause)
-                if asleep and not asked:
+                requested = await watch.wait_for_request(_LONGEST_SLEEP if asleep else pause)
+                if asleep and not requested:
                     return
-                pause = _FIRST_PAUSE if asked else min(pause * _GROWTH, _LONGEST_PAUSE)
-        except _IN_VAIN as error:
+                pause = _FIRST_PAUSE if requested else min(pause * _GROWTH, _LONGEST_PAUSE)
+        except _GIVE_UP as error:
             log.info("unfinished transfers wait for another request of their user: %s", error)
         except Exception:
             log.exception("unfinished transfers wait for another request of their user")
         finally:
             del self._watches[watch.caller.identity]
 
-    async def _looked(self, watch: _Watch) -> bool:
+    async def _step(self, watch: _Watch) -> bool:
         """Do what can be done now; whether there may be more to do."""
         if not watch.asleep:
             with caller.bind(watch.caller):
@@ -196,7 +196,7 @@ class Tidying:
             await self._find(watch)
             if watch.transfers:
                 await self._end(watch, await self._compute.ends(self._system.name))
-        except _IN_VAIN:
+        except _GIVE_UP:
             raise
         except Unauthenticated:
             watch.refused = True
@@ -214,16 +214,16 @@ class Tidying:
             except BaseException:
                 watch.stale = True
                 raise
-        nameless = [path for path, found in watch.transfers.items() if not found.job_id]
+        nameless = [path for path, transfer in watch.transfers.items() if not transfer.job_id]
         await self._read(watch, nameless)
 
     async def _read(self, watch: _Watch, paths: Sequence[str]) -> Sequence[Unfinished]:
         """What files say now; transfers without one are over, and have left nothing."""
-        found = await self._transfers.read(paths) if paths else ()
-        watch.learn(found)
-        for path in {*paths} - {transfer.path for transfer in found}:
+        transfers = await self._transfers.read(paths) if paths else ()
+        watch.learn(transfers)
+        for path in {*paths} - {transfer.path for transfer in transfers}:
             watch.forget(path)
-        return found
+        return transfers
 
     async def _end(self, watch: _Watch, ends: Mapping[str, bool | None]) -> None:
         """Tidy up after the transfers that are over."""

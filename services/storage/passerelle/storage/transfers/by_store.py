@@ -32,7 +32,7 @@ from passerelle.storage.transfers.copies import (
 from passerelle.storage.values import Excerpt
 
 _PAUSE = 2.0  # seconds between two looks at a job
-_LOOKS_IN_VAIN = 30  # on end, at a job that is not known yet or not reached now
+_FAILED_POLLS = 30  # polls in a row for a job that compute does not list, or cannot be asked about
 _WORDS = 2000  # bytes of a job's error log that are passed on
 
 
@@ -105,7 +105,7 @@ class _Relay:
         self._jobs = jobs
         self._submitted: tuple[SubmittedJob, ...] = ()
         self._taken = 0
-        self._looks_in_vain = 0
+        self._failed_polls = 0
         self._discard: Callable[[], Awaitable[None]] | None = None
 
     def progress(self, sha256: str = "") -> CopyProgress:
@@ -142,27 +142,27 @@ class _Relay:
             good = await self._jobs.succeeded(job.system, job.job_id)
         except (NotFound, BackendUnavailable, DeadlineExceeded):
             # Not known yet, or not reached now.
-            self._looks_in_vain += 1
-            if self._looks_in_vain > _LOOKS_IN_VAIN:
+            self._failed_polls += 1
+            if self._failed_polls > _FAILED_POLLS:
                 raise
             return False
-        self._looks_in_vain = 0
+        self._failed_polls = 0
         if good is False:
-            words = await self._words(job)
+            words = await self._log_end(job)
             raise BackendError(
                 f"Job {job.job_id} on system {job.system}, which had to carry the file, failed: {words}",
                 system=job.system,
             )
         return bool(good)
 
-    async def _words(self, job: SubmittedJob) -> str:
+    async def _log_end(self, job: SubmittedJob) -> str:
         """What a job complained about at last."""
         systems = (self._spec.source, self._spec.target)
         system = next(system for system in systems if system.config.name == job.system)
         with suppress(ApiError):
             last = Excerpt("bytes", _WORDS, from_end=True, before=False)
-            said = await system.files.excerpt(job.error_log, last, _WORDS)
-            return said.decode(errors="replace").strip() or "it said nothing"
+            log_end = await system.files.excerpt(job.error_log, last, _WORDS)
+            return log_end.decode(errors="replace").strip() or "it said nothing"
         return f"see {job.error_log}"
 
     async def give_up(self) -> None:

@@ -172,8 +172,8 @@ async def require_free(spec: CopySpec) -> None:
     """Refuse what could not be completed anyway, before a byte is moved; completing asks again."""
     same = spec.source.config.name == spec.target.config.name
     if same and spec.path == spec.target_path:
-        wrong = "is the file itself"
-        raise InvalidArgument(f"target {wrong}", (Field("body", "target", wrong),))
+        violation = "is the file itself"
+        raise InvalidArgument(f"target {violation}", (Field("body", "target", violation),))
     with on(spec.target):
         try:
             info = await spec.target.files.stat(spec.target_path)
@@ -200,7 +200,7 @@ def on(system: CopyContext) -> Iterator[None]:
 
 def _upload_id(spec: CopySpec, version: str) -> str:
     """Where a copy of this version to that target is kept until it is whole; 32 hexadecimal digits."""
-    known = (
+    identity = (
         caller.current().username,
         spec.source.config.name,
         spec.path,
@@ -208,5 +208,5 @@ def _upload_id(spec: CopySpec, version: str) -> str:
         spec.target.config.name,
         spec.target_path,
     )
-    text = "\0".join(known).encode("utf-8", "surrogateescape")
+    text = "\0".join(identity).encode("utf-8", "surrogateescape")
     return hashlib.sha256(text).hexdigest()[:32]

@@ -116,9 +116,9 @@ class Firecrest(Surface):
 
 
 def _paths(request: Any) -> Mapping[str, str]:
-    said = _object(request.body)
+    values = _object(request.body)
     named = {
-        name: next((said[key] for key in keys if key in said), None)
+        name: next((values[key] for key in keys if key in values), None)
         for name, keys in _AUDITED.items()
     }
     return {name: value for name, value in named.items() if value and isinstance(value, str)}
@@ -127,7 +127,7 @@ def _paths(request: Any) -> Mapping[str, str]:
 def _object(body: HttpBody) -> Mapping[str, Any]:
     """The JSON object that a body is; empty for anything else, which the handler will refuse."""
     try:
-        said = json_of(body)
+        value = json_of(body)
     except json.JSONDecodeError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return value if isinstance(value, dict) else {}

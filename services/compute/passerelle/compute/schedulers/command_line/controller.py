@@ -41,21 +41,21 @@ class ControllerShell:
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`. Raises BackendUnavailable, and ends the command, when no controller is up or answers."""
-        asked = asyncio.create_task(self._shell.run(command))
+        request = asyncio.create_task(self._shell.run(command))
         looking = asyncio.create_task(self._down())
         try:
-            await asyncio.wait({asked, looking}, return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done() and (down := looking.result()):
+            await asyncio.wait({request, looking}, return_when=asyncio.FIRST_COMPLETED)
+            if not request.done() and (down := looking.result()):
                 raise down
-            answer = await asked
+            answer = await request
         except DeadlineExceeded:
             if looking.done():
                 raise
             raise self._silent() from None
         finally:
-            for task in (asked, looking):
+            for task in (request, looking):
                 task.cancel()
-            await asyncio.gather(asked, looking, return_exceptions=True)
+            await asyncio.gather(request, looking, return_exceptions=True)
         self._heard = time.monotonic()
         return answer
 

@@ -90,9 +90,9 @@ class RecordedJobs:
         if live and all(self._live.is_complete(job, job_id) for job in live):
             return self._merge((), live)
         user = caller.current().username
-        kept = self._ended.get(user, job_id, live)
-        if kept is not None:
-            return kept
+        ended_job = self._ended.get(user, job_id, live)
+        if ended_job is not None:
+            return ended_job
         history = await self._past.job(job_id, known=bool(live))
         jobs = self._merge(history, live)
         if not jobs:
@@ -176,11 +176,13 @@ class Histories:
     """Lists of jobs from the history, for `seconds` each."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._known: TTLCache[Hashable, History] = TTLCache(_MAX_HISTORIES, seconds, timer=clock)
+        self._histories: TTLCache[Hashable, History] = TTLCache(
+            _MAX_HISTORIES, seconds, timer=clock
+        )
 
     def get(self, key: Hashable) -> History | None:
         """The history, if it is fresh."""
-        return self._known.get(key)
+        return self._histories.get(key)
 
     def put(
         self, key: Hashable, jobs: tuple[Job, ...], awaited: frozenset[str] = frozenset()
@@ -188,5 +190,5 @@ class Histories:
         """Remember a new list, and return it as a History."""
         history = History(jobs, awaited)
         if len(jobs) <= _MAX_HISTORY_JOBS:
-            self._known[key] = history
+            self._histories[key] = history
         return history

@@ -298,7 +298,7 @@ def _node(machine: Any) -> port.Node:
     )
 
 
-def _user(found: Any) -> port.UserInfo:
-    groups = tuple(port.PosixName(str(number), name) for number, name in found["groups"])
-    number, name = found["user"]
+def _user(answer: Any) -> port.UserInfo:
+    groups = tuple(port.PosixName(str(number), name) for number, name in answer["groups"])
+    number, name = answer["user"]
     return port.UserInfo(port.PosixName(str(number), name), groups[0], groups)

@@ -108,12 +108,12 @@ def submitted_patterns(line: str, script: str | None, *, task: bool) -> Patterns
 def _chosen(option: str, line: str, script: str | None) -> str | None:
     """The pattern for a stream, `""` for none; None where it is not known, or the line can be read in two ways."""
     short = _OPTIONS[option]
-    given = None
+    command_line = None
     if _OURS.match(line):
         match = re.search(rf" {option}=(.*?){_AFTER}", line)
-        given = match[1] if match else None
+        command_line = match[1] if match else None
     elif any(word.startswith((option[:4], short)) for word in line.split(" ")):
         return None
-    if given or script is None:
-        return given
+    if command_line or script is None:
+        return command_line
     return directed(script, option, short) or ""

@@ -209,10 +209,10 @@ class ObjectStore:
                 self._ready.discard(name.bucket)
                 self._make(name.bucket)
                 answer = begin()
-        found = _UPLOAD_ID.search(answer)
-        if found is None:
+        match = _UPLOAD_ID.search(answer)
+        if match is None:
             raise BackendError("The object store began no upload.")
-        return found.group(1).decode()
+        return match.group(1).decode()
 
     def _make(self, bucket: str) -> None:
         """Have the bucket, with a lifecycle: ours, where nobody gave it another."""
@@ -227,9 +227,9 @@ class ObjectStore:
             self._minio.set_bucket_lifecycle(bucket, self._lifecycle())
         self._ready.add(bucket)
 
-    def _is_ours(self, found: LifecycleConfig | None) -> bool:
-        """Whether nobody else has given the bucket a lifecycle."""
-        return found is None or [rule.rule_id for rule in found.rules] == [_RULE]
+    def _is_ours(self, lifecycle: LifecycleConfig | None) -> bool:
+        """Whether the bucket has no lifecycle, or the one that we set."""
+        return lifecycle is None or [rule.rule_id for rule in lifecycle.rules] == [_RULE]
 
     def _lifecycle(self) -> LifecycleConfig:
         rule = Rule(
@@ -253,8 +253,8 @@ class ObjectStore:
             url, headers = self._endpoint.signed(method, name, query, more)
             answer = self._http.request(method, url, headers=headers)
         if answer.status >= 300:
-            found = _CODE.search(answer.data)
-            raise _refusal(found.group(1).decode() if found else str(answer.status), answer.status)
+            match = _CODE.search(answer.data)
+            raise _refusal(match.group(1).decode() if match else str(answer.status), answer.status)
         return answer.data
 
 

@@ -34,9 +34,9 @@ def bucket_name(pattern: str, user: str) -> str:
     Otherwise what S3 takes of it, with a hash at the end, so that no two users mean the same.
     Rules: "General purpose bucket naming rules" in the Amazon S3 User Guide.
     """
-    wanted = pattern.replace("{user}", user)
-    if _BUCKET.fullmatch(wanted) and not _ADDRESS.fullmatch(wanted):
-        return wanted
-    taken = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:54]
-    digest = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    bucket = pattern.replace("{user}", user)
+    if _BUCKET.fullmatch(bucket) and not _ADDRESS.fullmatch(bucket):
+        return bucket
+    taken = re.sub(r"[^a-z0-9]+", "-", bucket.lower()).strip("-")[:54]
+    digest = hashlib.sha256(bucket.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{taken}-{digest}".removeprefix("-")

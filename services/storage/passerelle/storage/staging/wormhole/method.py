@@ -114,6 +114,8 @@ def _word(number: int) -> str:
 
 def _checked(code: str) -> str:
     if not _CODE.fullmatch(code):
-        wrong = "must be the code that `wormhole send` printed, like 7-word-word"
-        raise InvalidArgument(f"wormhole_code {wrong}", (Field("body", "wormhole_code", wrong),))
+        violation = "must be the code that `wormhole send` printed, like 7-word-word"
+        raise InvalidArgument(
+            f"wormhole_code {violation}", (Field("body", "wormhole_code", violation),)
+        )
     return code

@@ -45,14 +45,14 @@ def environment(pid: int) -> "dict[bytes, bytes]":
 
 def session(leader: int) -> "list[int]":
     """The living processes of the session that `leader` leads, or is about to lead."""
-    found = []
+    pids = []
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         fields = _stat(pid)
         if fields is None or fields[0] in _GONE:
             continue
         if pid == leader or int(fields[_SESSION]) == leader:
-            found.append(pid)
-    return found
+            pids.append(pid)
+    return pids
 
 
 def end_session(leader: int, grace: float, meanwhile: "Callable[[], object]") -> None:

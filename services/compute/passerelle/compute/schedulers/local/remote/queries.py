@@ -136,8 +136,8 @@ def _shown(record: "Record") -> "Record":
 
 def _be_here(record: "Record") -> None:
     if not here(record):
-        words = f"Job {record['id']} runs on another machine, {record['host']}."
-        raise Refused("precondition", words)
+        message = f"Job {record['id']} runs on another machine, {record['host']}."
+        raise Refused("precondition", message)
 
 
 def _signal_runner(record: "Record") -> None:
@@ -162,5 +162,5 @@ def _colon_table(path: str) -> "dict[str, str]":
 
 
 if __name__ == "__main__":
-    known = (jobs, job, metadata, cancel, attach, machine, user, ping)
-    answer({operation.__name__: operation for operation in known})
+    operations = (jobs, job, metadata, cancel, attach, machine, user, ping)
+    answer({operation.__name__: operation for operation in operations})

@@ -56,11 +56,11 @@ class Runner:
 
         `streams` are open descriptors for its standard input, output and error. Refused when it cannot be started.
         """
-        told = _detached(
+        status = _detached(
             lambda report: self._run(report, lambda: _execute(script, environment, streams))
         )
-        if told != _STARTED:
-            raise Refused("backend", text_of(told) or "The job could not be started.")
+        if status != _STARTED:
+            raise Refused("backend", text_of(status) or "The job could not be started.")
 
     def _run(self, report: int, execute: "Callable[[], NoReturn]") -> None:
         try:
@@ -140,13 +140,13 @@ def _detached(work: "Callable[[int], None]") -> bytes:
     Returns what was written to the descriptor `report`, once all who have it closed it (a program that is executed
     does).
     """
-    told, report = os.pipe()
+    read_end, report = os.pipe()
     child = os.fork()
     if child == 0:
         _finally_exit(lambda: _orphan(work, report))
     os.close(report)
     os.waitpid(child, 0)
-    with open(told, "rb") as pipe:
+    with open(read_end, "rb") as pipe:
         return pipe.read()
 
 

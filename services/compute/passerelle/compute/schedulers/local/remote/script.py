@@ -62,7 +62,7 @@ def directives(script: bytes, field: str) -> "dict[str, str]":
 
     Those that a single machine has no use for are passed over; a job array is Refused.
     """
-    found = {}
+    values = {}
     for line in _directive_lines(script):
         try:
             words = iter(shlex.split(line, comments=True))
@@ -72,8 +72,8 @@ def directives(script: bytes, field: str) -> "dict[str, str]":
             if option in _ARRAY:
                 raise Refused("unsupported", "The local scheduler has no job arrays (--array).")
             if option in _DIRECTIVES:
-                found[_DIRECTIVES[option]] = value
-    return found
+                values[_DIRECTIVES[option]] = value
+    return values
 
 
 def seconds(text: str, field: str) -> "int | None":

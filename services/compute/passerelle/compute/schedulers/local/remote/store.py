@@ -34,10 +34,10 @@ class Store:
         self.root = os.path.expandvars(os.path.expanduser(raw(directory)))
 
     def create(self) -> None:
-        """Make the directory, for its owner alone; Refused when it is there and others may write to it."""
+        """Make the directory, for its owner alone; Refused when it exists and others may write to it."""
         os.makedirs(self.root, mode=0o700, exist_ok=True)
-        found = os.stat(self.root)
-        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        st = os.stat(self.root)
+        if st.st_uid != os.getuid() or st.st_mode & 0o022:
             raise Refused("backend", "The directory for job records is not the user's alone.")
 
     def allocate(self) -> str:
@@ -46,7 +46,7 @@ class Store:
         while True:
             try:
                 os.mkdir(self._path(str(number)), 0o700)
-            except FileExistsError:  # somebody else was faster
+            except FileExistsError:  # another submission took this id
                 number += 1
             else:
                 return str(number)
@@ -94,14 +94,14 @@ class Store:
 
         The records of older ones are not even opened.
         """
-        found = []
+        records = []
         for number in sorted(self._numbers()):
             try:
                 if os.stat(self._path(str(number), _RECORD)).st_mtime >= since:
-                    found.append(self.read(str(number)))
+                    records.append(self.read(str(number)))
             except (FileNotFoundError, Refused):  # being made, or being removed
                 continue
-        return found
+        return records
 
     def prune(self, before: float) -> None:
         """Remove what ended before that time (seconds since the epoch), but never the highest id."""

@@ -31,13 +31,13 @@ def submit(request: "Mapping[str, Any]") -> str:
     field = "script" if job["script"] is not None else "script_path"
     script = raw(job["script"]) if field == "script" else _read_script(job["script_path"])
     check(script, field)
-    asked = directives(script, field)
-    limit = _limit(job["time_limit"], asked.pop("time_limit", None), settings, field)
-    wanted = dict(asked, **{name: value for name, value in job.items() if value})
-    wanted["working_directory"] = _enter(wanted["working_directory"])
+    directive_values = directives(script, field)
+    limit = _limit(job["time_limit"], directive_values.pop("time_limit", None), settings, field)
+    description = dict(directive_values, **{name: value for name, value in job.items() if value})
+    description["working_directory"] = _enter(description["working_directory"])
     store = Store(settings["directory"])
     store.create()
-    record = _record(store.allocate(), wanted, limit)
+    record = _record(store.allocate(), description, limit)
     streams = []  # type: list[int]
     try:
         _open_streams(record, streams)
@@ -59,36 +59,36 @@ def _read_script(path: str) -> bytes:
 
 
 def _limit(
-    given: "int | None", directive: "str | None", settings: "Mapping[str, Any]", field: str
+    requested: "int | None", directive: "str | None", settings: "Mapping[str, Any]", field: str
 ) -> "int | None":
-    if given:
-        return given
+    if requested:
+        return requested
     if directive is not None:
         return seconds(directive, field)
     return settings["default_time_limit"]  # type: ignore[no-any-return]  # checked as an option
 
 
 def _enter(directory: str) -> str:
-    """Go there; returns its absolute path."""
+    """Change to the directory; returns its absolute path."""
     home = text_of(os.getcwdb())
     try:
         os.chdir(raw(directory))
     except OSError as error:
-        words = f"The working directory cannot be used: {directory}: {error.strerror}"
-        raise Refused("invalid", words, "working_directory") from None
+        message = f"The working directory cannot be used: {directory}: {error.strerror}"
+        raise Refused("invalid", message, "working_directory") from None
     return os.path.join(home, directory)
 
 
-def _record(job_id: str, wanted: "Mapping[str, Any]", limit: "int | None") -> "Record":
+def _record(job_id: str, description: "Mapping[str, Any]", limit: "int | None") -> "Record":
     user, host = user_name(os.getuid()), os.uname().nodename
-    name = wanted.get("name") or os.path.basename(wanted.get("script_path") or "job")
+    name = description.get("name") or os.path.basename(description.get("script_path") or "job")
     values = {"j": job_id, "x": name, "u": user, "N": host, "%": "%"}
 
     def path(field: str, default: str) -> str:
         """The absolute path of a stream; `%j` and the like are replaced as sbatch does."""
-        pattern = wanted.get(field) or default
-        found = re.sub("%(.)", lambda match: values.get(match.group(1), match.group()), pattern)
-        return os.path.join(wanted["working_directory"], found)
+        pattern = description.get(field) or default
+        name = re.sub("%(.)", lambda match: values.get(match.group(1), match.group()), pattern)
+        return os.path.join(description["working_directory"], name)
 
     output = path("standard_output", "job-%j.out")
     return {
@@ -97,7 +97,7 @@ def _record(job_id: str, wanted: "Mapping[str, Any]", limit: "int | None") -> "R
         "user": user,
         "group": group_name(os.getgid()),
         "host": host,
-        "directory": wanted["working_directory"],
+        "directory": description["working_directory"],
         "standard_input": path("standard_input", os.devnull),
         "standard_output": output,
         "standard_error": path("standard_error", output.replace("%", "%%")),
@@ -120,7 +120,7 @@ def _open_streams(record: "Record", streams: "list[int]") -> None:
 
 
 def _open(path: str, flags: int, field: str) -> int:
-    """A descriptor; without waiting for the other end, should it be a pipe."""
+    """A descriptor; does not wait for the other end of a pipe."""
     try:
         file = os.open(raw(path), flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
     except OSError as error:
@@ -130,14 +130,14 @@ def _open(path: str, flags: int, field: str) -> int:
 
 
 def _environment(record: "Record", job: "Mapping[str, Any]") -> "dict[bytes, bytes]":
-    """What the login gave, what tells the job about itself, and what was asked for."""
-    found = dict(os.environb)
-    found.pop(b"LC_ALL", None)  # set for this program only
-    # SLURM_JOB_ID because scripts use it; no more of them, lest MPI libraries look for a Slurm that is not there.
+    """The environment of the login, the job's id, and the requested variables."""
+    environment = dict(os.environb)
+    environment.pop(b"LC_ALL", None)  # set for this program only
+    # Scripts use SLURM_JOB_ID. With more of Slurm's variables, MPI libraries would look for a Slurm.
     for name in (b"PASSERELLE_JOB_ID", b"SLURM_JOB_ID"):
-        found[name] = raw(record["id"])
-    found.update((raw(name), raw(value)) for name, value in job["environment"].items())
-    return found
+        environment[name] = raw(record["id"])
+    environment.update((raw(name), raw(value)) for name, value in job["environment"].items())
+    return environment
 
 
 if __name__ == "__main__":
