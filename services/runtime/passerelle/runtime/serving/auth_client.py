@@ -76,9 +76,9 @@ class AuthClient:
     async def caller(self, token: str, *, access: Access, system: str) -> Caller:
         """Who the token stands for; raises Unauthenticated, Forbidden, or BackendUnavailable without auth."""
         question = (token, access.scope, access.relation, system)
-        answer = self._answers.get(question)
-        if answer is not None and time.time() < known.until:
-            return answer.caller
+        cached = self._answers.get(question)
+        if cached is not None and time.time() < cached.until:
+            return cached.caller
         answer = await self._asking.run(question, lambda: self._ask(question))
         if isinstance(answer, ApiError):
             raise answer
