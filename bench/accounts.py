@@ -19,7 +19,7 @@ JOB_NAME = f"passerelle-bench-{os.getpid()}"
 """Of all jobs that this process submits."""
 _HISTORY = 5  # jobs of each user, besides the one that is asked for
 _LONGEST = 300.0  # that they may take, s
-_FOLDER = "passerelle-bench"
+_FOLDER = f"passerelle-bench-{os.getpid()}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,6 @@ def _folder(name: str) -> Path:
 @contextmanager
 def _files(name: str) -> Iterator[None]:
     folder, owner = _folder(name), pwd.getpwnam(name)
-    shutil.rmtree(folder, ignore_errors=True)  # of a bench that was killed
     try:
         folder.mkdir()
         for directory, entries in (("ls20", 20), ("ls2000", 2000), ("uploads", 0)):
