@@ -2,21 +2,23 @@
 
 import io
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from passerelle.runtime.errors import InvalidArgument, Unsupported
 from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.tarballs import Tarball
-from tests.unit.storage.world import World, as_alice, pieces, remote
+from tests.unit.storage.world import World, Worlds, as_alice, pieces, remote
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest.fixture(params=[True, False], ids=["helper", "commands"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path, helper=request.param) as found:
-        yield found
+@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
+async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
+    return await worlds.at(tmp_path, helper=request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -3,21 +3,24 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from passerelle.storage.errors import FileError
 from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.checksums import Algorithm
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.values import Excerpt
-from tests.unit.storage.world import World, as_alice, debris, pieces, remote
+from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces
 
 PATIENCE = 15  # seconds; well below the time of a command, which would end what hangs
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +29,9 @@ def alice() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[True, False], ids=["helper", "commands"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path, helper=request.param) as found:
-        yield found
+@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
+async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
+    return await worlds.at(tmp_path, helper=request.param)
 
 
 @pytest.fixture

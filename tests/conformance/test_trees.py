@@ -1,26 +1,27 @@
 """What every way to trees must do: over the remote helper, and over plain commands; on a real SSH server."""
 
-import asyncio
 import os
 import shutil
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.storage.errors import FileError
 from passerelle.storage.files.trees import Trees
 from passerelle.storage.values import FileInfo, Listing, Walk
 from tests import real
-from tests.unit.storage.world import World, as_alice, debris, remote
+from tests.unit.storage.world import World, Worlds, as_alice, debris, remote
 
 OLD = (1_000_000_000_123_456_789, 1_100_000_000_987_654_321)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture(autouse=True)
@@ -29,16 +30,14 @@ def alice() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[True, False], ids=["helper", "commands"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path, helper=request.param) as found:
-        yield found
+@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
+async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
+    return await worlds.at(tmp_path, helper=request.param)
 
 
-@pytest.fixture
-async def helped(tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path) as found:
-        yield found
+@pytest_asyncio.fixture(loop_scope="session")
+async def helped(worlds: Worlds, tmp_path: Path) -> World:
+    return await worlds.at(tmp_path)
 
 
 @pytest.fixture
@@ -152,15 +151,6 @@ async def test_many_files_at_once(trees: Trees, tree: Path) -> None:
     assert isinstance(followed, FileInfo)
     assert (followed.letter, followed.size) == ("-", 2)
     assert await trees.stat([]) == []
-
-
-async def test_a_thousand_files_at_once(trees: Trees, tmp_path: Path) -> None:
-    directory = tmp_path / ("long" * 50) / ("name" * 50)
-    directory.mkdir(parents=True)
-    for number in range(0, 1000, 2):
-        (directory / f"{number}").touch()
-    answers = await trees.stat([f"{directory}/{number}" for number in range(1000)])
-    assert [isinstance(answer, FileInfo) for answer in answers] == [True, False] * 500
 
 
 async def test_pages_together_are_the_whole(world: World, tree: Path) -> None:
@@ -352,16 +342,6 @@ async def test_the_room_is_what_the_system_says(trees: Trees, tmp_path: Path) ->
     assert quota.user is None  # nobody has set a quota on a temporary directory
 
 
-async def test_holes_stay_holes(helped: World, tmp_path: Path) -> None:
-    with open(tmp_path / "sparse", "wb") as file:  # noqa: ASYNC230
-        file.seek(50_000_000)
-        file.write(b"middle")
-        file.truncate(100_000_000)
-    await result_of(helped.parts.trees.copy(f"{tmp_path}/sparse", f"{tmp_path}/copy"))
-    assert (tmp_path / "copy").stat().st_blocks == (tmp_path / "sparse").stat().st_blocks
-    assert (tmp_path / "copy").read_bytes() == (tmp_path / "sparse").read_bytes()
-
-
 def _nested(directory: Path, names: Sequence[str]) -> None:
     fd = os.open(directory, os.O_RDONLY)
     for name in names:
@@ -379,51 +359,3 @@ async def test_a_tree_deeper_than_any_path_is_long(helped: World, tmp_path: Path
     await result_of(helped.parts.trees.remove(f"{tmp_path}/top"))
     await result_of(helped.parts.trees.remove(f"{tmp_path}/copy"))
     assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("size", [2000, 1])
-async def test_a_copy_that_is_given_up_leaves_nothing(
-    helped: World, tmp_path: Path, size: int
-) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for number in range(size):
-        (source / f"{number}").mkdir(mode=0o555)
-    with open(source / "big", "wb") as file:  # noqa: ASYNC230
-        for _ in range(200):
-            file.write(os.urandom(1 << 20))
-    copy = asyncio.create_task(result_of(helped.parts.trees.copy(str(source), f"{tmp_path}/copy")))
-    while len(os.listdir(tmp_path)) == 1:
-        await asyncio.sleep(0.001)
-    copy.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await copy
-    while len(os.listdir(tmp_path)) > 1:
-        await asyncio.sleep(0.01)
-    assert os.listdir(tmp_path) == ["source"]
-
-
-async def test_progress_grows_until_the_end(helped: World, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for number in range(60_000):
-        (source / f"{number}").touch()
-    steps = await steps_of(helped.parts.trees.copy(str(source), f"{tmp_path}/copy"))
-    assert len(steps) > 1
-    assert all(one.entries <= other.entries for one, other in pairwise(steps))
-    assert [step.finished for step in steps] == [False] * (len(steps) - 1) + [True]
-    assert steps[-1].entries == 60_001
-
-
-async def test_a_reader_that_waits_holds_up_nothing_else(helped: World, tmp_path: Path) -> None:
-    directory = tmp_path / ("d" * 200)
-    directory.mkdir()
-    for number in range(20_000):
-        (directory / f"{number:0>200}").touch()
-    async with aclosing(helped.parts.trees.walk(str(tmp_path), Walk())) as walk:
-        found = len(await anext(walk))
-        for _ in range(50):
-            await helped.files.stat(str(tmp_path))
-        async for batch in walk:
-            found += len(batch)
-    assert found == 20_001

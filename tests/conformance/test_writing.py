@@ -438,64 +438,6 @@ async def test_without_sftp_a_file_that_is_replaced_is_told_as_changed(
     assert path.read_bytes() == b"new"
 
 
-LARGE = 20 << 20  # bytes: many windows
-
-
-def large() -> bytes:
-    return os.urandom(LARGE)
-
-
-def cut(content: bytes, size: int = 200_000) -> list[bytes]:
-    return [content[start : start + size] for start in range(0, len(content), size)]
-
-
-async def test_large_files_go_in_side_by_side(world: World, tmp_path: Path) -> None:
-    contents = [large() for _ in range(2)]
-    paths = [tmp_path / f"{number} 'large' \n" for number in range(2)]
-    written = await asyncio.gather(
-        *(
-            world.files.write(str(path), pieces(*cut(content)))
-            for path, content in zip(paths, contents, strict=True)
-        )
-    )
-    for path, content, told in zip(paths, contents, written, strict=True):
-        assert path.read_bytes() == content
-        assert (told.size, told.sha256) == (LARGE, digest(content))
-    assert debris(tmp_path) == []
-
-
-async def test_a_large_upload_that_breaks_off_goes_on_where_it_was(
-    uploads: Uploads, path: Path
-) -> None:
-    content = large()
-
-    async def breaking() -> AsyncIterator[bytes]:
-        for piece in cut(content[:-1_000_000]):
-            yield piece
-        raise ConnectionResetError
-
-    upload_id = await uploads.create(str(path))
-    with pytest.raises(ConnectionResetError):
-        await uploads.write(str(path), upload_id, 0, breaking())
-    received = await uploads.received(str(path), upload_id)
-    assert 8 << 20 <= received <= LARGE - 1_000_000
-    await uploads.write(str(path), upload_id, received, pieces(*cut(content[received:])))
-    await uploads.complete(str(path), upload_id, LARGE, WriteConditions(sha256=digest(content)))
-    assert path.read_bytes() == content
-
-
-async def test_a_large_write_that_breaks_off_leaves_nothing(world: World, path: Path) -> None:
-    async def breaking() -> AsyncIterator[bytes]:
-        for piece in cut(large()):
-            yield piece
-        raise ConnectionResetError
-
-    with pytest.raises(ConnectionResetError):
-        await world.files.write(str(path), breaking())
-    assert not path.exists()
-    assert debris(path.parent) == []
-
-
 @pytest.mark.parametrize("helper", [True, False])
 @pytest.mark.parametrize("sftp", [True, False])
 async def test_files_of_transfers_are_their_users_alone(
