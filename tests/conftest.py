@@ -4,12 +4,21 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+from pytest_asyncio import is_async_test
 
 from tests import real
 
 pytest_plugins = ("tests.parallel", "tests.cluster", "tests.mailbox", "tests.minio", "tests.stack")
 
 SLOWEST = 10
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses servers of the session runs in the loop of the session, as they do."""
+    mark = pytest.mark.asyncio(loop_scope="session")
+    for item in items:
+        if is_async_test(item) and "worlds" in item.fixturenames:
+            item.add_marker(mark, append=False)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -13,8 +13,6 @@ from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.tarballs import Tarball
 from tests.unit.storage.world import World, Worlds, as_alice, pieces, remote
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 
 @pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
 async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:

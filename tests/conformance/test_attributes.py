@@ -49,9 +49,6 @@ MODES = [
 ]
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
 @pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
 async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
     return await worlds.at(tmp_path, helper=request.param)

@@ -27,9 +27,6 @@ from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, re
 COLUMNS = (("n", "name"), ("kind", "letter"), ("100%", "size_text"), ("to", "target"))
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
 @pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
 async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
     return await worlds.at(tmp_path, helper=request.param)

@@ -20,8 +20,6 @@ from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces
 
 PATIENCE = 15  # seconds; well below the time of a command, which would end what hangs
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 
 @pytest.fixture(autouse=True)
 def alice() -> Iterator[None]:

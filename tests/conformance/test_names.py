@@ -19,8 +19,6 @@ from tests.unit.storage.world import World, Worlds, as_alice, pieces
 
 PATH_MAX = 4096  # linux/limits.h, with the NUL at its end
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 
 @pytest.fixture(autouse=True)
 def alice() -> Iterator[None]:

@@ -21,8 +21,6 @@ from tests.unit.storage.world import World, Worlds, as_alice, debris, remote
 
 OLD = (1_000_000_000_123_456_789, 1_100_000_000_987_654_321)
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 
 @pytest.fixture(autouse=True)
 def alice() -> Iterator[None]:

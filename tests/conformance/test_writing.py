@@ -35,9 +35,6 @@ CREATE, APPEND = WriteConditions(WriteMode.CREATE), WriteConditions(WriteMode.AP
 ANY_ID = "0123456789abcdef" * 2
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
 @pytest_asyncio.fixture(
     params=["helper", "commands", "helper alone", "commands alone"], loop_scope="session"
 )

@@ -6,6 +6,8 @@ import os
 import pwd
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,13 @@ def file(tmp_path: Path) -> Path:
     path.write_text("content\n")
     path.chmod(0o644)
     return path
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A directory in none of the system's filesystems."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -180,9 +189,9 @@ async def test_a_link_must_be_inside_too(profile: Profile, file: Path) -> None:
 
 
 async def test_nothing_is_done_to_what_a_link_outside_points_to(
-    profile: Profile, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    profile: Profile, tmp_path: Path, elsewhere: Path
 ) -> None:
-    outside = tmp_path_factory.mktemp("outside") / "file"
+    outside = elsewhere / "file"
     outside.write_text("secret")
     outside.chmod(0o644)
     link = tmp_path / "link"

@@ -74,6 +74,13 @@ class Told:
 
 
 @pytest.fixture
+async def channel(world: World) -> AsyncIterator[grpc.aio.Channel]:
+    """Over the world of the test itself."""
+    async with serving_storage(world) as found:
+        yield found
+
+
+@pytest.fixture
 def s3(world: World) -> Told:
     parts = PartUrls(parts_upload_urls=("u1", "u2"), complete_upload_url="done", max_part_size=5)
     return Told(world, S3.wire, parts, DownloadUrl(download_url="url"))

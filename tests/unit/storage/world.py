@@ -86,13 +86,13 @@ class Worlds:
     def __init__(self, root: Path, stack: AsyncExitStack) -> None:
         self._root = root
         self._stack = stack
-        self._made: dict[tuple[bool, bool], World] = {}
+        self._made: dict[frozenset[tuple[str, Any]], World] = {}
 
-    async def at(self, root: Path, *, helper: bool = True, sftp: bool = True) -> World:
-        """The one with these settings, for a test whose files are in `root`, below the root of all."""
-        key = helper, sftp
+    async def at(self, root: Path, **settings: Any) -> World:
+        """The one with these settings of `remote`, for a test whose files are in `root`, below the root of all."""
+        key = frozenset(settings.items())
         if key not in self._made:
-            made = remote(self._root, helper=helper, sftp=sftp)
+            made = remote(self._root, **settings)
             self._made[key] = await self._stack.enter_async_context(made)
         return replace(self._made[key], root=root)
 
