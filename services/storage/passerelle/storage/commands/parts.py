@@ -6,7 +6,8 @@ from passerelle.runtime.command import Output
 from passerelle.storage.access.tool_errors import begins, failure_of
 from passerelle.storage.commands.runner import CommandRunner
 
-_MAKE = 'umask 077 && exec dd if=/dev/null of="$1" conv=excl status=none'
+MAKE_PART = '(umask 077 && exec dd if=/dev/null of="$1" conv=excl status=none)'
+"""Makes the part $1, which must not be there, for its user alone."""
 _WRITE = """\
 base64 -d | dd of="$1" bs=64K seek="$2" oflag=seek_bytes conv=notrunc,nocreat iflag=fullblock status=none
 """
@@ -17,7 +18,7 @@ class PartCommands(CommandRunner):
 
     async def make_part(self, part: str) -> None:
         """See `FileOperations.make_part`."""
-        await self._do("open", part, "sh", "-c", _MAKE, "sh", part)
+        await self._do("open", part, "sh", "-c", MAKE_PART, "sh", part)
 
     async def write_part(self, part: str, offset: int, content: bytes) -> None:
         """See `FileOperations.write_part`."""

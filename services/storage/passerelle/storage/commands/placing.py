@@ -7,21 +7,25 @@ from passerelle.runtime.command import Output
 from passerelle.storage.access.operations import Refusal, WriteTarget
 from passerelle.storage.commands.boundary import PathArgument
 from passerelle.storage.commands.find_output import FORMAT, files_in
-from passerelle.storage.commands.parts import PartCommands
+from passerelle.storage.commands.parts import MAKE_PART, PartCommands
 from passerelle.storage.commands.runner import named_failure
 from passerelle.storage.errors import FileError, not_regular
 from passerelle.storage.values import FileInfo, Progress, Steps, WriteConditions, WriteMode
 
-_SWEEP = """\
-find "$1" -maxdepth 1 -name '.*.passerelle-part' -type f -user "$(id -u)" -mmin "$2" -delete
+# Makes the part $1, then removes those in the directory $2 that are older than $3 (of find's -mmin).
+_BEGIN = f"""\
+{MAKE_PART} || exit
+find "$2" -maxdepth 1 -name '.*.passerelle-part' -type f -user "$(id -u)" -mmin "$3" -delete
 """
 _CHECKSUM = 'sha256sum < "$1"'
-_NEW_MODE = 'chmod "$(umask -S | tr -d x)" -- "$1"'
-_CREATE = 'ln -T -- "$1" "$2" && rm -- "$1"'
+# The part $1 gets the mode $3, or that of a new file, and is on the disk before it takes the place of $2.
+_READY = 'chmod "${3:-$(umask -S | tr -d x)}" -- "$1" && sync -- "$1" || exit\n'
+_OVERWRITE = _READY + 'mv -f -T -- "$1" "$2"'
+_CREATE = _READY + 'ln -T -- "$1" "$2" && rm -- "$1"'
 # When adding fails, or its connection ends, the file's end is put back where it was.
-_APPEND = """\
-end=$(stat -c %s -- "$2") || exit 1
-undo() { truncate -s "$end" -- "$2"; exit 1; }
+_APPEND = f"""\
+{_READY}end=$(stat -c %s -- "$2") || exit 1
+undo() {{ truncate -s "$end" -- "$2"; exit 1; }}
 trap 'undo "$@"' HUP INT TERM
 cat -- "$1" >> "$2" && sync -- "$2" && rm -- "$1" || undo "$@"
 """
@@ -60,11 +64,7 @@ class PlacingCommands(PartCommands):
     async def begin_part(self, path: str, part: str, stale: float) -> None:
         """See `FileOperations.begin_part`."""
         await self._boundary.require_inside(PathArgument(path))
-        try:
-            await self.make_part(part)
-        except FileError as error:
-            raise FileError(error.step, path, error.errno) from None
-        await self._changed_by(_SWEEP, path, os.path.dirname(part), f"+{int(stale // 60)}")
+        await self._changed_by(_BEGIN, path, part, os.path.dirname(part), f"+{int(stale // 60)}")
 
     async def place_part(
         self, path: str, part: str, size: int, conditions: WriteConditions
@@ -101,17 +101,14 @@ class PlacingCommands(PartCommands):
             return None
 
     async def _take_place(self, path: str, part: str, mode: WriteMode, old: FileInfo | None) -> str:
-        if old is None:
-            await self._changed_by(_NEW_MODE, path, part)
-        else:
-            await self._do("open", path, "chmod", f"{old.mode & 0o777:o}", "--", part)
-        await self._do("open", path, "sync", "--", part)
         if mode is WriteMode.OVERWRITE:
-            await self._do("open", path, "mv", "-f", "-T", "--", part, path)
+            script = _OVERWRITE
         elif mode is WriteMode.APPEND and old is not None:
-            await self._changed_by(_APPEND, path, part, path)
+            script = _APPEND
         else:
-            await self._changed_by(_CREATE, path, part, path)
+            script = _CREATE
+        permissions = f"{old.mode & 0o777:o}" if old else ""
+        await self._changed_by(script, path, part, path, permissions)
         return (await self._look(path)).version
 
     async def _changed_by(self, script: str, path: str, *arguments: str) -> Output:
