@@ -41,6 +41,8 @@ MODULES = (
     "reading.usage",
     "reading.walking",
     "changing.packing",
+    "helper.leading",
+    "helper.requests",
     "helper.conversation",
 )
 """The modules of `storage/remote` that the helper is made of, in the order in which they need each other. It has the

@@ -1,7 +1,6 @@
 """The helper's main program: it reads requests, runs their operations, and sends the answers."""
 
 import errno
-import json
 import os
 import resource
 import sys
@@ -9,48 +8,44 @@ import threading
 import time
 
 from passerelle.storage.remote.boundary import Boundary
-from passerelle.storage.remote.frames import (
-    ANSWER,
-    END,
-    FAILED,
-    GREETING,
-    LAST,
-    MARK,
-    MORE,
-    REQUEST,
-)
+from passerelle.storage.remote.frames import ANSWER, END, FAILED, GREETING, LAST, MARK, MORE
+from passerelle.storage.remote.helper.leading import Leading
+from passerelle.storage.remote.helper.requests import Request, Requests
 from passerelle.storage.remote.outcome import Call, Cancelled, Failure, described, raw
 from passerelle.storage.remote.registry import OPERATIONS, take_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
 MAX_THREADS = (
     64  # a call that hangs in a dead filesystem occupies its thread; others must still run
 )
 GRACE = 30  # seconds that running calls have to clean up when the channel is closed
+HELD = 0.0005  # seconds that an answer may wait for others that are sent with it
+LARGE = 1 << 16  # bytes of an answer that is sent alone, and not by the leading thread
 
 
 class Conversation:
-    """Threads that answer requests: each reads one request and answers it, while another thread reads the next."""
+    """Answers requests. The answers to requests that are received together are sent together."""
 
     def __init__(self, source: "BinaryIO", sink: int) -> None:
-        self._source = source
         self._sink = sink
-        self._boundary = Boundary()
-        self._reading = threading.Lock()
         self._writing = threading.Lock()
-        self._counting = threading.Lock()
         self._ended = threading.Event()
-        self._threads = 0
-        self._free = 0
         self._calls: dict[int, Call] = {}
+        self._leading = Leading(self._lead, MAX_THREADS)
+        # Only the leading thread uses these:
+        self._requests = Requests(source)
+        self._boundary = Boundary()
+        self._held: list[bytes] = []
+        self._held_since = 0.0
 
     def run(self) -> None:
         """Send the greeting, answer requests until the channel is closed, then cancel running calls and wait."""
         self._write(GREETING)
-        self._start_thread()
+        self._leading.start()
         self._ended.wait()
         last = time.monotonic() + GRACE
         while self._calls and time.monotonic() < last:
@@ -58,77 +53,124 @@ class Conversation:
                 call.cancel()
             time.sleep(0.02)
 
-    def _start_thread(self) -> None:
-        self._threads += 1
-        self._free += 1
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            with self._reading:
-                number, operation, arguments, streamed = self._request()
-                send = self._sender(number)
-                call = self._calls[number] = Call(self._boundary, send if streamed else None)
-            with self._counting:
-                self._free -= 1
-                if not self._free and self._threads < MAX_THREADS:
-                    self._start_thread()
-            self._answer(number, call, operation, arguments, call.send if streamed else send)
-            with self._counting:
-                self._free += 1
-
-    def _request(self) -> "tuple[int, str, dict[str, Any], bool]":
-        while True:
-            head = self._source.read(REQUEST.size)
-            if len(head) < REQUEST.size:
-                self._ended.set()
-                sys.exit()  # ends this thread; the other threads read the end of the input, too
-            number, length = REQUEST.unpack(head)
-            operation, arguments, streamed = json.loads(self._source.read(length).decode())
-            if operation == "confine":
-                self._boundary = Boundary([raw(root) for root in arguments["roots"]])
-            elif operation not in ("cancel", "acknowledge"):
-                return number, operation, arguments, streamed
-            else:
-                call = self._calls.get(number)
-                if call:
-                    getattr(call, operation)()
-
-    def _sender(self, number: int) -> "Any":
-        return lambda piece: self._write(_framed(number, MORE, piece))
-
-    def _answer(
-        self, number: int, call: Call, operation: str, arguments: "dict[str, Any]", send: "Any"
-    ) -> None:
+    def _lead(self) -> None:
+        """Answer requests until another thread leads."""
         try:
-            take_paths(operation, arguments, call.boundary)
-            status, result = LAST, OPERATIONS[operation](call, **arguments)
-            if not isinstance(result, bytes):
-                for piece in result:
-                    send(piece)
-                result = b""
-        except Cancelled:
-            status, result = FAILED, described(Failure("cancelled", b"", errno.ECANCELED))
-        except Failure as error:
-            status, result = FAILED, described(error)
-        except Exception as error:  # a bug in this program; the service logs it
-            status, result = FAILED, described(Failure("fault " + repr(error), b"", 0))
-        self._write(_framed(number, status, result))
+            self._send_held()
+            while self._answer_next():
+                pass
+        except BaseException:  # a helper that nobody leads must not stay
+            self._ended.set()
+            raise
+
+    def _answer_next(self) -> bool:
+        """Answer the next request; whether this thread still leads."""
+        request = self._requests.next()
+        if request is None:
+            self._send_held()
+            if not self._requests.receive():
+                sys.exit()
+        elif request.operation == "confine":
+            self._boundary = Boundary([raw(root) for root in request.arguments["roots"]])
+        elif request.operation not in ("cancel", "acknowledge"):
+            return self._answer(request)
+        elif request.number in self._calls:
+            getattr(self._calls[request.number], request.operation)()
+        return True
+
+    def _answer(self, request: Request) -> bool:
+        number, operation, _, streamed = request
+
+        def send(piece: bytes) -> None:
+            self._write(_head(number, MORE, piece), piece, END)
+
+        def work() -> "tuple[int, bytes]":
+            return _outcome(call, request, call.send if streamed else send)
+
+        call = self._calls[number] = Call(self._boundary, send if streamed else None)
+        apart = streamed or not self._leading.quick(operation)
+        if apart and self._leading.hand_over():
+            self._send(number, *work())
+            return False
+        if streamed:  # no thread could receive its acknowledgements
+            failure = Failure("start", raw(request.arguments["path"]), errno.EAGAIN)
+            self._send(number, FAILED, described(failure))
+            return True
+        (status, result), leads = self._leading.run(operation, work)
+        if leads and len(result) < LARGE:
+            self._hold(number, status, result)
+            return True
+        leads = leads and not self._leading.hand_over()
+        self._send(number, status, result)
+        return leads
+
+    def _hold(self, number: int, status: int, result: bytes) -> None:
+        """Send an answer together with the next ones, if they come soon."""
+        del self._calls[number]
+        now = time.monotonic()
+        if not self._held:
+            self._held_since = now
+        self._held += (_head(number, status, result), result, END)
+        if now - self._held_since > HELD:
+            self._send_held()
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._write(b"".join(held))
+
+    def _send(self, number: int, status: int, result: bytes) -> None:
+        self._write(_head(number, status, result), result, END)
         del self._calls[number]
 
-    def _write(self, data: bytes) -> None:
-        left = memoryview(data)
+    def _write(self, *pieces: bytes) -> None:
+        if sum(map(len, pieces)) < LARGE:
+            pieces = (b"".join(pieces),)
         with self._writing:
-            while left:
-                try:
-                    left = left[os.write(self._sink, left) :]
-                except OSError:
-                    self._ended.set()
-                    return
+            try:
+                for piece in pieces:
+                    self._write_all(piece)
+            except OSError:
+                self._ended.set()
+
+    def _write_all(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._sink, left) :]
 
 
-def _framed(number: int, status: int, payload: bytes) -> bytes:
-    return ANSWER.pack(MARK, number, status, len(payload)) + payload + END
+def _outcome(call: Call, request: Request, send: "Callable[[bytes], None]") -> "tuple[int, bytes]":
+    """The status of the answer, and what remains of the answer when its first pieces have been sent."""
+    arguments = request.arguments
+    try:
+        take_paths(request.operation, arguments, call.boundary)
+        result = OPERATIONS[request.operation](call, **arguments)
+        if isinstance(result, bytes):
+            return LAST, result
+        return LAST, _remainder(result, send, 0 if request.streamed else LARGE)
+    except Cancelled:
+        return FAILED, described(Failure("cancelled", b"", errno.ECANCELED))
+    except Failure as error:
+        return FAILED, described(error)
+    except Exception as error:  # a bug in this program; the service logs it
+        return FAILED, described(Failure("fault " + repr(error), b"", 0))
+
+
+def _remainder(pieces: "Iterator[bytes]", send: "Callable[[bytes], None]", limit: int) -> bytes:
+    """Send pieces, always as soon as there are more than `limit` bytes; what remains at the end."""
+    gathered: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size > limit:
+            send(b"".join(gathered))
+            gathered, size = [], 0
+    return b"".join(gathered)
+
+
+def _head(number: int, status: int, payload: bytes) -> bytes:
+    return ANSWER.pack(MARK, number, status, len(payload))
 
 
 if __name__ == "__main__":
