@@ -19,6 +19,7 @@ from tests import parallel, real
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "cluster"
 CANNOT_RUN_HERE = 77
+_NAME = "cluster"  # in a run's directory
 START_SECONDS = 900  # with the packages to install, on a slow mirror
 
 
@@ -108,14 +109,26 @@ def shared_cluster() -> Cluster:
     return Cluster.at(_of_this_run())
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """End the clusters of runs that were killed."""
+    if not parallel.is_worker(config):
+        for run in parallel.abandoned(Path(tempfile.gettempdir())):
+            _end(run / _NAME)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the cluster of this run, if anyone asked for it."""
-    if not parallel.is_worker(config) and (_of_this_run() / "cluster.env").exists():
-        run_recipe("down", str(_of_this_run()))
+    if not parallel.is_worker(config):
+        _end(_of_this_run())
+
+
+def _end(directory: Path) -> None:
+    if (directory / "cluster.env").exists():
+        run_recipe("down", str(directory))
 
 
 def _of_this_run() -> Path:
-    return parallel.directory() / "cluster"
+    return parallel.directory() / _NAME
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.cluster import Cluster
 from tests.ports import free_port
+from tests.servers import ending_with_us
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def another_sshd(cluster: Cluster, *settings: str, without: str = "PidFile") -> 
         config = Path(name) / "config"
         config.write_text("\n".join([f"Port {port}", "PidFile none", *settings, *kept]) + "\n")
         server = subprocess.Popen(
-            ("/usr/sbin/sshd", "-D", "-e", "-f", str(config)),
+            ending_with_us("/usr/sbin/sshd", "-D", "-e", "-f", str(config)),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -15,6 +15,7 @@ import httpx
 
 from tests import real
 from tests.ports import free_port
+from tests.servers import ending_with_us
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "keycloak-server"
 CANNOT_RUN_HERE = 77
@@ -30,7 +31,7 @@ def running_keycloak(log: Path) -> Iterator[tuple[str, Path]]:
     port, url = free_port(), ""
     url = f"http://127.0.0.1:{port}"
     command = (
-        home / "bin" / "kc.sh",
+        str(home / "bin" / "kc.sh"),
         "start",
         "--optimized",
         "--http-enabled=true",
@@ -46,7 +47,10 @@ def running_keycloak(log: Path) -> Iterator[tuple[str, Path]]:
     }
     with log.open("wb") as words:
         process = subprocess.Popen(
-            command, env=os.environ | administrator, stdout=words, stderr=words
+            ending_with_us(*command),
+            env=os.environ | administrator,
+            stdout=words,
+            stderr=words,
         )
     try:
         _wait(process, url, log)

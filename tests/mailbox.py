@@ -16,6 +16,7 @@ import pytest
 
 from tests import real
 from tests.ports import free_port
+from tests.servers import ending_with_us
 
 START_SECONDS = 60
 BIN = Path(sys.executable).parent
@@ -52,7 +53,8 @@ def mailbox() -> Iterator[Mailbox]:
 @contextmanager
 def _serving(plugin: str) -> Iterator[int]:
     port = free_port()
-    command = (str(BIN / "twist"), plugin, f"--port=tcp:{port}:interface=127.0.0.1")
+    endpoint = f"--port=tcp:{port}:interface=127.0.0.1"
+    command = ending_with_us(str(BIN / "twist"), plugin, endpoint)
     with tempfile.TemporaryDirectory() as directory, open(f"{directory}/log", "w+") as log:
         # It keeps its state in the directory where it runs.
         server = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)

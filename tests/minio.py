@@ -20,6 +20,7 @@ from minio import Minio
 
 from tests import real
 from tests.ports import free_port
+from tests.servers import ending_with_us
 
 RECIPE = Path(__file__).parents[1] / "deploy" / "minio"
 BUILD_SECONDS = 1800
@@ -61,7 +62,7 @@ class MinioServer:
         """Start it and wait until it answers."""
         with (self.data.parent / "minio.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(),
+                ending_with_us(*self._command()),
                 env=os.environ
                 | {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
                 | {"MINIO_BROWSER": "off", "MINIO_CI_CD": "1"},

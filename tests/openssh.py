@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers import ending_with_us
+
 SSHD = "/usr/sbin/sshd"
 
 
@@ -15,7 +17,8 @@ def running_sshd(directory: Path, lines: Sequence[str]) -> Iterator[Path]:
     log, configuration = directory / "log", directory / "sshd_config"
     configuration.write_text("\n".join(lines) + "\n")
     log.touch()
-    server = subprocess.Popen((SSHD, "-D", "-f", str(configuration), "-E", str(log)))
+    command = (SSHD, "-D", "-f", str(configuration), "-E", str(log))
+    server = subprocess.Popen(ending_with_us(*command))
     try:
         while "listening" not in log.read_text():
             assert server.poll() is None, log.read_text()

@@ -1,17 +1,19 @@
 """How a run is spread over the workers of pytest-xdist, and what all of them share.
 
 What is worth sharing (a cluster) is started by the first worker that needs it, in the run's own directory, and ended by
-the process that began the run, when all workers are done.
+the process that began the run, when all workers are done. Where that process was killed, the next run ends and removes
+what it left.
 """
 
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -26,6 +28,10 @@ _TOGETHER = {
 }
 """Modules that run with another, on one worker: both make the same users of this machine."""
 _DIRECTORY = "PASSERELLE_TEST_RUN"
+_PREFIX = "passerelle-run-"
+_OWNER = "owner"
+"""A file of a run's directory, which the process that began the run keeps locked."""
+_OWNED = pytest.StashKey[IO[str]]()
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -63,9 +69,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_configure(config: pytest.Config) -> None:
     """Make the directory of this run, which its workers find in their environment."""
     if not is_worker(config):
-        made = Path(tempfile.mkdtemp(prefix="passerelle-run-"))
+        signal.signal(signal.SIGTERM, _interrupt)
+        made = Path(tempfile.mkdtemp(prefix=_PREFIX))
         made.chmod(0o711)  # servers of other accounts live below it
         os.environ[_DIRECTORY] = str(made)
+        config.stash[_OWNED] = owned(made)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """End as on Ctrl-C, with everything that was begun."""
+    raise KeyboardInterrupt
+
+
+def owned(run: Path) -> IO[str]:
+    """The lock of a run's directory, which the process now holds until it closes it or ends."""
+    lock = (run / "new").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (run / "new").rename(run / _OWNER)  # nobody finds it unlocked
+    return lock
+
+
+def abandoned(place: Path) -> Iterator[Path]:
+    """Directories of our runs in `place` whose process is gone; each is removed when the next one is asked for."""
+    for owner in place.glob(f"{_PREFIX}*/{_OWNER}"):
+        with suppress(OSError), owner.open() as lock:  # it is in use, somebody else's, or just gone
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock.fileno()).st_uid == os.getuid():
+                yield owner.parent
+                shutil.rmtree(owner.parent)
 
 
 @pytest.hookimpl(trylast=True)
@@ -73,6 +104,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove it, when what ran there has ended."""
     if not is_worker(config):
         shutil.rmtree(os.environ.pop(_DIRECTORY))
+        config.stash[_OWNED].close()
 
 
 def directory() -> Path:

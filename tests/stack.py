@@ -30,6 +30,7 @@ from tests.compat.replay import FirecrestApi
 from tests.compat.tokens import published_issuer
 from tests.e2e.target import Target
 from tests.ports import free_port
+from tests.servers import ending_with_us
 
 PASSERELLE = Path(sys.executable).parent / "passerelle"
 STOP_SECONDS = 30
@@ -45,7 +46,7 @@ def running_site(
     """
     with tempfile.TemporaryFile("w+") as words, tempfile.TemporaryDirectory() as state:
         process = subprocess.Popen(
-            (*command, "up", "--json", *arguments),
+            ending_with_us(*command, "up", "--json", *arguments),
             env={**os.environ, "XDG_STATE_HOME": state, **environment},
             stdout=subprocess.PIPE,
             stderr=words,
