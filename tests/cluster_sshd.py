@@ -16,10 +16,10 @@ def another_sshd(cluster: Cluster, *settings: str, without: str = "PidFile") -> 
     """The port of an sshd with these settings before the cluster's own, of which those `without` are left out."""
     port, given = free_port(), (cluster.directory / "ssh" / "sshd_config").read_text()
     left_out = ("Port ", "PidFile ", without)
-    kept = [line for line in given.splitlines() if not line.startswith(left_out)]
+    lines = [line for line in given.splitlines() if not line.startswith(left_out)]
     with tempfile.TemporaryDirectory(prefix="passerelle-sshd-") as name:
         config = Path(name) / "config"
-        config.write_text("\n".join([f"Port {port}", "PidFile none", *settings, *kept]) + "\n")
+        config.write_text("\n".join([f"Port {port}", "PidFile none", *settings, *lines]) + "\n")
         server = subprocess.Popen(
             ending_with_us("/usr/sbin/sshd", "-D", "-e", "-f", str(config)),
             stdin=subprocess.DEVNULL,

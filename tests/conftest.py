@@ -52,4 +52,4 @@ def _durations(terminalreporter: pytest.TerminalReporter) -> list[tuple[str, flo
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[report.nodeid] += report.duration
-    return sorted(seconds.items(), key=lambda found: -found[1])
+    return sorted(seconds.items(), key=lambda pair: -pair[1])

@@ -71,12 +71,12 @@ class _Handler(BaseHTTPRequestHandler):
 def file_server(directory: Path) -> Iterator[FileServer]:
     """The server on loopback, inside the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    found = FileServer(f"http://127.0.0.1:{server.server_address[1]}/staging", directory)
-    server.RequestHandlerClass = type("Handler", (_Handler,), {"files": found})
+    server_of_files = FileServer(f"http://127.0.0.1:{server.server_address[1]}/staging", directory)
+    server.RequestHandlerClass = type("Handler", (_Handler,), {"files": server_of_files})
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield found
+        yield server_of_files
     finally:
         server.shutdown()
         thread.join()

@@ -103,8 +103,8 @@ class MinioServer:
 
 def _program() -> str:
     """Where MinIO is; skips or fails the test where it cannot be had."""
-    if found := os.environ.get("PASSERELLE_MINIO") or shutil.which("minio"):
-        return found
+    if program := os.environ.get("PASSERELLE_MINIO") or shutil.which("minio"):
+        return program
     done = subprocess.run(
         (str(RECIPE),),
         stdin=subprocess.DEVNULL,

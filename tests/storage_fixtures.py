@@ -28,20 +28,20 @@ async def shared_channel(
 ) -> AsyncIterator[grpc.aio.Channel]:
     """To the storage service over one of these systems."""
     world = await worlds.at(tmp_path_factory.getbasetemp(), limit=_LIMIT)
-    async with serving_storage(world) as found:
-        yield found
+    async with serving_storage(world) as shared_channel:
+        yield shared_channel
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path, limit=_LIMIT) as found:
-        yield found
+    async with remote(tmp_path, limit=_LIMIT) as world:
+        yield world
 
 
 @pytest.fixture
 async def channel(world: World) -> AsyncIterator[grpc.aio.Channel]:
-    async with serving_storage(world) as found:
-        yield found
+    async with serving_storage(world) as channel:
+        yield channel
 
 
 @pytest.fixture

@@ -25,13 +25,13 @@ from tests.stack import running_site
 @pytest.fixture(scope="session")
 def site(cluster: Cluster, minio: MinioServer, mailbox: Mailbox) -> Iterator[Site]:
     """Alice's; `directory` is her home."""
-    told = subprocess.run(
+    completed = subprocess.run(
         (sys.executable, str(RECIPE / "configuration.py"), str(cluster.directory)),
         capture_output=True,
         check=True,
         timeout=60,
     )
-    configuration = yaml.safe_load(told.stdout)
+    configuration = yaml.safe_load(completed.stdout)
     system = configuration["systems"][0]
     system["data_operation"]["staging"] = _staging(minio, mailbox)
     # A machine that is busy with all this at once is slow, not broken.

@@ -25,15 +25,15 @@ SCRIPT = '#!/bin/bash\necho "hello $GREETING"\n'
 
 async def status(run: Run, directory: str) -> None:
     """What there is."""
-    call, found, system = run.call, run.found, run.system
+    call, result, system = run.call, run.found, run.system
     if "client.server_version" in run.public:
-        found["server_version"] = await call("server_version")
-    found["systems"] = [each["name"] for each in await call("systems")]
-    found["nodes"] = [each["name"] for each in await call("nodes", system)]
-    found["partitions"] = [each["name"] for each in await call("partitions", system)]
-    found["reservations"] = [each["name"] for each in await call("reservations", system)]
+        result["server_version"] = await call("server_version")
+    result["systems"] = [each["name"] for each in await call("systems")]
+    result["nodes"] = [each["name"] for each in await call("nodes", system)]
+    result["partitions"] = [each["name"] for each in await call("partitions", system)]
+    result["reservations"] = [each["name"] for each in await call("reservations", system)]
     userinfo = await call("userinfo", system)
-    found["userinfo"] = [userinfo["user"]["name"], userinfo["group"]["name"]]
+    result["userinfo"] = [userinfo["user"]["name"], userinfo["group"]["name"]]
 
 
 async def sessions(run: Run, directory: str) -> None:
@@ -54,35 +54,35 @@ async def sessions(run: Run, directory: str) -> None:
 
 async def files(run: Run, directory: str) -> None:
     """One file, in all ways."""
-    call, found, system = run.call, run.found, run.system
+    call, result, system = run.call, run.found, run.system
     made = await call("mkdir", system, f"{directory}/a/.b", create_parents=True)
-    found["mkdir"] = made["type"]
+    result["mkdir"] = made["type"]
     await call("upload", system, str(run.small), f"{directory}/a", "it's 1.txt")
     path, link = f"{directory}/a/it's 1.txt", f"{directory}/a/link"
     await call("symlink", system, path, link)
     option: dict[str, Any]
     for option in ({}, {"show_hidden": True}, {"recursive": True}, {"dereference": True}):
         listed = await call("list_files", system, f"{directory}/a", **option)
-        found[" ".join(["list_files", *option])] = [f"{e['type']} {e['name']}" for e in listed]
+        result[" ".join(["list_files", *option])] = [f"{e['type']} {e['name']}" for e in listed]
     listed = await call("list_files", system, f"{directory}/a", numeric_uid=True)
-    found["list_files numeric_uid"] = all(entry["user"].isdigit() for entry in listed)
+    result["list_files numeric_uid"] = all(entry["user"].isdigit() for entry in listed)
     for end, rest in (("head", "exclude_trailing"), ("tail", "exclude_beginning")):
         for option in ({}, {"num_bytes": 4}, {"num_lines": 2}, {"num_lines": 9, rest: True}):
             named = [f"{key}={value}" for key, value in option.items()]
             content = (await call(end, system, path, **option))["content"]
-            found[" ".join([end, *named])] = content.splitlines()
-    found["view"] = await call("view", system, path)
-    found["checksum"] = (await call("checksum", system, path))["checksum"]
-    found["file_type"] = await call("file_type", system, path)
-    found["chmod"] = (await call("chmod", system, path, "640"))["permissions"]
-    found["chown"] = (await call("chown", system, path, run.site.client_id, ""))["user"]
-    found["stat"] = await call("stat", system, path)
-    found["stat of a link"] = await call("stat", system, link)
-    found["stat dereference"] = await call("stat", system, link, dereference=True)
+            result[" ".join([end, *named])] = content.splitlines()
+    result["view"] = await call("view", system, path)
+    result["checksum"] = (await call("checksum", system, path))["checksum"]
+    result["file_type"] = await call("file_type", system, path)
+    result["chmod"] = (await call("chmod", system, path, "640"))["permissions"]
+    result["chown"] = (await call("chown", system, path, run.site.client_id, ""))["user"]
+    result["stat"] = await call("stat", system, path)
+    result["stat of a link"] = await call("stat", system, link)
+    result["stat dereference"] = await call("stat", system, link, dereference=True)
     await call("download", system, path, run.back("small"))
-    found["download"] = Path(run.back("small")).read_text()
+    result["download"] = Path(run.back("small")).read_text()
     await call("rm", system, path)
-    found["stat of nothing"] = await run.refusal("stat", system, path)
+    result["stat of nothing"] = await run.refusal("stat", system, path)
 
 
 async def archives(run: Run, directory: str) -> None:
@@ -108,24 +108,24 @@ async def archives(run: Run, directory: str) -> None:
 
 async def jobs(run: Run, directory: str) -> None:
     """To their end, from each kind of script."""
-    call, found, system = run.call, run.found, run.system
+    call, result, system = run.call, run.found, run.system
     job = await call("submit", system, directory, SCRIPT, env_vars={"GREETING": "a, b = 'c'"})
     ended = await run.ended(job["jobId"])
-    found["job_info"] = [ended["status"]["state"], ended["user"], ended["account"]]
+    result["job_info"] = [ended["status"]["state"], ended["user"], ended["account"]]
     (metadata,) = await call("job_metadata", system, str(job["jobId"]))
-    found["job_metadata"] = metadata["script"]
-    found["submit"] = await call("view", system, metadata["standardOutput"])
+    result["job_metadata"] = metadata["script"]
+    result["submit"] = await call("view", system, metadata["standardOutput"])
     script = run.local / "job.sh"
     script.write_text("#!/bin/bash\nexit 3\n")
     job = await call("submit", system, directory, script_local_path=str(script))
     ended = await run.ended(job["jobId"])
-    found["submit script_local_path"] = [ended["status"]["state"], ended["status"]["exitCode"]]
+    result["submit script_local_path"] = [ended["status"]["state"], ended["status"]["exitCode"]]
     if run.takes("submit", "script_remote_path"):
         await call("upload", system, str(script), directory, "job.sh")
         named = {"script_remote_path": f"{directory}/job.sh", "account": run.site.account}
         ended = await run.ended((await call("submit", system, directory, **named))["jobId"])
-        found["submit script_remote_path"] = [ended["status"]["exitCode"], ended["account"]]
-    found["job_info of nothing"] = await run.refusal("job_info", system, "99999999")
+        result["submit script_remote_path"] = [ended["status"]["exitCode"], ended["account"]]
+    result["job_info of nothing"] = await run.refusal("job_info", system, "99999999")
 
 
 async def waiting_job(run: Run, directory: str) -> None:
@@ -140,22 +140,22 @@ async def waiting_job(run: Run, directory: str) -> None:
 
 async def running_job(run: Run, directory: str) -> None:
     """One that is listed, joined and cancelled, by a client that was told the server's version."""
-    call, found, system = Calls(run.new_client()), run.found, run.system
+    call, result, system = Calls(run.new_client()), run.found, run.system
     if "client.server_version" in run.public:
         call.value("set_api_version")(await call("server_version"))
     job_id = str((await call("submit", system, directory, SLEEP))["jobId"])
     await run.reached(job_id, "RUNNING")
     await call("attach_to_job", system, job_id, f"touch {directory}/joined")
     names = [entry["name"] for entry in await call("list_files", system, directory)]
-    found["attach_to_job"] = "joined" in names
+    result["attach_to_job"] = "joined" in names
     options: dict[str, Any] = {"allusers": True, "account": "proj1", "name": "sbatch"}
     options |= {"time_window": "1h"}
-    asked = [{}, *({key: options[key]} for key in options if run.takes("job_info", key))]
-    for option in asked:
+    request = [{}, *({key: options[key]} for key in options if run.takes("job_info", key))]
+    for option in request:
         listed = [str(job["jobId"]) for job in await call("job_info", system, **option)]
-        found[" ".join(["job_info", "listed", *option])] = job_id in listed
+        result[" ".join(["job_info", "listed", *option])] = job_id in listed
     await call("cancel_job", system, job_id)
-    found["cancel_job"] = (await run.ended(job_id))["status"]["state"]
+    result["cancel_job"] = (await run.ended(job_id))["status"]["state"]
     await call("close_session")
 
 

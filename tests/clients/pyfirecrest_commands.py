@@ -120,11 +120,11 @@ def jobs(firecrest: Firecrest, directory: str, local: Path) -> dict[str, Any]:
     script, sleeper = local / "job.sh", local / "sleeper.sh"
     script.write_text('#!/bin/bash\necho "hello $GREETING"\n')
     sleeper.write_text(SLEEP)
-    told = ("submit", "--working-dir", directory)
-    job = str(firecrest.json(*told, "-e", "GREETING=you", str(script))["jobId"])
+    options = ("submit", "--working-dir", directory)
+    job = str(firecrest.json(*options, "-e", "GREETING=you", str(script))["jobId"])
     (ended,) = firecrest.json("wait-for-job", job)
     (metadata,) = firecrest.json("job-metadata", job)
-    sleeping = str(firecrest.json(*told, str(sleeper))["jobId"])
+    sleeping = str(firecrest.json(*options, str(sleeper))["jobId"])
     deadline = time.monotonic() + JOB_SECONDS
     while firecrest.json("job-info", sleeping)[0]["status"]["state"] != "RUNNING":
         assert time.monotonic() < deadline
@@ -145,9 +145,9 @@ def main() -> None:
     site = Site(**json.load(sys.stdin))
     firecrest = Firecrest(site)
     with tempfile.TemporaryDirectory() as local:
-        found = everything(firecrest, site, Path(local))
+        results = everything(firecrest, site, Path(local))
     called = sorted(firecrest.called)
-    print(json.dumps({"public": firecrest.public, "called": called, "found": found}))
+    print(json.dumps({"public": firecrest.public, "called": called, "found": results}))
 
 
 if __name__ == "__main__":

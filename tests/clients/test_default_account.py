@@ -35,9 +35,9 @@ def http(site: Site, owner: Firecrest) -> Iterator[httpx.Client]:
 def ran_on(reply: httpx.Response, site: Site, owner: Firecrest) -> str:
     """The account of the transfer's job, which is ended."""
     job = reply.json()["transferJob"]["jobId"]
-    (found,) = owner.job_info(site.system, job)
+    (one_job,) = owner.job_info(site.system, job)
     owner.cancel_job(site.system, job)
-    return str(found["account"])
+    return str(one_job["account"])
 
 
 @pytest.mark.parametrize("named", [{}, {"account": None}, {"account": ""}], ids=str)

@@ -28,8 +28,8 @@ def test_a_function_is_sent_and_heard_from(site: Site, owner: Firecrest, directo
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["error"].startswith("Error in remote execution: Failed to import dill")
+    reply = json.loads(done.stdout.splitlines()[-1])
+    assert reply["error"].startswith("Error in remote execution: Failed to import dill")
     (job,) = [each for each in owner.job_info(site.system) if each["workingDirectory"] == directory]
     assert (job["name"], job["status"]["state"], job["account"]) == (
         "executor",

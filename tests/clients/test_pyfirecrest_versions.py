@@ -195,9 +195,9 @@ def _program(version: str, kind: str, site: Site, mailbox: Mailbox) -> "subproce
 
 
 def _told(program: "subprocess.Popen[str]") -> Told:
-    said, complaints = program.communicate(timeout=RUN_SECONDS)
+    output, complaints = program.communicate(timeout=RUN_SECONDS)
     assert program.returncode == 0, complaints
-    result = json.loads(said)
+    result = json.loads(output)
     return Told(set(result["public"]), set(result["called"]), result["found"])
 
 
@@ -207,7 +207,7 @@ def _number(version: str) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_every_method(told: dict[str, Told], version: str, kind: str) -> None:
-    found = told[kind].found
+    result = told[kind].found
     expected = dict(CALLS)
     expected |= {
         name: value for (since, name), value in SINCE.items() if _number(since) <= _number(version)
@@ -215,12 +215,12 @@ def test_every_method(told: dict[str, Told], version: str, kind: str) -> None:
     expected |= {name: value for (only, name), value in FAULTS.items() if only == version}
     if kind == "sync" and version != "3.0.1":
         expected["upload of an open file"] = DIGEST
-    stats = [found.pop(name) for name in ("stat", "stat of a link", "stat dereference")]
+    stats = [result.pop(name) for name in ("stat", "stat of a link", "stat dereference")]
     assert [each["mode"] for each in stats] == [FILE, LINK, FILE]
     assert (stats[0]["size"], stats[0]["nlink"]) == (len(LINES), 1)
-    status, message = found.pop("stat of nothing")
+    status, message = result.pop("stat of nothing")
     assert (status, "cannot statx" in message) == (404, True)
-    assert found == expected
+    assert result == expected
     assert told[kind].public - told[kind].called == UNREACHABLE.get(version, set())
 
 
@@ -228,7 +228,7 @@ def test_every_command(told: dict[str, Told], version: str) -> None:
     if version == "3.0.1":
         assert "command" not in told
         return
-    found = told["command"].found
-    assert re.match(r"uid=\d+\(alice\) gid=\d+\(alice\) groups=.*\(alice\)", found.pop("id"))
-    assert found == COMMANDS
+    result = told["command"].found
+    assert re.match(r"uid=\d+\(alice\) gid=\d+\(alice\) groups=.*\(alice\)", result.pop("id"))
+    assert result == COMMANDS
     assert told["command"].public == told["command"].called

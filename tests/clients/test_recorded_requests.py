@@ -123,13 +123,13 @@ def test_every_request_is_answered_as_the_client_reads_it(wire: Wire, recording:
             reply = json.loads(body)
             wire.keep(request, reply)
             for path, expected in request.get("reads", {}).items():
-                said = found(reply, path)
+                output = found(reply, path)
                 assert fits(
-                    said, wire.actual(expected) if isinstance(expected, str) else expected
+                    output, wire.actual(expected) if isinstance(expected, str) else expected
                 ), (
                     request["name"],
                     path,
-                    said,
+                    output,
                 )
 
 

@@ -49,8 +49,8 @@ def test_reframe_pushes_runs_and_pulls(
     owner.extract(system, f"{remote}/{archive.name}", remote)
     owner.rm(system, f"{remote}/{archive.name}")
     job = owner.submit(system, working_dir=remote, script_remote_path=f"{remote}/rfm_job.sh")
-    asked = owner.job_info(system, str(job["jobId"]))
-    assert ",".join(part["nodes"] for part in asked) in ("", "cn01", "cn02")
+    request = owner.job_info(system, str(job["jobId"]))
+    assert ",".join(part["nodes"] for part in request) in ("", "cn01", "cn02")
     ended = _ended(owner, system, str(job["jobId"]))
     assert ",".join(part["status"]["state"] for part in ended) == "COMPLETED"
     assert max(int(part["status"].get("exitCode") or 0) for part in ended) == 0
@@ -66,10 +66,12 @@ def test_reframe_pushes_runs_and_pulls(
 
 def test_reframe_looks_for_nodes(site: Site, owner: Firecrest) -> None:
     nodes = owner.nodes(site.system)
-    found = {node["name"]: (node["partitions"], node["features"], node["state"]) for node in nodes}
-    assert set(found["cn01"][0]) >= {"debug", "normal"}
-    assert found["cn01"][1].split(",") == ["mc", "cpu"]
-    assert found["cn01"][2]
+    partitions = {
+        node["name"]: (node["partitions"], node["features"], node["state"]) for node in nodes
+    }
+    assert set(partitions["cn01"][0]) >= {"debug", "normal"}
+    assert partitions["cn01"][1].split(",") == ["mc", "cpu"]
+    assert partitions["cn01"][2]
     lists = {each["name"]: each["nodeList"] for each in owner.reservations(site.system)}
     assert lists["training"] == "cn02"
 
@@ -99,8 +101,8 @@ def test_a_ci_pipeline_asks_for_health_and_reads_the_end(
     script = '#!/bin/bash -l\n#SBATCH --job-name="ci_job"\n#SBATCH --output=job.out\n#SBATCH --error=job.err\n'
     job = owner.submit(site.system, directory, script_str=f"{script}seq 2000\necho done >&2\n")
     assert _ended(owner, site.system, job["jobId"])[0]["status"]["state"] == "COMPLETED"
-    said = owner.tail(site.system, f"{directory}/job.out", num_lines=1000)["content"]
-    assert (said[:5], said.count("\n")) == ("1001\n", 1000)
+    body = owner.tail(site.system, f"{directory}/job.out", num_lines=1000)["content"]
+    assert (body[:5], body.count("\n")) == ("1001\n", 1000)
     assert owner.tail(site.system, f"{directory}/job.err", num_lines=1000)["content"] == "done\n"
 
 
@@ -130,14 +132,14 @@ async def test_jupyterhub_spawns_polls_and_cancels(
     status = ""
     async with asyncio.timeout(JOB_SECONDS):
         while not re.search(r"^(?:RUNNING|COMPLETING) cn0[12]$", status):
-            (found,) = await client.job_info(site.system, job_id)
-            assert found["status"]["state"] in ("PENDING", "CONFIGURING", "RUNNING")
-            status = f"{found['status']['state']} {found['nodes']}"
+            (one_job,) = await client.job_info(site.system, job_id)
+            assert one_job["status"]["state"] in ("PENDING", "CONFIGURING", "RUNNING")
+            status = f"{one_job['status']['state']} {one_job['nodes']}"
     (metadata,) = await client.job_metadata(site.system, job_id)
-    said = ""
+    output = ""
     async with asyncio.timeout(JOB_SECONDS):
-        while "SLURM_JOB_ID" not in said:
-            said = await client.view(site.system, metadata["standardOutput"])
-    assert {f"{name}={value}" for name, value in environment.items()} <= set(said.splitlines())
+        while "SLURM_JOB_ID" not in output:
+            output = await client.view(site.system, metadata["standardOutput"])
+    assert {f"{name}={value}" for name, value in environment.items()} <= set(output.splitlines())
     assert await client.cancel_job(site.system, job_id) == {}
     await client.close_session()

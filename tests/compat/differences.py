@@ -83,7 +83,7 @@ class Difference:
             return self.body
         body = actual["body"] if isinstance(actual["body"], dict) else {}
         message = body.get("message", "")
-        kept = {"causedBy": body.get("causedBy"), "user": body.get("user")}
+        details = {"causedBy": body.get("causedBy"), "user": body.get("user")}
         if self.field:
             named = [
                 f for f in (body.get("data") or {}).get("fields", []) if f["name"] == self.field
@@ -93,10 +93,10 @@ class Difference:
                 "errorType": "validation",
                 "message": message,
                 "data": {"fields": fields},
-                **kept,
+                **details,
             }
         text = message if str(self.says) in str(message) else f"... {self.says} ..."
-        return {"errorType": "error", "message": text, "data": None, **kept}
+        return {"errorType": "error", "message": text, "data": None, **details}
 
 
 ANYTHING = _Anything()
@@ -300,7 +300,7 @@ def table() -> str:
     """The reasons with their cases, as rows of a Markdown table."""
     rows = ["| id | difference | cases |", "|---|---|---|"]
     for reason, text in REASONS.items():
-        names = sorted(name for name, found in DIFFERENCES.items() if found.reason == reason)
+        names = sorted(name for name, result in DIFFERENCES.items() if result.reason == reason)
         rows.append(f"| `{reason}` | {text} | {', '.join(f'`{name}`' for name in names)} |")
     return "\n".join(rows)
 

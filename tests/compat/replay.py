@@ -167,7 +167,7 @@ class Replay:
 
     def _path(self, recorded: str) -> str:
         """A recorded path with the live job's id in it."""
-        return _JOB_IN_PATH.sub(lambda found: self.jobs.get(found[0], found[0]), recorded)
+        return _JOB_IN_PATH.sub(lambda match: self.jobs.get(match[0], match[0]), recorded)
 
     def _headers(self, case: Case) -> dict[str, str]:
         headers = dict(case.request.headers)
@@ -229,8 +229,8 @@ def _new_job(body: Any) -> str | None:
     """The id of the job that this reply says was submitted."""
     if not isinstance(body, dict):
         return None
-    found = body.get("transferJob", body).get("jobId")
-    return None if found is None else str(found)
+    result = body.get("transferJob", body).get("jobId")
+    return None if result is None else str(result)
 
 
 def _header(name: str, value: str) -> str:

@@ -82,8 +82,8 @@ class _Endpoint(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with the document of this path, or 404."""
-        found = self.issuer.documents().get(self.path)
-        self._answer(200 if found else 404, found)
+        result = self.issuer.documents().get(self.path)
+        self._answer(200 if result else 404, result)
 
     def do_POST(self) -> None:
         """The token endpoint: a client's token is that of the user with the client's id."""

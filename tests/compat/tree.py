@@ -142,8 +142,8 @@ def _date(path: Path) -> None:
 
 
 def _ids(owner: str) -> tuple[int, int]:
-    found = pwd.getpwnam(owner)
-    return found.pw_uid, found.pw_gid
+    account_entry = pwd.getpwnam(owner)
+    return account_entry.pw_uid, account_entry.pw_gid
 
 
 def _is_old(log: Path) -> bool:

@@ -51,11 +51,11 @@ class RecordingShell:
 
     def _keep(self, command: Command[Any], output: Output) -> None:
         mark = mark_of(command.argv)
-        told = output.stdout.replace(mark, "{mark}") if mark else output.stdout
-        kept = Output(output.status, told, output.stderr)
+        reported = output.stdout.replace(mark, "{mark}") if mark else output.stdout
+        recorded_output = Output(output.status, reported, output.stderr)
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         argv = marked(command.argv)
-        self.recordings.setdefault(argv, Recording(self._system, today, argv, kept))
+        self.recordings.setdefault(argv, Recording(self._system, today, argv, recorded_output))
 
 
 def _script(*lines: str) -> str:

@@ -56,10 +56,10 @@ class Recording:
         """The recording in a text."""
         header, _, rest = text.partition("\n\n")
         stdout, _, stderr = rest.partition(_STDERR)
-        found = dict(line.removeprefix("# ").split(": ", 1) for line in header.splitlines())
-        output = Output(int(found["status"]), stdout, stderr)
-        argv = tuple(json.loads(found["argv"]))
-        return cls(found["system"], found["date"], argv, output, found.get("state", ""))
+        lines = dict(line.removeprefix("# ").split(": ", 1) for line in header.splitlines())
+        output = Output(int(lines["status"]), stdout, stderr)
+        argv = tuple(json.loads(lines["argv"]))
+        return cls(lines["system"], lines["date"], argv, output, lines.get("state", ""))
 
 
 def recordings(file: Path) -> list[Recording]:
@@ -84,8 +84,8 @@ def bare(argv: tuple[str, ...]) -> tuple[str, ...]:
 
 def mark_of(argv: tuple[str, ...]) -> str:
     """The word made up for a command; empty when there is none."""
-    found = MARK.search("".join(argv))
-    return found[0] if found else ""
+    match = MARK.search("".join(argv))
+    return match[0] if match else ""
 
 
 class ReplayShell:

@@ -47,8 +47,8 @@ def command_of(argv: tuple[str, ...]) -> Command[Any] | None:
             return about_one
     for make_many in _ABOUT_MANY:
         for words in range(_MOST_WORDS):
-            asked = bare(argv)[len(bare(argv)) - words :]
-            if marked((command := make_many(*asked)).argv) == wanted:
+            request = bare(argv)[len(bare(argv)) - words :]
+            if marked((command := make_many(*request)).argv) == wanted:
                 return command
     return None
 

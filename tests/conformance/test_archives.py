@@ -34,8 +34,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 async def packed(world: World, path: Path, selection: Selection) -> list[str]:
-    found = [piece async for piece in world.parts.archives.packed(str(path), TAR, selection)]
-    with tarfile.open(fileobj=io.BytesIO(b"".join(found))) as tar:
+    result = [piece async for piece in world.parts.archives.packed(str(path), TAR, selection)]
+    with tarfile.open(fileobj=io.BytesIO(b"".join(result))) as tar:
         return tar.getnames()
 
 

@@ -176,14 +176,14 @@ async def test_kinds_of_files(world: World, tmp_path: Path) -> None:
 async def test_checksums(world: World, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    found = {algorithm: await checksum(world, path, algorithm) for algorithm in Algorithm}
-    assert found == {
+    result = {algorithm: await checksum(world, path, algorithm) for algorithm in Algorithm}
+    assert result == {
         Algorithm.SHA256: hashlib.sha256(content).hexdigest(),
         Algorithm.MD5: hashlib.md5(content, usedforsecurity=False).hexdigest(),
         Algorithm.CRC32C: f"{google_crc32c.value(content):08x}",
         Algorithm.XXH3: xxhash.xxh3_64_hexdigest(content),
     }
-    assert await world.parts.checksums.sha256(str(path)) == found[Algorithm.SHA256]
+    assert await world.parts.checksums.sha256(str(path)) == result[Algorithm.SHA256]
 
 
 async def test_checksums_that_the_algorithms_are_known_by(world: World, tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ async def test_a_long_checksum_tells_how_far_it_is_and_can_be_given_up(
 
 async def running(word: str) -> int:
     """How many processes have this word in their command lines."""
-    found = await asyncio.create_subprocess_exec("pgrep", "-f", word, stdout=PIPE)
-    stdout, _ = await found.communicate()
+    process = await asyncio.create_subprocess_exec("pgrep", "-f", word, stdout=PIPE)
+    stdout, _ = await process.communicate()
     return len(stdout.split())
 
 

@@ -48,8 +48,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[True, False], ids=["helper", "commands"])
 async def world(request: pytest.FixtureRequest, root: Path) -> AsyncIterator[World]:
-    async with remote(root, helper=request.param) as found:
-        yield found
+    async with remote(root, helper=request.param) as world:
+        yield world
 
 
 async def end_of(steps: Any) -> Any:
@@ -199,15 +199,15 @@ async def test_links_met_on_the_way_are_looked_at(world: World, root: Path) -> N
 async def test_a_walk_tells_links_out_as_links_and_does_not_follow_them(root: Path) -> None:
     async with remote(root) as world:
         walk = world.parts.trees.walk(str(root), Walk(dereference=True))
-        found = {info.name: info for batch in [part async for part in walk] for info in batch}
-    assert found["in/inner"].letter == "-"
-    assert {name: found[name].letter for name in ("out", "lost", "chain", "in")} == {
+        result = {info.name: info for batch in [part async for part in walk] for info in batch}
+    assert result["in/inner"].letter == "-"
+    assert {name: result[name].letter for name in ("out", "lost", "chain", "in")} == {
         "out": "l",
         "lost": "l",
         "chain": "l",
         "in": "d",
     }
-    assert not any("secret" in name for name in found)
+    assert not any("secret" in name for name in result)
 
 
 async def test_each_of_many_has_its_own_answer(world: World, root: Path) -> None:
@@ -224,8 +224,8 @@ async def test_roots_may_be_links_themselves(tmp_path: Path, root: Path, helper:
         assert (await world.files.stat(f"{tmp_path}/alias")).letter == "l"
         assert (await world.files.stat(f"{tmp_path}/alias/in/inner", dereference=True)).size == 5
         listing = Listing(dereference=True)
-        found = await world.files.list(f"{tmp_path}/alias/in", listing)
-        assert [info.name for info in found] == ["deep", "inner"]
+        entries = await world.files.list(f"{tmp_path}/alias/in", listing)
+        assert [info.name for info in entries] == ["deep", "inner"]
         with pytest.raises(Outside):
             await world.files.read(f"{tmp_path}/alias/out/secret", 0, 10)
 

@@ -157,16 +157,16 @@ async def test_links_in_a_circle_are_refused(world: World, tmp_path: Path) -> No
 
 
 async def test_listing_in_byte_order(world: World, tree: Path) -> None:
-    found = await world.files.list(str(tree), Listing())
+    entries = await world.files.list(str(tree), Listing())
     names = ["B.txt", "b.txt", "fifo", "link", "sticky", "sub", "suid"]
-    assert [info.name for info in found] == names
+    assert [info.name for info in entries] == names
     shown = await world.files.list(str(tree), Listing(hidden=True))
     assert [info.name for info in shown] == [".hidden", *names]
 
 
 async def test_recursive_listing_in_the_order_of_ls(world: World, tree: Path) -> None:
-    found = await world.files.list(str(tree), Listing(recursive=True, hidden=True))
-    names = [info.name for info in found]
+    entries = await world.files.list(str(tree), Listing(recursive=True, hidden=True))
+    names = [info.name for info in entries]
     assert names[-4:] == ["suid", "sub/a", "sub/deep", "sub/deep/x"]
     lines = said("ls", "-AR1", str(tree)).decode().splitlines()
     basenames = [line for line in lines if line and not line.endswith(":")]
@@ -414,8 +414,8 @@ async def test_identical_listings_in_flight_are_right(world: World, tree: Path) 
 async def test_a_listing_sees_what_was_written_before_it(world: World, tmp_path: Path) -> None:
     async def write_and_list(number: int) -> None:
         await world.files.write(str(tmp_path / f"{number}"), pieces(b""))
-        found = await world.files.list(str(tmp_path), Listing())
-        assert f"{number}" in {info.name for info in found}
+        entries = await world.files.list(str(tmp_path), Listing())
+        assert f"{number}" in {info.name for info in entries}
 
     await asyncio.gather(*(write_and_list(number) for number in range(20)))
 
@@ -442,7 +442,7 @@ async def test_more_than_may_wait_are_refused_and_the_next_works(
     async with remote(tmp_path, helper=helper, max_waiting=2, max_channels=2) as world:
         calls = [world.files.stat(str(tmp_path)) for _ in range(64)]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        wrong = [error for error in results if isinstance(error, BaseException)]
-        assert wrong
-        assert {type(error) for error in wrong} == {Overloaded}
+        errors = [error for error in results if isinstance(error, BaseException)]
+        assert errors
+        assert {type(error) for error in errors} == {Overloaded}
         assert (await world.files.stat(str(tmp_path))).letter == "d"

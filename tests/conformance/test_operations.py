@@ -72,9 +72,9 @@ def test_every_argument_that_is_a_path_is_checked(name: str) -> None:
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_arguments_and_results_are_those_of_the_protocol(implementation: Any, name: str) -> None:
-    asked = inspect.signature(getattr(FileOperations, name))
+    signature = inspect.signature(getattr(FileOperations, name))
     offered = inspect.signature(getattr(implementation, name))
-    assert list(offered.parameters.values()) == list(asked.parameters.values())
+    assert list(offered.parameters.values()) == list(signature.parameters.values())
 
 
 def test_operations_are_named_by_strings_on_the_wire_alone() -> None:
@@ -132,8 +132,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def world(root: Path) -> AsyncIterator[World]:
-    async with remote(root) as found:
-        yield found
+    async with remote(root) as world:
+        yield world
 
 
 async def helper_on(world: World) -> FileOperations:
@@ -438,12 +438,12 @@ async def test_no_path_leads_out(
     files = await made(world)
     given = {**VALUES, "path": f"{root}/file", "target": f"{root}/new", "part": f"{root}/part"}
     given[field] = f"{root}/out" if kind not in (NOT_FOLLOWED,) else f"{root}/out/secret"
-    asked = list(inspect.signature(getattr(FileOperations, name)).parameters)[1:]
+    signature = list(inspect.signature(getattr(FileOperations, name)).parameters)[1:]
     operation = getattr(files, name)
     positional = [
         p for p in inspect.signature(operation).parameters.values() if p.kind is not p.KEYWORD_ONLY
     ]
-    rest = {key: given[key] for key in asked[len(positional) :]}
+    rest = {key: given[key] for key in signature[len(positional) :]}
     expected = Unsupported if made is commands_on and name in ONLY_HELPER else Outside
     with pytest.raises(expected) as raised:
         await ended(operation(*(given[p.name] for p in positional), **rest))

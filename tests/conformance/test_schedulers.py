@@ -42,8 +42,8 @@ async def prepared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Prepared]:
     home = tmp_path_factory.mktemp("home")
-    async with prepared_of(GROUP, request.param)(LocalShell(home), home) as found:
-        yield found
+    async with prepared_of(GROUP, request.param)(LocalShell(home), home) as prepared:
+        yield prepared
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +78,10 @@ async def test_a_job_in_each_state(
 
 
 async def test_a_list_has_every_job_once_oldest_id_first(prepared: Prepared) -> None:
-    found = [job.id for job in await prepared.scheduler.jobs(JobFilter(user=prepared.user))]
+    job_ids = [job.id for job in await prepared.scheduler.jobs(JobFilter(user=prepared.user))]
     wanted = [prepared.jobs[kind] for kind in ("succeeded", "failed", "running", "cancelled")]
-    assert [job_id for job_id in found if job_id in wanted] == sorted(wanted, key=int)
-    assert len(set(found)) == len(found)
+    assert [job_id for job_id in job_ids if job_id in wanted] == sorted(wanted, key=int)
+    assert len(set(job_ids)) == len(job_ids)
 
 
 async def test_a_list_tells_of_a_job_as_its_own_answer_does(prepared: Prepared) -> None:
@@ -91,9 +91,9 @@ async def test_a_list_tells_of_a_job_as_its_own_answer_does(prepared: Prepared) 
 
 
 async def test_a_list_by_name(prepared: Prepared) -> None:
-    found = await prepared.scheduler.jobs(JobFilter(user=prepared.user, name="failed"))
-    assert prepared.jobs["failed"] in [job.id for job in found]
-    assert {job.name for job in found} == {"failed"}
+    jobs = await prepared.scheduler.jobs(JobFilter(user=prepared.user, name="failed"))
+    assert prepared.jobs["failed"] in [job.id for job in jobs]
+    assert {job.name for job in jobs} == {"failed"}
     nobody = "nobody's; 'name"
     assert not await prepared.scheduler.jobs(JobFilter(user=prepared.user, name=nobody))
 
@@ -121,9 +121,9 @@ async def test_what_a_scheduler_lacks_is_unsupported(prepared: Prepared) -> None
 
 async def test_metadata(prepared: Prepared) -> None:
     has(prepared, "metadata")
-    found = await prepared.scheduler.metadata(prepared.jobs["succeeded"])
-    assert (found.job_id, found.script) == (prepared.jobs["succeeded"], prepared.script)
-    for path in (found.standard_output, found.standard_error):
+    metadata = await prepared.scheduler.metadata(prepared.jobs["succeeded"])
+    assert (metadata.job_id, metadata.script) == (prepared.jobs["succeeded"], prepared.script)
+    for path in (metadata.standard_output, metadata.standard_error):
         assert path is not None
         assert path.startswith("/")
 
@@ -189,13 +189,13 @@ async def test_reservations_begin_before_they_end(prepared: Prepared) -> None:
 
 async def test_the_caller_is_in_its_groups(prepared: Prepared) -> None:
     has(prepared, "user_info")
-    found = await prepared.scheduler.user_info()
-    assert found.user.name == prepared.user
-    assert found.group in found.groups
-    assert found.user.id.isdecimal()
+    user_info = await prepared.scheduler.user_info()
+    assert user_info.user.name == prepared.user
+    assert user_info.group in user_info.groups
+    assert user_info.user.id.isdecimal()
 
 
 async def test_ping_answers_in_one_line(prepared: Prepared) -> None:
-    told = await prepared.scheduler.ping()
-    assert told
-    assert "\n" not in told
+    reported = await prepared.scheduler.ping()
+    assert reported
+    assert "\n" not in reported

@@ -23,8 +23,10 @@ def alice() -> Iterator[None]:
 
 def slurm(*files: str) -> Slurm:
     """Slurm with what these files of recordings tell."""
-    found = [recordings(RECORDED / "slurm-26.05" / f"{file}.txt") for file in files]
-    return Slurm(ReplayShell(one for several in found for one in several), Slurm.Options())
+    recordings_of_files = [recordings(RECORDED / "slurm-26.05" / f"{file}.txt") for file in files]
+    return Slurm(
+        ReplayShell(one for several in recordings_of_files for one in several), Slurm.Options()
+    )
 
 
 async def test_errors_go_where_the_output_goes_unless_they_have_a_path() -> None:
@@ -42,12 +44,12 @@ async def test_errors_go_where_the_output_goes_unless_they_have_a_path() -> None
 
 def told_of_streams(state: str) -> dict[str, list[str]]:
     """What sacct told of the streams of jobs that slurmctld has forgotten, by the job's id."""
-    (found,) = (
+    (only,) = (
         one
         for one in recordings(RECORDED / "slurm-26.05" / "sacct-streams.txt")
         if one.state.startswith(state)
     )
-    rows = [line.split("|") for line in found.output.stdout.splitlines()]
+    rows = [line.split("|") for line in only.output.stdout.splitlines()]
     return {row[0]: row[1:] for row in rows if row[0] and "." not in row[0]}
 
 

@@ -24,8 +24,8 @@ from tests.unit.compute.local_shell import LocalShell
 
 @pytest.fixture
 async def recorded(tmp_path: Path) -> AsyncIterator[Prepared]:
-    async with prepared(LocalShell(tmp_path), tmp_path) as found:
-        yield found
+    async with prepared(LocalShell(tmp_path), tmp_path) as recorded:
+        yield recorded
 
 
 @pytest.fixture(autouse=True)
@@ -107,8 +107,8 @@ async def test_how_long_a_job_was_suspended(recorded: Prepared) -> None:
 
 async def test_all_tasks_of_an_array(recorded: Prepared) -> None:
     array = recorded.jobs["array"]
-    found = await recorded.scheduler.job(array)
-    assert [(job.id, job.status.exit_code) for job in found] == [
+    jobs = await recorded.scheduler.job(array)
+    assert [(job.id, job.status.exit_code) for job in jobs] == [
         (f"{array}_0", 0),
         (f"{array}_1", 1),
         (f"{array}_2", 2),
@@ -117,12 +117,12 @@ async def test_all_tasks_of_an_array(recorded: Prepared) -> None:
 
 async def test_an_array_that_runs_one_task_and_waits_with_the_others(recorded: Prepared) -> None:
     array = recorded.jobs["array_waiting"]
-    found = await recorded.scheduler.job(array)
-    assert [(job.id, job.status.word) for job in found] == [
+    jobs = await recorded.scheduler.job(array)
+    assert [(job.id, job.status.word) for job in jobs] == [
         (f"{array}_1", "RUNNING"),
         (array, "PENDING"),
     ]
-    assert [step.id for step in found[0].steps] == [f"{array}_1.batch"]
+    assert [step.id for step in jobs[0].steps] == [f"{array}_1.batch"]
 
 
 async def test_one_task_of_an_array_is_answered_by_slurmctld_alone(recorded: Prepared) -> None:
@@ -146,29 +146,29 @@ async def test_lists_differ_by_user(recorded: Prepared) -> None:
 
 async def test_metadata_of_a_running_job(recorded: Prepared) -> None:
     running = recorded.jobs["running"]
-    found = await recorded.scheduler.metadata(running)
-    assert found.script == JOBS["running"]["script"]
-    assert found.standard_input == "/dev/null"
-    assert found.standard_output == f"/tmp/slurm-{running}.out"
+    metadata = await recorded.scheduler.metadata(running)
+    assert metadata.script == JOBS["running"]["script"]
+    assert metadata.standard_input == "/dev/null"
+    assert metadata.standard_output == f"/tmp/slurm-{running}.out"
 
 
 async def test_a_hostile_name_is_no_path_in_the_metadata(recorded: Prepared) -> None:
     hostile = recorded.jobs["hostile"]
-    found = await recorded.scheduler.metadata(hostile)
-    assert found.standard_output == found.standard_error == f"/tmp/slurm-{hostile}.out"
+    metadata = await recorded.scheduler.metadata(hostile)
+    assert metadata.standard_output == metadata.standard_error == f"/tmp/slurm-{hostile}.out"
 
 
 async def test_metadata_of_somebody_elses_job_has_no_script(recorded: Prepared) -> None:
-    found = await recorded.scheduler.metadata(recorded.jobs["foreign"])
-    assert found.script is None
-    assert found.standard_output == f"/tmp/slurm-{recorded.jobs['foreign']}.out"
+    metadata = await recorded.scheduler.metadata(recorded.jobs["foreign"])
+    assert metadata.script is None
+    assert metadata.standard_output == f"/tmp/slurm-{recorded.jobs['foreign']}.out"
 
 
 async def test_metadata_of_a_job_that_slurmctld_has_forgotten(recorded: Prepared) -> None:
-    found = await recorded.scheduler.metadata(recorded.jobs["forgotten"])
-    assert found.script == "#!/bin/bash\nsrun --overlap true\nexit 3\n"
-    assert found.standard_input == "/dev/null"
-    assert found.standard_output == found.standard_error == "/tmp/out-0017.txt"
+    metadata = await recorded.scheduler.metadata(recorded.jobs["forgotten"])
+    assert metadata.script == "#!/bin/bash\nsrun --overlap true\nexit 3\n"
+    assert metadata.standard_input == "/dev/null"
+    assert metadata.standard_output == metadata.standard_error == "/tmp/out-0017.txt"
 
 
 async def test_nodes(recorded: Prepared) -> None:
@@ -180,9 +180,9 @@ async def test_nodes(recorded: Prepared) -> None:
 
 
 async def test_hidden_partitions_are_told_apart(recorded: Prepared) -> None:
-    found = await recorded.scheduler.partitions()
-    told = [(p.name, p.state, p.cpus, p.node_count, p.hidden) for p in found]
-    assert told == [
+    partitions = await recorded.scheduler.partitions()
+    reported = [(p.name, p.state, p.cpus, p.node_count, p.hidden) for p in partitions]
+    assert reported == [
         ("normal", "UP", 32, 2, False),
         ("debug", "UP", 16, 1, False),
         ("secret", "UP", 16, 1, True),
@@ -198,9 +198,9 @@ async def test_reservations(recorded: Prepared) -> None:
 
 
 async def test_the_user_and_the_accounts_come_in_one_command(recorded: Prepared) -> None:
-    found = await recorded.scheduler.user_info()
-    assert found.groups == (PosixName("1002", "alice"), PosixName("1001", "research"))
-    assert found.accounts == (
+    user_info = await recorded.scheduler.user_info()
+    assert user_info.groups == (PosixName("1002", "alice"), PosixName("1001", "research"))
+    assert user_info.accounts == (
         Account("proj1", True),
         Account("proj1sub", False),
         Account("tiny", False),

@@ -108,24 +108,24 @@ REFUSED: dict[type[ApiError], set[tuple[str, str]]] = {
 
 def recorded(directory: Path) -> Iterator[tuple[str, Recording]]:
     for file in sorted(directory.glob("*.txt")):
-        yield from ((file.stem, found) for found in recordings(file))
+        yield from ((file.stem, recording) for recording in recordings(file))
 
 
 def questions(*directories: Path) -> list[Any]:
     """What the plugin asks, and was asked when it was recorded: `(file, recording)`, named for pytest."""
     return [
-        pytest.param(name, found, id=f"{directory.name}-{name}-{found.state or found.argv[-1]}")
+        pytest.param(name, result, id=f"{directory.name}-{name}-{result.state or result.argv[-1]}")
         for directory in directories
-        for name, found in recorded(directory)
-        if command_of(found.argv)
+        for name, result in recorded(directory)
+        if command_of(result.argv)
     ]
 
 
 def refusal(name: str, found: Recording) -> type[ApiError] | None:
-    told = [kind for kind, which in REFUSED.items() if (name, found.state) in which]
-    if not told and name == "sbatch-submissions" and found.output.status:
+    reported = [kind for kind, which in REFUSED.items() if (name, found.state) in which]
+    if not reported and name == "sbatch-submissions" and found.output.status:
         return Refused
-    return told[0] if told else None
+    return reported[0] if reported else None
 
 
 def answer(found: Recording) -> Any:
@@ -134,22 +134,24 @@ def answer(found: Recording) -> Any:
     return found.result(command)
 
 
-@pytest.mark.parametrize(("name", "found"), questions(NEWEST))
-def test_every_answer_of_the_newest_is_understood(name: str, found: Recording) -> None:
-    kind = refusal(name, found)
+@pytest.mark.parametrize(("name", "recording"), questions(NEWEST))
+def test_every_answer_of_the_newest_is_understood(name: str, recording: Recording) -> None:
+    kind = refusal(name, recording)
     if kind is None:
-        answer(found)
+        answer(recording)
         return
     with pytest.raises(errors.ApiError) as raised:
-        answer(found)
+        answer(recording)
     assert type(raised.value) is kind
     assert raised.value.detail
 
 
 def test_nothing_that_was_recorded_is_left_out() -> None:
-    left = {(name, found.argv[0]) for name, found in recorded(NEWEST) if not command_of(found.argv)}
+    left = {
+        (name, result.argv[0]) for name, result in recorded(NEWEST) if not command_of(result.argv)
+    }
     assert left == UNASKED
-    states = {(name, found.state) for name, found in recorded(NEWEST)}
+    states = {(name, result.state) for name, result in recorded(NEWEST)}
     assert {one for which in REFUSED.values() for one in which} <= states
 
 
@@ -172,10 +174,10 @@ def records(found: Recording, fields: Iterable[str]) -> list[dict[str, str]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-@pytest.mark.parametrize(("name", "found"), tables("squeue", "JobArrayID"))
-def test_jobs_of_squeue(name: str, found: Recording) -> None:
-    jobs: dict[str, Job] = {job.id: job for job in answer(found)}
-    rows = {row["JobArrayID"]: row for row in records(found, job_outputs.QUEUE_FIELDS)}
+@pytest.mark.parametrize(("name", "recording"), tables("squeue", "JobArrayID"))
+def test_jobs_of_squeue(name: str, recording: Recording) -> None:
+    jobs: dict[str, Job] = {job.id: job for job in answer(recording)}
+    rows = {row["JobArrayID"]: row for row in records(recording, job_outputs.QUEUE_FIELDS)}
     assert jobs.keys() == rows.keys()
     for job_id, row in rows.items():
         job = jobs[job_id]
@@ -192,25 +194,25 @@ def test_jobs_of_squeue(name: str, found: Recording) -> None:
             assert None not in (job.status.exit_code, job.status.signal, job.time.end)
 
 
-@pytest.mark.parametrize(("name", "found"), tables("squeue", "StepID"))
-def test_steps_of_squeue(name: str, found: Recording) -> None:
-    steps: dict[str, tuple[Step, ...]] = answer(found)
-    told = {step.id: step for of_job in steps.values() for step in of_job}
-    rows = {row["StepID"]: row for row in records(found, job_outputs.STEP_FIELDS)}
-    assert told.keys() == rows.keys()
-    assert all(step.time.start and step.time.elapsed is not None for step in told.values())
-    assert all(step.name == rows[step_id]["StepName"] for step_id, step in told.items())
+@pytest.mark.parametrize(("name", "recording"), tables("squeue", "StepID"))
+def test_steps_of_squeue(name: str, recording: Recording) -> None:
+    steps: dict[str, tuple[Step, ...]] = answer(recording)
+    reported = {step.id: step for of_job in steps.values() for step in of_job}
+    rows = {row["StepID"]: row for row in records(recording, job_outputs.STEP_FIELDS)}
+    assert reported.keys() == rows.keys()
+    assert all(step.time.start and step.time.elapsed is not None for step in reported.values())
+    assert all(step.name == rows[step_id]["StepName"] for step_id, step in reported.items())
 
 
-@pytest.mark.parametrize(("name", "found"), tables("sacct", "ElapsedRaw"))
-def test_jobs_and_steps_of_sacct(name: str, found: Recording) -> None:
-    jobs: tuple[Job, ...] = answer(found)
-    told: dict[str, Job | Step] = {job.id: job for job in jobs}
-    told |= {step.id: step for job in jobs for step in job.steps}
-    rows = {row["JobID"]: row for row in records(found, job_outputs.HISTORY_FIELDS)}
-    assert told.keys() == rows.keys()
+@pytest.mark.parametrize(("name", "recording"), tables("sacct", "ElapsedRaw"))
+def test_jobs_and_steps_of_sacct(name: str, recording: Recording) -> None:
+    jobs: tuple[Job, ...] = answer(recording)
+    reported: dict[str, Job | Step] = {job.id: job for job in jobs}
+    reported |= {step.id: step for job in jobs for step in job.steps}
+    rows = {row["JobID"]: row for row in records(recording, job_outputs.HISTORY_FIELDS)}
+    assert reported.keys() == rows.keys()
     for one_id, row in rows.items():
-        status, time = told[one_id].status, told[one_id].time
+        status, time = reported[one_id].status, reported[one_id].time
         assert status.word == plain_state(row["State"])
         assert status.state is state_of(row["State"]) is not State.UNSPECIFIED
         assert f"{status.exit_code}:{status.signal}" == row["ExitCode"]
@@ -223,10 +225,10 @@ def test_jobs_and_steps_of_sacct(name: str, found: Recording) -> None:
         assert (job.time.limit is None) == (rows[job.id]["TimelimitRaw"] == "UNLIMITED")
 
 
-@pytest.mark.parametrize(("name", "found"), tables("sinfo"))
-def test_nodes_of_sinfo(name: str, found: Recording) -> None:
-    nodes = answer(found)
-    rows = records(found, site.NODE_FIELDS)
+@pytest.mark.parametrize(("name", "recording"), tables("sinfo"))
+def test_nodes_of_sinfo(name: str, recording: Recording) -> None:
+    nodes = answer(recording)
+    rows = records(recording, site.NODE_FIELDS)
     assert {(node.name, part) for node in nodes for part in node.partitions} == {
         (row["N"], row["R"]) for row in rows
     }
@@ -265,7 +267,9 @@ def test_every_state_that_the_newest_names_is_known() -> None:
     ],
 )
 def test_accounts_of_slurmctld(state: str, accounts: tuple[Account, ...]) -> None:
-    found = {one.state: one for one in recordings(NEWEST / "user-accounts.txt")}[state]
-    associations = found.output.stdout.partition("\n")[2]  # then `id` was asked in the first line
+    recording = {one.state: one for one in recordings(NEWEST / "user-accounts.txt")}[state]
+    associations = recording.output.stdout.partition("\n")[
+        2
+    ]  # then `id` was asked in the first line
     who = "passerelle-user 1001 1002 1002\nalice\nalice:x:1002:\npasserelle-accounts\n"
     assert site.parse_user(who + associations).accounts == accounts

@@ -70,8 +70,8 @@ def test_both_apis_tell_it_the_same(name: str, wire: WireForm) -> None:
     assert wire.download.from_native(name, pb.StageDownloadRequest()) == wire.download(
         transfer_method=name
     )
-    told = {"sizeBytes": "7", "wormholeCode": "7-a-b"}
-    native = wire.upload.from_native(name, ParseDict(told, pb.StageUploadRequest()))
+    parameters = {"sizeBytes": "7", "wormholeCode": "7-a-b"}
+    native = wire.upload.from_native(name, ParseDict(parameters, pb.StageUploadRequest()))
     profile = {"transferMethod": name, "fileSize": 7, "wormholeCode": "7-a-b"}
     assert native == wire.upload.model_validate(profile)
 
@@ -92,10 +92,10 @@ def test_a_method_that_has_no_message_of_its_own_answers_in_parameters() -> None
     [upload, _] = Webdav.wire.instructions
     message = some(upload).native()
     assert MessageToDict(message) == {"parameters": {"uploadUrl": "a text"}}
-    told = ParseDict({"parameters": {"sha256": "0" * 64}}, pb.StageUploadRequest())
-    parameters = Webdav.wire.upload.from_native("webdav", told)
+    directives = ParseDict({"parameters": {"sha256": "0" * 64}}, pb.StageUploadRequest())
+    parameters = Webdav.wire.upload.from_native("webdav", directives)
     assert parameters.model_dump() == {"transfer_method": "webdav", "sha256": "0" * 64}
-    wrong = ParseDict({"parameters": {"sha256": 7}}, pb.StageUploadRequest())
+    invalid = ParseDict({"parameters": {"sha256": 7}}, pb.StageUploadRequest())
     with pytest.raises(InvalidArgument) as refused:
-        Webdav.wire.upload.from_native("webdav", wrong)
+        Webdav.wire.upload.from_native("webdav", invalid)
     assert [field.name for field in refused.value.fields] == ["sha256"]

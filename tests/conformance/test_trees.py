@@ -65,13 +65,13 @@ def tree(tmp_path: Path) -> Path:
 
 def picture(root: Path) -> list[tuple[Any, ...]]:
     """All that a copy must keep."""
-    found = []
+    collected = []
     for path in sorted([root, *root.rglob("*")]):
         st = path.lstat()
         is_file = stat.S_ISREG(st.st_mode)
         words = path.read_bytes() if is_file else os.readlink(path) if path.is_symlink() else None
-        found.append((path.relative_to(root), oct(st.st_mode), st.st_mtime_ns, words))
-    return found
+        collected.append((path.relative_to(root), oct(st.st_mode), st.st_mtime_ns, words))
+    return collected
 
 
 async def steps_of(steps: Any) -> list[Any]:
@@ -98,12 +98,12 @@ async def walked(trees: Trees, path: Path, walk: Walk) -> dict[str, FileInfo]:
 
 
 async def test_a_walk_finds_what_find_finds(trees: Trees, tree: Path) -> None:
-    found = await walked(trees, tree, Walk(hidden=True))
-    assert set(found) == {str(path.relative_to(tree)) for path in tree.rglob("*")}
-    for name, info in found.items():
+    entries = await walked(trees, tree, Walk(hidden=True))
+    assert set(entries) == {str(path.relative_to(tree)) for path in tree.rglob("*")}
+    for name, info in entries.items():
         st = (tree / name).lstat()
         assert (info.mode, info.size, info.mtime_ns) == (st.st_mode, st.st_size, st.st_mtime_ns)
-    assert found["link"].target == "sub/b.out"
+    assert entries["link"].target == "sub/b.out"
 
 
 @pytest.mark.parametrize(
@@ -133,18 +133,18 @@ async def test_a_walk_that_follows_links_ends(helped: World, tmp_path: Path) -> 
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "up").symlink_to("..")
     (tmp_path / "d" / "here").symlink_to(".")
-    found = await walked(helped.parts.trees, tmp_path, Walk(dereference=True))
-    assert set(found) == {"d", "d/up", "d/here"}
+    entries = await walked(helped.parts.trees, tmp_path, Walk(dereference=True))
+    assert set(entries) == {"d", "d/up", "d/here"}
 
 
 async def test_many_files_at_once(trees: Trees, tree: Path) -> None:
     names = ["a.out", "nope", "link", "a.out/x", "sub", "n" * 300]
     answers = await trees.stat([f"{tree}/{name}" for name in names])
-    told = [
+    reported = [
         answer.name.rpartition("/")[2] if isinstance(answer, FileInfo) else answer.http
         for answer in answers
     ]
-    assert told == ["a.out", 404, "link", 400, "sub", 400]
+    assert reported == ["a.out", 404, "link", 400, "sub", 400]
     [followed] = await trees.stat([f"{tree}/link"], dereference=True)
     assert isinstance(followed, FileInfo)
     assert (followed.letter, followed.size) == ("-", 2)

@@ -226,7 +226,7 @@ async def test_completing_what_is_not_what_was_announced(uploads: Uploads, path:
     ):
         with pytest.raises(InvalidArgument) as raised:
             await uploads.complete(str(path), upload, size, conditions)
-        assert [wrong.name for wrong in raised.value.fields] == [field]
+        assert [field_error.name for field_error in raised.value.fields] == [field]
     with pytest.raises(PreconditionFailed):
         await uploads.complete(str(path), upload, 4, WriteConditions(if_match="1-2-3"))
     with pytest.raises(FileError) as refused:
@@ -450,8 +450,8 @@ async def test_files_of_transfers_are_their_users_alone(
         await files.record(str(path), "77")
         assert path.read_text().endswith('\n{"secret": "x"}')
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        found = Unfinished(str(path), "77", "lab", left)
-        assert await files.unfinished(str(tmp_path), (), 9) == [found]
+        result = Unfinished(str(path), "77", "lab", left)
+        assert await files.unfinished(str(tmp_path), (), 9) == [result]
         assert await PrivateFiles(access, "other").unfinished(str(tmp_path), (), 9) == []
         assert await files.unfinished(str(tmp_path), (str(path),), 9) == []
         with pytest.raises(FailedPrecondition, match="cannot work"):

@@ -46,10 +46,10 @@ def computer_transport(settings: dict[str, Any]) -> Any:
 def answer(write: Callable[[str], Any], call: Callable[[], Any]) -> None:
     """Write what the call returns or raises."""
     try:
-        said = {"result": call()}
+        body = {"result": call()}
     except Exception as error:
-        said = {"raised": [kind.__name__ for kind in type(error).__mro__], "text": str(error)}
-    write(json.dumps(said, default=str) + "\n")
+        body = {"raised": [kind.__name__ for kind in type(error).__mro__], "text": str(error)}
+    write(json.dumps(body, default=str) + "\n")
 
 
 if __name__ == "__main__":

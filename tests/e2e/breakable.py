@@ -112,10 +112,10 @@ def breakable(cluster: Cluster, directory: Path) -> Iterator[Breakable]:
     try:
         with running_site("--config", str(config), environment={}) as ready:
             token = ("token", "--config", str(config), "--client", "alice")
-            said = subprocess.run(
+            completed = subprocess.run(
                 (PASSERELLE, *token), capture_output=True, text=True, check=True, timeout=60
             )
-            headers = {"Authorization": f"Bearer {said.stdout.strip()}"}
+            headers = {"Authorization": f"Bearer {completed.stdout.strip()}"}
             url = f"{ready['ready']}/v1/systems/cluster/"
             yield Breakable(url, headers, ready["pid"], line)
     finally:

@@ -137,9 +137,9 @@ def stored(store: MinioServer) -> list[str]:
     client = store.client
     uploads = (store.data / ".minio.sys" / "multipart").glob("*/*")
     objects = [
-        f"{bucket.name}/{found.object_name}"
+        f"{bucket.name}/{stored_object.object_name}"
         for bucket in client.list_buckets()
-        for found in client.list_objects(str(bucket.name), recursive=True)
+        for stored_object in client.list_objects(str(bucket.name), recursive=True)
     ]
     return objects + [str(path) for path in uploads if path.is_dir()]
 
@@ -202,17 +202,17 @@ def staging_site(cluster: Cluster, store: MinioServer) -> Iterator[StagingSite]:
 
 def _remembered(fetch: Callable[[str], str]) -> Callable[[str], str]:
     """The same, without fetching a token again for a while."""
-    kept: dict[str, tuple[float, str]] = {}
+    tokens: dict[str, tuple[float, str]] = {}
 
     def token(user: str) -> str:
-        if user not in kept or time.monotonic() - kept[user][0] > TOKEN_SECONDS:
-            kept[user] = (time.monotonic(), fetch(user))
-        return kept[user][1]
+        if user not in tokens or time.monotonic() - tokens[user][0] > TOKEN_SECONDS:
+            tokens[user] = (time.monotonic(), fetch(user))
+        return tokens[user][1]
 
     return token
 
 
 def _renamed(system: dict[str, Any], name: str, lines: tuple[str, ...]) -> dict[str, Any]:
-    found = copy.deepcopy(system) | {"name": name}
-    found["data_operation"]["datatransfer_jobs_directives"] += lines
-    return found
+    renamed = copy.deepcopy(system) | {"name": name}
+    renamed["data_operation"]["datatransfer_jobs_directives"] += lines
+    return renamed

@@ -78,8 +78,8 @@ class Transport:
 def aiida_python() -> str:
     """An interpreter that has AiiDA."""
     python = os.environ.get("PASSERELLE_TEST_AIIDA") or _made(TOP / ".venv-aiida")
-    told = "from importlib.metadata import version; print(version('aiida-firecrest'))"
-    done = subprocess.run((python, "-c", told), capture_output=True, text=True, check=True)
+    program = "from importlib.metadata import version; print(version('aiida-firecrest'))"
+    done = subprocess.run((python, "-c", program), capture_output=True, text=True, check=True)
     real.exercised("AiiDA", f"aiida-firecrest {done.stdout.strip()}")
     return python
 
@@ -237,8 +237,8 @@ def test_listing_and_globbing(transport: Transport, remote: str, tree: Path) -> 
     assert {entry["name"] for entry in with_attributes if entry["isdir"]} == {"deep"}
     sizes = {entry["name"]: entry["attributes"]["st_size"] for entry in with_attributes}
     assert sizes["b.txt"] == 2000
-    found = transport.glob(f"{remote}/tree/*.txt")
-    assert sorted(found) == [f"{remote}/tree/a.txt", f"{remote}/tree/b.txt"]
+    paths = transport.glob(f"{remote}/tree/*.txt")
+    assert sorted(paths) == [f"{remote}/tree/a.txt", f"{remote}/tree/b.txt"]
     assert transport.glob(f"{remote}/*/deep/*/c.txt") == [f"{remote}/tree/deep/er/c.txt"]
     assert transport.glob(f"{remote}/none*") == []
 

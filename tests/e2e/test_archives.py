@@ -95,8 +95,8 @@ def test_compress_and_extract_by_the_asynchronous_client(
         await one.close_session()
 
     asyncio.run(both())
-    found = client.list_files(target.system, f"{directory}/into", recursive=True)
-    assert {entry["name"] for entry in found} == {"tree", "tree/sub", "tree/sub/-data 1"}
+    entries = client.list_files(target.system, f"{directory}/into", recursive=True)
+    assert {entry["name"] for entry in entries} == {"tree", "tree/sub", "tree/sub/-data 1"}
 
 
 def test_compress_and_extract_on_the_command_line(
@@ -166,8 +166,8 @@ def test_what_is_cut_off_is_not_unpacked(
 def _left(target: Target, client: Firecrest, directory: str) -> list[str]:
     """What is in a directory, hidden names too, once what has to be removed is gone."""
     for _ in range(100):
-        found = client.list_files(target.system, directory, show_hidden=True)
-        names = [str(entry["name"]) for entry in found]
+        entries = client.list_files(target.system, directory, show_hidden=True)
+        names = [str(entry["name"]) for entry in entries]
         if not any("passerelle-part" in name for name in names):
             break
         time.sleep(0.1)

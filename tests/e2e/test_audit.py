@@ -33,10 +33,10 @@ class Site:
         """All that a service logged of it, once its last two lines are there: they may come after the reply."""
         deadline = time.monotonic() + 20
         while True:
-            found = [line for line in self._all(reply) if line["service"] == service]
-            if {"answered", "audit"} <= {line.get("message", "audit") for line in found}:
-                return found
-            assert time.monotonic() < deadline, found
+            lines = [line for line in self._all(reply) if line["service"] == service]
+            if {"answered", "audit"} <= {line.get("message", "audit") for line in lines}:
+                return lines
+            assert time.monotonic() < deadline, lines
             time.sleep(0.05)
 
     def _all(self, reply: httpx.Response) -> list[dict[str, Any]]:
@@ -82,12 +82,12 @@ def test_every_line_of_a_submit_tells_the_job_and_its_system(
     job = {"workingDirectory": str(tmp_path), "script": "#!/bin/sh\n"}
     reply = site.http.post(url, json=job if url.startswith("/v1") else {"job": job})
     assert reply.is_success, reply.text
-    found = site.logged(reply, "compute")
-    submitted = {line.get("job_id") for line in found}
+    lines = site.logged(reply, "compute")
+    submitted = {line.get("job_id") for line in lines}
     assert len(submitted) == 1
     assert str(submitted.pop()) in reply.text
-    assert {line.get("system") for line in found} == {"local"}
-    assert all(all(of(line, "user", "issuer", "subject", "client_id")) for line in found)
+    assert {line.get("system") for line in lines} == {"local"}
+    assert all(all(of(line, "user", "issuer", "subject", "client_id")) for line in lines)
 
 
 def test_every_line_of_a_transfer_tells_it_and_its_job(site: Site, tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_every_line_of_a_transfer_tells_it_and_its_job(site: Site, tmp_path: Pat
     reply = site.http.delete(url, params={"path": f"{tmp_path}/old"})
     assert reply.is_success, reply.text
     job = reply.json()["transferJob"]
-    found = site.logged(reply, "storage")
-    assert {line.get("job_id") for line in found} == {str(job["jobId"])}
-    (transfer,) = {str(line.get("transfer")) for line in found}
+    lines = site.logged(reply, "storage")
+    assert {line.get("job_id") for line in lines} == {str(job["jobId"])}
+    (transfer,) = {str(line.get("transfer")) for line in lines}
     assert job["logs"]["outputLog"].endswith(f"_{transfer}.log")
 
 
@@ -110,11 +110,11 @@ def test_files(site: Site, tmp_path: Path) -> None:
     begun = site.http.post("/v1/systems/local/uploads", json={"path": path})
     removed = site.http.delete(f"{files}/rm", params={"path": path})
     looked = site.http.get(f"{files}/ls", params={"path": str(tmp_path)})
-    found = [[line for line in site.lines(reply) if line["service"] == "storage"] for reply in
+    log_lines = [[line for line in site.lines(reply) if line["service"] == "storage"] for reply in
              (sent, begun, removed, looked)]  # fmt: skip
-    assert [len(lines) for lines in found] == [1, 1, 1, 0]
-    assert {of(line, "path", "outcome") for (line,) in found[:3]} == {(path, "OK")}
-    assert found[1][0]["upload_id"] == begun.json()["uploadId"]
+    assert [len(lines) for lines in log_lines] == [1, 1, 1, 0]
+    assert {of(line, "path", "outcome") for (line,) in log_lines[:3]} == {(path, "OK")}
+    assert log_lines[1][0]["upload_id"] == begun.json()["uploadId"]
 
 
 def test_who_is_refused(site: Site) -> None:
@@ -140,8 +140,8 @@ def test_who_is_refused(site: Site) -> None:
 def test_who_shows_no_token(site: Site, kind: str, method: str) -> None:
     """Turned away by Envoy, which tells auth a moment later."""
     verb, path = method.split()
-    asked = {"authorization": "", "content-type": kind}
-    reply = site.http.request(verb, f"{path}?secret=no-query", headers=asked)
+    request = {"authorization": "", "content-type": kind}
+    reply = site.http.request(verb, f"{path}?secret=no-query", headers=request)
     line = _line_to_come(site, reply)
     assert of(line, "outcome", "reason", "address", "service") == (
         "UNAUTHENTICATED",

@@ -208,8 +208,8 @@ def test_a_flag_that_is_no_boolean(target: Target, http: httpx.Client, query: st
 def test_the_native_api_names_a_wrong_path(
     target: Target, http: httpx.Client, method: str, path: str
 ) -> None:
-    for wrong in ("", "relative", "/etc/passwd", "/a%00b"):
-        content = {"json": {"path": wrong}} if method == "POST" else {"params": {"path": wrong}}
+    for invalid in ("", "relative", "/etc/passwd", "/a%00b"):
+        content = {"json": {"path": invalid}} if method == "POST" else {"params": {"path": invalid}}
         reply = http.request(method, path.format(target.system), **content)  # type: ignore[arg-type]
         refused(reply, 400)
 
@@ -225,8 +225,8 @@ def test_uploads_with_names_that_are_not_utf_8_overwrite_nothing(
         reply = http.post(url, params={"path": directory}, content=form, headers=kind)
         assert "The file name is not UTF-8" in refused(reply)
         assert reply.json()["data"]["fields"][0]["name"] == "file"
-    found = http.get(f"/filesystem/{target.system}/ops/ls", params={"path": directory})
-    assert found.json()["output"] == []
+    result = http.get(f"/filesystem/{target.system}/ops/ls", params={"path": directory})
+    assert result.json()["output"] == []
 
 
 def test_a_query_cannot_change_the_system(target: Target, http: httpx.Client) -> None:

@@ -84,8 +84,8 @@ def test_an_upload_in_pieces(http: httpx.Client, there: dict[str, str]) -> None:
     assert http.get("/files:stat", params=there).status_code == 404
     digest = hashlib.sha256(CONTENT).hexdigest()
     whole = there | {"sizeBytes": len(CONTENT), "sha256": digest}
-    for wrong in ({"sizeBytes": 1}, {"sha256": "0" * 64}, {"ifMatch": "1-2-3"}):
-        assert http.post(f"{url}:complete", json=whole | wrong).status_code in (400, 412)
+    for invalid in ({"sizeBytes": 1}, {"sha256": "0" * 64}, {"ifMatch": "1-2-3"}):
+        assert http.post(f"{url}:complete", json=whole | invalid).status_code in (400, 412)
     done = http.post(f"{url}:complete", json=whole)
     assert done.status_code == 200, done.text
     assert http.get("/files:content", params=there).content == CONTENT

@@ -27,8 +27,8 @@ _BROKEN = (18, 56, 92)
 
 @pytest.fixture(scope="module")
 def gateway(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Breakable]:
-    with breakable(cluster, tmp_path_factory.mktemp("breakable")) as found:
-        yield found
+    with breakable(cluster, tmp_path_factory.mktemp("breakable")) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def submit(cluster_target: Target, http: httpx.Client) -> Iterator[Callable[[str
 def test_a_component(surface: Surface, submit: Callable[[str], str], plus: str) -> None:
     job_id = submit(COMPONENTS)
     job, metadata, attached, _ = surface.calls(f"{job_id}{plus}1")
-    assert [found["jobId"] for found in job.json()["jobs"]] == [f"{job_id}+1"]
+    assert [one_job["jobId"] for one_job in job.json()["jobs"]] == [f"{job_id}+1"]
     shown = metadata.json()
     (shown,) = shown.get("jobs", [shown])
     assert shown["jobId"] == f"{job_id}+1"
@@ -138,7 +138,7 @@ def test_a_task(surface: Surface, submit: Callable[[str], str], underscore: str)
     replies = surface.calls(task)
     assert [reply.is_success for reply in replies] == [True] * 4
     job, metadata, *_ = replies
-    assert [found["jobId"] for found in job.json()["jobs"]] == [f"{job_id}_2"]
+    assert [one_job["jobId"] for one_job in job.json()["jobs"]] == [f"{job_id}_2"]
     shown = metadata.json()
     (shown,) = shown.get("jobs", [shown])
     assert shown["standardOutput"] == f"/tmp/slurm-{job_id}_2.out"

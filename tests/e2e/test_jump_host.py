@@ -92,8 +92,8 @@ def _make_certificate(key: Path, authority: Path) -> None:
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
-    with published_issuer() as found:
-        yield found
+    with published_issuer() as issuer:
+        yield issuer
 
 
 @pytest.fixture(scope="module")

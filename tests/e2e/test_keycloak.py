@@ -74,16 +74,18 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Identity]:
             "PROBE_ACCOUNT": "bob",
             "OIDC": oidc,
         }
-        found = Identity(url, "", shell)
-        found.run(f"kcadm.sh config credentials --server {url} --realm master --user {ADMIN}")
-        said = found.run(
+        identity_provider = Identity(url, "", shell)
+        identity_provider.run(
+            f"kcadm.sh config credentials --server {url} --realm master --user {ADMIN}"
+        )
+        completed = identity_provider.run(
             *commands("Setting it up"),
             "kcadm.sh create users -r hpc -s username=alice -s enabled=true -s email=alice@example.org"
             " -s firstName=Alice -s lastName=A -s emailVerified=true",
             f"kcadm.sh set-password -r hpc --username alice --new-password {PASSWORD}",
             'echo "$PROBE_CLIENT_SECRET"',
         )
-        yield Identity(url, said.splitlines()[-1], shell)
+        yield Identity(url, completed.splitlines()[-1], shell)
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +112,13 @@ def token(identity: Identity) -> str:
     """Alice's, by the guide's device flow."""
     asking, polling = _split(commands("Trying it")[:-1], "echo")
     shared = ["set -a", *asking]
-    told = identity.run(*shared, 'echo "$VERIFIER"')
-    device, verifier = told.splitlines()
+    reported = identity.run(*shared, 'echo "$VERIFIER"')
+    device, verifier = reported.splitlines()
     _, text = _log_in(yaml.safe_load(device)["verification_uri_complete"], {"accept": "Yes"})
     assert "Device Login Successful" in text
     given = {"DEVICE": device, "VERIFIER": verifier}
-    found = Identity(identity.url, identity.secret, identity.shell | given)
-    return found.run(*polling, 'echo "$TOKEN"').strip()
+    identity_provider = Identity(identity.url, identity.secret, identity.shell | given)
+    return identity_provider.run(*polling, 'echo "$TOKEN"').strip()
 
 
 def _split(lines: list[str], word: str) -> tuple[list[str], list[str]]:
@@ -153,8 +155,8 @@ def test_health_of_the_example(site: dict[str, Any], token: str) -> None:
         if health or time.monotonic() > deadline:
             break
         time.sleep(0.5)
-    assert {found["serviceType"] for found in health} == {"scheduler", "ssh", "filesystem"}
-    assert all(found["healthy"] for found in health), health
+    assert {check["serviceType"] for check in health} == {"scheduler", "ssh", "filesystem"}
+    assert all(check["healthy"] for check in health), health
 
 
 def test_a_person_works(site: dict[str, Any], token: str) -> None:
@@ -170,14 +172,14 @@ def test_a_program_with_a_browser_logs_in_by_redirect(
     oidc, back = identity.shell["OIDC"], f"{site['ready']}/"
     verifier = secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
-    asked = {
+    request = {
         "client_id": "passerelle-cli",
         "response_type": "code",
         "redirect_uri": back,
         "code_challenge_method": "S256",
         "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
     }
-    at, _ = _log_in(f"{oidc}/auth?{urlencode(asked)}")
+    at, _ = _log_in(f"{oidc}/auth?{urlencode(request)}")
     form = {
         "client_id": "passerelle-cli",
         "grant_type": "authorization_code",

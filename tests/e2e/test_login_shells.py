@@ -138,11 +138,11 @@ def _uploaded(client: httpx.Client, login: Login) -> httpx.Response:
 def _output(client: httpx.Client, login: Login, job: str) -> str:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        [found] = _good(client.get(f"/compute/cluster/jobs/{job}"))["jobs"]
-        if found["status"]["state"] not in ("PENDING", "RUNNING", "COMPLETING"):
+        [one_job] = _good(client.get(f"/compute/cluster/jobs/{job}"))["jobs"]
+        if one_job["status"]["state"] not in ("PENDING", "RUNNING", "COMPLETING"):
             break
         time.sleep(0.2)
-    assert found["status"]["state"] == "COMPLETED"
+    assert one_job["status"]["state"] == "COMPLETED"
     out: Path = login.home / "out"
     return str(
         _good(client.get("/filesystem/cluster/ops/head", params={"path": str(out)}))["output"][

@@ -82,10 +82,10 @@ def log(client: Firecrest, path: Path) -> str:
     for job in reversed(jobs):
         metadata = client.job_metadata("cluster", job["jobId"])[0]
         if str(path) in str(metadata["script"]):
-            said = Path(metadata["standardOutput"]).read_text()
+            output = Path(metadata["standardOutput"]).read_text()
             for stream in ("standardOutput", "standardError"):
                 Path(metadata[stream]).unlink()
-            return said
+            return output
     return "no such job"
 
 

@@ -51,11 +51,11 @@ def test_a_job_over_rest(target: Target, http: httpx.Client, directory: str) -> 
     ended = _followed(lambda: http.get(f"/jobs/{job_id}").json()["jobs"][0])
     assert (ended["state"], ended["exitCode"], ended["name"]) == ("SUCCEEDED", 0, "native rest")
     assert ended["timeLimit"] == "120s"
-    said = http.get("/files:content", params={"path": f"{directory}/said"})
-    assert said.text == "a, b='c'\nd"
+    body = http.get("/files:content", params={"path": f"{directory}/said"})
+    assert body.text == "a, b='c'\nd"
     metadata = http.get(f"/jobs/{job_id}/metadata").json()
     assert metadata["script"].startswith("#!/bin/sh")
-    assert job_id in [found["jobId"] for found in http.get("/jobs").json()["jobs"]]
+    assert job_id in [one_job["jobId"] for one_job in http.get("/jobs").json()["jobs"]]
 
 
 def test_a_job_over_grpc(
@@ -70,11 +70,11 @@ def test_a_job_over_grpc(
     )
     wanted = compute_pb2.GetJobRequest(system=target.system, job_id=submitted.job_id)
     deadline = time.monotonic() + 60
-    found = compute.GetJob(wanted, metadata=metadata, timeout=30).jobs[0]
-    while found.state in (Job.PENDING, Job.RUNNING) and time.monotonic() < deadline:
+    one_job = compute.GetJob(wanted, metadata=metadata, timeout=30).jobs[0]
+    while one_job.state in (Job.PENDING, Job.RUNNING) and time.monotonic() < deadline:
         time.sleep(0.3)
-        found = compute.GetJob(wanted, metadata=metadata, timeout=30).jobs[0]
-    assert (found.state, found.exit_code) == (Job.FAILED, 7)
+        one_job = compute.GetJob(wanted, metadata=metadata, timeout=30).jobs[0]
+    assert (one_job.state, one_job.exit_code) == (Job.FAILED, 7)
 
 
 def test_a_job_is_cancelled(http: httpx.Client, directory: str) -> None:
@@ -88,10 +88,10 @@ def test_a_job_is_cancelled(http: httpx.Client, directory: str) -> None:
 def _followed(job: object) -> dict[str, object]:
     """The job when it has ended; asks as its users would, for a minute at most."""
     deadline = time.monotonic() + 60
-    while (found := job())["state"] in ("PENDING", "RUNNING"):  # type: ignore[operator]
-        assert time.monotonic() < deadline, found
+    while (result := job())["state"] in ("PENDING", "RUNNING"):  # type: ignore[operator]
+        assert time.monotonic() < deadline, result
         time.sleep(0.3)
-    return dict(found)
+    return dict(result)
 
 
 def test_files_over_rest(http: httpx.Client, directory: str) -> None:
@@ -161,7 +161,7 @@ def test_links_modes_owners_and_types_over_rest(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "part", "said"),
+    ("wanted", "part", "message"),
     [
         ("bytes=0-9", slice(0, 10), "bytes 0-9/1000"),
         ("bytes=990-", slice(990, None), "bytes 990-999/1000"),
@@ -169,20 +169,20 @@ def test_links_modes_owners_and_types_over_rest(
     ],
 )
 def test_a_range_is_206(
-    http: httpx.Client, directory: str, wanted: str, part: slice, said: str
+    http: httpx.Client, directory: str, wanted: str, part: slice, message: str
 ) -> None:
     content, path = bytes(i % 251 for i in range(1000)), f"{directory}/data.bin"
     http.put("/files:content", params={"path": path}, content=content)
     reply = http.get("/files:content", params={"path": path}, headers={"Range": wanted})
-    assert (reply.status_code, reply.headers["content-range"]) == (206, said)
+    assert (reply.status_code, reply.headers["content-range"]) == (206, message)
     assert reply.content == content[part]
     assert int(reply.headers["content-length"]) == len(reply.content)
 
 
 def test_a_file_with_a_wrong_checksum_does_not_appear(http: httpx.Client, directory: str) -> None:
     path = f"{directory}/data.bin"
-    wrong = {"path": path, "sha256": "0" * 64}
-    assert http.put("/files:content", params=wrong, content=b"abc").status_code == 400
+    invalid = {"path": path, "sha256": "0" * 64}
+    assert http.put("/files:content", params=invalid, content=b"abc").status_code == 400
     everything = http.get("/files", params={"path": directory, "showHidden": "true"}).json()
     assert everything["files"] == []
 
@@ -225,7 +225,7 @@ def test_files_over_grpc(
 def test_everything_about_the_system(target: Target, http: httpx.Client) -> None:
     nodes = http.get("/nodes").json()["nodes"]
     assert all(node["cpuCount"] >= 1 for node in nodes)
-    partitions = [found["name"] for found in http.get("/partitions").json()["partitions"]]
+    partitions = [partition["name"] for partition in http.get("/partitions").json()["partitions"]]
     assert target.partition in partitions
     assert http.get("/reservations").is_success
     info = http.get("/userinfo").json()

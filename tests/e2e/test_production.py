@@ -25,18 +25,24 @@ NOBODY = 54321  # a uid, and gid, of no account
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """A directory that every account can enter, with the installation in `venv`."""
-    found = Path(tempfile.mkdtemp(prefix="passerelle-production-"))
+    directory = Path(tempfile.mkdtemp(prefix="passerelle-production-"))
     try:
-        found.chmod(0o755)
-        install = (PYTHON, TOP / "deploy" / "install.py", "--production", "--venv", found / "venv")
+        directory.chmod(0o755)
+        install = (
+            PYTHON,
+            TOP / "deploy" / "install.py",
+            "--production",
+            "--venv",
+            directory / "venv",
+        )
         done = subprocess.run(install, capture_output=True, text=True, timeout=600)
         if "cannot make virtual environments" in done.stderr:
             real.missing("production", done.stderr.strip())
         assert done.returncode == 0, done.stderr
         assert "NOTE" not in done.stderr  # of places that others cannot enter
-        yield found
+        yield directory
     finally:
-        shutil.rmtree(found)
+        shutil.rmtree(directory)
 
 
 def test_an_account_without_anything_serves(cluster: Cluster, place: Path) -> None:

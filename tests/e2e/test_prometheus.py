@@ -76,12 +76,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     environment = {"XDG_STATE_HOME": str(state)}
     with running_site("--config", str(path), environment=environment) as ready:
         headers = {"Authorization": f"Bearer {ready['token']}"}
-        for asked in (
+        for query in (
             "/status/local/nodes",
             "/filesystem/local/ops/ls?path=/tmp",
             "/status/systems",
         ):
-            reply = httpx.get(ready["ready"] + asked, headers=headers, timeout=30)
+            reply = httpx.get(ready["ready"] + query, headers=headers, timeout=30)
             assert reply.status_code == 200, reply.text
         _wait_for_health(f"http://{addresses['gateway']}/metrics")
         yield {name for url in urls for name in _names(httpx.get(url, timeout=30).text)}

@@ -51,9 +51,9 @@ def test_nodes_partitions_and_reservations(target: Target, client: Firecrest) ->
     assert all(node["state"] and node["cpus"] >= 1 for node in nodes)
     assert target.partition in [partition["name"] for partition in partitions]
     assert target.partition in nodes[0]["partitions"]
-    assert all(found["endTime"] > found["startTime"] for found in reservations)
+    assert all(reservation["endTime"] > reservation["startTime"] for reservation in reservations)
     if target.account:  # the real Slurm
-        assert {found["name"] for found in reservations} >= {"training", "alice_now"}
+        assert {reservation["name"] for reservation in reservations} >= {"training", "alice_now"}
 
 
 def test_userinfo(target: Target, client: Firecrest) -> None:
@@ -106,8 +106,12 @@ def test_read_parts_of_a_file(target: Target, client: Firecrest, directory: str)
 def test_stat_and_rm(target: Target, client: Firecrest, directory: str) -> None:
     path = f"{directory}/file"
     client.upload(target.system, BytesIO(b"12345"), directory, "file", file_size=5)
-    found = client.stat(target.system, path)
-    assert (found["size"], found["mode"] & 0o170000, found["nlink"]) == (5, 0o100000, 1)
+    stat_reply = client.stat(target.system, path)
+    assert (stat_reply["size"], stat_reply["mode"] & 0o170000, stat_reply["nlink"]) == (
+        5,
+        0o100000,
+        1,
+    )
     client.rm(target.system, path)
     with pytest.raises(UnexpectedStatusException, match="cannot statx") as gone:
         client.stat(target.system, path)

@@ -37,7 +37,7 @@ async def test_many_calls_at_once(
 ) -> None:
     """More calls of one user than sshd has sessions for: they wait their turn, none fails."""
     stats = [asynchronous.stat(target.system, directory) for _ in range(32)]
-    assert {found["mode"] & 0o170000 for found in await asyncio.gather(*stats)} == {0o040000}
+    assert {reply["mode"] & 0o170000 for reply in await asyncio.gather(*stats)} == {0o040000}
 
 
 async def test_what_files_are(

@@ -80,8 +80,8 @@ def test_what_files_are(target: Target, firecrest: Cli, directory: str, tmp_path
     firecrest("chmod", path, "600")
     firecrest("chown", path, "--owner", target.user, "--group", "")
     firecrest("symlink", path, f"{directory}/link")
-    said = json.loads(firecrest("stat", f"{directory}/link"))
-    assert stat.S_ISLNK(said["mode"])
+    document = json.loads(firecrest("stat", f"{directory}/link"))
+    assert stat.S_ISLNK(document["mode"])
     assert firecrest("file", path).strip() == "ASCII text"
     checksum = json.loads(firecrest("checksum", path))
     assert checksum["checksum"] == hashlib.sha256(b"first\n").hexdigest()

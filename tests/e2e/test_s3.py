@@ -119,12 +119,12 @@ def test_no_secret_is_where_others_look(
     job = up.transfer_data["transferJob"]
     _wait_for(client, target, job, "Waiting till the file")
     slurm = {"SLURM_CONF": str(cluster.slurm_conf)}
-    told = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
-    told += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
-    told += _processes("alice")
-    assert f"JobId={job['jobId']}" in told
-    assert "staging.s3.remote.ingress" in told
-    assert _unmentioned(told, up)
+    job_record = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
+    job_record += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
+    job_record += _processes("alice")
+    assert f"JobId={job['jobId']}" in job_record
+    assert "staging.s3.remote.ingress" in job_record
+    assert _unmentioned(job_record, up)
     up.upload_file_to_stage()
     up.wait_for_transfer_job(timeout=120)
     assert _unmentioned(_logs(client, target, job), up)
@@ -198,10 +198,10 @@ def test_an_empty_file_and_one_of_ten_thousand_parts(
 def test_by_the_native_api(target: Target, client: Firecrest, directory: str, local: Path) -> None:
     files = f"{target.base_url}/v1/systems/{target.system}/files"
     headers = {"Authorization": f"Bearer {target.token()}"}
-    asked = {"path": f"{directory}/x", "method": "s3", "account": target.account}
+    request = {"path": f"{directory}/x", "method": "s3", "account": target.account}
     content = local.read_bytes()
     with httpx.Client(headers=headers, timeout=120) as native:
-        reply = native.post(f"{files}:stageUpload", json={**asked, "sizeBytes": len(content)})
+        reply = native.post(f"{files}:stageUpload", json={**request, "sizeBytes": len(content)})
         staged = reply.raise_for_status().json()
         size, tags = int(staged["s3"]["partSize"]), []
         for number, url in enumerate(staged["s3"]["partUrls"]):
@@ -214,10 +214,10 @@ def test_by_the_native_api(target: Target, client: Firecrest, directory: str, lo
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
         httpx.post(staged["s3"]["completeUrl"], content=body, timeout=60).raise_for_status()
         client.wait_for_job(target.system, staged["job"]["jobId"], timeout=120)
-        staged = native.post(f"{files}:stageDownload", json=asked).raise_for_status().json()
+        staged = native.post(f"{files}:stageDownload", json=request).raise_for_status().json()
         client.wait_for_job(target.system, staged["job"]["jobId"], timeout=120)
         assert httpx.get(staged["s3"]["downloadUrl"], timeout=60).content == content
-        large = {**asked, "sizeBytes": str(10_000 * 5 * MIB)}
+        large = {**request, "sizeBytes": str(10_000 * 5 * MIB)}
         staged = native.post(f"{files}:stageUpload", json=large).raise_for_status().json()
         assert len(staged["s3"]["partUrls"]) == 10_000
         client.cancel_job(target.system, staged["job"]["jobId"])
@@ -246,11 +246,11 @@ def _names(client: Firecrest, target: Target, directory: str | None = None) -> l
 
 def _processes(user: str) -> str:
     """The command lines and environments of a user's processes, as far as we may see them."""
-    told = []
+    reported = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if process.owner() == user:
-                told += [(process / name).read_text() for name in ("cmdline", "environ")]
+                reported += [(process / name).read_text() for name in ("cmdline", "environ")]
         except (OSError, KeyError):
             continue
-    return "\n".join(told)
+    return "\n".join(reported)

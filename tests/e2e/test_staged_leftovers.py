@@ -16,8 +16,8 @@ from tests.minio import MinioServer
 
 @pytest.fixture(scope="module")
 def site(cluster: Cluster, minio: MinioServer) -> Iterator[StagingSite]:
-    with staging_site(cluster, minio) as found:
-        yield found
+    with staging_site(cluster, minio) as site:
+        yield site
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def home() -> Iterator[Path]:
     path.mkdir()
     shutil.chown(path, "alice", "alice")
     yield path
-    assert [found.name for found in path.iterdir() if found.name.startswith(".")] == []
+    assert [entry.name for entry in path.iterdir() if entry.name.startswith(".")] == []
     shutil.rmtree(path)
 
 

@@ -25,8 +25,8 @@ Make = Callable[[Path], str]
 
 @pytest.fixture(scope="module")
 def site(cluster: Cluster, minio: MinioServer) -> Iterator[StagingSite]:
-    with staging_site(cluster, minio) as found:
-        yield found
+    with staging_site(cluster, minio) as site:
+        yield site
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ class Site:
 
     def transfer(self, direction: str, path: Path, **directives: str) -> dict[str, Any]:
         """What the profile answers to a transfer by the method."""
-        told = {"transferMethod": "webdav", **directives}
-        body = {"path": str(path), "transferDirectives": told}
+        parameters = {"transferMethod": "webdav", **directives}
+        body = {"path": str(path), "transferDirectives": parameters}
         with self.http() as http:
             reply = http.post(f"/filesystem/local/transfer/{direction}", json=body)
         assert reply.status_code == 201, reply.text
@@ -140,8 +140,8 @@ def test_up_and_down_by_the_profile(site: Site) -> None:
 
 def test_up_and_down_by_the_native_api(site: Site) -> None:
     target = site.directory / "native"
-    told = {"sha256": hashlib.sha256(CONTENT).hexdigest()}
-    reply = site.stage("stageUpload", target, parameters=told).raise_for_status().json()
+    parameters = {"sha256": hashlib.sha256(CONTENT).hexdigest()}
+    reply = site.stage("stageUpload", target, parameters=parameters).raise_for_status().json()
     url = reply["parameters"]["uploadUrl"]
     assert reply == {"job": reply["job"], "method": "webdav", "parameters": {"uploadUrl": url}}
     httpx.put(url, content=CONTENT).raise_for_status()
@@ -168,13 +168,13 @@ def test_it_is_shown_by_its_own_name(site: Site) -> None:
     }
 
 
-@pytest.mark.parametrize("wrong", ["none", 7])
-def test_what_is_wrong_with_its_own_parameters_is_named(site: Site, wrong: object) -> None:
+@pytest.mark.parametrize("invalid", ["none", 7])
+def test_what_is_wrong_with_its_own_parameters_is_named(site: Site, invalid: object) -> None:
     target = site.directory / "refused"
-    native = site.stage("stageUpload", target, parameters={"sha256": wrong})
+    native = site.stage("stageUpload", target, parameters={"sha256": invalid})
     assert (native.status_code, "sha256" in native.text) == (400, True)
-    told = {"transferMethod": "webdav", "sha256": wrong}
-    body = {"path": str(target), "transferDirectives": told}
+    parameters = {"transferMethod": "webdav", "sha256": invalid}
+    body = {"path": str(target), "transferDirectives": parameters}
     with site.http() as http:
         profile = http.post("/filesystem/local/transfer/upload", json=body)
     assert profile.status_code == 400

@@ -96,13 +96,13 @@ def test_what_asks_for_s3_without_having_been_told_to_takes_what_there_is(
 
 def test_clients_that_know_s3_alone_are_told_what_there_is(target: Target, directory: str) -> None:
     url = f"{target.base_url}/filesystem/{target.system}/transfer/upload"
-    asked = {
+    request = {
         "path": f"{directory}/x",
         "account": target.account,
         "transferDirectives": {"transferMethod": "s3", "fileSize": 5 * MIB},
     }
     bearer = {"Authorization": f"Bearer {target.token()}"}
-    reply = httpx.post(url, json=asked, headers=bearer, timeout=60)
+    reply = httpx.post(url, json=request, headers=bearer, timeout=60)
     assert reply.status_code == 400
     assert reply.json()["message"].endswith("Available on this system: streamer, wormhole.")
 
@@ -166,11 +166,11 @@ def test_no_secret_is_where_others_look_and_a_cancelled_job_leaves_nothing(
     secret = json.loads(base64.urlsafe_b64decode(directives["coordinates"]))["secret"]
     _wait_for(client, target, job, "Listening on port")
     slurm = {"SLURM_CONF": str(cluster.slurm_conf)}
-    told = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
-    told += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
-    told += said("ps", "-u", "alice", "-wwo", "args", "e")
-    assert f"JobId={job['jobId']}" in told
-    assert secret not in told + _log(client, target, job)
+    job_record = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
+    job_record += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
+    job_record += said("ps", "-u", "alice", "-wwo", "args", "e")
+    assert f"JobId={job['jobId']}" in job_record
+    assert secret not in job_record + _log(client, target, job)
     assert len(_names(client, target, directory)) == 1
     client.cancel_job(target.system, job["jobId"])
     with pytest.raises(TransferJobFailedException):

@@ -143,9 +143,11 @@ def test_a_token_is_demanded_as_everywhere(site: Site) -> None:
     without = httpx.get(site.http.base_url.join("/queue/local/entries"))
     assert problem(without, 401, "unauthenticated") == "Not authenticated"
     assert without.headers["www-authenticate"] == "Bearer"
-    wrong = site.http.get("/queue/local/entries", headers={"Authorization": "Bearer no.such.token"})
-    assert problem(wrong, 401, "unauthenticated")
-    assert "invalid_token" in wrong.headers["www-authenticate"]
+    invalid = site.http.get(
+        "/queue/local/entries", headers={"Authorization": "Bearer no.such.token"}
+    )
+    assert problem(invalid, 401, "unauthenticated")
+    assert "invalid_token" in invalid.headers["www-authenticate"]
 
 
 def test_the_openapi_document_has_it_beside_the_others(site: Site) -> None:

@@ -52,8 +52,8 @@ def test_copy_move_and_what_the_job_says(
         client.stat(system, copy)
     for reply, words in zip(logs, ("Copy Files Job", "Move Files Job"), strict=True):
         job = reply["transferJob"]
-        said = client.view(system, job["logs"]["outputLog"])
-        assert f"{words} (id:{job['jobId']})" in said
+        output = client.view(system, job["logs"]["outputLog"])
+        assert f"{words} (id:{job['jobId']})" in output
         assert client.view(system, job["logs"]["errorLog"]) == ""
         assert (job["system"], job["logs"]["outputLog"].rpartition("/")[0]) == (
             system,
@@ -106,8 +106,8 @@ async def test_asynchronously(
     system, account = target.system, target.account
     logs.append(await asynchronous.cp(system, source, f"{source}-copy", account=account))
     logs.append(await asynchronous.mv(system, f"{source}-copy", f"{source}-moved", account=account))
-    found = await asynchronous.list_files(system, f"{source}-moved")
-    assert {entry["name"] for entry in found} == {"file.txt", "link", NAME}
+    entries = await asynchronous.list_files(system, f"{source}-moved")
+    assert {entry["name"] for entry in entries} == {"file.txt", "link", NAME}
     pending = await asynchronous.mv(
         system, f"{source}-moved", f"{source}-again", account=account, blocking=False
     )

@@ -69,10 +69,10 @@ class Site:
         """The process id of the storage service."""
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
         pids = [pid for task in tasks for pid in (task / "children").read_text().split()]
-        (found,) = (
+        (only,) = (
             pid for pid in pids if b"\0storage\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
-        return int(found)
+        return int(only)
 
     def arrived(self) -> int:
         """How much of a file that is not whole yet is there, bytes."""
@@ -249,8 +249,8 @@ def debris(site: Site, minio: MinioServer) -> Debris:
 
     def stored() -> set[str]:
         buckets = (bucket.name for bucket in minio.client.list_buckets())
-        found = (minio.client.list_objects(bucket, recursive=True) for bucket in buckets)
-        return {str(item.object_name) for items in found for item in items}
+        result = (minio.client.list_objects(bucket, recursive=True) for bucket in buckets)
+        return {str(item.object_name) for items in result for item in items}
 
     before = stored()
     return lambda: [*(stored() - before), *map(str, site.there.glob(".*.passerelle-part"))]
@@ -259,10 +259,10 @@ def debris(site: Site, minio: MinioServer) -> Debris:
 def test_staged(site: Site, debris: Debris) -> None:
     content = os.urandom(1 << 20) * 12 + b"end"
     (site.here / "source").write_bytes(content)
-    told = site.told("source", "target", method="STAGED", account=ACCOUNT)
-    assert [job["system"] for job in told[0]["jobs"]] == ["cluster", "other"]
-    assert told[-1]["finished"]
-    assert told[-1]["sha256"] == hashlib.sha256(content).hexdigest()
+    messages = site.told("source", "target", method="STAGED", account=ACCOUNT)
+    assert [job["system"] for job in messages[0]["jobs"]] == ["cluster", "other"]
+    assert messages[-1]["finished"]
+    assert messages[-1]["sha256"] == hashlib.sha256(content).hexdigest()
     assert (site.there / "target").read_bytes() == content
     assert (site.there / "target").stat().st_mode & 0o777 == 0o644
     assert debris() == []
@@ -271,8 +271,8 @@ def test_staged(site: Site, debris: Debris) -> None:
 @pytest.mark.parametrize("size", [0, 1])
 def test_staged_of_next_to_nothing(site: Site, debris: Debris, size: int) -> None:
     (site.here / "source").write_bytes(bytes(size))
-    told = site.told("source", "target", method="STAGED", account=ACCOUNT)
-    assert told[-1]["finished"]
+    messages = site.told("source", "target", method="STAGED", account=ACCOUNT)
+    assert messages[-1]["finished"]
     assert (site.there / "target").read_bytes() == bytes(size)
     assert debris() == []
 
@@ -314,8 +314,8 @@ def test_a_job_that_fails_is_told_in_its_own_words(site: Site, debris: Debris) -
 
 def test_staged_without_an_account_takes_the_users_default_one(site: Site, debris: Debris) -> None:
     (site.here / "source").write_bytes(b"content")
-    told = site.told("source", "target", method="STAGED")
-    assert told[-1]["finished"]
+    messages = site.told("source", "target", method="STAGED")
+    assert messages[-1]["finished"]
     assert (site.there / "target").read_bytes() == b"content"
     assert debris() == []
 

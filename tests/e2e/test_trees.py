@@ -48,11 +48,11 @@ def lines(http: httpx.Client, method: str, url: str, **options: Any) -> list[Any
 
 
 def test_a_walk_comes_in_lines(http: httpx.Client, tree: str) -> None:
-    found = lines(http, "GET", "/files:walk", params={"path": tree})
-    names = [file["name"] for line in found for file in line["files"]]
+    result = lines(http, "GET", "/files:walk", params={"path": tree})
+    names = [file["name"] for line in result for file in line["files"]]
     assert len(names) == len(set(names)) == DIRECTORIES * (FILES + 1)
-    assert len(found) > 10
-    assert [line.get("finished", False) for line in found] == [False] * (len(found) - 1) + [True]
+    assert len(result) > 10
+    assert [line.get("finished", False) for line in result] == [False] * (len(result) - 1) + [True]
 
 
 def test_copy_usage_remove(http: httpx.Client, tree: str) -> None:
@@ -106,9 +106,9 @@ def test_names_of_other_bytes(http: httpx.Client, tree: str) -> None:
     with open(raw, "wb") as file:
         file.write(b"latin 1")
     params = {"raw_path": base64.b64encode(raw).decode()}
-    found = http.get("/files:stat", params=params).json()
-    assert base64.b64decode(found["rawName"]) == raw
-    assert found["name"] == f"{tree}/caf\\351\n"
+    stat_reply = http.get("/files:stat", params=params).json()
+    assert base64.b64decode(stat_reply["rawName"]) == raw
+    assert stat_reply["name"] == f"{tree}/caf\\351\n"
     content = http.get("/files:content", params=params)
     assert content.content == b"latin 1"
-    assert content.headers["etag"] == f'"{found["etag"]}"'
+    assert content.headers["etag"] == f'"{stat_reply["etag"]}"'

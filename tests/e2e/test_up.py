@@ -35,11 +35,11 @@ class Own:
 
     def processes(self) -> dict[str, int]:
         """The process ids of its children, by service."""
-        found = {}
+        collected = {}
         for pid in _children(self.ready["pid"]):
             argv = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            found[argv[argv.index("serve") + 1] if "serve" in argv else "envoy"] = pid
-        return found
+            collected[argv[argv.index("serve") + 1] if "serve" in argv else "envoy"] = pid
+        return collected
 
     @property
     def run_directory(self) -> Path:
@@ -108,8 +108,8 @@ def test_nothing_secret_stands_in_an_argument(own: Own) -> None:
     secret = Path(own.environment["XDG_STATE_HOME"]).glob("passerelle/*/client_secret")
     words = [next(secret).read_text(), own.ready["token"]]
     for pid in (own.ready["pid"], *own.processes().values()):
-        told = Path(f"/proc/{pid}/cmdline").read_text()
-        assert not any(word in told for word in words)
+        command_line = Path(f"/proc/{pid}/cmdline").read_text()
+        assert not any(word in command_line for word in words)
 
 
 def test_both_surfaces_answer(own: Own) -> None:

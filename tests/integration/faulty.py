@@ -49,11 +49,11 @@ class Faults:
     def happen(self, faults: list[tuple[str, Fault]], exchange: Exchange) -> None:
         """The first fault that is for this kind of request."""
         with self._lock:
-            found = next((one for one in faults if one[0] == exchange.kind), None)
-            if found:
-                faults.remove(found)
-        if found:
-            found[1](exchange)
+            result = next((one for one in faults if one[0] == exchange.kind), None)
+            if result:
+                faults.remove(result)
+        if result:
+            result[1](exchange)
 
 
 @contextmanager

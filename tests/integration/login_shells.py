@@ -96,9 +96,9 @@ def serving(
         wrapper.chmod(0o755)
         own.append(f"ForceCommand {wrapper}")
     lines = (cluster.directory / "ssh" / "sshd_config").read_text().splitlines()
-    kept = [line for line in lines if line.split(" ")[0] not in _REPLACED]
+    remaining_lines = [line for line in lines if line.split(" ")[0] not in _REPLACED]
     try:
-        with running_sshd(directory, [*own, *kept]):
+        with running_sshd(directory, [*own, *remaining_lines]):
             yield replace(cluster, ssh_port=port)
     finally:
         shutil.rmtree(directory)
@@ -124,10 +124,10 @@ def system_at(cluster: Cluster) -> System:
     ssh = {"host": cluster.host, "port": cluster.ssh_port, "host_keys": [host_key]}
     timeout = {"command": 30, "login": 30, "connection": 30}
     filesystems = [{"path": "/home", "data_type": "users"}]
-    found = {
+    result = {
         "name": "lab",
         "ssh": {**ssh, "timeout": timeout},
         "scheduler": {"type": "slurm"},
         "filesystems": filesystems,
     }
-    return System.model_validate(found)
+    return System.model_validate(result)

@@ -99,8 +99,8 @@ class Processes:
         async with asyncio.timeout(END_SECONDS):
             while self.running[-1].returncode is None:
                 with suppress(OSError):  # it has just ended
-                    if found := _MOST.search(status.read_text()):
-                        most = int(found.group(1)) << 10
+                    if match := _MOST.search(status.read_text()):
+                        most = int(match.group(1)) << 10
                 await asyncio.sleep(0.01)
         assert most
         assert self.running[-1].returncode == 0, self.words()

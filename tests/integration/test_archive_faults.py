@@ -84,8 +84,8 @@ async def both(
     source.write_bytes(content)
     into.mkdir()
     (into / "old").write_text("old")
-    asked = {"sourcePath": str(source), "targetPath": str(into), "compression": compression}
-    reply = await profile.send("Extract", **asked)
+    request = {"sourcePath": str(source), "targetPath": str(into), "compression": compression}
+    reply = await profile.send("Extract", **request)
     return reply.status, await native(channel, into, content, compression)
 
 
@@ -138,8 +138,8 @@ async def test_the_wrong_program_is_400(profile: Profile, tmp_path: Path, compre
         "xz": gzip.compress,
     }
     (tmp_path / "x").write_bytes(packers[compression](GOOD))
-    asked = {"sourcePath": str(tmp_path / "x"), "targetPath": str(tmp_path / "into")}
-    reply = await profile.send("Extract", **asked, compression=compression)
+    request = {"sourcePath": str(tmp_path / "x"), "targetPath": str(tmp_path / "into")}
+    reply = await profile.send("Extract", **request, compression=compression)
     assert (reply.status, reply.json["errorType"]) == (400, "error")
     assert reply.message.startswith("Remote process failed with exit status:2 and error message:")
     assert list((tmp_path / "into").iterdir()) == []
@@ -163,8 +163,8 @@ async def test_what_is_right_stays_right(profile: Profile, tmp_path: Path) -> No
         fifo = tarfile.TarInfo("fifo")
         fifo.type = tarfile.FIFOTYPE
         tar.addfile(fifo)
-    asked = {"sourcePath": str(tmp_path / "x.tgz"), "targetPath": str(into)}
-    assert (await profile.send("Extract", **asked)).status == 204
+    request = {"sourcePath": str(tmp_path / "x.tgz"), "targetPath": str(into)}
+    assert (await profile.send("Extract", **request)).status == 204
     assert stat.S_IMODE((into / "suid").stat().st_mode) == 0o755
     assert stat.S_IMODE((into / "closed").stat().st_mode) == 0o500
     assert os.readlink(into / "out") == "/etc/passwd"
@@ -240,8 +240,8 @@ async def test_what_lies_in_a_tree_is_packed_as_it_is(profile: Profile, odd: Pat
 async def test_a_pattern_that_find_does_not_understand_is_the_callers_mistake(
     profile: Profile, odd: Path
 ) -> None:
-    asked = {"sourcePath": str(odd / "file"), "targetPath": str(odd / "x.tgz")}
-    reply = await profile.send("Compress", **asked, matchPattern=r"\(")
+    request = {"sourcePath": str(odd / "file"), "targetPath": str(odd / "x.tgz")}
+    reply = await profile.send("Compress", **request, matchPattern=r"\(")
     assert reply.status == 400, reply.message
     assert not (odd / "x.tgz").exists()
 
@@ -251,7 +251,7 @@ FULL = "No space left on device"
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "packing", "apart", "in_place"),
+    ("status", "message", "packing", "apart", "in_place"),
     [
         (
             2,
@@ -323,9 +323,9 @@ FULL = "No space left on device"
     ],
 )
 def test_only_tar_s_own_words_at_their_place_count(
-    status: int, said: str, packing: Kind, apart: Kind, in_place: Kind
+    status: int, message: str, packing: Kind, apart: Kind, in_place: Kind
 ) -> None:
-    output = Output(status, "", f"tar: Removing leading `/' from member names\n{said}\n")
+    output = Output(status, "", f"tar: Removing leading `/' from member names\n{message}\n")
     assert packing_fault(output, "gzip") is packing
     assert unpacking_fault(output, "gzip", apart=True) is apart
     assert unpacking_fault(output, "gzip", apart=False) is in_place

@@ -67,8 +67,8 @@ def tree(tmp_path: Path) -> Path:
 async def packed(
     world: World, path: Path, packing: Format = TAR, selection: Selection = EVERYTHING
 ) -> bytes:
-    found = [piece async for piece in world.parts.archives.packed(str(path), packing, selection)]
-    return b"".join(found)
+    result = [piece async for piece in world.parts.archives.packed(str(path), packing, selection)]
+    return b"".join(result)
 
 
 async def unpacked(
@@ -136,11 +136,11 @@ async def test_a_link_to_a_directory_is_followed_where_it_is_asked_for(
 
 async def test_links_are_packed_as_links_unless_asked_otherwise(world: World, tree: Path) -> None:
     content = [await packed(world, tree, TAR, Selection(dereference=it)) for it in (False, True)]
-    found = []
+    collected = []
     for one in content:
         with tarfile.open(fileobj=io.BytesIO(one)) as tar:
-            found.append(tar.getmember(f"{tree.name}/link").issym())
-    assert found == [True, False]
+            collected.append(tar.getmember(f"{tree.name}/link").issym())
+    assert collected == [True, False]
 
 
 @pytest.mark.parametrize(("pattern", "name"), [("-r*", "-rf"), ("new?line", "new\nline")])

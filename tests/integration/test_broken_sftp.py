@@ -84,10 +84,12 @@ async def test_content_goes_another_way(
             await parts.uploads.complete(there, upload, len(LARGE), WriteConditions())
             assert Path(there).read_bytes() == LARGE
             assert any(way.told in note for note in await parts.files.notes())
-    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(said) == 1
-    assert "SFTP cannot be used" in said[0]
-    assert way.told in said[0]
+    messages = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
+    assert len(messages) == 1
+    assert "SFTP cannot be used" in messages[0]
+    assert way.told in messages[0]
 
 
 @pytest.mark.parametrize("shell", READING)
@@ -124,9 +126,9 @@ async def test_sftp_that_is_slow_to_begin_is_not_absent(cluster: Cluster) -> Non
         async with parts_for(sshd, login) as (parts, pool):
             connection = await pool.connection("lab")
             connection._start_limit = 0.5
-            with pytest.raises(BackendUnavailable, match="not begun yet") as told:
+            with pytest.raises(BackendUnavailable, match="not begun yet") as caught:
                 await parts.files.write(str(login.home / "file"), pieces(b"x"))
-            assert told.value.retry_after
+            assert caught.value.retry_after
             connection._start_limit = 30
             await connection.sftp()
 

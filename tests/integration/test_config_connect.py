@@ -93,13 +93,13 @@ ALL = ["keys of the issuer", "development issuer", "way", "token", "account", "l
 
 
 async def test_a_site_that_works(site: Site, tmp_path: Path) -> None:
-    found = await tried(site, tmp_path)
-    assert outcomes(found) == {"ok": ALL}
-    assert "audience 'passerelle'" in found["lab: token"].text
-    assert found["lab: account"].text == "alice"
-    assert "CA ssh-ed25519 SHA256:" in found["lab: login"].text
-    assert "slurm" in found["lab: programs"].text
-    assert found["lab: sessions"].text == "10 on a connection"
+    results = await tried(site, tmp_path)
+    assert outcomes(results) == {"ok": ALL}
+    assert "audience 'passerelle'" in results["lab: token"].text
+    assert results["lab: account"].text == "alice"
+    assert "CA ssh-ed25519 SHA256:" in results["lab: login"].text
+    assert "slurm" in results["lab: programs"].text
+    assert results["lab: sessions"].text == "10 on a connection"
 
 
 def _secret(site: Site) -> None:
@@ -137,7 +137,7 @@ def _filesystem(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "failed", "skipped", "said"),
+    ("change", "failed", "skipped", "message"),
     [
         (_secret, "token", ["account", "login", *INSIDE], "refused the service account: invalid_client"),
         (_audience, "account", ["login", *INSIDE], 'token refused: aud is passerelle; accepted: ["other"]'),
@@ -150,15 +150,15 @@ def _filesystem(site: Site) -> None:
     ],
 )  # fmt: skip
 async def test_what_is_broken_is_said_and_what_needs_it_skipped(
-    site: Site, tmp_path: Path, change: Change, failed: str, skipped: list[str], said: str
+    site: Site, tmp_path: Path, change: Change, failed: str, skipped: list[str], message: str
 ) -> None:
     change(site)
-    found = await tried(site, tmp_path)
-    by = outcomes(found)
+    results = await tried(site, tmp_path)
+    by = outcomes(results)
     assert by["FAILED"] == [failed]
     assert by.get("skipped", []) == skipped
-    assert said in found[f"lab: {failed}"].text
-    assert all(found[f"lab: {name}"].text == f"{failed} failed" for name in skipped)
+    assert message in results[f"lab: {failed}"].text
+    assert all(results[f"lab: {name}"].text == f"{failed} failed" for name in skipped)
 
 
 async def test_a_refused_login_names_the_authority(
@@ -168,21 +168,21 @@ async def test_a_refused_login_names_the_authority(
     (tmp_path / "ca").write_bytes(key.export_private_key())
     (tmp_path / "ca").chmod(0o600)
     site["auth"]["ssh_credentials"]["options"]["key_file"] = str(tmp_path / "ca")
-    told = (await tried(site, tmp_path))["lab: login"]
-    assert told.failed
-    assert key.get_fingerprint() in told.text
-    assert "principal alice, CA ssh-ed25519 SHA256:" in told.text
-    assert "Look at: TrustedUserCAKeys" in told.text
+    reported = (await tried(site, tmp_path))["lab: login"]
+    assert reported.failed
+    assert key.get_fingerprint() in reported.text
+    assert "principal alice, CA ssh-ed25519 SHA256:" in reported.text
+    assert "Look at: TrustedUserCAKeys" in reported.text
 
 
 async def test_an_account_of_the_system(site: Site, tmp_path: Path) -> None:
     site["systems"][0]["ssh"]["least_uid"] = 60000
-    found = await tried(site, tmp_path)
-    by = outcomes(found)
+    results = await tried(site, tmp_path)
+    by = outcomes(results)
     assert by["FAILED"] == ["id"]
     assert by["skipped"] == ["clock", "programs", "python3", "scheduler", "filesystem /home"]
-    assert "below 60000 accounts are the system's own" in found["lab: id"].text
-    assert found["lab: id"].text.endswith("ssh.least_uid")
+    assert "below 60000 accounts are the system's own" in results["lab: id"].text
+    assert results["lab: id"].text.endswith("ssh.least_uid")
 
 
 async def test_an_account_that_runs_no_commands(
@@ -197,22 +197,22 @@ async def test_an_account_that_runs_no_commands(
 
 
 async def test_an_issuer_that_is_away(site: Site, tmp_path: Path) -> None:
-    found = await tried(site, tmp_path, issuer=False)
-    by = outcomes(found)
+    results = await tried(site, tmp_path, issuer=False)
+    by = outcomes(results)
     assert by["FAILED"] == ["keys of the issuer", "development issuer", "token"]
     assert by["ok"] == ["way"]
-    assert "did not answer (Cannot connect to host 127.0.0.1" in found["lab: token"].text
-    (listens,) = (each for name, each in found.items() if name.startswith("development issuer"))
+    assert "did not answer (Cannot connect to host 127.0.0.1" in results["lab: token"].text
+    (listens,) = (each for name, each in results.items() if name.startswith("development issuer"))
     assert listens.text.startswith("nothing listens: Connection refused. Look at: it runs in")
 
 
 async def test_through_a_jump_host(site: Site, tmp_path: Path) -> None:
     _jump_host(site)
     site["auth"]["ssh_credentials"]["options"]["extensions"] = ["port-forwarding"]
-    found = await tried(site, tmp_path)
-    assert outcomes(found) == {"ok": ALL}
-    assert found["lab: way"].text.startswith("jump host ")
-    assert found["lab: login"].text.count("SHA256:") == 3  # the authority, and two host keys
+    results = await tried(site, tmp_path)
+    assert outcomes(results) == {"ok": ALL}
+    assert results["lab: way"].text.startswith("jump host ")
+    assert results["lab: login"].text.count("SHA256:") == 3  # the authority, and two host keys
 
 
 async def test_with_a_key_of_the_users_own(site: Site, cluster: Cluster, tmp_path: Path) -> None:
@@ -224,16 +224,16 @@ async def test_with_a_key_of_the_users_own(site: Site, cluster: Cluster, tmp_pat
     site["auth"]["ssh_credentials"] = {"type": "keys", "options": {"users": {"alice": user}}}
     assert outcomes(await tried(site, tmp_path)) == {"ok": ALL}
     site["auth"]["ssh_credentials"]["options"]["users"] = {"bob": user}
-    told = (await tried(site, tmp_path))["lab: login"]
-    assert told.failed
-    assert told.text.startswith("No SSH credentials found for user:alice")
+    reported = (await tried(site, tmp_path))["lab: login"]
+    assert reported.failed
+    assert reported.text.startswith("No SSH credentials found for user:alice")
 
 
 async def test_without_a_service_account(site: Site, tmp_path: Path) -> None:
     del site["systems"][0]["probing"]
-    found = await tried(site, tmp_path)
-    assert outcomes(found)["skipped"] == ALL[3:]
-    assert found["lab: token"].text == "there is no probing.service_account"
+    results = await tried(site, tmp_path)
+    assert outcomes(results)["skipped"] == ALL[3:]
+    assert results["lab: token"].text == "there is no probing.service_account"
 
 
 @pytest.fixture
@@ -253,19 +253,19 @@ async def test_a_login_node_without_anything(
     settings = ("MaxSessions 4", f"SetEnv PATH={poor}")
     with another_sshd(cluster, *settings, without="Subsystem") as port:
         site["systems"][0]["ssh"]["port"] = port
-        found = await tried(site, tmp_path)
-    by = outcomes(found)
+        results = await tried(site, tmp_path)
+    by = outcomes(results)
     assert {"sessions", "programs", "scheduler"} <= set(by["FAILED"])
     assert by["note"] == ["python3", "SFTP"]
-    assert "set max_channels: 2, or MaxSessions 10" in found["lab: sessions"].text
-    missing = found["lab: programs"].text
+    assert "set max_channels: 2, or MaxSessions 10" in results["lab: sessions"].text
+    missing = results["lab: programs"].text
     assert "bash, sed, sbatch, squeue" in missing
     assert "not found in the PATH of a non-interactive login" in missing
-    assert "plain commands are used instead of a helper" in found["lab: python3"].text
+    assert "plain commands are used instead of a helper" in results["lab: python3"].text
 
 
 @pytest.mark.parametrize(
-    ("change", "failed", "said"),
+    ("change", "failed", "message"),
     [
         ({}, False, "takes the key"),
         ({"secret_access_key": "wrong"}, True, "SignatureDoesNotMatch"),
@@ -279,7 +279,7 @@ async def test_an_object_store(
     minio: MinioServer,
     change: dict[str, str],
     failed: bool,
-    said: str,
+    message: str,
 ) -> None:
     options = {
         "private_url": minio.url,
@@ -289,11 +289,11 @@ async def test_an_object_store(
     staging = {"type": "s3", "options": options | change}
     site["systems"][0]["data_operation"] = {"staging": [staging]}
     del site["systems"][0]["probing"]
-    found = await tried(site, tmp_path)
-    (told,) = (result for name, result in found.items() if "object store" in name)
-    assert told.failed is failed
-    assert said in told.text
-    assert SECRET_KEY not in told.text
+    results = await tried(site, tmp_path)
+    (reported,) = (result for name, result in results.items() if "object store" in name)
+    assert reported.failed is failed
+    assert message in reported.text
+    assert SECRET_KEY not in reported.text
 
 
 async def test_the_command(site: Site, tmp_path: Path) -> None:
@@ -308,8 +308,8 @@ async def test_the_command(site: Site, tmp_path: Path) -> None:
     assert lines[0] == f"{path}: correct"
     assert lines[3].startswith("FAILED   lab: way: ")
     assert lines[-1] == "0 ok, 0 note, 4 FAILED, 10 skipped"
-    told = await asyncio.to_thread(runner.invoke, main, [*arguments, "--json"])
-    assert told.exit_code == 1
-    assert len(json.loads(told.stdout)["connect"]) == len(ALL)
+    completed = await asyncio.to_thread(runner.invoke, main, [*arguments, "--json"])
+    assert completed.exit_code == 1
+    assert len(json.loads(completed.stdout)["connect"]) == len(ALL)
     path.write_text("systems: {}\n")
     assert (await asyncio.to_thread(runner.invoke, main, arguments)).exit_code == os.EX_CONFIG

@@ -67,11 +67,11 @@ class Real:
 
 @pytest.fixture
 def work() -> Iterator[Path]:
-    found = Path(
+    directory = Path(
         tempfile.mkdtemp(prefix="environment-", dir="/tmp")
     )  # where every account may enter
-    yield found
-    shutil.rmtree(found)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @asynccontextmanager
@@ -96,14 +96,14 @@ SYSTEMS = {"local": local, "slurm": slurm}
 async def system(request: pytest.FixtureRequest, work: Path) -> AsyncIterator[Real]:
     user = "alice" if request.param == "slurm" else "me"
     with caller.bind(caller.Caller(user, "")):
-        async with SYSTEMS[request.param](request, work) as found:
-            yield found
+        async with SYSTEMS[request.param](request, work) as system:
+            yield system
 
 
 async def told(system: Real, environment: dict[str, str]) -> dict[str, str]:
     """The environment that a job with these variables finds."""
-    told = system.work / "told"
-    told.unlink(missing_ok=True)
+    reported = system.work / "told"
+    reported.unlink(missing_ok=True)
     job = JobDescription(str(system.work), script=SCRIPT, environment=environment)
     with caller.bind(caller.Caller(system.user, "")):
         job_id = await system.scheduler.submit(job)
@@ -112,7 +112,7 @@ async def told(system: Real, environment: dict[str, str]) -> dict[str, str]:
                 await asyncio.sleep(0.2)
         (ended,) = await system.scheduler.job(job_id)
     assert ended.status.state is State.SUCCEEDED
-    text = told.read_bytes().decode("utf-8", "surrogateescape")
+    text = reported.read_bytes().decode("utf-8", "surrogateescape")
     return dict(pair.split("=", 1) for pair in text.split("\0") if pair)
 
 
@@ -124,12 +124,12 @@ async def test_hostile_variables_reach_the_job_exactly_and_nothing_else(system: 
     os.symlink("sbatch", trap.parent / "env")
     wanted = {name: value.replace("{work}", str(system.work)) for name, value in HOSTILE.items()}
     plain = await told(system, {"F7T_version": "v2.0.0"})
-    found = await told(system, wanted)
-    assert {name: found.get(name) for name in wanted} == wanted
+    result = await told(system, wanted)
+    assert {name: result.get(name) for name in wanted} == wanted
     assert not (system.work / "trapped").exists()
     others = plain.keys() - wanted.keys() - {"F7T_version"}
-    assert others <= found.keys()
+    assert others <= result.keys()
     own = ("SLURM", "PASSERELLE_JOB_ID")
     assert {
         name: plain[name] for name in others if not name.startswith(own)
-    }.items() <= found.items()
+    }.items() <= result.items()

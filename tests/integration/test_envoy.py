@@ -34,8 +34,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     listen = free_port()
     async with services() as port:
         config = site(listen, port, access_log=True)
-        async with running_envoy(config, listen, tmp_path_factory.mktemp("envoy")) as found:
-            yield found
+        async with running_envoy(config, listen, tmp_path_factory.mktemp("envoy")) as stack:
+            yield stack
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -143,7 +143,7 @@ async def test_native_paths_keep_their_case(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"),
+    ("invalid", "right"),
     [
         ("/status/systems/", "/status/systems"),
         ("/Status/Systems/?a=B", "/status/systems?a=B"),
@@ -152,9 +152,9 @@ async def test_native_paths_keep_their_case(http: httpx.AsyncClient) -> None:
     ],
 )
 async def test_a_wrong_trailing_slash_is_redirected(
-    http: httpx.AsyncClient, stack: Stack, wrong: str, right: str
+    http: httpx.AsyncClient, stack: Stack, invalid: str, right: str
 ) -> None:
-    reply = await http.get(wrong)
+    reply = await http.get(invalid)
     assert (reply.status_code, reply.headers["location"]) == (307, right)
     assert reply.headers["f7t-appversion"] == "2.6.0"
 
@@ -213,11 +213,11 @@ async def test_request_ids_are_echoed(http: httpx.AsyncClient, name: str, path: 
 
 
 @pytest.mark.parametrize("name", ["x-request-id", "x-correlation-id"])
-@pytest.mark.parametrize("asked", ["not a word", "x" * 65, '"}'])
+@pytest.mark.parametrize("sent_value", ["not a word", "x" * 65, '"}'])
 async def test_what_is_no_request_id_is_replaced(
-    http: httpx.AsyncClient, name: str, asked: str
+    http: httpx.AsyncClient, name: str, sent_value: str
 ) -> None:
-    reply = await http.get("/status/systems", headers={name: asked})
+    reply = await http.get("/status/systems", headers={name: sent_value})
     assert reply.headers["x-request-id"] == reply.headers["x-correlation-id"]
     assert len(reply.headers["x-request-id"]) == 36
 
@@ -226,8 +226,8 @@ async def test_request_ids_are_made_when_none_is_sent(http: httpx.AsyncClient) -
     first, second = await http.get("/status/systems"), await http.get("/status/systems")
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     assert first.headers["x-correlation-id"] == first.headers["x-request-id"]
-    seen = first.json()["metadata"]
-    assert seen["x-request-id"] == first.headers["x-request-id"]
+    metadata = first.json()["metadata"]
+    assert metadata["x-request-id"] == first.headers["x-request-id"]
 
 
 async def test_headers_that_steer_are_stripped(http: httpx.AsyncClient) -> None:
@@ -240,9 +240,9 @@ async def test_headers_that_steer_are_stripped(http: httpx.AsyncClient) -> None:
     }
     reply = await http.get("/status/systems", headers=forged)
     assert reply.status_code == 200
-    seen = reply.json()["metadata"]
-    assert seen["x-passerelle-rest"] == "1"
-    assert not {"x-passerelle-service", "x-envoy-upstream-rq-timeout-ms"} & set(seen)
+    metadata = reply.json()["metadata"]
+    assert metadata["x-passerelle-rest"] == "1"
+    assert not {"x-passerelle-service", "x-envoy-upstream-rq-timeout-ms"} & set(metadata)
 
 
 @pytest.mark.parametrize(
@@ -260,8 +260,8 @@ async def test_headers_that_steer_are_stripped(http: httpx.AsyncClient) -> None:
 async def test_no_spelling_of_our_headers_gets_through(stack: Stack, line: str) -> None:
     head = "GET /status/systems HTTP/1.1\r\nhost: x\r\nauthorization: Bearer alice\r\n"
     _, body = await _said_to(stack, f"{head}{line}\r\n\r\n".encode())
-    seen = json.loads(body)["metadata"]
-    ours = {name: value for name, value in seen.items() if name.startswith("x-passerelle")}
+    metadata = json.loads(body)["metadata"]
+    ours = {name: value for name, value in metadata.items() if name.startswith("x-passerelle")}
     assert ours == {"x-passerelle-rest": "1", "x-passerelle-client": "127.0.0.1"}
 
 
@@ -497,9 +497,9 @@ async def test_a_folded_line_is_one_value(stack: Stack) -> None:
         b"GET /status/systems HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
         b"X-A: b\r\n  x-passerelle-client: c\r\n\r\n",
     )
-    seen = json.loads(body)["metadata"]
-    assert seen["x-a"].split() == ["b", "x-passerelle-client:", "c"]
-    assert seen["x-passerelle-client"] == "127.0.0.1"
+    metadata = json.loads(body)["metadata"]
+    assert metadata["x-a"].split() == ["b", "x-passerelle-client:", "c"]
+    assert metadata["x-passerelle-client"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("token", [b"", b"Authorization: Bearer alice\r\n"])
@@ -551,8 +551,8 @@ async def test_the_root_tells_a_program_where_the_documentation_is(stack: Stack)
         for path in reply.json().values():
             assert (await anyone.get(path)).status_code == 200
         assert sorted(reply.json()) == ["documentation", "openapi"]
-        wrong = await anyone.post("/")
-    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
+        invalid = await anyone.post("/")
+    assert (invalid.status_code, invalid.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize(

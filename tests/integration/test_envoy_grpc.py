@@ -42,15 +42,15 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     listen = free_port()
     async with (
         services() as port,
-        running_envoy(site(listen, port), listen, tmp_path_factory.mktemp("envoy")) as found,
+        running_envoy(site(listen, port), listen, tmp_path_factory.mktemp("envoy")) as stack,
     ):
-        yield found
+        yield stack
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def channel(stack: Stack) -> AsyncIterator[grpc.aio.Channel]:
-    async with stack.channel() as found:
-        yield found
+    async with stack.channel() as channel:
+        yield channel
 
 
 async def test_a_unary_call(channel: grpc.aio.Channel) -> None:
@@ -105,8 +105,8 @@ async def test_our_headers_are_not_a_clients_to_set(channel: grpc.aio.Channel) -
     stub: status_pb2_grpc.StatusServiceAsyncStub = status_pb2_grpc.StatusServiceStub(channel)
     forged = (("x-passerelle-service", "guess"), ("x-passerelle-client", "192.0.2.1"))
     reply = await stub.GetSystems(status_pb2.GetSystemsRequest(), metadata=(*METADATA, *forged))
-    seen = json.loads(reply.data)["metadata"]
-    ours = {name: value for name, value in seen.items() if name.startswith("x-passerelle")}
+    metadata = json.loads(reply.data)["metadata"]
+    ours = {name: value for name, value in metadata.items() if name.startswith("x-passerelle")}
     assert ours == {"x-passerelle-client": "127.0.0.1"}
 
 
@@ -151,18 +151,18 @@ async def test_an_error_over_grpc_web(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "said"),
+    ("token", "message"),
     [({}, "Not authenticated"), ({"Authorization": "Bearer bob"}, "Access token is invalid.")],
 )
 async def test_who_has_no_valid_token_is_told_so(
-    stack: Stack, channel: grpc.aio.Channel, token: dict[str, str], said: str
+    stack: Stack, channel: grpc.aio.Channel, token: dict[str, str], message: str
 ) -> None:
     """In the words and with the reason of the services."""
     stub: compute_pb2_grpc.ComputeServiceAsyncStub = compute_pb2_grpc.ComputeServiceStub(channel)
     metadata = tuple((key.lower(), value) for key, value in token.items())
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await stub.GetUserInfo(compute_pb2.GetUserInfoRequest(system="x"), metadata=metadata)
-    assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAUTHENTICATED, said)
+    assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAUTHENTICATED, message)
     status = rpc_status.from_call(error.value)  # type: ignore[arg-type]
     assert status is not None
     info = error_details_pb2.ErrorInfo()
@@ -172,7 +172,7 @@ async def test_who_has_no_valid_token_is_told_so(
 
 @pytest.mark.parametrize("kind", ["application/grpc-web+proto", "application/grpc-web-text"])
 @pytest.mark.parametrize(
-    ("token", "path", "status", "said"),
+    ("token", "path", "status", "message"),
     [
         ({}, USER_INFO, "16", "Not authenticated"),
         ({"Authorization": "Bearer bob"}, USER_INFO, "16", "Access token is invalid."),
@@ -180,7 +180,7 @@ async def test_who_has_no_valid_token_is_told_so(
     ],
 )
 async def test_refusals_over_grpc_web(
-    stack: Stack, kind: str, token: dict[str, str], path: str, status: str, said: str
+    stack: Stack, kind: str, token: dict[str, str], path: str, status: str, message: str
 ) -> None:
     """In fields, as its clients read them: any other HTTP status is a broken connection to some."""
     frame = b"AAAAAAA=" if "text" in kind else b"\0\0\0\0\0"
@@ -188,5 +188,5 @@ async def test_refusals_over_grpc_web(
         reply = await client.post(path, content=frame, headers={"content-type": kind})
     assert (reply.status_code, reply.content) == (200, b"")
     assert reply.headers["content-type"].startswith("application/grpc-web")
-    assert (reply.headers["grpc-status"], reply.headers["grpc-message"]) == (status, said)
+    assert (reply.headers["grpc-status"], reply.headers["grpc-message"]) == (status, message)
     assert reply.headers["grpc-status-details-bin"]

@@ -86,10 +86,10 @@ async def gateway(idp: Idp, directory: Path) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def idp() -> Idp:
     """A provider that has an address, and is down."""
-    found = Idp()
-    async with found.serving():
+    result = Idp()
+    async with result.serving():
         pass
-    return found
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -98,15 +98,15 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_issuer_that_comes_up_later(idp: Idp, tmp_path: Path) -> None:
-    async with gateway(idp, tmp_path) as found, asyncio.timeout(_TIMEOUT):
+    async with gateway(idp, tmp_path) as result, asyncio.timeout(_TIMEOUT):
         token = idp.token(aud="hpc")
-        assert await found.status(token) == 503
+        assert await result.status(token) == 503
         async with idp.serving():
-            while await found.status(token) != 200:
+            while await result.status(token) != 200:
                 await asyncio.sleep(0.1)
-            while not await found.verifies(token):
+            while not await result.verifies(token):
                 await asyncio.sleep(0.1)
-        assert await found.verifies(token)  # with the issuer down again
+        assert await result.verifies(token)  # with the issuer down again
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
@@ -117,34 +117,34 @@ async def test_an_issuer_that_changes_its_keys_and_their_place(
     async with (
         idp.serving(),
         other.serving(),
-        gateway(idp, tmp_path) as found,
+        gateway(idp, tmp_path) as result,
         asyncio.timeout(_TIMEOUT),
     ):
         old = idp.token(aud="hpc")
-        while not await found.verifies(old):
+        while not await result.verifies(old):
             await asyncio.sleep(0.1)
         idp.key = SigningKey("second", algorithm)
         other.keys = [idp.key]
         idp.keys_at = f"{other.url}/jwks"
         new = idp.token(aud="hpc")
-        assert await found.status(new) == 200  # auth looks at once
-        while not await found.verifies(new):
+        assert await result.status(new) == 200  # auth looks at once
+        while not await result.verifies(new):
             await asyncio.sleep(0.1)
 
 
 async def test_tokens_for_others_do_not_pass(idp: Idp, tmp_path: Path) -> None:
-    async with idp.serving(), gateway(idp, tmp_path) as found, asyncio.timeout(_TIMEOUT):
-        while not await found.verifies(idp.token(aud="hpc")):
+    async with idp.serving(), gateway(idp, tmp_path) as result, asyncio.timeout(_TIMEOUT):
+        while not await result.verifies(idp.token(aud="hpc")):
             await asyncio.sleep(0.1)
-        assert await found.status(idp.token(aud="other")) == 401
-        assert await found.status(SigningKey("first").token(**idp.claims(aud="hpc"))) == 401
+        assert await result.status(idp.token(aud="other")) == 401
+        assert await result.status(SigningKey("first").token(**idp.claims(aud="hpc"))) == 401
 
 
 async def test_only_what_asks_for_a_token_is_counted(idp: Idp, tmp_path: Path) -> None:
     """Among the tokens that are none of an address."""
-    async with gateway(idp, tmp_path) as found:
+    async with gateway(idp, tmp_path) as result:
         for path in ("/status/liveness/", "/nope", "/openapi.json"):
-            await found.status("none", path)
-        assert await found.counted() == 0
-        await found.status("none")
-        assert (await found.counted(), await found.judged("denied")) == (1, 1)
+            await result.status("none", path)
+        assert await result.counted() == 0
+        await result.status("none")
+        assert (await result.counted(), await result.judged("denied")) == (1, 1)

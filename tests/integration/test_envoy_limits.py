@@ -43,9 +43,9 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     listen = free_port()
     async with (
         services() as port,
-        running_envoy(site(listen, port), listen, tmp_path) as found,
+        running_envoy(site(listen, port), listen, tmp_path) as stack,
     ):
-        yield found
+        yield stack
 
 
 @pytest.mark.parametrize(
@@ -179,16 +179,16 @@ async def test_who_has_a_token_may_take_an_answer_later(
         await link.send(http2.request(own, "GET", "/nope", end=True))
         path = "/v1/systems/x/userinfo"
         await link.send(http2.request(users, "GET", path, end=True, authorization="Bearer alice"))
-        seen: set[tuple[int, int]] = set()
+        observed: set[tuple[int, int]] = set()
         async for kind, _, stream, _ in link.frames():
-            seen.add((kind, stream))
+            observed.add((kind, stream))
             if (kind, stream) == (http2.Kind.RST_STREAM, own):
                 more = (1 << 20).to_bytes(4, "big")
                 await link.send(http2.frame(http2.Kind.WINDOW_UPDATE, 0, users, more))
             if (kind, stream) == (http2.Kind.DATA, users):
                 break
-        assert (http2.Kind.RST_STREAM, own) in seen
-        assert (http2.Kind.RST_STREAM, users) not in seen
+        assert (http2.Kind.RST_STREAM, own) in observed
+        assert (http2.Kind.RST_STREAM, users) not in observed
 
 
 async def test_pages_are_given_out_as_often_as_memory_allows(stack: Stack) -> None:

@@ -23,8 +23,8 @@ KEEP = "Connection: keep-alive\r\n"
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     listen = free_port()
     directory: Path = tmp_path_factory.mktemp("envoy")
-    async with services() as port, running_envoy(site(listen, port), listen, directory) as found:
-        yield found
+    async with services() as port, running_envoy(site(listen, port), listen, directory) as stack:
+        yield stack
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -82,8 +82,8 @@ async def test_requests_in_a_row_without_waiting(stack: Stack) -> None:
     last = STAT.replace(BEARER, f"{BEARER}Connection: close\r\n")
     cancel = STAT.replace("GET /filesystem/x/ops/stat?path=/a", "DELETE /compute/x/jobs/5")
     answer = await said(stack, STAT + cancel + STAT + last)
-    told = [part.split("\r\n", 1)[0] for part in answer.split("HTTP/1.1 ")[1:]]
-    assert told == ["200 OK", "204 No Content", "200 OK", "200 OK"]
+    reported = [part.split("\r\n", 1)[0] for part in answer.split("HTTP/1.1 ")[1:]]
+    assert reported == ["200 OK", "204 No Content", "200 OK", "200 OK"]
 
 
 async def test_a_client_that_waits_for_100_continue(stack: Stack) -> None:

@@ -102,8 +102,8 @@ async def test_a_client_is_where_the_trusted_proxies_saw_it(
         httpx.AsyncClient(base_url=stack.url, headers=TOKEN) as http,
     ):
         sent = {"x-forwarded-for": "4.4.4.4, 5.5.5.5, 6.6.6.6", "x-passerelle-client": "7.7.7.7"}
-        seen = (await http.get("/status/systems", headers=sent)).json()["metadata"]
-        assert seen["x-passerelle-client"] == client
+        metadata = (await http.get("/status/systems", headers=sent)).json()["metadata"]
+        assert metadata["x-passerelle-client"] == client
 
 
 async def test_only_by_its_own_names(tmp_path: Path) -> None:

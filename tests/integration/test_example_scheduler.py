@@ -110,8 +110,8 @@ def test_it_is_documented_as_it_is(page: str, installed: Path) -> None:
 
 def blocks(language: str, text: str) -> list[str]:
     """The blocks of one language."""
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return found
+    matches: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return matches
 
 
 def test_a_plugin_without_anything_to_be_tested_on_is_told(installed: Path) -> None:
@@ -174,7 +174,7 @@ async def test_a_refusal_names_the_field(
     job = replace(JobDescription(str(tmp_path), script=script), **change)
     with pytest.raises(Refused) as refusal:
         await system.submit(job)
-    assert [wrong.name for wrong in refusal.value.fields] == [f"job.{field}"]
+    assert [field_error.name for field_error in refusal.value.fields] == [f"job.{field}"]
 
 
 async def test_a_missing_program_is_named(system: Scheduler, tmp_path: Path) -> None:

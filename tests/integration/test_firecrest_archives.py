@@ -210,11 +210,11 @@ async def test_what_takes_too_long_is_ended_with_408(
     ):
         profile, into = Profile(channel), tmp_path / "into"
         into.mkdir()
-        asked = [
+        request = [
             profile.send("Compress", path=str(tmp_path / "huge"), targetPath=str(tmp_path / "x")),
             profile.send("Extract", path=str(tmp_path / "never.tgz"), targetPath=str(into)),
         ]
-        for reply in await asyncio.gather(*asked):
+        for reply in await asyncio.gather(*request):
             assert reply.status == 408
             assert reply.message == "Command execution timeout limit exceeded."
     assert not await running(str(tmp_path))
@@ -229,9 +229,9 @@ async def test_a_link_that_leads_nowhere_is_packed_as_it_is(
     (tmp_path / "dir").mkdir()
     (tmp_path / "alias").symlink_to("dir")
     (tmp_path / "dir" / "link").symlink_to(words)
-    asked = {"path": f"{tmp_path}/alias/link", "targetPath": f"{tmp_path}/x.tar"}
-    assert (await profile.send("Compress", **asked, compression="none")).status == 204
+    request = {"path": f"{tmp_path}/alias/link", "targetPath": f"{tmp_path}/x.tar"}
+    assert (await profile.send("Compress", **request, compression="none")).status == 204
     with tarfile.open(tmp_path / "x.tar") as tar:
         assert tar.getmember("link").linkname == words
-    reply = await profile.send("Compress", **asked, compression="none", dereference=True)
+    reply = await profile.send("Compress", **request, compression="none", dereference=True)
     assert reply.status == (404 if words == "nowhere" else 400)

@@ -46,8 +46,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def world(root: Path) -> AsyncIterator[World]:
-    async with remote(root) as found:
-        yield found
+    async with remote(root) as world:
+        yield world
 
 
 @contextmanager
@@ -126,8 +126,8 @@ async def extracted(world: World, path: str) -> bytes:
 
 
 async def listed(world: World, path: str) -> bytes:
-    found = await world.files.list(os.path.dirname(path), Listing())
-    return b" ".join(info.name.encode() for info in found)
+    entries = await world.files.list(os.path.dirname(path), Listing())
+    return b" ".join(info.name.encode() for info in entries)
 
 
 async def walked(world: World, path: str) -> bytes:
@@ -171,15 +171,15 @@ async def require_inside(world: World, root: Path, read: Read, tries: int) -> No
     """Fail when something that is read while the directory is swapped comes from outside."""
     path = str(root / "dir" / "file")
     assert INSIDE in await read(world, path)
-    told = []
+    reported = []
     with flipping(root):
         for _ in range(tries):
             try:
-                told.append(await read(world, path))
+                reported.append(await read(world, path))
             except ApiError as error:
                 assert error.http in (400, 404, 409), error  # noqa: PT017
             await asyncio.sleep(0)
-    assert not [text for text in told if OUTSIDE in text]
+    assert not [text for text in reported if OUTSIDE in text]
 
 
 async def moved(world: World, path: str) -> None:

@@ -115,9 +115,9 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         issuer() as token_url,
         others() as port,
         running(site(port, token_url)) as bound,
-        grpc.aio.insecure_channel(f"127.0.0.1:{bound}") as found,
+        grpc.aio.insecure_channel(f"127.0.0.1:{bound}") as channel,
     ):
-        yield found
+        yield channel
 
 
 async def test_the_directory_learns_how_its_systems_fare(channel: grpc.aio.Channel) -> None:
@@ -126,12 +126,12 @@ async def test_the_directory_learns_how_its_systems_fare(channel: grpc.aio.Chann
     async with asyncio.timeout(20):
         while not (system := await stub.GetSystem(request, metadata=METADATA)).health:
             await asyncio.sleep(0.02)
-    found = {(health.service, health.path): health for health in system.health}
-    assert found[systems_pb2.Health.SSH, ""].healthy
-    assert found[systems_pb2.Health.SCHEDULER, ""].message == "slurmctld is up"
-    assert found[systems_pb2.Health.FILESYSTEM, "/home"].healthy
-    assert not found[systems_pb2.Health.FILESYSTEM, "/broken"].healthy
-    assert found[systems_pb2.Health.FILESYSTEM, "/broken"].message == "Stale file handle"
+    health_checks = {(health.service, health.path): health for health in system.health}
+    assert health_checks[systems_pb2.Health.SSH, ""].healthy
+    assert health_checks[systems_pb2.Health.SCHEDULER, ""].message == "slurmctld is up"
+    assert health_checks[systems_pb2.Health.FILESYSTEM, "/home"].healthy
+    assert not health_checks[systems_pb2.Health.FILESYSTEM, "/broken"].healthy
+    assert health_checks[systems_pb2.Health.FILESYSTEM, "/broken"].message == "Stale file handle"
 
 
 async def test_only_liveness_is_for_anyone(channel: grpc.aio.Channel) -> None:

@@ -206,8 +206,8 @@ async def _settled(directory: Path) -> int:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path) as found:
-        yield found
+    async with remote(tmp_path) as world:
+        yield world
 
 
 async def test_a_system_that_says_nothing_is_not_waited_for(

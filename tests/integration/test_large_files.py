@@ -23,8 +23,8 @@ def alice() -> Iterator[None]:
 @pytest.fixture(params=["helper", "commands", "helper alone", "commands alone"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     helper, sftp = request.param.startswith("helper"), not request.param.endswith("alone")
-    async with remote(tmp_path, helper=helper, sftp=sftp) as found:
-        yield found
+    async with remote(tmp_path, helper=helper, sftp=sftp) as world:
+        yield world
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ async def test_large_files_go_in_side_by_side(world: World, tmp_path: Path) -> N
             for path, content in zip(paths, contents, strict=True)
         )
     )
-    for path, content, told in zip(paths, contents, written, strict=True):
+    for path, content, reported in zip(paths, contents, written, strict=True):
         assert path.read_bytes() == content
-        assert (told.size, told.sha256) == (LARGE, digest(content))
+        assert (reported.size, reported.sha256) == (LARGE, digest(content))
     assert debris(tmp_path) == []
 
 

@@ -21,8 +21,8 @@ def alice() -> Iterator[None]:
 
 @pytest.fixture
 async def helped(tmp_path: Path) -> AsyncIterator[World]:
-    async with remote(tmp_path) as found:
-        yield found
+    async with remote(tmp_path) as helped:
+        yield helped
 
 
 @pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
@@ -88,9 +88,9 @@ async def test_a_reader_that_waits_holds_up_nothing_else(helped: World, tmp_path
     for number in range(20_000):
         (directory / f"{number:0>200}").touch()
     async with aclosing(helped.parts.trees.walk(str(tmp_path), Walk())) as walk:
-        found = len(await anext(walk))
+        result = len(await anext(walk))
         for _ in range(50):
             await helped.files.stat(str(tmp_path))
         async for batch in walk:
-            found += len(batch)
-    assert found == 20_001
+            result += len(batch)
+    assert result == 20_001

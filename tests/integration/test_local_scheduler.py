@@ -112,20 +112,20 @@ async def test_what_a_job_leaves_is_private(local: Local, tmp_path: Path) -> Non
     await finished(local, job_id)
     jobs = tmp_path / ".local/state/passerelle/jobs"
     assert jobs.stat().st_mode & 0o777 == 0o700
-    kept = list((jobs / job_id).iterdir())
-    assert sorted(path.name for path in kept) == ["record.json", "script"]
-    assert all(path.stat().st_mode & 0o077 == 0 for path in [jobs / job_id, *kept])
-    assert not [path for path in kept if "s3cret" in path.read_text()]
+    paths = list((jobs / job_id).iterdir())
+    assert sorted(path.name for path in paths) == ["record.json", "script"]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in [jobs / job_id, *paths])
+    assert not [path for path in paths if "s3cret" in path.read_text()]
 
 
 async def test_nothing_secret_is_in_argv(local: Local, shell: LocalShell, tmp_path: Path) -> None:
     script = "#!/bin/sh\n# hidden in the script\ncat /proc/$PPID/cmdline\n"
     job_id = await local.submit(asked(tmp_path, script, environment={"TOKEN": "s3cret"}))
     await finished(local, job_id)
-    seen = "".join(shell.lines) + (tmp_path / f"job-{job_id}.out").read_text()
-    assert "python" in seen
-    assert "s3cret" not in seen
-    assert "hidden" not in seen
+    observed = "".join(shell.lines) + (tmp_path / f"job-{job_id}.out").read_text()
+    assert "python" in observed
+    assert "s3cret" not in observed
+    assert "hidden" not in observed
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ async def test_the_environment_is_the_login_s_and_the_given_one_exactly(
     }
     script = f"#!{sys.executable}\nimport json, os\nprint(json.dumps(dict(os.environ)))\n"
     await ran(local, asked(tmp_path, script, environment=given))
-    seen = json.loads((tmp_path / "job-1.out").read_text())
-    assert {name: seen[name] for name in given} == given
-    assert (seen["FROM_LOGIN"], seen["PASSERELLE_JOB_ID"]) == ("yes", "1")
-    assert "LC_ALL" not in seen
+    observed = json.loads((tmp_path / "job-1.out").read_text())
+    assert {name: observed[name] for name in given} == given
+    assert (observed["FROM_LOGIN"], observed["PASSERELLE_JOB_ID"]) == ("yes", "1")
+    assert "LC_ALL" not in observed
 
 
 async def test_streams_go_where_they_are_asked_to(local: Local, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ async def test_programs_get_their_signals_as_usual(local: Local, tmp_path: Path)
 async def test_hostile_names_are_just_names(local: Local, tmp_path: Path, name: str) -> None:
     job = await ran(local, asked(tmp_path, name=name))
     assert job.name == name
-    assert [found.name for found in await local.jobs(JobFilter(name=name))] == [name]
+    assert [one_job.name for one_job in await local.jobs(JobFilter(name=name))] == [name]
     assert not list(tmp_path.rglob("pwned"))
 
 
@@ -356,14 +356,14 @@ async def test_jobs_are_filtered(local: Local, tmp_path: Path) -> None:
     for name in ("a", "b", "a"):
         await ran(local, asked(tmp_path, name=name))
     me = (await local.user_info()).user.name
-    seen = {
+    observed = {
         "all": JobFilter(),
         "a": JobFilter(name="a"),
         "mine": JobFilter(user=me, name="", account=""),
         "theirs": JobFilter(user="somebody"),
         "charged": JobFilter(account="project"),
     }
-    ids = {key: [job.id for job in await local.jobs(wanted)] for key, wanted in seen.items()}
+    ids = {key: [job.id for job in await local.jobs(wanted)] for key, wanted in observed.items()}
     everything = ["1", "2", "3"]
     assert ids == {
         "all": everything,
@@ -390,11 +390,11 @@ async def test_the_machine(local: Local, tmp_path: Path) -> None:
 
 
 async def test_the_user(local: Local) -> None:
-    found = await local.user_info()
-    assert found.user.id == str(os.getuid())
-    assert found.group.id == str(os.getgid())
-    assert {int(group.id) for group in found.groups} == {os.getgid(), *os.getgroups()}
-    assert found.accounts is None
+    user_info = await local.user_info()
+    assert user_info.user.id == str(os.getuid())
+    assert user_info.group.id == str(os.getgid())
+    assert {int(group.id) for group in user_info.groups} == {os.getgid(), *os.getgroups()}
+    assert user_info.accounts is None
 
 
 async def test_noise_of_login_scripts_is_passed_over(tmp_path: Path) -> None:

@@ -48,15 +48,15 @@ NOISE = {
 @pytest.fixture(scope="module", name="cluster")
 def plain(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster by an sshd that lets these users in."""
-    with serving(cluster) as found:
-        yield found
+    with serving(cluster) as plain:
+        yield plain
 
 
 @pytest.fixture(scope="module")
 def forced(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster by an sshd that forces a command, so that it lets no signals through."""
-    with serving(cluster, forced=True) as found:
-        yield found
+    with serving(cluster, forced=True) as forced:
+        yield forced
 
 
 @asynccontextmanager
@@ -81,8 +81,8 @@ def printed(*words: str) -> Command[bytes]:
 async def test_every_word_arrives_as_it_is(cluster: Cluster, shell: str) -> None:
     login = login_with(shell)
     async with connected(cluster, login) as pool:
-        found = await shell_of(cluster, pool).run(printed(*WORDS))
-    assert found == b"".join(os.fsencode(word) + b"\0" for word in WORDS)
+        result = await shell_of(cluster, pool).run(printed(*WORDS))
+    assert result == b"".join(os.fsencode(word) + b"\0" for word in WORDS)
     assert not (login.home / "PWNED").exists()
 
 
@@ -192,9 +192,9 @@ async def test_start_up_files_that_end_the_shell_are_named(cluster: Cluster, tex
     login = login_with("bash")
     login.start_with(f"{text}\n")
     async with connected(cluster, login) as pool:
-        with pytest.raises(BackendError, match="start-up file") as told:
+        with pytest.raises(BackendError, match="start-up file") as caught:
             await shell_of(cluster, pool).run(printed("x"))
-    assert "no entry" in told.value.detail or "kill" in text
+    assert "no entry" in caught.value.detail or "kill" in text
 
 
 async def test_start_up_files_that_read_the_input_are_named(cluster: Cluster) -> None:
@@ -224,9 +224,9 @@ async def test_a_users_own_variables(cluster: Cluster) -> None:
     async with connected(cluster, login) as pool:
         run = shell_of(cluster, pool).run
         command = Command(("env",), str, unset=("SQUEUE_*",), environment={"NEW": "a\\b c"})
-        found = (await run(command)).splitlines()
-        assert {"MINE=yes", "TAR_OPTIONS=--nonsense", "NEW=a\\b c"} <= set(found)
-        assert not [line for line in found if line.startswith("SQUEUE_")]
+        result = (await run(command)).splitlines()
+        assert {"MINE=yes", "TAR_OPTIONS=--nonsense", "NEW=a\\b c"} <= set(result)
+        assert not [line for line in result if line.startswith("SQUEUE_")]
         steady = await run(Command(("env",), str))
         assert "MINE=yes" in steady
         assert "TAR_OPTIONS" not in steady

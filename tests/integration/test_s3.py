@@ -47,11 +47,11 @@ SECRET = re.compile(r"X-Amz-Signature|X-Amz-Credential|http://", re.IGNORECASE)
 
 def pythons() -> list[str]:
     """Ours, and an older one, where the shims of a version manager or the system have any."""
-    kept = Path.home() / ".pyenv" / "versions"
+    versions = Path.home() / ".pyenv" / "versions"
     for minor in (6, 7, 8, 9):
-        candidates = (*kept.glob(f"3.{minor}.*/bin/python3"), shutil.which(f"python3.{minor}"))
-        if found := [str(path) for path in candidates if path and _works(str(path))]:
-            return [sys.executable, found[0]]
+        candidates = (*versions.glob(f"3.{minor}.*/bin/python3"), shutil.which(f"python3.{minor}"))
+        if result := [str(path) for path in candidates if path and _works(str(path))]:
+            return [sys.executable, result[0]]
     return [sys.executable]
 
 
@@ -94,7 +94,8 @@ class Site:
             return []
         uploads = self._uploads(client)
         return uploads + [
-            str(found.object_name) for found in client.list_objects("alice", recursive=True)
+            str(stored_object.object_name)
+            for stored_object in client.list_objects("alice", recursive=True)
         ]
 
     def _uploads(self, client: Minio) -> list[str]:
@@ -152,8 +153,8 @@ def _empty(minio: MinioServer) -> None:
     """Remove alice's bucket, with all that was ever begun."""
     client = minio.client
     if client.bucket_exists("alice"):
-        for found in client.list_objects("alice", recursive=True):
-            client.remove_object("alice", str(found.object_name))
+        for stored_object in client.list_objects("alice", recursive=True):
+            client.remove_object("alice", str(stored_object.object_name))
         client.remove_bucket("alice")
     shutil.rmtree(minio.data / ".minio.sys" / "multipart", ignore_errors=True)
 
@@ -231,9 +232,9 @@ async def test_the_bucket_has_a_lifecycle_and_that_of_others_stays(site: Site) -
     )
     site.client.set_bucket_lifecycle("alice", LifecycleConfig([rule]))
     await site.s3(lifecycle_days=9).upload(by_s3(str(site.world.root / "x"), 1))
-    kept = site.client.get_bucket_lifecycle("alice")
-    assert kept
-    assert [rule.rule_id for rule in kept.rules] == ["site"]
+    lifecycle = site.client.get_bucket_lifecycle("alice")
+    assert lifecycle
+    assert [rule.rule_id for rule in lifecycle.rules] == ["site"]
 
 
 async def test_what_is_replaced_keeps_its_mode_and_links_stay_links(site: Site) -> None:
@@ -371,7 +372,10 @@ async def test_an_object_replaced_by_another_of_its_size_is_refused(site: Site) 
     tags = await put_parts(staged, content_of(PART + 1))
     site.jobs.running[-1].send_signal(signal.SIGSTOP)  # it must not be faster than the forger
     await complete(staged, tags)
-    (key,) = [found.object_name for found in site.client.list_objects("alice", recursive=True)]
+    (key,) = [
+        stored_object.object_name
+        for stored_object in site.client.list_objects("alice", recursive=True)
+    ]
     site.client.put_object("alice", str(key), io.BytesIO(bytes(PART + 1)), PART + 1)
     site.jobs.running[-1].send_signal(signal.SIGCONT)
     assert "it was replaced" in await site.failed()
@@ -385,7 +389,10 @@ async def test_an_object_replaced_while_it_is_read_is_refused(site: Site) -> Non
     await complete(staged, await put_parts(staged, content_of(size)))
     await site.jobs.said("Downloading")
     site.jobs.running[-1].send_signal(signal.SIGSTOP)
-    (key,) = [found.object_name for found in site.client.list_objects("alice", recursive=True)]
+    (key,) = [
+        stored_object.object_name
+        for stored_object in site.client.list_objects("alice", recursive=True)
+    ]
     site.client.put_object("alice", str(key), io.BytesIO(bytes(size)), size)
     site.jobs.running[-1].send_signal(signal.SIGCONT)
     assert "replaced while it was read" in await site.failed()

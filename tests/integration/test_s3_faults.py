@@ -19,8 +19,8 @@ SIZE = 2 * PART + 5
 
 @pytest.fixture
 def faults(minio: MinioServer) -> Iterator[Faults]:
-    with in_front_of(minio.host) as found:
-        yield found
+    with in_front_of(minio.host) as faults:
+        yield faults
 
 
 def unavailable(exchange: Exchange) -> None:
@@ -58,8 +58,8 @@ def error_that_says_200(exchange: Exchange) -> None:
 
 def another_tag(exchange: Exchange) -> None:
     """The store received something else."""
-    kept = [pair for pair in exchange.headers if pair[0].lower() != "etag"]
-    exchange.headers = [*kept, ("ETag", '"0"')]
+    remaining = [pair for pair in exchange.headers if pair[0].lower() != "etag"]
+    exchange.headers = [*remaining, ("ETag", '"0"')]
 
 
 async def sent(site: Site, faults: Faults) -> str:
@@ -68,10 +68,10 @@ async def sent(site: Site, faults: Faults) -> str:
     source.write_bytes(content_of(SIZE))
     _, stored = await site.s3(private_url=faults.url).send(str(source), None)
     words = await site.succeeded()
-    found = site.client.get_object(stored.name.bucket, stored.name.key)
-    assert found.read() == source.read_bytes()
-    found.close()
-    found.release_conn()
+    stored_object = site.client.get_object(stored.name.bucket, stored.name.key)
+    assert stored_object.read() == source.read_bytes()
+    stored_object.close()
+    stored_object.release_conn()
     assert (faults.before, faults.after) == ([], [])
     return words
 
@@ -100,8 +100,8 @@ async def test_completing_is_tried_again(site: Site, faults: Faults) -> None:
     _, stored = await s3.send(str(source), None)
     await site.succeeded()
     assert faults.before == []
-    found = site.client.stat_object(stored.name.bucket, stored.name.key)
-    assert found.size == SIZE
+    stored_object = site.client.stat_object(stored.name.bucket, stored.name.key)
+    assert stored_object.size == SIZE
 
 
 async def test_a_completion_nobody_heard_of_counts(site: Site, faults: Faults) -> None:

@@ -50,8 +50,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(certificates: Path) -> Iterator[MinioServer]:
-    with running_minio(certificates) as found:
-        yield found
+    with running_minio(certificates) as server:
+        yield server
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ async def site(tmp_path: Path, server: MinioServer) -> AsyncIterator[Site]:
     root = tmp_path / "root"
     root.mkdir()
     async with remote(root) as world:
-        found = Site(world, server, Processes(sys.executable, tmp_path / "bin"))
+        result = Site(world, server, Processes(sys.executable, tmp_path / "bin"))
         with as_alice():
-            yield found
-        await found.jobs.close()
+            yield result
+        await result.jobs.close()
 
 
 async def test_certificates_that_the_site_trusts(site: Site, certificates: Path) -> None:

@@ -40,11 +40,11 @@ class Behind:
 
 @pytest.fixture
 def directory(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
-    found = Path("/tmp") / f"doubt-{os.getpid()}-{tmp_path.name}"
-    found.mkdir()
-    shutil.chown(found, "alice", "alice")
-    yield found
-    shutil.rmtree(found)
+    path = Path("/tmp") / f"doubt-{os.getpid()}-{tmp_path.name}"
+    path.mkdir()
+    shutil.chown(path, "alice", "alice")
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -179,10 +179,10 @@ async def test_whenever_the_connection_breaks_the_answer_is_true(
             with suppress(ProcessLookupError):
                 os.kill(login, signal.SIGKILL)
             try:
-                answered, told = [await submitting], ""
+                answered, reported = [await submitting], ""
             except ConnectionFailed as error:
-                answered, told = [], error.detail
-            assert "not known" not in told
+                answered, reported = [], error.detail
+            assert "not known" not in reported
             queued = [job.id for job in await slurm.jobs(JobFilter(user="alice", name=name))]
             assert queued == answered
             for job_id in queued:

@@ -72,13 +72,15 @@ async def test_questions_mean_the_same_in_every_environment(cluster: Cluster) ->
         with exported():
             slurm = Slurm(shell, Slurm.Options())
             job_id = await slurm.submit(job)
-            found = await answers(slurm, job_id)
-            seen = await shell.run(Command(("printenv", "SQUEUE_PARTITION", "SCANCEL_STATE"), str))
-        assert seen == "nosuch\nSUSPENDED\n"  # so that they were there
+            result = await answers(slurm, job_id)
+            observed = await shell.run(
+                Command(("printenv", "SQUEUE_PARTITION", "SCANCEL_STATE"), str)
+            )
+        assert observed == "nosuch\nSUSPENDED\n"  # so that they were there
         plain = Slurm(shell, Slurm.Options())
-        assert found == await answers(plain, job_id)
-        assert job_id in [listed[0] for listed in found[1]]
-        assert found[3] != []
+        assert result == await answers(plain, job_id)
+        assert job_id in [listed[0] for listed in result[1]]
+        assert result[3] != []
         with exported():
             await slurm.cancel(job_id)
         (cancelled,) = await plain.job(job_id)

@@ -27,11 +27,11 @@ ARRAY = "#!/bin/sh\n#SBATCH --array=1-3 --time=5\nsleep 300\n"
 
 @pytest.fixture
 def directory(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
-    found = Path("/tmp") / f"parts-{os.getpid()}-{tmp_path.name}"
-    found.mkdir()
-    shutil.chown(found, "alice", "alice")
-    yield found
-    shutil.rmtree(found)
+    path = Path("/tmp") / f"parts-{os.getpid()}-{tmp_path.name}"
+    path.mkdir()
+    shutil.chown(path, "alice", "alice")
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ async def test_components(slurm: Slurm, directory: Path) -> None:
     with pytest.raises(FailedPrecondition, match=rf"such as {job_id}\+0\.$"):
         await slurm.attach(job_id, "true")
     for which in (job_id, first.id, second.id):
-        found = await slurm.metadata(which)
-        assert (found.job_id, found.script) == (which, HETEROGENEOUS)
-        assert found.standard_output == f"{directory}/slurm-{job_id}.out"
+        metadata = await slurm.metadata(which)
+        assert (metadata.job_id, metadata.script) == (which, HETEROGENEOUS)
+        assert metadata.standard_output == f"{directory}/slurm-{job_id}.out"
     for which in (first.id, second.id):
         file = directory / f"attached-{which}"
         await slurm.attach(which, f'echo "$SLURM_JOB_ID" >"{file}"')
@@ -94,9 +94,11 @@ async def test_tasks(slurm: Slurm, directory: Path) -> None:
     for task in (1, 2, 3):
         which = f"{array}_{task}"
         assert steps_of(*await slurm.job(which)) == [["batch"]]
-        found = await slurm.metadata(which)
-        assert (found.job_id, found.script) == (which, ARRAY)
-        assert found.standard_output == found.standard_error == f"{directory}/slurm-{which}.out"
+        metadata = await slurm.metadata(which)
+        assert (metadata.job_id, metadata.script) == (which, ARRAY)
+        assert (
+            metadata.standard_output == metadata.standard_error == f"{directory}/slurm-{which}.out"
+        )
         file = directory / f"attached-{task}"
         await slurm.attach(which, f'echo "$SLURM_JOB_ID" >"{file}"')
         numbers.add(int(file.read_text()))

@@ -95,9 +95,9 @@ def hanging(cluster: Cluster, daemon: str) -> Iterator[None]:
 async def until(ask: Callable[[], Awaitable[Sequence[Job]]], state: State) -> str:
     """The id of the job that is asked about, when it has come to a state."""
     async with asyncio.timeout(30):
-        while (found := await ask())[0].status.state is not state:
+        while (result := await ask())[0].status.state is not state:
             await asyncio.sleep(0.1)
-    return found[0].id
+    return result[0].id
 
 
 async def unavailable(ask: Callable[[], Awaitable[Any]]) -> None:
@@ -143,8 +143,8 @@ async def test_without_slurmctld_accounting_tells_of_what_has_ended(
     await killed(own_cluster, CONTROLLER)
     (job,) = await slurm.job(ends)
     assert (job.status.state, job.status.exit_code) == (State.FAILED, 3)
-    found = await slurm.metadata(ends)
-    assert (found.script, found.standard_output) == (ENDS.script, f"/tmp/slurm-{ends}.out")
+    metadata = await slurm.metadata(ends)
+    assert (metadata.script, metadata.standard_output) == (ENDS.script, f"/tmp/slurm-{ends}.out")
     await unavailable(lambda: slurm.job(stays))
 
 
@@ -227,13 +227,13 @@ async def test_where_the_output_of_a_forgotten_job_is(own_cluster: Cluster) -> N
                 for job_id in jobs:
                     while await known(shell, job_id):
                         await asyncio.sleep(0.5)
-            found = [await slurm.metadata(job_id) for job_id in (*jobs, f"{jobs[-1]}_4")]
-    assert [job.script for job in found[:4]] == [job.script for job in described]
-    for job in found:
+            metadata = [await slurm.metadata(job_id) for job_id in (*jobs, f"{jobs[-1]}_4")]
+    assert [job.script for job in metadata[:4]] == [job.script for job in described]
+    for job in metadata:
         assert job.standard_input == "/dev/null"
         assert Path(job.standard_output or "").read_text() == "said\n"
-    assert found[2].standard_error == f"{directory}/err"
-    assert found[0].standard_error == found[0].standard_output
+    assert metadata[2].standard_error == f"{directory}/err"
+    assert metadata[0].standard_error == metadata[0].standard_output
     shutil.rmtree(directory)
 
 

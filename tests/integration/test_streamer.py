@@ -40,9 +40,9 @@ FIRST = 42_000 + os.getpid() % 2000 * 10
 
 @pytest.fixture
 async def jobs() -> AsyncIterator[BackgroundJobs]:
-    found = BackgroundJobs()
-    yield found
-    await found.stop()
+    background_jobs = BackgroundJobs()
+    yield background_jobs
+    await background_jobs.stop()
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ async def client_does(operation: Any, staged: Staged, path: Path) -> None:
 
 async def connected(jobs: BackgroundJobs, staged: Staged, **headers: str) -> ClientConnection:
     """A client of our own, once the job listens."""
-    said = await jobs.said("Listening on port")
-    port = said.split("Listening on port ")[1].split(".")[0]
+    output = await jobs.said("Listening on port")
+    port = output.split("Listening on port ")[1].split(".")[0]
     headers.setdefault("Authorization", f"Bearer {coordinates(staged)['secret']}")
     return await connect(f"ws://127.0.0.1:{port}", additional_headers=headers, max_size=2 * CHUNK)
 
@@ -136,12 +136,12 @@ async def test_what_the_caller_is_told(
     jobs: BackgroundJobs, streamer: Streamer, tmp_path: Path
 ) -> None:
     staged = await uploaded(streamer, tmp_path / "new", account="a")
-    told = coordinates(staged)
-    assert set(told) == {"ports", "ips", "secret", "operation"}
-    assert told["ports"] == [FIRST, FIRST + 9]
-    assert (len(told["ips"]), set(told["ips"])) == (10_000, {"127.0.0.1"})
-    assert told["operation"] == "receive"  # the job's
-    assert len(told["secret"]) >= 43
+    reported = coordinates(staged)
+    assert set(reported) == {"ports", "ips", "secret", "operation"}
+    assert reported["ports"] == [FIRST, FIRST + 9]
+    assert (len(reported["ips"]), set(reported["ips"])) == (10_000, {"127.0.0.1"})
+    assert reported["operation"] == "receive"  # the job's
+    assert len(reported["secret"]) >= 43
     (tmp_path / "old").write_bytes(b"x")
     assert coordinates(await downloaded(streamer, tmp_path / "old"))["operation"] == "send"
     assert [job.name for job in jobs.submitted] == ["IngressFileTransfer", "OutgressFileTransfer"]
@@ -161,9 +161,9 @@ async def test_the_secret_is_in_no_script_and_no_log(
     secret = coordinates(staged)["secret"]
     await jobs.said("Listening")
     shown = [*tmp_path.rglob("*"), *Path("/proc").glob("[0-9]*/cmdline")]
-    kept = [path for path in shown if path.is_file() and secret.encode() in readable(path)]
+    paths = [path for path in shown if path.is_file() and secret.encode() in readable(path)]
     [own] = tmp_path.glob(".transfer-*")  # which the user alone can read
-    assert kept == [own]
+    assert paths == [own]
     assert secret not in repr(staged)
     jobs.interrupt()
     await jobs.ended()
@@ -478,7 +478,7 @@ async def test_what_is_refused_before_a_job_is_submitted(
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"port_range": [5675, 5665]},
         {"port_range": [0, 5665]},
@@ -491,6 +491,6 @@ async def test_what_is_refused_before_a_job_is_submitted(
         {"publicIps": ["x"]},
     ],
 )
-def test_options_that_are_wrong(wrong: dict[str, Any]) -> None:
+def test_options_that_are_wrong(invalid: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Streamer.Options.model_validate(wrong)
+        Streamer.Options.model_validate(invalid)

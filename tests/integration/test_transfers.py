@@ -79,7 +79,7 @@ async def refused(call: Any) -> tuple[StatusCode, str]:
 def part_of(target: Path) -> Path | None:
     """What has arrived of a target that is not whole yet, if anything."""
     return next(
-        (found for found in target.parent.glob(".*.passerelle-part") if found.stat().st_size), None
+        (entry for entry in target.parent.glob(".*.passerelle-part") if entry.stat().st_size), None
     )
 
 
@@ -178,7 +178,7 @@ async def test_what_cannot_be_copied_names_the_system(pair: Pair, target: Path) 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("invalid", "message"),
     [
         ({"target": "relative"}, "target must be an absolute path"),
         ({"target": ""}, "target must be an absolute path"),
@@ -186,11 +186,14 @@ async def test_what_cannot_be_copied_names_the_system(pair: Pair, target: Path) 
         ({"path": "/etc/passwd"}, "path is in none of the filesystems of system lab"),
     ],
 )
-async def test_bad_input(pair: Pair, target: Path, wrong: dict[str, Any], said: str) -> None:
-    fields: dict[str, Any] = {"path": str(pair.lab.root / "source"), "target": str(target)} | wrong
+async def test_bad_input(pair: Pair, target: Path, invalid: dict[str, Any], message: str) -> None:
+    fields: dict[str, Any] = {
+        "path": str(pair.lab.root / "source"),
+        "target": str(target),
+    } | invalid
     request = pb.TransferFileRequest(system="lab", target_system="other", **fields)
     call = pair.stub.TransferFile(request, metadata=METADATA)
-    assert await refused(call) == (StatusCode.INVALID_ARGUMENT, said)
+    assert await refused(call) == (StatusCode.INVALID_ARGUMENT, message)
 
 
 async def test_systems_without_a_store_in_common(pair: Pair, target: Path) -> None:

@@ -34,9 +34,9 @@ SIZES = (0, 1, 3 << 20)
 
 @pytest.fixture
 async def jobs() -> AsyncIterator[BackgroundJobs]:
-    found = BackgroundJobs()
-    yield found
-    await found.stop()
+    background_jobs = BackgroundJobs()
+    yield background_jobs
+    await background_jobs.stop()
 
 
 @pytest.fixture
@@ -170,8 +170,8 @@ async def test_a_wrong_code_tells_why_without_the_code(
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(b"content")
     async with client(mailbox, "send", str(source)) as sender:
-        wrong = (await code_of(sender)).split("-")[0] + "-wrong-words"
-        await uploaded(wormhole, target, wrong)
+        invalid = (await code_of(sender)).split("-")[0] + "-wrong-words"
+        await uploaded(wormhole, target, invalid)
         assert await sender.wait() == 1
     status, output, error = await jobs.ended()
     assert status == 1
@@ -329,10 +329,10 @@ async def test_no_python(
 async def test_codes_that_are_none(
     jobs: BackgroundJobs, wormhole: Wormhole, tmp_path: Path, code: str
 ) -> None:
-    with pytest.raises(InvalidArgument, match="wormhole_code must be") as wrong:
+    with pytest.raises(InvalidArgument, match="wormhole_code must be") as caught:
         await uploaded(wormhole, tmp_path / "target", code)
-    assert [field.name for field in wrong.value.fields] == ["wormhole_code"]
-    assert len(code) < 3 or code not in wrong.value.detail
+    assert [field.name for field in caught.value.fields] == ["wormhole_code"]
+    assert len(code) < 3 or code not in caught.value.detail
     assert jobs.submitted == []
 
 
@@ -354,7 +354,7 @@ async def test_what_is_refused_before_a_job_is_submitted(
     assert jobs.submitted == []
 
 
-@pytest.mark.parametrize("wrong", [{"python": ""}, {"time_limit": 0}, {"relay": "x"}])
-def test_options_that_are_wrong(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("invalid", [{"python": ""}, {"time_limit": 0}, {"relay": "x"}])
+def test_options_that_are_wrong(invalid: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Wormhole.Options.model_validate(wrong)
+        Wormhole.Options.model_validate(invalid)

@@ -52,14 +52,14 @@ METHODS = [
 
 
 def test_every_contract_is_looked_at() -> None:
-    found = {path.name for path in (REPO / "proto/passerelle").rglob("*.proto")}
+    result = {path.name for path in (REPO / "proto/passerelle").rglob("*.proto")}
     looked_at = {Path(file.DESCRIPTOR.name).name for file in CONTRACTS} | {
         "access.proto",
         "access_log.proto",
         "external_auth.proto",
         "keys.proto",
     }
-    assert found == looked_at
+    assert result == looked_at
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -83,8 +83,8 @@ def test_every_rpc_says_whether_it_changes_something(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_change_is_about_can_be_read_from_its_request(method: str) -> None:
     service, name = method.lstrip("/").split("/")
-    (found,) = [m for s in SERVICES if s.full_name == service for m in s.methods if m.name == name]
-    fields = set(found.input_type.fields_by_name)
+    (only,) = [m for s in SERVICES if s.full_name == service for m in s.methods if m.name == name]
+    fields = set(only.input_type.fields_by_name)
     if access_of(method).effect == access_pb2.Access.CHANGES:
         assert "system" in fields
         assert fields & {"job_id", "path", "body", "job"} or name == "IssueSshCredential"
@@ -150,8 +150,8 @@ def test_the_systems_are_read_from_the_message(
 ) -> None:
     name = f"/passerelle.v1.{method}"
     access = MethodAccess(access_of(name), contract(name).input_type)
-    asked = [(one.scope, one.relation, system) for one, system in access.of_systems(request_)]
-    assert asked == needed
+    request = [(one.scope, one.relation, system) for one, system in access.of_systems(request_)]
+    assert request == needed
 
 
 def native_messages() -> Iterator[Descriptor]:
@@ -193,11 +193,11 @@ def test_every_write_takes_a_request_id(method: str) -> None:
 @pytest.mark.parametrize("method", [method for method in METHODS if "passerelle.v1" in method])
 def test_every_list_has_pages(method: str) -> None:
     """AIP-158."""
-    found = contract(method)
-    if found.name.startswith("List"):
-        asked, answered = found.input_type.fields_by_name, found.output_type.fields_by_name
-        assert asked["page_size"].type == FieldDescriptor.TYPE_INT32
-        assert asked["page_token"].type == FieldDescriptor.TYPE_STRING
+    result = contract(method)
+    if result.name.startswith("List"):
+        request, answered = result.input_type.fields_by_name, result.output_type.fields_by_name
+        assert request["page_size"].type == FieldDescriptor.TYPE_INT32
+        assert request["page_token"].type == FieldDescriptor.TYPE_STRING
         assert answered["next_page_token"].type == FieldDescriptor.TYPE_STRING
         assert sum(field.is_repeated for field in answered.values()) == 1
 

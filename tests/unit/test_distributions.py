@@ -16,15 +16,15 @@ CLIENT = tomllib.loads((REPO / "proto/pyproject.toml").read_text())["project"]
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The files of each wheel, by the distribution's name."""
-    found = {}
+    collected = {}
     for name, source in (("server", REPO), ("client", REPO / "proto")):
         directory = tmp_path_factory.mktemp(name)
         build = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", directory)
         subprocess.run(build, cwd=source, check=True, capture_output=True, timeout=300)
         [wheel] = directory.iterdir()
         with zipfile.ZipFile(wheel) as archive:
-            found[name] = set(archive.namelist())
-    return found
+            collected[name] = set(archive.namelist())
+    return collected
 
 
 def test_no_file_is_in_both(wheels: dict[str, set[str]]) -> None:

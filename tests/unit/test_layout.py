@@ -150,20 +150,20 @@ def imported_folder(name: str) -> str | None:
 def imported_folders(folder: str) -> set[str]:
     """All other folders that the modules of `folder` import."""
     names = (name for module in MODULES if folder_of(module) == folder for name in imports(module))
-    return {found for name in names if (found := imported_folder(name)) not in (None, folder)}
+    return {result for name in names if (result := imported_folder(name)) not in (None, folder)}
 
 
 @pytest.mark.parametrize("folder", sorted({folder_of(module) for module in MODULES}))
 def test_a_folder_imports_what_it_may(folder: str) -> None:
-    found = imported_folders(folder)
+    result = imported_folders(folder)
     if folder.endswith(".main"):
         service = folder.removesuffix("main")
         allowed = {name for name in FOLDERS if f"{name}.".startswith(service)}
         assert {
-            name for name in found - allowed if not name.startswith(("runtime", "proto"))
+            name for name in result - allowed if not name.startswith(("runtime", "proto"))
         } == set()
     else:
-        assert found == set(FOLDERS[folder].split())
+        assert result == set(FOLDERS[folder].split())
 
 
 def test_no_service_imports_another() -> None:
@@ -191,13 +191,13 @@ def test_the_domain_uses_no_messages_of_the_contracts(folder: str) -> None:
 
 def reached(folder: str) -> set[str]:
     """Every folder that the modules of `folder` import, or what those import, and so on."""
-    found: set[str] = set()
+    collected: set[str] = set()
     pending = [folder]
     while pending:
-        below = set(FOLDERS.get(pending.pop(), "").split()) - found
-        found |= below
+        below = set(FOLDERS.get(pending.pop(), "").split()) - collected
+        collected |= below
         pending += below
-    return found
+    return collected
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

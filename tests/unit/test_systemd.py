@@ -22,12 +22,12 @@ _DIFFERENT = _OF_UP | {"KillMode", "MemoryMax"}
 @pytest.fixture(scope="module")
 def analyze() -> str:
     """The program; skips or fails the test where it cannot be had."""
-    found = shutil.which("systemd-analyze")
-    if found is None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
         real.missing("systemd-analyze", "it is not on PATH; Debian: apt install systemd")
-    version = subprocess.run((found, "--version"), capture_output=True, text=True, check=True)
+    version = subprocess.run((program, "--version"), capture_output=True, text=True, check=True)
     real.exercised("systemd-analyze", version.stdout.splitlines()[0])
-    return found
+    return program
 
 
 @pytest.fixture
@@ -67,13 +67,13 @@ def test_both_units_are_hardened_alike() -> None:
 
 
 def _settings(name: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    collected: dict[str, list[str]] = {}
     section = (UNITS / name).read_text().partition("[Service]\n")[2].partition("\n[Install]")[0]
     for line in section.splitlines():
         if line and not line.startswith("#"):
             key, _, value = line.partition("=")
-            found.setdefault(key, []).append(value)
-    return found
+            collected.setdefault(key, []).append(value)
+    return collected
 
 
 def test_the_guide_installs_every_file() -> None:

@@ -115,10 +115,10 @@ def bjobs(directory: Path, arguments: list[str]) -> int:
         if not (directory / f"{last}.json").exists():
             _print("bjobs", "JOBS", [{"JOBID": last, "ERROR": f"Job <{last}> is not found"}])
             return 255
-        found = [_read(directory, last)]
+        result = [_read(directory, last)]
     else:
-        found = [_read(directory, path.stem) for path in sorted(directory.glob("*.json"))]
-    rows = [_row(job) for job in found]
+        result = [_read(directory, path.stem) for path in sorted(directory.glob("*.json"))]
+    rows = [_row(job) for job in result]
     user = arguments[arguments.index("-u") + 1] if "-u" in arguments else "all"
     shown = [row for row in rows if last.isdecimal() or user in ("all", row["USER"])]
     _print("bjobs", "JOBS", [{name.upper(): row[name.upper()] for name in fields} for row in shown])
@@ -206,8 +206,8 @@ def _user() -> str:
 
 
 def _read(directory: Path, job_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((directory / f"{job_id}.json").read_text())
-    return found
+    document: dict[str, Any] = json.loads((directory / f"{job_id}.json").read_text())
+    return document
 
 
 def _write(directory: Path, job: Mapping[str, Any]) -> None:

@@ -136,8 +136,8 @@ def bsub_error(output: Output) -> errors.ApiError:
     """What is no trouble of LSF's is a mistake in the request, or a site's own refusal (esub)."""
     if ERRORS.missing(output) or ERRORS.kind(output.stderr):
         return ERRORS.error(output)
-    said = output.stderr.strip()
-    return refused(next((REFUSALS[word] for word in REFUSALS if word in said), "script"), said)
+    text = output.stderr.strip()
+    return refused(next((REFUSALS[word] for word in REFUSALS if word in text), "script"), text)
 
 
 def check_cancelled(output: Output) -> None:
@@ -184,8 +184,8 @@ def partition_of(record: Record) -> port.Partition:
 
 def number(text: str) -> int | None:
     """The whole number that a text begins with, as in `16038 second(s)` and `1440.0`; None for `-` and nothing."""
-    found = re.match(r"\d{1,18}", text)
-    return int(found[0]) if found else None
+    match = re.match(r"\d{1,18}", text)
+    return int(match[0]) if match else None
 
 
 def epoch(text: str, now: datetime | None = None) -> int | None:

@@ -17,8 +17,8 @@ from tests.conformance.recordings import RECORDED, ReplayShell, recordings
 async def prepared(shell: LoggingShell, directory: Path) -> AsyncIterator[Prepared]:
     """Jobs that were recorded; `shell` and `directory` are not used."""
     recorded = RECORDED / "slurm-22.05"
-    found = [recordings(file) for file in sorted(recorded.glob("*.txt"))]
-    replay = ReplayShell(chain.from_iterable(found))
+    recordings_of_files = [recordings(file) for file in sorted(recorded.glob("*.txt"))]
+    replay = ReplayShell(chain.from_iterable(recordings_of_files))
     jobs = json.loads((recorded / "jobs.json").read_text())
     scheduler: Scheduler = make("slurm", SchedulerChoice(type="slurm"), replay)
     yield Prepared(scheduler, "alice", jobs, replay.lines, "#!/bin/bash\necho hello\n")

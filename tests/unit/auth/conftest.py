@@ -79,5 +79,5 @@ async def idp() -> AsyncIterator[Idp]:
 @pytest.fixture
 async def auth(idp: Idp) -> AsyncIterator[Auth]:
     """The service with that provider's plain issuer, found by discovery."""
-    async with serving_auth({"issuer": idp.url}) as found:
-        yield found
+    async with serving_auth({"issuer": idp.url}) as auth:
+        yield auth

@@ -35,23 +35,23 @@ class SigningKey:
     def jwk(self) -> dict[str, Any]:
         """The public half, as published."""
         public = self.private.public_key()
-        found: Any = get_default_algorithms()[self.algorithm].to_jwk(public, as_dict=True)
-        return {**found, "kid": self.kid, "use": "sig"}
+        result: Any = get_default_algorithms()[self.algorithm].to_jwk(public, as_dict=True)
+        return {**result, "kid": self.kid, "use": "sig"}
 
     @property
     def pem(self) -> bytes:
         """The public half in PEM."""
-        found: bytes = self.private.public_key().public_bytes(
+        result: bytes = self.private.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        return found
+        return result
 
     def token(self, algorithm: str | None = None, kid: Any = ..., **claims: Any) -> str:
         """A token with these claims, those that are None left out."""
         headers = {"kid": self.kid} if kid is ... else {"kid": kid} if kid is not None else {}
-        kept = {name: value for name, value in claims.items() if value is not None}
+        claims_with_values = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(
-            kept, self.private, algorithm=algorithm or self.algorithm, headers=headers
+            claims_with_values, self.private, algorithm=algorithm or self.algorithm, headers=headers
         )
 
 

@@ -38,15 +38,15 @@ def _keys(**users: dict[str, str]) -> dict[str, Any]:
 
 
 def _read(certificate: str) -> SSHCertificate:
-    found = load_ssh_public_identity(certificate.encode())
-    assert isinstance(found, SSHCertificate)
-    found.verify_cert_signature()
-    return found
+    ssh_certificate = load_ssh_public_identity(certificate.encode())
+    assert isinstance(ssh_certificate, SSHCertificate)
+    ssh_certificate.verify_cert_signature()
+    return ssh_certificate
 
 
 def _signer(certificate: str) -> Any:
-    found: Any = asyncssh.import_certificate(certificate)
-    return found.signing_key
+    ssh_certificate: Any = asyncssh.import_certificate(certificate)
+    return ssh_certificate.signing_key
 
 
 async def _refusal(auth: Auth, token: str, **request: str) -> tuple[StatusCode, str]:
@@ -60,15 +60,15 @@ async def test_a_certificate_is_short_and_for_one_account_only(idp: Idp, tmp_pat
         before = int(time.time())
         issued = await auth.credential(idp.token(exp=before + 3600), PUBLIC)
         after = int(time.time())
-    found = _read(issued.certificate)
+    certificate = _read(issued.certificate)
     assert issued.username == "alice"
     assert issued.private_key == ""
-    assert found.valid_principals == [b"alice"]
-    assert found.extensions == found.critical_options == {}
-    assert before - 60 <= found.valid_after <= after - 60
-    assert before + 300 <= found.valid_before <= after + 300
-    assert found.valid_before == issued.expire_time.seconds
-    assert found.key_id.decode() == f"user=alice iss={idp.url} sub=a-1"
+    assert certificate.valid_principals == [b"alice"]
+    assert certificate.extensions == certificate.critical_options == {}
+    assert before - 60 <= certificate.valid_after <= after - 60
+    assert before + 300 <= certificate.valid_before <= after + 300
+    assert certificate.valid_before == issued.expire_time.seconds
+    assert certificate.key_id.decode() == f"user=alice iss={idp.url} sub=a-1"
     assert asyncssh.import_certificate(issued.certificate).key == USER_KEY.convert_to_public()
     public_ca = asyncssh.read_public_key(tmp_path / "ca" / "user_ca.pub")
     assert _signer(issued.certificate) == public_ca
@@ -84,9 +84,9 @@ async def test_a_certificate_never_outlives_the_token(idp: Idp, tmp_path: Path) 
 async def test_what_certificates_permit_is_configured(idp: Idp, tmp_path: Path) -> None:
     options = {"extensions": ["pty", "user-rc"], "source_addresses": ["192.0.2.0/24"]}
     async with serving_auth({"issuer": idp.url}, ssh_credentials=_ca(tmp_path, **options)) as auth:
-        found = _read((await auth.credential(idp.token(), PUBLIC)).certificate)
-    assert set(found.extensions) == {b"permit-pty", b"permit-user-rc"}
-    assert found.critical_options == {b"source-address": b"192.0.2.0/24"}
+        certificate = _read((await auth.credential(idp.token(), PUBLIC)).certificate)
+    assert set(certificate.extensions) == {b"permit-pty", b"permit-user-rc"}
+    assert certificate.critical_options == {b"source-address": b"192.0.2.0/24"}
 
 
 async def test_serial_numbers_differ(idp: Idp, tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ async def test_serial_numbers_differ(idp: Idp, tmp_path: Path) -> None:
 async def test_nothing_in_the_key_id_can_forge_a_line_of_a_log(idp: Idp, tmp_path: Path) -> None:
     async with serving_auth({"issuer": idp.url}, ssh_credentials=_ca(tmp_path)) as auth:
         subject = "x\nAccepted publickey for root ☃" + "y" * 1000
-        found = _read((await auth.credential(idp.token(sub=subject), PUBLIC)).certificate)
-    assert b"\n" not in found.key_id
-    assert len(found.key_id) < 700
+        certificate = _read((await auth.credential(idp.token(sub=subject), PUBLIC)).certificate)
+    assert b"\n" not in certificate.key_id
+    assert len(certificate.key_id) < 700
 
 
 async def test_openssh_reads_the_certificate_the_same_way(idp: Idp, tmp_path: Path) -> None:

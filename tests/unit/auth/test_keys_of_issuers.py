@@ -78,9 +78,9 @@ async def test_known_keys_serve_while_the_provider_is_away(idp: Idp) -> None:
     async with serving_auth({"issuer": idp.url, "refresh": 0.02, "cooldown": 0.02}) as auth:
         await auth.authorize(idp.token())
         idp.broken = True
-        asked = idp.fetched
+        count = idp.fetched
         async with asyncio.timeout(10):
-            while idp.fetched < asked + 3:  # it has failed to refresh, more than once
+            while idp.fetched < count + 3:  # it has failed to refresh, more than once
                 await asyncio.sleep(0.01)
         assert (await auth.authorize(idp.token())).username == "alice"
         assert await auth.refusal(idp.key.token(kid="unknown", **idp.claims())) == NO_KEY
@@ -121,7 +121,7 @@ async def test_a_discovery_document_about_somebody_else(idp: Idp) -> None:
 
 
 @pytest.mark.parametrize(
-    ("leads_to", "insecure", "said"),
+    ("leads_to", "insecure", "message"),
     [
         ("{plain}/jwks", False, "unsafe jwks_uri: http://"),
         ("{safe}/elsewhere?to={plain}/jwks", False, "redirects to an unsafe address: http://"),
@@ -132,7 +132,7 @@ async def test_a_discovery_document_about_somebody_else(idp: Idp) -> None:
     ],
 )
 async def test_where_an_https_issuer_may_lead(
-    idp: Idp, tmp_path: Path, leads_to: str, insecure: bool, said: str | None
+    idp: Idp, tmp_path: Path, leads_to: str, insecure: bool, message: str | None
 ) -> None:
     safe, shown = Idp(), certificate(["127.0.0.1"])
     safe.tls = shown.served(tmp_path)
@@ -140,12 +140,12 @@ async def test_where_an_https_issuer_may_lead(
     async with safe.serving(), http:
         safe.keys_at = leads_to.format(plain=idp.url, safe=safe.url)
         issuer = Issuer(issuer=safe.url, audience=("a",), insecure_http=insecure)
-        if said is None:
+        if message is None:
             assert await PublishedKeys(http, issuer).keys()
             return
-        with pytest.raises(SourceFailed, match=said):
+        with pytest.raises(SourceFailed, match=message):
             await PublishedKeys(http, issuer).keys()
-        assert "redirects" in said or not idp.fetched
+        assert "redirects" in message or not idp.fetched
 
 
 async def test_keys_in_a_file_for_tokens_of_any_issuer(tmp_path: Path) -> None:

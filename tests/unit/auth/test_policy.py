@@ -53,8 +53,8 @@ async def test_the_relation_is_asked_for_on_the_system() -> None:
 async def test_no_relation_asks_nobody() -> None:
     idp = Idp()
     policy = Policy(_tokens(idp), _OnlyReading(), enforce_scopes=False)
-    found = await policy.caller(idp.token(), access=Access(audience=Access.USER), system="alps")
-    assert found.username == "alice"
+    result = await policy.caller(idp.token(), access=Access(audience=Access.USER), system="alps")
+    assert result.username == "alice"
 
 
 async def test_allow_leaves_the_decision_to_the_systems() -> None:

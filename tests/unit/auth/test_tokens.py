@@ -237,13 +237,13 @@ async def test_a_user_name_that_is_no_account_name(idp: Idp, auth: Auth, name: A
 @given(name=st.text(min_size=1, max_size=40))
 async def test_an_accepted_user_name_is_safe_everywhere(idp: Idp, auth: Auth, name: str) -> None:
     try:
-        found = (await auth.authorize(idp.token(preferred_username=name))).username
+        result = (await auth.authorize(idp.token(preferred_username=name))).username
     except grpc.aio.AioRpcError as error:
         assert error.code() is StatusCode.PERMISSION_DENIED  # noqa: PT017
         return
-    assert found == name
-    assert found.isascii()
-    assert not set(found) & set(" /:;&|\\'\"`(){}<>*?!#~\n\0")
+    assert result == name
+    assert result.isascii()
+    assert not set(result) & set(" /:;&|\\'\"`(){}<>*?!#~\n\0")
 
 
 @pytest.mark.parametrize("name", ["root", "ROOT"])
@@ -302,7 +302,7 @@ async def test_authorize_is_for_services_only(idp: Idp, auth: Auth) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {},
         {"issuer": "https://a.example", "any_issuer": True},
@@ -319,9 +319,9 @@ async def test_authorize_is_for_services_only(idp: Idp, auth: Auth) -> None:
         {"issuer": "https://a.example", "accounts": []},
     ],
 )
-def test_a_configuration_that_would_be_unsafe_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_configuration_that_would_be_unsafe_is_refused(invalid: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
-        Issuer.model_validate({"any_audience": True} | wrong)
+        Issuer.model_validate({"any_audience": True} | invalid)
 
 
 async def test_the_same_issuer_twice_is_refused(idp: Idp) -> None:
@@ -444,7 +444,7 @@ async def test_accounts_by_pattern(
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"aud": "other"}, 'aud is other; accepted: ["api"]'),
         ({"aud": ["x", "y"]}, 'aud is ["x", "y"]; accepted: ["api"]'),
@@ -460,15 +460,17 @@ async def test_accounts_by_pattern(
     ],
 )  # fmt: skip
 async def test_the_log_says_why_and_never_the_token(
-    idp: Idp, caplog: pytest.LogCaptureFixture, changed: dict[str, Any], said: str
+    idp: Idp, caplog: pytest.LogCaptureFixture, changed: dict[str, Any], message: str
 ) -> None:
     async with serving_auth({"issuer": idp.url, "audience": ["api"]}) as auth:
         token = idp.token(**{"aud": "api"} | changed)
         await auth.refusal(token)
-    told = [record for record in caplog.records if record.name == "passerelle.auth.tokens.refusals"]
-    assert [record.levelname for record in told] == ["WARNING"]
-    assert said in told[0].getMessage()
-    assert len(told[0].getMessage()) < 600
+    messages = [
+        record for record in caplog.records if record.name == "passerelle.auth.tokens.refusals"
+    ]
+    assert [record.levelname for record in messages] == ["WARNING"]
+    assert message in messages[0].getMessage()
+    assert len(messages[0].getMessage()) < 600
     assert token.split(".")[2] not in caplog.text
 
 

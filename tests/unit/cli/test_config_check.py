@@ -147,8 +147,8 @@ def test_a_file_that_cannot_work(
     tmp_path: Path, site: Site, name: str, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(tmp_path / name)
-    found = checked(tmp_path, site)
-    assert told(tmp_path, found.errors) == [message.format(at=tmp_path / name)]
+    results = checked(tmp_path, site)
+    assert told(tmp_path, results.errors) == [message.format(at=tmp_path / name)]
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def _show(at: Path, names: list[str], begins: float = -1, ends: float = 365) -> 
 
 def test_a_certificate_that_ends_soon_or_is_for_others(tmp_path: Path, site: Site) -> None:
     _show(tmp_path, ["*.example.org"], ends=5)
-    found = checked(tmp_path, site)
-    soon, name = told(tmp_path, found.notes)
-    assert found.errors == []
+    results = checked(tmp_path, site)
+    soon, name = told(tmp_path, results.notes)
+    assert results.errors == []
     assert soon.startswith("gateway.tls.cert: expires on ")
     assert name == (
         "gateway.tls.cert: is for *.example.org, not for eiger.api.example.org:443 (`host_names`)"
@@ -194,11 +194,11 @@ def test_a_certificate_that_ends_soon_or_is_for_others(tmp_path: Path, site: Sit
 )
 def test_a_file_of_another_account(tmp_path: Path, site: Site, name: str, message: str) -> None:
     os.chown(tmp_path / name, 54321, 54321)
-    found = checked(tmp_path, site)
-    (line,) = told(tmp_path, found.errors + found.notes)
+    results = checked(tmp_path, site)
+    (line,) = told(tmp_path, results.errors + results.notes)
     assert line.startswith(message.format(at=tmp_path))
     assert line.endswith("passerelle runs as root: chown root it")
-    assert bool(found.errors) is (name == "ca")  # which auth itself refuses
+    assert bool(results.errors) is (name == "ca")  # which auth itself refuses
 
 
 @pytest.mark.parametrize(
@@ -276,9 +276,9 @@ def test_a_value_that_cannot_work(
 )  # fmt: skip
 def test_what_is_noted(tmp_path: Path, site: Site, key: str, value: Any, message: str) -> None:
     changed(site, key, value)
-    found = checked(tmp_path, site)
-    assert found.errors == []
-    (line,) = told(tmp_path, found.notes)
+    results = checked(tmp_path, site)
+    assert results.errors == []
+    (line,) = told(tmp_path, results.notes)
     assert message in line
 
 

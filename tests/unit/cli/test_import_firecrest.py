@@ -148,9 +148,9 @@ def test_static_keys_keep_their_secret_files(full: tuple[dict[str, Any], list[st
 def test_what_is_not_carried_over_is_named(
     full: tuple[dict[str, Any], list[str]], key: str
 ) -> None:
-    found = [note for note in full[1] if note.startswith(f"{FULL}: {key}: ")]
-    assert len(found) == 1
-    assert "\n" not in found[0]
+    result = [note for note in full[1] if note.startswith(f"{FULL}: {key}: ")]
+    assert len(result) == 1
+    assert "\n" not in result[0]
 
 
 def test_the_loss_of_openfga_is_told_loudly(full: tuple[dict[str, Any], list[str]]) -> None:
@@ -174,8 +174,8 @@ def test_plain_http_is_carried_over_and_said(tmp_path: Path) -> None:
     site, notes = small(tmp_path, SMALL.replace("http://127.0.0.1:1", "http://idp.example.org"))
     assert site["auth"]["issuers"][0]["insecure_http"] is True
     assert site["systems"][0]["probing"]["service_account"]["insecure_http"] is True
-    told = [note.partition(": ")[::2] for note in notes if "plain http" in note]
-    assert told == [
+    noted = [note.partition(": ")[::2] for note in notes if "plain http" in note]
+    assert noted == [
         ("auth.authentication.token_url", _http("http://idp.example.org/token")),
         ("auth.authentication.public_certs", _http("http://idp.example.org/jwks")),
     ]
@@ -217,8 +217,8 @@ def test_earlier_releases(tmp_path: Path) -> None:
             }
         ],
     }
-    told = [note.partition(": ")[0] for note in notes if note.startswith("storage")]
-    assert told == ["storage.secret_access_key"]
+    noted = [note.partition(": ")[0] for note in notes if note.startswith("storage")]
+    assert noted == ["storage.secret_access_key"]
 
 
 @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ def test_staging_methods(tmp_path: Path, theirs: str, ours: dict[str, Any] | Non
     site, notes = small(tmp_path, SMALL + f"    data_operation: {{data_transfer: {theirs}}}\n")
     operation = site["systems"][0].get("data_operation", {})
     assert operation.get("staging", []) == ([ours] if ours else [])
-    told = [note for note in notes if note.startswith("clusters.0.data_operation")]
-    assert len(told) == ("streamer" not in theirs)
+    noted = [note for note in notes if note.startswith("clusters.0.data_operation")]
+    assert len(noted) == ("streamer" not in theirs)
 
 
 def test_clusters_in_a_directory(tmp_path: Path) -> None:

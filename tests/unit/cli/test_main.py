@@ -96,9 +96,9 @@ def test_the_page_of_scopes_is_fresh() -> None:
 def test_every_method_stands_under_its_scope() -> None:
     sections = {part.partition("\n")[0]: part for part in scopes_page().split("\n## ")[1:]}
     for method in (method for method in methods() if method.public):
-        found = [name for name, text in sections.items() if f"`{method.path[1:]}`" in text]
+        result = [name for name, text in sections.items() if f"`{method.path[1:]}`" in text]
         bare = "Without a token" if method.anyone else "With any valid token"
-        assert found == [f"`{method.scope}`" if method.scope else bare], method.path
+        assert result == [f"`{method.scope}`" if method.scope else bare], method.path
 
 
 def test_the_reference_has_keys_types_and_defaults() -> None:
@@ -164,11 +164,11 @@ def test_check_names_file_line_and_key(tmp_path: Path, old: str, new: str, messa
 
 def test_check_for_programs(tmp_path: Path) -> None:
     right = json.loads(passerelle("config", "check", "--json", site(tmp_path)).stdout)
-    wrong = passerelle("config", "check", "--json", site(tmp_path, "systms: []\n"))
+    completed = passerelle("config", "check", "--json", site(tmp_path, "systms: []\n"))
     assert right["valid"] is True
     assert len(right["warnings"]) == 4
-    assert wrong.exit_code == os.EX_CONFIG
-    assert json.loads(wrong.stdout)["errors"][0].endswith(
+    assert completed.exit_code == os.EX_CONFIG
+    assert json.loads(completed.stdout)["errors"][0].endswith(
         "site.yaml:1: systms: unknown key; did you mean systems?"
     )
 
@@ -253,9 +253,9 @@ def test_the_embedded_default_is_private_and_keeps_its_keys(
     other = yaml.safe_load(embedded.prepare(8001).read_text())
     assert yaml.safe_load(first)["development"]["sshd"] != other["development"]["sshd"]
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(found.stat().st_mode) for found in path.parent.iterdir()} == {0o600}
+    assert {stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()} == {0o600}
     checked = json.loads(passerelle("config", "check", "--json", str(path)).stdout)
     assert checked["valid"]
-    told = {line.split(": ")[1] for line in checked["warnings"]}
+    reported = {line.split(": ")[1] for line in checked["warnings"]}
     of_root = {"auth.issuers.0.allow_root", "systems.0 (local).ssh.least_uid"}
-    assert told <= {"auth.enforce_scopes", *of_root}
+    assert reported <= {"auth.enforce_scopes", *of_root}

@@ -63,8 +63,8 @@ def test_our_own_lines_are_json(tmp_path: Path) -> None:
     logs.note("compute ended", "WARNING")
     logs.close()
     line = json.loads((tmp_path / "up.log").read_text())
-    told = (line["service"], line["level"], line["message"])
-    assert told == ("up", "WARNING", "compute ended")
+    messages = (line["service"], line["level"], line["message"])
+    assert messages == ("up", "WARNING", "compute ended")
 
 
 async def test_no_audit_line_is_lost_when_its_file_is_moved_away(

@@ -28,19 +28,19 @@ class Told(list[str]):
 
 
 def supervisor_of(directory: Path, *children: Child) -> tuple[Supervisor, Told]:
-    told = Told()
+    reports = Told()
     supervisor = Supervisor(
         children,
         environment={"GREETING": "hello"},
         log_of=lambda child: LogFile(directory / child.name, size=1 << 20, keep=1),
-        report=told.append,
+        report=reports.append,
     )
-    return supervisor, told
+    return supervisor, reports
 
 
 @asynccontextmanager
 async def supervised(directory: Path, *children: Child) -> AsyncIterator[tuple[Supervisor, Told]]:
-    supervisor, told = supervisor_of(directory, *children)
+    supervisor, reports = supervisor_of(directory, *children)
     stop = asyncio.Event()
 
     async def until() -> None:
@@ -48,7 +48,7 @@ async def supervised(directory: Path, *children: Child) -> AsyncIterator[tuple[S
 
     running = asyncio.create_task(supervisor.run(until()))
     try:
-        yield supervisor, told
+        yield supervisor, reports
     finally:
         stop.set()
         await running
@@ -69,7 +69,10 @@ def alive(pid: int) -> bool:
 
 
 async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
-    async with supervised(tmp_path, child("one", STAYS), child("two", STAYS)) as (supervisor, told):
+    async with supervised(tmp_path, child("one", STAYS), child("two", STAYS)) as (
+        supervisor,
+        reports,
+    ):
         await asyncio.gather(lines(tmp_path / "one", 1), lines(tmp_path / "two", 1))
         before = supervisor.process_ids()
         os.kill(before["one"], signal.SIGKILL)
@@ -77,7 +80,7 @@ async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
         after = supervisor.process_ids()
     assert after["one"] != before["one"]
     assert after["two"] == before["two"]
-    assert told[0].startswith("one ended (signal 9")
+    assert reports[0].startswith("one ended (signal 9")
     assert not any(alive(pid) for pid in after.values())
 
 
@@ -88,33 +91,33 @@ async def test_the_environment_reaches_the_children(tmp_path: Path) -> None:
 
 
 async def test_repeated_deaths_are_answered_with_growing_pauses(tmp_path: Path) -> None:
-    async with supervised(tmp_path, child("one", "raise SystemExit(3)")) as (supervisor, told):
+    async with supervised(tmp_path, child("one", "raise SystemExit(3)")) as (supervisor, reports):
         supervisor.settled = True
-        await told.until("0.8 s")
-    assert [line.rpartition("again")[2] for line in told[:4]] == [
+        await reports.until("0.8 s")
+    assert [line.rpartition("again")[2] for line in reports[:4]] == [
         "",
         " in 0.2 s",
         " in 0.4 s",
         " in 0.8 s",
     ]
-    assert "exit status 3" in told[0]
+    assert "exit status 3" in reports[0]
 
 
 async def test_a_wrong_configuration_stops_everything_at_once(tmp_path: Path) -> None:
-    wrong = child("one", f"raise SystemExit({EXIT_CONFIG})")
-    supervisor, told = supervisor_of(tmp_path, wrong, child("two", STAYS))
+    failing = child("one", f"raise SystemExit({EXIT_CONFIG})")
+    supervisor, reports = supervisor_of(tmp_path, failing, child("two", STAYS))
     with pytest.raises(CannotRun, match="one cannot run: its configuration is wrong"):
         await supervisor.run(asyncio.sleep(600))
-    assert told == []
+    assert reports == []
     assert supervisor.process_ids() == {}
 
 
 async def test_what_never_worked_is_given_up(tmp_path: Path) -> None:
-    supervisor, told = supervisor_of(tmp_path, child("one", "raise SystemExit(1)"))
+    supervisor, reports = supervisor_of(tmp_path, child("one", "raise SystemExit(1)"))
     with pytest.raises(CannotRun, match="3 times in a row") as caught:
         await supervisor.run(asyncio.sleep(600))
     assert caught.value.child.name == "one"
-    assert len(told) == 2
+    assert len(reports) == 2
 
 
 async def test_a_program_that_does_not_exist_says_so(tmp_path: Path) -> None:
@@ -138,8 +141,8 @@ async def test_a_child_is_ready_when_it_says_so(tmp_path: Path) -> None:
 
 
 async def test_what_is_wrong_is_told_in_the_childs_own_words(tmp_path: Path) -> None:
-    wrong = child("one", f"{REPORTS.format('a.key: is taken')}; raise SystemExit({EXIT_CONFIG})")
-    supervisor, _ = supervisor_of(tmp_path, wrong)
+    failing = child("one", f"{REPORTS.format('a.key: is taken')}; raise SystemExit({EXIT_CONFIG})")
+    supervisor, _ = supervisor_of(tmp_path, failing)
     with pytest.raises(BadConfiguration) as caught:
         await supervisor.run(asyncio.sleep(600))
     assert caught.value.reported == "a.key: is taken"
@@ -148,11 +151,11 @@ async def test_what_is_wrong_is_told_in_the_childs_own_words(tmp_path: Path) -> 
 async def test_a_site_that_worked_outlives_a_configuration_that_turned_wrong(
     tmp_path: Path,
 ) -> None:
-    wrong = child("one", f"{REPORTS.format('a.key: is taken')}; raise SystemExit({EXIT_CONFIG})")
-    async with supervised(tmp_path, wrong) as (supervisor, told):
+    failing = child("one", f"{REPORTS.format('a.key: is taken')}; raise SystemExit({EXIT_CONFIG})")
+    async with supervised(tmp_path, failing) as (supervisor, reports):
         supervisor.settled = True
-        await told.until("again in 0.2 s")
-    assert told[0] == "one ended (a.key: is taken); starting it again"
+        await reports.until("again in 0.2 s")
+    assert reports[0] == "one ended (a.key: is taken); starting it again"
 
 
 async def test_an_interpreter_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
@@ -187,10 +190,10 @@ async def test_children_stop_in_order(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_will_not_end_is_killed_after_its_grace(tmp_path: Path) -> None:
-    async with supervised(tmp_path, child("one", STUBBORN, grace=0.2)) as (supervisor, told):
+    async with supervised(tmp_path, child("one", STUBBORN, grace=0.2)) as (supervisor, reports):
         await lines(tmp_path / "one", 1)
         pid = supervisor.process_ids()["one"]
-    assert told == ["one does not end within 0.2 s; killing it"]
+    assert reports == ["one does not end within 0.2 s; killing it"]
     assert not alive(pid)
 
 

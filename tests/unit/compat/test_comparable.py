@@ -56,10 +56,10 @@ def test_anything_else_is_a_difference(change: dict[str, Any]) -> None:
 
 
 def test_wording_counts_except_of_validation() -> None:
-    wrong = {"errorType": "error", "message": "slurm-12.out: No such file"}
+    invalid = {"errorType": "error", "message": "slurm-12.out: No such file"}
     right = {"errorType": "error", "message": "slurm-77.out: No such file"}
-    assert comparable(wrong, RECORDED) == comparable(right, LIVE)
-    assert comparable(wrong, RECORDED) != comparable({**right, "message": "Not found"}, LIVE)
+    assert comparable(invalid, RECORDED) == comparable(right, LIVE)
+    assert comparable(invalid, RECORDED) != comparable({**right, "message": "Not found"}, LIVE)
     validation = {"errorType": "validation", "message": "one"}
     assert comparable(validation, LIVE) == comparable({**validation, "message": "two"}, LIVE)
 

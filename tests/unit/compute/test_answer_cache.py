@@ -76,8 +76,8 @@ async def test_a_failure_is_told_to_all_who_wait_and_not_kept() -> None:
     asking = [asyncio.create_task(cache.read(OWNER, "q", source.ask)) for _ in range(2)]
     await settle()
     source.gate.set()
-    told = await asyncio.gather(*asking, return_exceptions=True)
-    assert [type(error) for error in told] == [NotFound, NotFound]
+    reported = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(error) for error in reported] == [NotFound, NotFound]
     source.error = None
     assert await cache.read(OWNER, "q", source.ask) == 2
 

@@ -125,14 +125,14 @@ def test_a_program_is_known_by_how_it_begins_its_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["sh: 1: jsub: not found", "env: 'jsub': No such file or directory"]
+    "output", ["sh: 1: jsub: not found", "env: 'jsub': No such file or directory"]
 )
-def test_a_program_that_is_missing(told: str) -> None:
-    missing = ERRORS.missing(Output(127, "", f"welcome\n{told}\n"))
+def test_a_program_that_is_missing(output: str) -> None:
+    missing = ERRORS.missing(Output(127, "", f"welcome\n{output}\n"))
     assert missing is not None
     assert missing.program == "jsub"
-    assert ERRORS.missing(Output(127, "", told.replace("jsub", "grep"))) is None
-    assert ERRORS.missing(Output(1, "", told)) is None
+    assert ERRORS.missing(Output(127, "", output.replace("jsub", "grep"))) is None
+    assert ERRORS.missing(Output(1, "", output)) is None
 
 
 async def test_a_parser_sees_the_whole_output() -> None:
@@ -166,11 +166,11 @@ async def test_nothing_is_run_for_what_is_no_id() -> None:
 
 async def test_what_has_no_command_is_unsupported() -> None:
     scheduler, shell = batch()
-    asked = (
+    request = (
         *(scheduler.metadata("7"), scheduler.attach("7", "true"), scheduler.cancel("7")),
         *(scheduler.nodes(), scheduler.partitions(), scheduler.reservations()),
     )
-    for question in asked:
+    for question in request:
         with pytest.raises(Unsupported, match=r"^Batch "):
             await question
     assert not shell.commands
@@ -187,9 +187,9 @@ async def test_a_submit_is_never_repeated_and_hides_what_is_the_jobs() -> None:
     assert "secret" not in " ".join(submit.argv)
 
 
-@pytest.mark.parametrize("said", ["", "passerelle-submits\n", "passerelle-submits\nqueued\n"])
-async def test_a_submit_without_an_id_leaves_a_doubt(said: str) -> None:
-    scheduler, _ = batch(jsub=Output(0, said, ""))
+@pytest.mark.parametrize("message", ["", "passerelle-submits\n", "passerelle-submits\nqueued\n"])
+async def test_a_submit_without_an_id_leaves_a_doubt(message: str) -> None:
+    scheduler, _ = batch(jsub=Output(0, message, ""))
     with pytest.raises(BackendError, match=r"Whether the job was queued is not known"):
         await scheduler.submit(JobDescription("/home", script="true"))
 

@@ -19,8 +19,8 @@ def test_any_text_comes_through(values: list[tuple[str, str]]) -> None:
     text = "".join(
         f"{n}{mark}{name}{mark}{where}{mark}\n" for n, (name, where) in enumerate(values)
     )
-    found = [(row["id"], row["name"], row["directory"]) for row in table_rows(text, FIELDS, mark)]
-    assert found == [(str(n), *pair) for n, pair in enumerate(values)]
+    result = [(row["id"], row["name"], row["directory"]) for row in table_rows(text, FIELDS, mark)]
+    assert result == [(str(n), *pair) for n, pair in enumerate(values)]
 
 
 @given(name=_TEXT, directory=_TEXT)

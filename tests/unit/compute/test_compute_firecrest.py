@@ -21,8 +21,8 @@ JOB = {"workingDirectory": "/home/alice", "script": SCRIPT}
 @pytest.fixture
 async def daint() -> AsyncIterator[Served]:
     shell = ScriptedShell(sacct=NOTHING, sbatch=Output(0, "77\n", ""), scancel=Output(0, "0\n", ""))
-    async with served(shell) as found:
-        yield found
+    async with served(shell) as daint:
+        yield daint
 
 
 def submission(job: Any, system: str = "daint") -> pb.SubmitJobRequest:
@@ -48,7 +48,7 @@ async def test_a_job_is_submitted_with_201(daint: Served) -> None:
 
 
 async def test_all_that_a_job_can_say(daint: Served) -> None:
-    said = {
+    document = {
         **{name: name for name in ("name", "account", "reservation", "partition", "constraints")},
         "workingDirectory": "/w",
         "standardInput": "/i",
@@ -57,7 +57,7 @@ async def test_all_that_a_job_can_say(daint: Served) -> None:
         "env": {"A": "1"},
         "scriptPath": "/s.sh",
     }
-    assert (await daint.ask("SubmitJob", submission(said))).status == 201
+    assert (await daint.ask("SubmitJob", submission(document))).status == 201
     argv, stdin = sent_to_sbatch(daint)
     assert argv == [
         *("--parsable", "--chdir=/w", "--job-name=name", "--account=account"),
@@ -103,7 +103,7 @@ async def test_variables_as_a_list_keep_their_commas_and_equal_signs(daint: Serv
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("invalid", "named"),
     [
         ({"script": ""}, "script: must not be empty"),
         ({"script": "a\0b"}, "script: must not contain NUL"),
@@ -131,9 +131,9 @@ async def test_variables_as_a_list_keep_their_commas_and_equal_signs(daint: Serv
     ],
 )
 async def test_a_wrong_job_is_refused_naming_the_field(
-    daint: Served, wrong: Any, named: str
+    daint: Served, invalid: Any, named: str
 ) -> None:
-    answer = await daint.ask("SubmitJob", submission({**JOB, **wrong}))
+    answer = await daint.ask("SubmitJob", submission({**JOB, **invalid}))
     assert answer.status == 400
     assert answer.body["errorType"] == "validation"
     assert set(answer.fields) == {("body", "job")}
@@ -211,16 +211,16 @@ async def test_a_job_in_firecrests_words(daint: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "output"),
     [("CONFIGURING", "RUNNING"), ("REQUEUE_FED", "PENDING"), ("COMPLETING", "COMPLETING")],
 )
 async def test_no_job_that_goes_on_has_a_state_that_pyfirecrest_takes_for_its_end(
-    daint: Served, word: str, told: str
+    daint: Served, word: str, output: str
 ) -> None:
     daint.shell.answers |= {"squeue": slurm.queue({"State": word}), "steps": NOTHING}
     answer = await daint.ask("GetJob", job("7"))
-    assert answer.body["jobs"][0]["status"]["state"] == told
-    assert not sched_state_completed(told)  # type: ignore[no-untyped-call]
+    assert answer.body["jobs"][0]["status"]["state"] == output
+    assert not sched_state_completed(output)  # type: ignore[no-untyped-call]
 
 
 BY_ID = ["GetJob", "GetJobMetadata", "CancelJob", "AttachJob"]
@@ -273,7 +273,7 @@ async def test_a_list_with_its_filters(daint: Served) -> None:
     daint.shell.answers["squeue"] = slurm.queue({}, {"JobArrayID": "8", "Name": "other"})
     request = pb.GetJobsRequest(system="daint", account="proj", name="other", time_window="8h")
     answer = await daint.ask("GetJobs", request)
-    assert [found["jobId"] for found in answer.body["jobs"]] == ["8"]
+    assert [one_job["jobId"] for one_job in answer.body["jobs"]] == ["8"]
     lines = {slurm.program(c.argv): c.argv for c in daint.shell.commands}
     assert lines["squeue"][-2:] == ("--user=alice", "--account=proj")
     assert lines["sacct"][-3:] == (
@@ -326,8 +326,8 @@ async def test_a_wrong_query(daint: Served, query: dict[str, str], name: str, me
 
 async def test_an_exceeded_limit_is_told_in_firecrests_words(daint: Served) -> None:
     daint.shell.answers["sbatch"] = Output(1, "", "sbatch: error: AssocMaxSubmitJobLimit\n")
-    asked = {"job": {"workingDirectory": "/home/alice", "script": "#!/bin/sh\n"}}
-    answer = await daint.ask("SubmitJob", pb.SubmitJobRequest(system="daint", body=body(asked)))
+    request = {"job": {"workingDirectory": "/home/alice", "script": "#!/bin/sh\n"}}
+    answer = await daint.ask("SubmitJob", pb.SubmitJobRequest(system="daint", body=body(request)))
     words = "Job submission rejected: accounting/QOS policy limit exceeded. "
     assert answer.status == 403
     assert answer.body["message"] == f"{words}sbatch: error: AssocMaxSubmitJobLimit"
@@ -339,7 +339,7 @@ async def test_cancel_is_204_without_a_body(daint: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status", "message"),
+    ("output", "status", "message"),
     [
         ("Invalid job id specified", 404, "Job not found."),
         (
@@ -349,8 +349,8 @@ async def test_cancel_is_204_without_a_body(daint: Served) -> None:
         ),
     ],
 )
-async def test_a_refused_cancel(daint: Served, told: str, status: int, message: str) -> None:
-    words = f"scancel: Terminating job 7\nscancel: error: Kill job error on job id 7: {told}\n0\n"
+async def test_a_refused_cancel(daint: Served, output: str, status: int, message: str) -> None:
+    words = f"scancel: Terminating job 7\nscancel: error: Kill job error on job id 7: {output}\n0\n"
     daint.shell.answers["scancel"] = Output(0, words, "")
     answer = await daint.ask("CancelJob", job("7"))
     assert (answer.status, answer.body["message"]) == (status, message)
@@ -376,8 +376,8 @@ async def test_metadata(daint: Served) -> None:
     shown = "JobId=7 JobName=x\n   StdErr=/e\n   StdIn=/dev/null\n   StdOut=/o\n   Power=\n"
     daint.shell.answers["scontrol"] = Output(0, shown, "")
     answer = await daint.ask("GetJobMetadata", job("7"))
-    (found,) = answer.body["jobs"]
-    assert found == {
+    (one_job,) = answer.body["jobs"]
+    assert one_job == {
         "jobId": "7",
         "script": shown,  # the fake's one answer to every scontrol
         "standardInput": "/dev/null",
@@ -399,8 +399,8 @@ async def test_nodes(daint: Served) -> None:
         return Output(0, "".join((*parts, node(mark, "n2", "inventing", "normal"))), "")
 
     daint.shell.answers["sinfo"] = answer
-    told = await daint.ask("GetNodes", pb.SystemRequest(system="daint"))
-    first, second = told.body["nodes"]
+    reported = await daint.ask("GetNodes", pb.SystemRequest(system="daint"))
+    first, second = reported.body["nodes"]
     assert first == {
         "sockets": 2,
         "cores": 8,
@@ -435,9 +435,9 @@ PARTITIONS = (
 async def test_partitions(daint: Served, show_hidden: str | None, names: list[str]) -> None:
     daint.shell.answers["scontrol"] = Output(0, PARTITIONS, "")
     request = pb.GetPartitionsRequest(system="daint", show_hidden=show_hidden)
-    found = (await daint.ask("GetPartitions", request)).body["partitions"]
-    assert [partition["name"] for partition in found] == names
-    assert found[0] == {"name": "normal", "cpus": 32, "totalNodes": 2, "partition": "UP"}
+    partitions = (await daint.ask("GetPartitions", request)).body["partitions"]
+    assert [partition["name"] for partition in partitions] == names
+    assert partitions[0] == {"name": "normal", "cpus": 32, "totalNodes": 2, "partition": "UP"}
 
 
 async def test_a_partition_query_that_is_no_boolean(daint: Served) -> None:

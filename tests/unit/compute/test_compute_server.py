@@ -22,8 +22,8 @@ SCRIPT = "#!/bin/bash\ntrue\n"
 @pytest.fixture
 async def daint() -> AsyncIterator[Served]:
     shell = ScriptedShell(sacct=NOTHING, sbatch=Output(0, "77\n", ""), scancel=Output(0, "0\n", ""))
-    async with served(shell) as found:
-        yield found
+    async with served(shell) as daint:
+        yield daint
 
 
 async def ask(daint: Served, method: str, request: Any) -> Any:
@@ -75,7 +75,7 @@ async def test_without_variables_the_script_decides_what_is_exported(daint: Serv
 
 
 @pytest.mark.parametrize(
-    ("wrong", "field"),
+    ("invalid", "field"),
     [
         ({"script": ""}, "job.script"),
         ({"working_directory": ""}, "job.working_directory"),
@@ -90,9 +90,9 @@ async def test_without_variables_the_script_decides_what_is_exported(daint: Serv
     ],
 )
 async def test_a_wrong_job_is_refused_naming_the_field(
-    daint: Served, wrong: dict[str, Any], field: str
+    daint: Served, invalid: dict[str, Any], field: str
 ) -> None:
-    code, message, fields = await refused(daint, "SubmitJob", submission(**wrong))
+    code, message, fields = await refused(daint, "SubmitJob", submission(**invalid))
     assert (code, fields) == ("INVALID_ARGUMENT", [field])
     assert field in message
     assert not daint.shell.commands
@@ -182,7 +182,7 @@ async def test_a_negative_page_is_refused(daint: Served, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "field"),
+    ("invalid", "field"),
     [
         ({"window": Duration(seconds=0)}, "window"),
         ({"window": Duration(seconds=31 * 86400)}, "window"),
@@ -190,14 +190,14 @@ async def test_a_negative_page_is_refused(daint: Served, method: str) -> None:
         ({"job_name": "x" * 236}, "job_name"),
     ],
 )
-async def test_a_wrong_list(daint: Served, wrong: dict[str, Any], field: str) -> None:
-    request = pb.ListJobsRequest(system="daint", **wrong)
+async def test_a_wrong_list(daint: Served, invalid: dict[str, Any], field: str) -> None:
+    request = pb.ListJobsRequest(system="daint", **invalid)
     code, _, fields = await refused(daint, "ListJobs", request)
     assert (code, fields) == ("INVALID_ARGUMENT", [field])
 
 
 async def test_metadata_leaves_out_what_is_not_known(daint: Served) -> None:
-    told = f"Batch Script for 7\n{'-' * 80}\nNONE\n"
+    reported = f"Batch Script for 7\n{'-' * 80}\nNONE\n"
     unknown = Output(1, "", "slurm_load_jobs error: Invalid job id specified\n")
     record = ("7", "7", "job", "alice", "cn01", "/h", "", "", "")
     daint.shell.answers |= {
@@ -205,7 +205,7 @@ async def test_metadata_leaves_out_what_is_not_known(daint: Served) -> None:
         "sacct": lambda mark: (
             Output(0, "".join(f"{one}{mark}" for one in record), "")
             if mark
-            else Output(0, told, "")
+            else Output(0, reported, "")
         ),
     }
     request = pb.GetJobMetadataRequest(system="daint", job_id="7")

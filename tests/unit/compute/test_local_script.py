@@ -7,7 +7,7 @@ from passerelle.compute.schedulers.local.remote.script import MAX_SCRIPT, check,
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "result"),
     [
         ("-J name", {"name": "name"}),
         ("-Jname", {"name": "name"}),
@@ -24,8 +24,8 @@ from passerelle.compute.schedulers.local.remote.script import MAX_SCRIPT, check,
         ("--output", {"standard_output": ""}),
     ],
 )
-def test_directives(line: str, found: dict[str, str]) -> None:
-    assert directives(f"#!/bin/sh\n\n# a comment\n#SBATCH {line}\n".encode(), "script") == found
+def test_directives(line: str, result: dict[str, str]) -> None:
+    assert directives(f"#!/bin/sh\n\n# a comment\n#SBATCH {line}\n".encode(), "script") == result
 
 
 def test_directives_end_with_the_first_command() -> None:
@@ -45,7 +45,7 @@ def test_an_open_quote_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "result"),
     [
         ("90", 90 * 60),
         ("1:30", 90),
@@ -60,8 +60,8 @@ def test_an_open_quote_is_refused() -> None:
         ("-1", None),
     ],
 )
-def test_time_limits(text: str, found: int | None) -> None:
-    assert seconds(text, "script") == found
+def test_time_limits(text: str, result: int | None) -> None:
+    assert seconds(text, "script") == result
 
 
 @pytest.mark.parametrize("text", ["", "soon", "1-", "1:2:3:4", "-5", "1.5", " 5", "٣"])

@@ -18,9 +18,9 @@ SENT = sorted(Path(local_store.__file__).parent.glob("*.py"))
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    found = Store(str(tmp_path / "jobs"))
-    found.create()
-    return found
+    job_store = Store(str(tmp_path / "jobs"))
+    job_store.create()
+    return job_store
 
 
 def kept(store: Store, age: float = 0, **fields: Any) -> str:
@@ -49,9 +49,9 @@ def ids(records: list[dict[str, Any]]) -> list[str]:
 def test_a_process_is_known_by_more_than_its_number(store: Store) -> None:
     pid = os.getpid()
     assert store.read(kept(store))["word"] == "RUNNING"
-    for wrong in ({"runner": (pid, "1")}, {"boot": "before"}, {"runner": (2**22 + 1, "1")}):
-        found = store.read(kept(store, age=60, **wrong))
-        assert (found["word"], found["reason"], found["end"]) == (
+    for invalid in ({"runner": (pid, "1")}, {"boot": "before"}, {"runner": (2**22 + 1, "1")}):
+        result = store.read(kept(store, age=60, **invalid))
+        assert (result["word"], result["reason"], result["end"]) == (
             "FAILED",
             "NodeFail",
             int(time.time() - 60),

@@ -105,8 +105,8 @@ def test_variables_and_script_arrive_exactly_and_nowhere_else(sbatch: Path) -> N
     assert environment_of(sbatch) == before
     login = {name: value for name, value in before.items() if name not in ("_", "SBATCH_EXPORT")}
     wanted = {**login, "SLURM_JOB_NAME": "the name", **HOSTILE}
-    found = environment_of(sbatch, "exported")
-    assert {name: value for name, value in found.items() if name != "_"} == wanted
+    environment = environment_of(sbatch, "exported")
+    assert {name: value for name, value in environment.items() if name != "_"} == wanted
     assert (sbatch / "script").read_text() == SCRIPT
 
 
@@ -125,13 +125,13 @@ def test_what_would_change_an_answer_is_kept_from_sbatch_not_from_the_job(sbatch
 def test_the_job_inherits_the_logins_locale_and_not_ours(sbatch: Path) -> None:
     submitted(sbatch, described(environment={"A": "b"}))
     for whose in ("environ", "exported"):
-        found = environment_of(sbatch, whose)
-        assert found["LANG"] == "C.UTF-8"
-        assert "LC_ALL" not in found
+        environment = environment_of(sbatch, whose)
+        assert environment["LANG"] == "C.UTF-8"
+        assert "LC_ALL" not in environment
 
 
 @pytest.mark.parametrize(
-    ("given", "script", "path", "found"),
+    ("given", "script", "path", "result"),
     [
         ("mine", "#!/bin/sh\n#SBATCH -J x\n", None, "mine"),
         (None, "#!/bin/sh\n", None, "sbatch"),
@@ -144,9 +144,9 @@ def test_the_job_inherits_the_logins_locale_and_not_ours(sbatch: Path) -> None:
     ],
 )
 def test_the_name_a_job_will_have(
-    given: str | None, script: str, path: str | None, found: str
+    given: str | None, script: str, path: str | None, result: str
 ) -> None:
-    assert job_name(given, script, path) == found
+    assert job_name(given, script, path) == result
 
 
 def test_a_script_on_the_system_is_an_operand(sbatch: Path) -> None:
@@ -165,7 +165,7 @@ def test_without_sbatch_it_says_so(tmp_path: Path) -> None:
 
 @given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_no_value_can_become_an_option(value: str) -> None:
-    found = options(
+    result = options(
         described(
             working_directory=value,
             name=value,
@@ -178,10 +178,10 @@ def test_no_value_can_become_an_option(value: str) -> None:
             standard_error=value,
         )
     )
-    names = [word.partition("=")[0] for word in found if word != "--parsable"]
+    names = [word.partition("=")[0] for word in result if word != "--parsable"]
     expected = "chdir job-name account partition reservation constraint input output error"
     assert names == [f"--{name}" for name in expected.split()]
-    assert all(word.partition("=")[2] == value for word in found if word != "--parsable")
+    assert all(word.partition("=")[2] == value for word in result if word != "--parsable")
 
 
 def test_neither_script_nor_variables_are_seen_in_a_process_list() -> None:

@@ -44,9 +44,9 @@ def said(words: str, status: int = 1) -> Output:
     ],
 )
 def test_a_failed_query(words: str, error: type[ApiError]) -> None:
-    found = failures.ERRORS.error(said(words))
-    assert type(found) is error
-    assert found.detail == ("Job not found." if error is NotFound else words)
+    refusal = failures.ERRORS.error(said(words))
+    assert type(refusal) is error
+    assert refusal.detail == ("Job not found." if error is NotFound else words)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_what_others_say_does_not_matter(notice: str) -> None:
 )
 def test_a_missing_program(said_by: str) -> None:
     for failure in (failures.ERRORS.error, refusals.refused_submission, failures.controller_down):
-        found = failure(Output(127, "", f"notice\n{said_by}\n"))
-        assert type(found) is ProgramMissing
-        assert found.program == "squeue"
+        refusal = failure(Output(127, "", f"notice\n{said_by}\n"))
+        assert type(refusal) is ProgramMissing
+        assert refusal.program == "squeue"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_a_missing_program(said_by: str) -> None:
     ],
 )
 def test_a_program_that_cannot_be_loaded_is_not_the_callers_fault(words: str) -> None:
-    found = refusals.refused_submission(Output(127, "", f"{words}\n"))
-    assert (type(found), found.detail) == (BackendError, words)
+    refusal = refusals.refused_submission(Output(127, "", f"{words}\n"))
+    assert (type(refusal), refusal.detail) == (BackendError, words)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_a_busy_scheduler_is_to_be_asked_again(reason: str) -> None:
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
         f"sbatch: error: Batch job submission failed: {reason}"
     )
-    found = refusals.refused_submission(said(words))
-    assert type(found) is BackendUnavailable
-    assert found.retry_after
+    refusal = refusals.refused_submission(said(words))
+    assert type(refusal) is BackendUnavailable
+    assert refusal.retry_after
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_a_busy_scheduler_is_to_be_asked_again(reason: str) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_attached(words: str, status: int) -> None:
-    found = failures.refused_attachment(said(f"notice\n{words}", status))
-    assert isinstance(found, FailedPrecondition)
-    assert (found.reason, found.detail) == ("FAILED_PRECONDITION", words)
+    refusal = failures.refused_attachment(said(f"notice\n{words}", status))
+    assert isinstance(refusal, FailedPrecondition)
+    assert (refusal.reason, refusal.detail) == ("FAILED_PRECONDITION", words)
 
 
 def test_a_failure_without_words() -> None:
@@ -175,22 +175,22 @@ def test_a_failure_without_words() -> None:
     ],
 )  # fmt: skip
 def test_a_refused_submission(words: str, error: type[ApiError]) -> None:
-    found = refusals.refused_submission(said(words))
-    assert type(found) is error
-    assert found.detail == words
+    refusal = refusals.refused_submission(said(words))
+    assert type(refusal) is error
+    assert refusal.detail == words
 
 
 @pytest.mark.parametrize(
     "limit", ["QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit", "qosminGRESlimit"]
 )
 def test_an_exceeded_limit(limit: str) -> None:
-    found = refusals.refused_submission(said(f"sbatch: error: {limit}"))
-    assert type(found) is LimitExceeded
-    assert found.detail == f"sbatch: error: {limit}"
+    refusal = refusals.refused_submission(said(f"sbatch: error: {limit}"))
+    assert type(refusal) is LimitExceeded
+    assert refusal.detail == f"sbatch: error: {limit}"
 
 
 @pytest.mark.parametrize(
-    ("told", "error"),
+    ("output", "error"),
     [
         ("scancel: Terminating job 7\n", None),
         ("", None),
@@ -203,9 +203,9 @@ def test_an_exceeded_limit(limit: str) -> None:
          BackendUnavailable),
     ],
 )  # fmt: skip
-def test_a_cancellation(told: str, error: type[ApiError] | None) -> None:
-    found = failures.refused_cancellation(Output(0, "", told))
-    assert type(found) is (error or type(None))
+def test_a_cancellation(output: str, error: type[ApiError] | None) -> None:
+    refusal = failures.refused_cancellation(Output(0, "", output))
+    assert type(refusal) is (error or type(None))
 
 
 def test_a_scancel_that_cannot_run_is_an_error() -> None:
@@ -213,9 +213,9 @@ def test_a_scancel_that_cannot_run_is_an_error() -> None:
         job_outputs.parse_cancelled("sh: 1: scancel: not found\n127\n")
 
 
-@pytest.mark.parametrize("told", ["0\n", "scancel: Terminating job 7\n0\n"])
-def test_a_cancellation_that_went_well(told: str) -> None:
-    job_outputs.parse_cancelled(told)
+@pytest.mark.parametrize("output", ["0\n", "scancel: Terminating job 7\n0\n"])
+def test_a_cancellation_that_went_well(output: str) -> None:
+    job_outputs.parse_cancelled(output)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,6 @@ def test_a_cancellation_that_went_well(told: str) -> None:
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_field(words: str, field: str) -> None:
-    found = refusals.refused_submission(said(words))
-    assert isinstance(found, Refused)
-    assert [(one.location, one.name) for one in found.fields] == [("body", f"job.{field}")]
+    refusal = refusals.refused_submission(said(words))
+    assert isinstance(refusal, Refused)
+    assert [(one.location, one.name) for one in refusal.fields] == [("body", f"job.{field}")]

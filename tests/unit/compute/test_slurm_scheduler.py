@@ -230,8 +230,8 @@ async def test_waiting_tasks_that_accounting_still_has_are_stale() -> None:
         squeue=slurm.queue({"JobArrayID": "9_1"}, {"JobArrayID": "9_[2-4]", "State": "PENDING"}),
         sacct=slurm.history({"JobID": "9_[1-4]", "State": "PENDING"}, {"JobID": "9_0"}),
     )
-    found = await Slurm(shell, Slurm.Options()).job("9")
-    assert [(job.id, job.status.word) for job in found] == [
+    jobs = await Slurm(shell, Slurm.Options()).job("9")
+    assert [(job.id, job.status.word) for job in jobs] == [
         ("9_0", "COMPLETED"),
         ("9_1", "RUNNING"),
         ("9", "PENDING"),
@@ -249,14 +249,17 @@ async def test_accounts_come_from_accounting_where_slurmctld_does_not_tell() -> 
         id=Output(1, IDENTITY, ""),
         sacctmgr=Output(0, "proj1|proj1\nproj2|proj1\nproj2|proj1\n", ""),
     )
-    found = await Slurm(shell, Slurm.Options()).user_info()
-    assert [(group.id, group.name) for group in found.groups] == [
+    user_info = await Slurm(shell, Slurm.Options()).user_info()
+    assert [(group.id, group.name) for group in user_info.groups] == [
         ("1002", "the staff"),
         ("1001", "research, all"),
         ("5005", "5005"),
     ]
-    assert found.accounts is not None
-    assert [(a.name, a.is_default) for a in found.accounts] == [("proj1", True), ("proj2", False)]
+    assert user_info.accounts is not None
+    assert [(a.name, a.is_default) for a in user_info.accounts] == [
+        ("proj1", True),
+        ("proj2", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -300,15 +303,15 @@ async def test_a_submission_without_an_id_is_an_error() -> None:
 
 
 async def test_groups_are_those_of_the_numbers_whatever_their_names() -> None:
-    said = (
+    output = (
         "Welcome to the cluster 3!\npasserelle-user 1001 1002 1002 2024 10 7\nDOMAIN\\user (x)\n"
         "HPC (users):*:1002:\nproj (v2),0(root):x:2024:a,b\nwheel:x:10:user\npasserelle-accounts\n"
     )
-    shell = ScriptedShell(id=Output(1, said, ""), sacctmgr=NOTHING)
-    found = await Slurm(shell, Slurm.Options()).user_info()
-    assert (found.user.id, found.user.name) == ("1001", "DOMAIN\\user (x)")
-    assert (found.group.id, found.group.name) == ("1002", "HPC (users)")
-    assert [(group.id, group.name) for group in found.groups] == [
+    shell = ScriptedShell(id=Output(1, output, ""), sacctmgr=NOTHING)
+    user_info = await Slurm(shell, Slurm.Options()).user_info()
+    assert (user_info.user.id, user_info.user.name) == ("1001", "DOMAIN\\user (x)")
+    assert (user_info.group.id, user_info.group.name) == ("1002", "HPC (users)")
+    assert [(group.id, group.name) for group in user_info.groups] == [
         ("1002", "HPC (users)"),
         ("2024", "proj (v2),0(root)"),
         ("10", "wheel"),
@@ -356,17 +359,17 @@ def test_the_streams_of_several_records_are_the_first_ones(
         f"JobId={record} JobName=x\n   StdErr=\n   StdIn=/dev/null\n   StdOut=/h/{record.split()[0]}\n"
         for record in records
     )
-    found = metadata_outputs.parse_streams(
+    result = metadata_outputs.parse_streams(
         f"notice\n{text}", records[0].partition("=")[2].split()[0]
     )
-    assert found == Streams("/dev/null", f"/h/{output}", f"/h/{output}")
+    assert result == Streams("/dev/null", f"/h/{output}", f"/h/{output}")
 
 
 LINE = "-" * 80
 
 
 @pytest.mark.parametrize(
-    ("told", "script"),
+    ("output", "script"),
     [
         (f"Batch Script for 7\n{LINE}\n#!/bin/sh\nexit 3\n", "#!/bin/sh\nexit 3\n"),
         (f"Batch Script for 7\n{LINE}\n#!/bin/sh\nexit 3\n\n", "#!/bin/sh\nexit 3\n"),
@@ -376,5 +379,5 @@ LINE = "-" * 80
          "#!/bin/sh\ntrue\n"),
     ],
 )  # fmt: skip
-def test_an_archived_script_is_told_once(told: str, script: str) -> None:
-    assert metadata_outputs.parse_archived_script(told, "7") == script
+def test_an_archived_script_is_told_once(output: str, script: str) -> None:
+    assert metadata_outputs.parse_archived_script(output, "7") == script

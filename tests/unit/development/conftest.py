@@ -68,5 +68,5 @@ async def open_door(directory: Path) -> AsyncIterator[Door]:
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    async with open_door(tmp_path) as found:
-        yield found
+    async with open_door(tmp_path) as door:
+        yield door

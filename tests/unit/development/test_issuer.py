@@ -79,12 +79,12 @@ async def test_publishes_no_private_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "granted"), [("a.read", "a.read"), ("openid a.write", "a.write"), ("other", "")]
+    ("sent_value", "granted"), [("a.read", "a.read"), ("openid a.write", "a.write"), ("other", "")]
 )
 async def test_grants_no_more_scopes_than_asked_for_and_owned(
-    tmp_path: Path, asked: str, granted: str
+    tmp_path: Path, sent_value: str, granted: str
 ) -> None:
-    status, body, _ = await _ask(tmp_path, POST | {"scope": asked})
+    status, body, _ = await _ask(tmp_path, POST | {"scope": sent_value})
     assert (status, body["scope"]) == (200, granted)
 
 
@@ -112,8 +112,8 @@ async def test_basic_authentication(tmp_path: Path) -> None:
 async def test_refusals_are_those_of_rfc_6749(
     tmp_path: Path, form: Any, headers: Mapping[str, str] | None, status: int, error: str
 ) -> None:
-    found, body, replied = await _ask(tmp_path, form, headers)
-    assert (found, body["error"]) == (status, error)
+    result, body, replied = await _ask(tmp_path, form, headers)
+    assert (result, body["error"]) == (status, error)
     assert ("WWW-Authenticate" in replied) is (status == 401)
     assert SECRET not in str(body)
 

@@ -36,7 +36,7 @@ def no_key(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "output"),
     [
         (a_directory, "Is a directory"),
         (open_to_others, "others may read this private key (mode 0644): chmod 600 it"),
@@ -45,7 +45,7 @@ def no_key(path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told_by_a_check_and_at_the_start(
-    tmp_path: Path, spoil: Callable[[Path], None], told: str
+    tmp_path: Path, spoil: Callable[[Path], None], output: str
 ) -> None:
     path = tmp_path / "issuer.key"
     settings = DevelopmentIssuer(listen="127.0.0.1:0", key_file=path)
@@ -53,10 +53,10 @@ def test_what_is_wrong_is_told_by_a_check_and_at_the_start(
     assert list(settings.findings(context)) == []  # it is made at the first start
     spoil(path)
     (finding,) = settings.findings(context)
-    assert (finding.key, finding.text, finding.fatal) == (("key_file",), f"{path}: {told}", True)
+    assert (finding.key, finding.text, finding.fatal) == (("key_file",), f"{path}: {output}", True)
     with pytest.raises(ConfigError) as error:
         kept_key(path, ALGORITHM, "development.issuer.key_file")
-    assert str(error.value) == f"development.issuer.key_file: {path}: {told}"
+    assert str(error.value) == f"development.issuer.key_file: {path}: {output}"
 
 
 def test_a_place_where_no_key_can_be_kept(tmp_path: Path) -> None:

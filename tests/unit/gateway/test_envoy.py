@@ -118,13 +118,13 @@ def test_few_routes_are_tried_for_what_is_asked_often() -> None:
 def test_envoy_takes_it(tmp_path: Path) -> None:
     file = tmp_path / "envoy.json"
     configuration.write(parsed(SITE), file)
-    told = subprocess.run(
+    completed = subprocess.run(
         [*configuration.command(file), "--mode", "validate"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
 def test_no_secret_is_in_it() -> None:
@@ -248,10 +248,10 @@ def test_envoy_verifies_with_the_keys_that_auth_has(tmp_path: Path) -> None:
     assert places == sorted(places)
     file = tmp_path / "envoy.json"
     file.write_text(json.dumps(config))
-    told = subprocess.run(
+    completed = subprocess.run(
         [*configuration.command(file), "--mode", "validate"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
+    assert completed.returncode == 0, completed.stderr

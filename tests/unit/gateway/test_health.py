@@ -66,8 +66,8 @@ class Watched:
 
     async def round(self) -> Callable[..., Health]:
         await self.checks.round()
-        found = {(h.service, h.path): h for h in self.directory.get("daint").health}
-        return lambda service, path=None: found[service, path]
+        health_checks = {(h.service, h.path): h for h in self.directory.get("daint").health}
+        return lambda service, path=None: health_checks[service, path]
 
     def break_all(self, error: Exception) -> None:
         self.answers.broken = dict.fromkeys(("scheduler", "/home", "/scratch"), error)
@@ -84,11 +84,11 @@ async def test_what_is_measured() -> None:
     watched.answers.broken["/home"] = BackendError("I/O error")
     await watched.round()
     await watched.round()
-    found = {
+    result = {
         path: measured("passerelle_system_healthy", check="filesystem", path=path)
         for path in ("/home", "/scratch")
     }
-    assert found == {"/home": 0, "/scratch": 1}
+    assert result == {"/home": 0, "/scratch": 1}
     assert measured("passerelle_system_healthy", check="scheduler", path="") == 1
     assert measured("passerelle_system_check_seconds", check="ssh", path="") is not None
     checked = measured("passerelle_system_checked_timestamp_seconds")

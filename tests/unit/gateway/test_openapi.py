@@ -44,10 +44,10 @@ def test_version_3_0_has_all_of_it() -> None:
     assert DOCUMENT_3_0["components"]["schemas"].keys() == schemas.keys()
     for path, verbs in DOCUMENT["paths"].items():
         for verb, described in verbs.items():
-            found = DOCUMENT_3_0["paths"][path][verb]
-            assert found["operationId"] == described["operationId"]
-            assert len(found["parameters"]) == len(described["parameters"])
-            assert found["responses"].keys() == described["responses"].keys()
+            operation_object = DOCUMENT_3_0["paths"][path][verb]
+            assert operation_object["operationId"] == described["operationId"]
+            assert len(operation_object["parameters"]) == len(described["parameters"])
+            assert operation_object["responses"].keys() == described["responses"].keys()
 
 
 @pytest.mark.parametrize("word", ['"null"', '"const"', '"examples"', '"$defs"', '"prefixItems"'])
@@ -70,10 +70,10 @@ def test_version_3_0_says_the_same_in_other_words() -> None:
 
 @pytest.mark.parametrize(("method", "binding"), BOUND, ids=lambda x: getattr(x, "path", None))
 def test_every_method_is_in_it_with_its_words(method: Method, binding: Any) -> None:
-    found = operation(binding.template, binding.verb.lower())
-    assert found["summary"]
-    assert method.path.lstrip("/") in found["description"]
-    declared = {p["name"] for p in found["parameters"] if p["in"] == "path"}
+    operation_object = operation(binding.template, binding.verb.lower())
+    assert operation_object["summary"]
+    assert method.path.lstrip("/") in operation_object["description"]
+    declared = {p["name"] for p in operation_object["parameters"] if p["in"] == "path"}
     assert declared == set(binding.variables)
 
 
@@ -107,8 +107,8 @@ def test_no_two_surfaces_name_their_models_alike() -> None:
 
 def test_what_transfers_take_and_answer() -> None:
     path = "/filesystem/{system}/transfer/"
-    asked = operation(f"{path}upload", "post")["requestBody"]["content"]["application/json"]
-    body = resolved(asked["schema"])
+    request = operation(f"{path}upload", "post")["requestBody"]["content"]["application/json"]
+    body = resolved(request["schema"])
     assert set(body["required"]) >= {"transferDirectives"}
     answered = reply(f"{path}upload", "post", "201")
     assert set(answered["properties"]) == {"transferJob", "transferDirectives"}
@@ -173,8 +173,8 @@ def test_only_liveness_asks_for_no_token() -> None:
     free = [
         path
         for path, verbs in DOCUMENT["paths"].items()
-        for found in verbs.values()
-        if not found["security"]
+        for item in verbs.values()
+        if not item["security"]
     ]
     assert free == ["/status/liveness/"]
     assert DOCUMENT["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"

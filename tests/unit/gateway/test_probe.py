@@ -40,8 +40,8 @@ class Issuer:
         if form.get("grant_type") != "client_credentials" or not (
             posted or request.headers.get("Authorization") == basic
         ):
-            said = {"error": "invalid_client", "error_description": "Wrong secret."}
-            return web.json_response(said, status=401)
+            body = {"error": "invalid_client", "error_description": "Wrong secret."}
+            return web.json_response(body, status=401)
         token = self.tokens(self.asked)
         return web.json_response({"access_token": token, "expires_in": self.life})
 
@@ -87,16 +87,16 @@ class Services(compute_pb2_grpc.ComputeServiceServicer, storage_pb2_grpc.Storage
 
 @pytest.fixture
 async def issuer() -> AsyncIterator[Issuer]:
-    found = Issuer()
+    result = Issuer()
     app = web.Application()
-    app.router.add_post("/token", found.token)
-    app.router.add_post("/away", found.away)
+    app.router.add_post("/token", result.token)
+    app.router.add_post("/away", result.away)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}/token"
-    yield found
+    result.url = f"http://127.0.0.1:{runner.addresses[0][1]}/token"
+    yield result
     await runner.cleanup()
 
 

@@ -147,10 +147,10 @@ async def test_liveness(directory: Directory) -> None:
     }
     before = datetime.now(UTC)
     directory.record("cluster", [])
-    found = json.loads((await service.GetLiveness(request, None)).data)
-    run = datetime.fromisoformat(found["healthcheckRuns"]["cluster"])
+    document = json.loads((await service.GetLiveness(request, None)).data)
+    run = datetime.fromisoformat(document["healthcheckRuns"]["cluster"])
     assert before <= run <= datetime.now(UTC)
-    assert found["lastUpdate"] <= (datetime.now(UTC) - before) / timedelta(seconds=1)
+    assert document["lastUpdate"] <= (datetime.now(UTC) - before) / timedelta(seconds=1)
 
 
 async def test_the_native_directory(directory: Directory) -> None:

@@ -141,8 +141,8 @@ async def outcome(call: Any) -> None:
 
 
 def cancel(channel: grpc.aio.Channel, metadata: Any = ALICE, **request: str) -> Any:
-    asked = compute_pb2.CancelJobRequest(**{"system": "daint", "job_id": "7", **request})
-    return compute_pb2_grpc.ComputeServiceStub(channel).CancelJob(asked, metadata=metadata)
+    body = compute_pb2.CancelJobRequest(**{"system": "daint", "job_id": "7", **request})
+    return compute_pb2_grpc.ComputeServiceStub(channel).CancelJob(body, metadata=metadata)
 
 
 async def test_a_change_says_who_did_what_to_what(channel: grpc.aio.Channel, lines: Lines) -> None:
@@ -307,10 +307,10 @@ async def test_the_file_has_one_line_of_json_for_each(
     written = audit_log.read_text()
     assert written.isascii()
     assert written.replace("\n", "").isprintable()
-    found = [json.loads(line) for line in written.split("\n")[:-1]]
-    assert [line["job_id"] for line in found] == ["7\n{}", "8\u2028\x1b[2J", "9"]
-    assert {line["service"] for line in found} == {"compute"}
-    assert all(line["time"] for line in found)
+    document = [json.loads(line) for line in written.split("\n")[:-1]]
+    assert [line["job_id"] for line in document] == ["7\n{}", "8\u2028\x1b[2J", "9"]
+    assert {line["service"] for line in document} == {"compute"}
+    assert all(line["time"] for line in document)
     assert audit_log.stat().st_mode & 0o777 == 0o600
 
 

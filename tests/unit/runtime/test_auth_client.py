@@ -73,11 +73,11 @@ async def client(auth: Auth) -> AsyncIterator[AuthClient]:
 
 async def test_an_answer_is_asked_for_once(client: AuthClient, auth: Auth) -> None:
     calls = [client.caller("good", access=READ, system="daint") for _ in range(20)]
-    assert {found.username for found in await asyncio.gather(*calls)} == {"alice"}
+    assert {reply.username for reply in await asyncio.gather(*calls)} == {"alice"}
     await client.caller("good", access=READ, system="daint")
     assert len(auth.asked) == 1
-    asked = auth.asked[0]
-    assert (asked.scope, asked.relation, asked.system) == ("compute.read", "can_read", "daint")
+    count = auth.asked[0]
+    assert (count.scope, count.relation, count.system) == ("compute.read", "can_read", "daint")
 
 
 async def test_another_question_is_another_answer(client: AuthClient, auth: Auth) -> None:
@@ -121,9 +121,9 @@ async def test_a_wrong_service_secret_gets_nothing(client: AuthClient, auth: Aut
 
 async def test_a_credential_is_for_our_key(client: AuthClient) -> None:
     with caller.bind(Caller("alice", "good")):
-        found = await client.ssh_credential("daint", "ssh-ed25519 AAAA")
-    assert found.certificate == "cert of ssh-ed25519 AAAA"
-    assert found.expires is None
+        result = await client.ssh_credential("daint", "ssh-ed25519 AAAA")
+    assert result.certificate == "cert of ssh-ed25519 AAAA"
+    assert result.expires is None
 
 
 async def test_a_missing_auth_service_is_named() -> None:

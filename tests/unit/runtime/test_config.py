@@ -32,7 +32,7 @@ def test_a_good_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("invalid", "message"),
     [
         (
             GOOD.replace("scheduler:", "schedular:"),
@@ -70,9 +70,9 @@ def test_a_good_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("- 1", r"site.yaml:1"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(wrong: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        site_model().parse(wrong, "site.yaml")
+def test_a_mistake_is_named_with_its_line(invalid: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        site_model().parse(invalid, "site.yaml")
 
 
 def test_two_systems_of_one_name_are_refused() -> None:
@@ -93,14 +93,14 @@ def test_every_key_is_described() -> None:
 
 
 def _undescribed(model: type[Section], prefix: str) -> set[str]:
-    found = set()
+    collected = set()
     for name, field in model.model_fields.items():
         nested = _models(field.annotation)
         if not field.description and not any(kind.__doc__ for kind in nested):
-            found.add(prefix + name)
+            collected.add(prefix + name)
         for kind in nested:
-            found |= _undescribed(kind, f"{prefix}{name}.")
-    return found
+            collected |= _undescribed(kind, f"{prefix}{name}.")
+    return collected
 
 
 def _models(annotation: object) -> list[type[Section]]:
@@ -117,7 +117,7 @@ def test_a_service_finds_its_section() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("services: {secret: ''}", "services.secret: the secret is empty"),
         ("services: {secret: x}", "services.secret: at least 32 characters"),
@@ -143,10 +143,10 @@ def test_a_service_finds_its_section() -> None:
         ),
     ],
 )
-def test_what_is_unsafe_is_refused(text: str, said: str) -> None:
+def test_what_is_unsafe_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         site_model().parse(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "Value error" not in str(caught.value)
 
 
@@ -167,7 +167,7 @@ def test_what_is_unsafe_goes_where_it_is_said(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("host: login", "hosst: login", "systems.0 (daint).ssh.hosst: unknown key; did you mean host?"),
         (
@@ -187,10 +187,10 @@ def test_what_is_unsafe_goes_where_it_is_said(text: str) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_mistake_says_what_would_be_right(old: str, new: str, said: str) -> None:
+def test_a_mistake_says_what_would_be_right(old: str, new: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         site_model().parse(GOOD.replace(old, new), "site.yaml")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

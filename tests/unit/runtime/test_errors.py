@@ -23,13 +23,13 @@ def every_error() -> list[type[errors.ApiError]]:
     for module in pkgutil.walk_packages(passerelle.__path__, "passerelle."):
         if ".remote" not in module.name:  # those run on the systems
             importlib.import_module(module.name)
-    found, waiting = [], [errors.ApiError]
+    result, waiting = [], [errors.ApiError]
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
         if kind.__module__.startswith("passerelle."):
-            found.append(kind)
-    return found
+            result.append(kind)
+    return result
 
 
 EVERY = every_error()
@@ -148,11 +148,11 @@ def test_an_error_with_a_status_of_its_own_has_a_reason_of_its_own(stated: dict[
 
 
 def test_the_native_body_lists_wrong_fields() -> None:
-    wrong = errors.InvalidArgument("Bad.", (errors.Field("body", "path", "must be absolute"),))
-    details = NATIVE.answer(wrong, None).body["error"]["details"]
+    invalid = errors.InvalidArgument("Bad.", (errors.Field("body", "path", "must be absolute"),))
+    details = NATIVE.answer(invalid, None).body["error"]["details"]
     assert details[1]["fieldViolations"] == [{"field": "path", "description": "must be absolute"}]
     bad = error_details_pb2.BadRequest()
-    assert wrong.proto().details[1].Unpack(bad)
+    assert invalid.proto().details[1].Unpack(bad)
     assert bad.field_violations[0].field == "path"
 
 

@@ -63,8 +63,8 @@ def test_booleans_are_read_leniently(yes: str) -> None:
 def test_a_wrong_body_names_the_field(text: str, field: tuple[str | None, str]) -> None:
     with pytest.raises(InvalidArgument) as caught:
         read_body(MakeDirectory, body(text))
-    found = caught.value.fields[0]
-    assert (found.location, found.name, found.message) == ("body", *field)
+    result = caught.value.fields[0]
+    assert (result.location, result.name, result.message) == ("body", *field)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_query_is_read_by_its_json_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         (None, "Unable to decode request"),
         ("", r"The provided path \(\) is not an absolute path."),
@@ -119,8 +119,8 @@ def test_a_query_is_read_by_its_json_names() -> None:
         ("/home/a\0b", "NUL"),
     ],
 )
-def test_a_path_that_may_not_be_is_refused(path: str | None, said: str) -> None:
-    with pytest.raises(InvalidArgument, match=said):
+def test_a_path_that_may_not_be_is_refused(path: str | None, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
         checked_path(SYSTEM, path)
 
 
@@ -137,11 +137,11 @@ def test_a_good_path_is_normalised(path: str, normal: str) -> None:
 )
 def test_no_path_leaves_the_filesystem(parts: list[str]) -> None:
     try:
-        found = checked_path(SYSTEM, "/" + "/".join(parts))
+        result = checked_path(SYSTEM, "/" + "/".join(parts))
     except InvalidArgument:
         return
-    assert found == "/home" or found.startswith("/home/")
-    assert ".." not in found.split("/")
+    assert result == "/home" or result.startswith("/home/")
+    assert ".." not in result.split("/")
 
 
 def test_every_key_is_printed() -> None:

@@ -185,9 +185,9 @@ async def test_the_work_runs_in_the_context_of_who_asked_first() -> None:
 
     async def work() -> str:
         await go.wait()
-        found = WHO.get()
+        result = WHO.get()
         WHO.set("changed by the work")
-        return found
+        return result
 
     async def ask(who: str) -> tuple[str, str]:
         WHO.set(who)

@@ -67,8 +67,8 @@ def test_a_client_of_many_users() -> None:
     for number in range(20):
         with limits.one_call(caller(f"user{number}", "workflow")):
             pass
-    said = "2 requests a second of one client"
-    with pytest.raises(RateLimited, match=said), limits.one_call(caller("user99", "workflow")):
+    output = "2 requests a second of one client"
+    with pytest.raises(RateLimited, match=output), limits.one_call(caller("user99", "workflow")):
         pass
     with limits.one_call(caller("user99", "ui")), limits.one_call(caller("user99")):
         pass

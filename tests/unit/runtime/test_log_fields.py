@@ -74,8 +74,8 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    with logged_lines() as found:
-        yield found
+    with logged_lines() as lines:
+        yield lines
 
 
 def metadata(user: str, request_id: str) -> Any:
@@ -85,14 +85,14 @@ def metadata(user: str, request_id: str) -> Any:
 async def submit(channel: grpc.aio.Channel, number: int) -> None:
     stub = compute_pb2_grpc.ComputeServiceStub(channel)
     job = compute_pb2.JobDescription(name=f"job-{number}", script="true")
-    asked = compute_pb2.SubmitJobRequest(system=f"system-{number}", job=job)
-    await stub.SubmitJob(asked, metadata=metadata(f"user{number}", f"submit-{number}"))
+    request = compute_pb2.SubmitJobRequest(system=f"system-{number}", job=job)
+    await stub.SubmitJob(request, metadata=metadata(f"user{number}", f"submit-{number}"))
 
 
 async def walk(channel: grpc.aio.Channel, number: int) -> None:
     stub = storage_pb2_grpc.StorageServiceStub(channel)
-    asked = storage_pb2.WalkFilesRequest(system=f"other-{number}", path=f"/{number}")
-    async for _ in stub.WalkFiles(asked, metadata=metadata(f"walker{number}", f"walk-{number}")):
+    request = storage_pb2.WalkFilesRequest(system=f"other-{number}", path=f"/{number}")
+    async for _ in stub.WalkFiles(request, metadata=metadata(f"walker{number}", f"walk-{number}")):
         await asyncio.sleep(0.001)
 
 
@@ -109,8 +109,8 @@ async def test_what_is_bound_stands_in_every_further_line_of_its_call_and_in_no_
         who = {"user": f"user{number}", "issuer": "https://idp", "client_id": "portal"}
         usual = {**who, "subject": f"s-user{number}", "system": f"system-{number}"}
         submitted = by_call[f"submit-{number}"]
-        told = [line["message"] for line in submitted]
-        assert told == ["before", "within", "after", "answered", "call"]
+        messages = [line["message"] for line in submitted]
+        assert messages == ["before", "within", "after", "answered", "call"]
         assert all(line.items() >= usual.items() for line in submitted)
         assert [line.get("job_id") for line in submitted] == [None, *[f"job-{number}"] * 4]
         walked = by_call[f"walk-{number}"]
@@ -158,8 +158,8 @@ async def test_shared_work_has_the_fields_of_who_asked_first(lines: Lines) -> No
             log.info("mine")
 
     await asyncio.gather(ask("r-1"), ask("r-2"))
-    found = [(line["message"], line["request_id"]) for line in lines()]
-    assert found == [("shared", "r-1"), ("mine", "r-1"), ("mine", "r-2")]
+    log_lines = [(line["message"], line["request_id"]) for line in lines()]
+    assert log_lines == [("shared", "r-1"), ("mine", "r-1"), ("mine", "r-2")]
 
 
 def test_outside_of_a_call_nothing_is_bound(lines: Lines) -> None:
@@ -209,5 +209,5 @@ def test_one_of_several_things_is_bound_for_its_own_lines_only(lines: Lines) -> 
             with log_fields.bound(job_id=number):
                 log.info("one")
         log.info("all")
-    found = [(line["message"], line["user"], line.get("job_id")) for line in lines()]
-    assert found == [("one", "alice", "1"), ("one", "alice", "2"), ("all", "alice", None)]
+    log_lines = [(line["message"], line["user"], line.get("job_id")) for line in lines()]
+    assert log_lines == [("one", "alice", "1"), ("one", "alice", "2"), ("all", "alice", None)]

@@ -27,9 +27,9 @@ def test_all_of_it_and_nothing_else(
     before: bytes, own: list[bytes], after: bytes, cuts: list[int]
 ) -> None:
     stream = MarkedStream(NONCE)
-    said = b"".join(own)
-    told = [stream.take(one) for one in pieces(before + BEGIN + said + END + after, cuts)]
-    assert b"".join(told) == said
+    output = b"".join(own)
+    reported = [stream.take(one) for one in pieces(before + BEGIN + output + END + after, cuts)]
+    assert b"".join(reported) == output
     assert stream.status == 3
 
 

@@ -16,18 +16,18 @@ def asked(size: int = 0, token: str = "", account: str = "") -> ListJobsRequest:
 
 
 def page(request: ListJobsRequest, names: list[str] = NAMES) -> tuple[list[str], str]:
-    found, token = page_of(request, names, str)
-    return list(found), token
+    result, token = page_of(request, names, str)
+    return list(result), token
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 10**9, 0])
 def test_pages_hold_every_item_once_in_order(size: int) -> None:
-    seen, token = page(asked(size))
+    observed, token = page(asked(size))
     while token:
-        found, token = page(asked(size, token))
-        assert 0 < len(found) <= size
-        seen += found
-    assert seen == NAMES
+        result, token = page(asked(size, token))
+        assert 0 < len(result) <= size
+        observed += result
+    assert observed == NAMES
 
 
 def test_the_last_page_has_no_token_and_neither_has_an_empty_list() -> None:

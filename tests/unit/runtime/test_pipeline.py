@@ -126,10 +126,10 @@ class Internal(auth_pb2_grpc.AccessServiceServicer):
 
 @pytest.fixture
 def compute() -> Compute:
-    found = Compute()  # type: ignore[abstract]  # as a service that lacks methods would be
-    found.started = asyncio.Event()
-    found.cancelled = asyncio.Event()
-    return found
+    servicer = Compute()  # type: ignore[abstract]  # as a service that lacks methods would be
+    servicer.started = asyncio.Event()
+    servicer.cancelled = asyncio.Event()
+    return servicer
 
 
 @pytest.fixture
@@ -157,8 +157,8 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
 
 
 def trailers_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
-    found: Any = error.trailing_metadata()
-    return {key: str(value) for key, value in found}
+    result: Any = error.trailing_metadata()
+    return {key: str(value) for key, value in result}
 
 
 def get_job(
@@ -186,8 +186,8 @@ async def test_a_call_is_one_line_of_the_log(
         await get_job(channel, "7")
         await failure(get_job(channel, "none"))
     lines = [line for line in logged() if line["message"] == "answered"]
-    told = [[line.get(key) for key in ("code", "user", "system", "job_id")] for line in lines]
-    assert told == [["OK", "alice", "daint", "7"], ["NOT_FOUND", "alice", "daint", "none"]]
+    reported = [[line.get(key) for key in ("code", "user", "system", "job_id")] for line in lines]
+    assert reported == [["OK", "alice", "daint", "7"], ["NOT_FOUND", "alice", "daint", "none"]]
     assert {line["method"] for line in lines} == {"/passerelle.v1.ComputeService/GetJob"}
 
 
@@ -240,7 +240,7 @@ async def test_a_client_that_goes_away_ends_the_call(
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "message"),
     [
         ((), "Not authenticated"),
         ((("authorization", "Basic YTpi"),), "Not authenticated"),
@@ -249,10 +249,10 @@ async def test_a_client_that_goes_away_ends_the_call(
     ],
 )
 async def test_without_a_good_token_nothing_runs(
-    channel: grpc.aio.Channel, metadata: Any, said: str
+    channel: grpc.aio.Channel, metadata: Any, message: str
 ) -> None:
     error = await failure(get_job(channel, "7", metadata))
-    assert (error.code(), error.details()) == (grpc.StatusCode.UNAUTHENTICATED, said)
+    assert (error.code(), error.details()) == (grpc.StatusCode.UNAUTHENTICATED, message)
 
 
 def raw(channel: grpc.aio.Channel, method: str, metadata: Any = ()) -> Any:
@@ -310,9 +310,9 @@ async def test_text_that_is_not_utf8_is_the_callers_fault(
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     status = rpc_status.from_call(error)
     assert status is not None
-    wrong = error_details_pb2.BadRequest()
-    assert status.details[1].Unpack(wrong)
-    assert [violation.field for violation in wrong.field_violations] == [field]
+    invalid = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(invalid)
+    assert [violation.field for violation in invalid.field_violations] == [field]
     assert "Traceback" not in caplog.text
 
 
@@ -370,8 +370,8 @@ async def test_a_stream_that_breaks_says_why_in_its_last_message(
     """Over REST the status is sent already; over gRPC the call itself fails."""
     messages = [message async for message in walk(channel, "/some", REST)]
     assert [file.name for file in messages[0].files] == ["one"]
-    told = messages[1].error
-    assert (told.code, told.reason, told.message) == (404, "NOT_FOUND", "gone")
+    reported = messages[1].error
+    assert (reported.code, reported.reason, reported.message) == (404, "NOT_FOUND", "gone")
     call = walk(channel, "/some", ALICE)
     await call.read()
     assert (await failure(call.read())).code() == grpc.StatusCode.NOT_FOUND

@@ -69,8 +69,8 @@ def test_a_path_belongs_to_one_surface(path: str, name: str) -> None:
     ],
 )
 def test_a_method_belongs_to_the_surface_of_its_package(method: str, name: str | None) -> None:
-    found = Surfaces([Rest(), Root()]).of_method(method)
-    assert (found and found.name) == name
+    result = Surfaces([Rest(), Root()]).of_method(method)
+    assert (result and result.name) == name
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ PRIVATE = {
 @pytest.mark.parametrize("suffix", ["py", "lua"])
 def test_a_private_header_is_named_in_one_place(suffix: str) -> None:
     assert len(PRIVATE) >= 8
-    found = {
+    result = {
         (path.name, name)
         for path in REPO.glob(f"services/**/*.{suffix}")
         for text in _texts(path)
         for name in PRIVATE
         if text.lower() == name
     }
-    assert {file for file, _ in found} == ({"headers.py"} if suffix == "py" else set())
+    assert {file for file, _ in result} == ({"headers.py"} if suffix == "py" else set())
 
 
 def _texts(path: Path) -> list[str]:

@@ -41,10 +41,10 @@ def test_it_imports_the_standard_library_and_its_neighbours(name: str) -> None:
 
 def _imported(tree: ast.Module) -> list[str]:
     """What it imports, apart from what only type checkers read."""
-    found: list[str] = []
+    collected: list[str] = []
     for statement in tree.body:
         if isinstance(statement, ast.Import):
-            found += [alias.name for alias in statement.names]
+            collected += [alias.name for alias in statement.names]
         if isinstance(statement, ast.ImportFrom):
-            found.append(statement.module or "")
-    return found
+            collected.append(statement.module or "")
+    return collected

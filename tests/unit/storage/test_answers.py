@@ -20,8 +20,8 @@ def test_answers_come_whole_however_they_are_cut(noise: bytes) -> None:
     for size in range(1, len(came) + 1):
         answers = Answers()
         pieces = [came[at : at + size] for at in range(0, len(came), size)]
-        found = [answer for piece in pieces for answer in answers.take(piece)]
-        assert found == [FIRST, SECOND]
+        result = [answer for piece in pieces for answer in answers.take(piece)]
+        assert result == [FIRST, SECOND]
 
 
 def test_what_is_printed_into_an_answer_spoils_it() -> None:

@@ -63,8 +63,8 @@ async def jobs(compute: Compute) -> AsyncIterator[ComputeJobs]:
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     services = f"{{request_timeout: 1, compute: {{address: '{address}'}}}}"
-    async with compute_jobs(site_model().parse(f"services: {services}")) as found:
-        yield found
+    async with compute_jobs(site_model().parse(f"services: {services}")) as jobs:
+        yield jobs
     await server.stop(None)
 
 

@@ -47,8 +47,8 @@ class Client:
         numbers = [next(self._numbers) for _ in questions]
         for number in numbers:
             self._answers[number] = asyncio.get_running_loop().create_future()
-        asked = zip(numbers, questions, strict=True)
-        self._send(*((number, *question, streamed) for number, question in asked))
+        request = zip(numbers, questions, strict=True)
+        self._send(*((number, *question, streamed) for number, question in request))
         return numbers
 
     def tell(self, number: int, word: str) -> None:
@@ -137,8 +137,8 @@ def hang(path: Path) -> Question:
 
 
 def size(path: Path) -> Question:
-    asked = {"path": str(path), "dereference": False, "columns": [("size", "size")]}
-    return "stat", asked
+    request = {"path": str(path), "dereference": False, "columns": [("size", "size")]}
+    return "stat", request
 
 
 def content(path: Path) -> Question:
@@ -185,8 +185,8 @@ async def test_stuck_answers_can_be_given_up(client: Client, pipe: Path) -> None
     stuck = client.ask(hang(pipe), hang(pipe))
     client.tell(stuck[0], "cancel")
     await client.answers(client.ask(size(pipe)))  # asked behind it
-    [(given_up, said), came] = await released(client, pipe, stuck)
-    assert (given_up, json.loads(said)["step"], came) == (FAILED, "cancelled", (LAST, b"came"))
+    [(given_up, output), came] = await released(client, pipe, stuck)
+    assert (given_up, json.loads(output)["step"], came) == (FAILED, "cancelled", (LAST, b"came"))
 
 
 async def test_a_flood_of_stuck_answers_takes_threads_up_to_the_limit(
@@ -213,8 +213,8 @@ async def test_no_stream_begins_that_nobody_could_go_on_with(
     stuck = client.ask(*(hang(pipe) for _ in range(MAX_THREADS - 1)))
     await client.answers(client.ask(size(tmp_path)))
     (refused,) = client.ask(("measure", {"path": str(tmp_path)}), streamed=True)
-    status, said = await client.answer(refused)
-    assert (status, json.loads(said)["errno"]) == (FAILED, errno.EAGAIN)
+    status, output = await client.answer(refused)
+    assert (status, json.loads(output)["errno"]) == (FAILED, errno.EAGAIN)
     await released(client, pipe, stuck)
     (measured,) = client.ask(("measure", {"path": str(tmp_path)}), streamed=True)
     assert (await client.answer(measured))[0] == LAST
@@ -235,7 +235,7 @@ async def test_slow_answers_are_given_side_by_side(client: Client, tmp_path: Pat
             for number in range(8)
         )
     )
-    assert [json.loads(said)[0] for _, said in await client.answers(runs)] == [0] * 8
+    assert [json.loads(document)[0] for _, document in await client.answers(runs)] == [0] * 8
 
 
 async def test_large_answers_come_whole_among_small_ones(client: Client, tmp_path: Path) -> None:

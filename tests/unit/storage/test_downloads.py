@@ -63,8 +63,8 @@ def request_of(method: Method, path: Path) -> Any:
     kind = GetMessageClass(DESCRIPTORS[method.path].input_type)
     if "body" not in kind.DESCRIPTOR.fields_by_name:
         return kind(system="lab", path=str(path))
-    asked = {"path": str(path), "transferDirectives": {"transferMethod": "streamer"}}
-    body = HttpBody(content_type="application/json", data=json.dumps(asked).encode())
+    request = {"path": str(path), "transferDirectives": {"transferMethod": "streamer"}}
+    body = HttpBody(content_type="application/json", data=json.dumps(request).encode())
     return kind(system="lab", body=body)
 
 

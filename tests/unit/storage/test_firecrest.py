@@ -54,8 +54,8 @@ async def test_ls_with_a_slash_follows_a_link(profile: Profile, tmp_path: Path) 
     (tmp_path / "dir" / "x").write_text("")
     (tmp_path / "link").symlink_to("dir")
     assert [row["type"] for row in (await profile.get("List", tmp_path / "link")).output] == ["l"]
-    found = (await profile.get("List", f"{tmp_path}/link/")).output
-    assert [row["name"] for row in found] == ["x"]
+    result = (await profile.get("List", f"{tmp_path}/link/")).output
+    assert [row["name"] for row in result] == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ async def test_unknown_system(profile: Profile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "query", "name", "wrong"),
+    ("method", "query", "name", "invalid"),
     [
         ("List", {"show_hidden": "x"}, "showHidden", "Input should be a valid boolean"),
         ("Head", {"bytes": "1K"}, "bytes", "Input should be a valid integer"),
@@ -243,13 +243,13 @@ async def test_unknown_system(profile: Profile) -> None:
     ],
 )
 async def test_bad_queries_name_the_field(
-    profile: Profile, lines: Path, method: str, query: dict[str, str], name: str, wrong: str
+    profile: Profile, lines: Path, method: str, query: dict[str, str], name: str, invalid: str
 ) -> None:
     reply = await profile.get(method, lines, **query)
     [field] = reply.json["data"]["fields"]
     assert reply.status == 400
     assert (field["location"], field["name"]) == ("query", name)
-    assert field["message"].startswith(wrong)
+    assert field["message"].startswith(invalid)
 
 
 @pytest.mark.parametrize(

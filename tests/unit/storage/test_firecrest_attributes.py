@@ -57,7 +57,7 @@ async def test_names_are_data(profile: Profile, tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("method", "name", "status", "said"),
+    ("method", "name", "status", "message"),
     [
         ("Checksum", "nope", 404, "sha256sum: {}: No such file or directory"),
         ("Checksum", "dir", 400, "sha256sum: {}: Is a directory"),
@@ -71,7 +71,7 @@ async def test_names_are_data(profile: Profile, tmp_path: Path, name: str) -> No
     ],
 )
 async def test_refusals(
-    profile: Profile, file: Path, method: str, name: str, status: int, said: str
+    profile: Profile, file: Path, method: str, name: str, status: int, message: str
 ) -> None:
     (file.parent / "dir").mkdir()
     (file.parent / "broken").symlink_to("nowhere")
@@ -84,15 +84,15 @@ async def test_refusals(
         case _:
             reply = await profile.send(method, path=path, mode="644")
     assert reply.status == status
-    assert reply.message == FAILED + said.format(path, "directory")
+    assert reply.message == FAILED + message.format(path, "directory")
 
 
 async def test_file_tells_of_missing_files_and_of_links(profile: Profile, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("ä")
     (tmp_path / "ä").mkdir()
     nope = tmp_path / "nope"
-    said = (await profile.get("FileType", nope)).output
-    assert said == f"cannot open `{nope}' (No such file or directory)"
+    output = (await profile.get("FileType", nope)).output
+    assert output == f"cannot open `{nope}' (No such file or directory)"
     assert (await profile.get("FileType", tmp_path / "link")).output == "symbolic link to ä"
     assert (await profile.get("FileType", tmp_path / "ä")).output == "directory"
 
@@ -122,7 +122,7 @@ async def test_a_null_owner_or_group_stays_as_it_is(profile: Profile, file: Path
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"owner": "nobody-here"}, "invalid user: 'nobody-here'"),
         ({"group": "nobody-here"}, "invalid group: ':nobody-here'"),
@@ -133,11 +133,11 @@ async def test_a_null_owner_or_group_stays_as_it_is(profile: Profile, file: Path
     ],
 )
 async def test_unknown_owners(
-    profile: Profile, file: Path, body: dict[str, str], said: str
+    profile: Profile, file: Path, body: dict[str, str], message: str
 ) -> None:
     reply = await profile.send("ChangeOwner", path=str(file), **body)
     assert reply.status == 400
-    assert reply.message == f"{FAILED}chown: {said}"
+    assert reply.message == f"{FAILED}chown: {message}"
 
 
 async def test_owner_and_group_by_number_and_each_alone(profile: Profile, file: Path) -> None:

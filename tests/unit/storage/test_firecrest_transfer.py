@@ -67,8 +67,8 @@ class Told:
         return await self._staged(request, self._download)
 
     async def _staged(self, request: StagingRequest[Any], answer: Instructions) -> Staged:
-        told = request.parameters.model_dump(exclude_none=True)
-        self.asked.append((request.path, request.account, told))
+        reported = request.parameters.model_dump(exclude_none=True)
+        self.asked.append((request.path, request.account, reported))
         work = ShellWork(":\n")
         return Staged(await self._jobs.submit("FileTransfer", work, request.account), answer)
 
@@ -76,8 +76,8 @@ class Told:
 @pytest.fixture
 async def channel(world: World) -> AsyncIterator[grpc.aio.Channel]:
     """Over the world of the test itself."""
-    async with serving_storage(world) as found:
-        yield found
+    async with serving_storage(world) as channel:
+        yield channel
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ async def test_what_is_wrong_is_named(
 ) -> None:
     reply = await bare.send("Copy", sourcePath=str(tmp_path / "a"), **body)
     assert reply.status == 400
-    assert [found["name"] for found in reply.json["data"]["fields"]] == [field]
+    assert [item["name"] for item in reply.json["data"]["fields"]] == [field]
 
 
 async def test_no_job_opens_a_pipe(transfers: Transfers, world: World, tmp_path: Path) -> None:
@@ -226,8 +226,8 @@ async def test_s3_says_where_the_parts_go_and_nothing_else(
     transfers: Transfers, s3: Told, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "new")
-    asked = {"transfer_method": "s3", "fileSize": "7"}
-    reply = await transfers.send("Upload", source_path=path, transferDirectives=asked)
+    request = {"transfer_method": "s3", "fileSize": "7"}
+    reply = await transfers.send("Upload", source_path=path, transferDirectives=request)
     assert reply.status == 201
     assert reply.json["transferDirectives"] == {
         "transferMethod": "s3",
@@ -235,8 +235,8 @@ async def test_s3_says_where_the_parts_go_and_nothing_else(
         "completeUploadUrl": "done",
         "maxPartSize": 5,
     }
-    asked = {"transferMethod": "s3"}
-    reply = await transfers.send("Download", path=path, account="p", transfer_directives=asked)
+    request = {"transferMethod": "s3"}
+    reply = await transfers.send("Download", path=path, account="p", transfer_directives=request)
     assert reply.json["transferDirectives"] == {"transferMethod": "s3", "downloadUrl": "url"}
     assert s3.asked == [
         (path, None, {"transfer_method": "s3", "file_size": 7}),
@@ -248,8 +248,8 @@ async def test_pyfirecrest_before_3_7_stages_as_it_knows_it(
     transfers: Transfers, s3: Told, tmp_path: Path
 ) -> None:
     """It sends no `Content-Type`, and reads what it needs beside `transferDirectives`."""
-    asked = {"source_path": str(tmp_path), "fileName": "new", "fileSize": 7}
-    reply = await transfers.send_untyped("Upload", **asked)
+    request = {"source_path": str(tmp_path), "fileName": "new", "fileSize": 7}
+    reply = await transfers.send_untyped("Upload", **request)
     parts = {"partsUploadUrls": ["u1", "u2"], "completeUploadUrl": "done", "maxPartSize": 5}
     assert (reply.status, reply.json | parts) == (201, reply.json)
     assert reply.json["transferDirectives"]["complete_upload_url"] == "done"
@@ -267,8 +267,11 @@ async def test_pyfirecrest_before_3_7_stages_as_it_knows_it(
 async def test_an_old_client_may_ask_as_today_too(
     transfers: Transfers, s3: Told, tmp_path: Path
 ) -> None:
-    asked = {"path": str(tmp_path / "new"), "transfer_directives": {"transfer_method": "wormhole"}}
-    reply = await transfers.send_untyped("Download", **asked)
+    request = {
+        "path": str(tmp_path / "new"),
+        "transfer_directives": {"transfer_method": "wormhole"},
+    }
+    reply = await transfers.send_untyped("Download", **request)
     assert reply.json["wormholeCode"] == reply.json["transferDirectives"]["wormholeCode"]
     assert s3.asked == []
 
@@ -284,16 +287,16 @@ async def test_an_old_clients_mistakes_are_told(transfers: Transfers, body: byte
 async def test_wormhole_wants_a_code_for_uploads_and_gives_one_for_downloads(
     transfers: Transfers, wormhole: Told, tmp_path: Path
 ) -> None:
-    path, asked = str(tmp_path / "f"), {"transfer_method": "wormhole"}
-    missing = await transfers.send("Upload", path=path, transferDirectives=asked)
+    path, request = str(tmp_path / "f"), {"transfer_method": "wormhole"}
+    missing = await transfers.send("Upload", path=path, transferDirectives=request)
     assert missing.status == 400
     assert missing.json["data"]["fields"][0]["name"] == "transferDirectives"
-    given = asked | {"wormholeCode": "1-x-y"}
+    given = request | {"wormholeCode": "1-x-y"}
     reply = await transfers.send("Upload", path=path, transferDirectives=given)
     assert reply.json["transferDirectives"] == {"transferMethod": "wormhole"}
-    told = {"transfer_method": "wormhole", "wormhole_code": "1-x-y"}
-    assert wormhole.asked == [(path, None, told)]
-    reply = await transfers.send("Download", path=path, transferDirectives=asked)
+    parameters = {"transfer_method": "wormhole", "wormhole_code": "1-x-y"}
+    assert wormhole.asked == [(path, None, parameters)]
+    reply = await transfers.send("Download", path=path, transferDirectives=request)
     assert reply.json["transferDirectives"]["wormholeCode"] == "7-a-b"
 
 
@@ -309,9 +312,9 @@ async def test_a_streamers_secret_is_in_its_reply_and_nowhere_else(
     secret = json.loads(base64.urlsafe_b64decode(coordinates))["secret"]
     submitted = repr(world.compute.submitted)
     left = "".join(path.read_text() for path in tmp_path.iterdir())
-    for told in (submitted, left, caplog.text):
-        assert secret not in told
-        assert coordinates not in told
+    for reported in (submitted, left, caplog.text):
+        assert secret not in reported
+        assert coordinates not in reported
 
 
 async def test_an_upload_by_streamer_does_not_replace_a_file(
@@ -319,30 +322,30 @@ async def test_an_upload_by_streamer_does_not_replace_a_file(
 ) -> None:
     path = tmp_path / "f"
     path.write_text("x")
-    asked = {"transfer_method": "streamer", "file_size": 3}
-    reply = await transfers.send("Upload", path=str(path), transferDirectives=asked)
+    request = {"transfer_method": "streamer", "file_size": 3}
+    reply = await transfers.send("Upload", path=str(path), transferDirectives=request)
     assert (reply.status, reply.message) == (403, f"Target file '{path}' already exists.")
     assert not world.compute.submitted
 
 
 async def test_a_download_of_nothing_is_404(transfers: Transfers, tmp_path: Path) -> None:
-    asked = {"transfer_method": "streamer"}
-    reply = await transfers.send("Download", path=f"{tmp_path}/nope", transferDirectives=asked)
+    request = {"transfer_method": "streamer"}
+    reply = await transfers.send("Download", path=f"{tmp_path}/nope", transferDirectives=request)
     assert reply.status == 404
     assert "No such file or directory" in reply.message
 
 
 @pytest.mark.parametrize("method", ["Upload", "Download"])
 async def test_the_method_has_to_be_there(bare: Transfers, tmp_path: Path, method: str) -> None:
-    path, asked = str(tmp_path / "f"), {"transferMethod": "s3", "fileSize": 1}
-    reply = await bare.send(method, path=path, transferDirectives=asked)
+    path, request = str(tmp_path / "f"), {"transferMethod": "s3", "fileSize": 1}
+    reply = await bare.send(method, path=path, transferDirectives=request)
     assert reply.status == 400
     assert reply.message == (
         "Requested transfer method is not available. Available on this system: none. Files of up to 100000 bytes go "
         "by ops/upload and ops/download, of any size by /v1/systems/lab/files:content."
     )
-    for wrong in ({"transferMethod": "pigeon"}, {}, None, "s3"):
-        reply = await bare.send(method, path=path, transferDirectives=wrong)
+    for invalid in ({"transferMethod": "pigeon"}, {}, None, "s3"):
+        reply = await bare.send(method, path=path, transferDirectives=invalid)
         assert reply.status == 400
         assert reply.json["data"]["fields"][0]["name"] == "transferDirectives"
 

@@ -24,12 +24,12 @@ async def test_answers_follow_the_greeting_however_it_is_cut(noise: bytes) -> No
 
 
 async def test_its_loss_is_told_once() -> None:
-    told: list[str] = []
-    channel = HelperChannel("lab", lambda *_: None, lambda: told.append("lost"))
+    reported: list[str] = []
+    channel = HelperChannel("lab", lambda *_: None, lambda: reported.append("lost"))
     channel.data_received(b"Welcome\n", None)
     channel.connection_lost(None)
     channel.connection_lost(None)
     channel.data_received(GREETING + ANSWERED, None)
     assert not await channel.greeted()
     assert not channel.open
-    assert told == ["lost"]
+    assert reported == ["lost"]

@@ -12,7 +12,7 @@ Disk quotas for user alice (uid 1001):
 
 
 @pytest.mark.parametrize(
-    ("said", "room"),
+    ("message", "room"),
     [
         (
             HEAD
@@ -29,5 +29,5 @@ Disk quotas for user alice (uid 1001):
         (HEAD, None),
     ],
 )
-def test_what_quota_says(said: str, room: Room | None) -> None:
-    assert user_room(said) == room
+def test_what_quota_says(message: str, room: Room | None) -> None:
+    assert user_room(message) == room

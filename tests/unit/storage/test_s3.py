@@ -62,11 +62,11 @@ def test_an_address_that_cannot_be_signed_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"part_size": 1 << 20}, {"ttl": 0}, {"ttl": 604801}, {"bucket": "same-for-all"}]
+    "invalid", [{"part_size": 1 << 20}, {"ttl": 0}, {"ttl": 604801}, {"bucket": "same-for-all"}]
 )
-def test_options_that_no_store_takes_are_refused(wrong: dict[str, object]) -> None:
+def test_options_that_no_store_takes_are_refused(invalid: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        S3.Options.model_validate({**NEEDED, **wrong})
+        S3.Options.model_validate({**NEEDED, **invalid})
 
 
 def test_options_show_no_secret() -> None:
@@ -106,5 +106,5 @@ def test_the_etag_of_an_object_of_parts() -> None:
 def test_another_s3_library_would_touch_one_module() -> None:
     package = Path(store.__file__).parents[2]
     importing = re.compile(r"^(?:from|import) minio\b", re.M)
-    found = [path.name for path in package.rglob("*.py") if importing.search(path.read_text())]
-    assert found == ["store.py"]
+    result = [path.name for path in package.rglob("*.py") if importing.search(path.read_text())]
+    assert result == ["store.py"]

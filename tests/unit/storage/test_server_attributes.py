@@ -54,7 +54,7 @@ async def test_a_link_of_any_bytes(stub: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "target", "wrong"),
+    ("path", "target", "invalid"),
     [
         ("link", "", "target must not be empty"),
         ("link", "/etc/passwd", "target is in none of the filesystems"),
@@ -64,12 +64,12 @@ async def test_a_link_of_any_bytes(stub: Any, tmp_path: Path) -> None:
     ],
 )
 async def test_links_stay_inside(
-    stub: Any, tmp_path: Path, path: str, target: str, wrong: str
+    stub: Any, tmp_path: Path, path: str, target: str, invalid: str
 ) -> None:
     request = pb.CreateSymlinkRequest(system="lab", path=f"{tmp_path}/{path}", target=target)
     code, details = await refused(stub.CreateSymlink(request, metadata=METADATA))
     assert code == Code.INVALID_ARGUMENT
-    assert wrong in details
+    assert invalid in details
     assert os.listdir(tmp_path) == []
 
 
@@ -100,8 +100,8 @@ async def test_bad_modes_and_owners(stub: Any, file: Path) -> None:
 
 async def test_types(stub: Any, file: Path, tmp_path: Path) -> None:
     request = pb.GetFileTypeRequest(system="lab", path=str(file))
-    found = await stub.GetFileType(request, metadata=METADATA)
-    assert found.description == "ASCII text"
+    result = await stub.GetFileType(request, metadata=METADATA)
+    assert result.description == "ASCII text"
     missing = pb.GetFileTypeRequest(system="lab", path=str(tmp_path / "nope"))
     code, _ = await refused(stub.GetFileType(missing, metadata=METADATA))
     assert code == Code.NOT_FOUND

@@ -13,7 +13,7 @@ GONE = "No such file or directory"
 
 
 @pytest.mark.parametrize(
-    ("said", "number"),
+    ("message", "number"),
     [
         (f"mkdir: cannot create directory '/{GONE}': File exists", errno.EEXIST),
         ("rm: cannot remove '/x: Permission denied': Is a directory", errno.EISDIR),
@@ -25,17 +25,17 @@ GONE = "No such file or directory"
         ("sh: line 1: /x: cannot overwrite existing file", errno.EEXIST),
     ],
 )  # fmt: skip
-def test_the_end_of_the_complaint_that_counts_decides(said: str, number: int) -> None:
-    error = failure_of(Output(1, "", said + "\n"), "open", "/path")
+def test_the_end_of_the_complaint_that_counts_decides(message: str, number: int) -> None:
+    error = failure_of(Output(1, "", message + "\n"), "open", "/path")
     assert isinstance(error, FileError)
     assert (error.errno, error.path) == (number, "/path")
 
 
 @pytest.mark.parametrize(
-    "said", ["", "odd", f"chmod: cannot operate on dangling symlink '{GONE}'", f"{GONE}: odd"]
+    "message", ["", "odd", f"chmod: cannot operate on dangling symlink '{GONE}'", f"{GONE}: odd"]
 )
-def test_what_is_no_system_call_s_failure_is_the_system_s_trouble(said: str) -> None:
-    assert type(failure_of(Output(1, "", said), "open", "/path")) is BackendError
+def test_what_is_no_system_call_s_failure_is_the_system_s_trouble(message: str) -> None:
+    assert type(failure_of(Output(1, "", message), "open", "/path")) is BackendError
 
 
 def test_a_program_that_is_not_there_is_no_file_that_is_not_there() -> None:

@@ -52,14 +52,14 @@ def answer(port: int, asked: bytes) -> bytes:
 
 def test_the_handshake_of_the_rfc(waiting: "tuple[int, Future[socket.socket]]") -> None:
     port, future = waiting
-    said = answer(port, request())
-    assert said.startswith(b"HTTP/1.1 101 ")
-    assert ACCEPTED in said.split(b"\r\n")
+    output = answer(port, request())
+    assert output.startswith(b"HTTP/1.1 101 ")
+    assert ACCEPTED in output.split(b"\r\n")
     assert future.result(20)
 
 
 @pytest.mark.parametrize(
-    ("asked", "status"),
+    ("sent_value", "status"),
     [
         (request(Authorization=None), b"401"),
         (request(Authorization="Bearer other"), b"403"),
@@ -83,12 +83,12 @@ def test_the_handshake_of_the_rfc(waiting: "tuple[int, Future[socket.socket]]") 
     ],
 )
 def test_who_is_not_let_in(
-    waiting: "tuple[int, Future[socket.socket]]", asked: bytes, status: bytes
+    waiting: "tuple[int, Future[socket.socket]]", sent_value: bytes, status: bytes
 ) -> None:
     port, future = waiting
-    said = answer(port, asked)
-    assert said.split(b" ")[1] == status
-    assert said.endswith(b"\r\n\r\n")
+    output = answer(port, sent_value)
+    assert output.split(b" ")[1] == status
+    assert output.endswith(b"\r\n\r\n")
     assert not future.done()
     assert answer(port, request()).startswith(b"HTTP/1.1 101 ")
 

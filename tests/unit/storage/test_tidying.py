@@ -205,18 +205,18 @@ async def test_what_others_or_users_have_put_there_is_not_obeyed(site: Site) -> 
     root = site.world.root
     thesis = root / "thesis"
     thesis.write_text("years of work")
-    wrong = await site.transfer(Leftovers(str(thesis), ELSEWHERE), "1")
+    invalid = await site.transfer(Leftovers(str(thesis), ELSEWHERE), "1")
     broken = await site.transfer(Leftovers(), "2")
     broken.write_bytes(b"\xff" * 300)
     names = [f".passerelle-transfer-{uuid.uuid4()}" for _ in range(3)]
     os.mkfifo(root / names[0])
-    (root / names[1]).symlink_to(wrong)
-    (root / names[2]).write_bytes(wrong.read_bytes())
+    (root / names[1]).symlink_to(invalid)
+    (root / names[2]).write_bytes(invalid.read_bytes())
     (root / names[2]).chmod(0o644)  # as another user's would have to be
     (root / ".passerelle-transfer-mine").write_text("kept")
     site.scheduler.known = {"1": False, "2": False}
     site.watch()
-    await site.gone(wrong)
+    await site.gone(invalid)
     assert thesis.read_text() == "years of work"
     assert site.store.removed == [ELSEWHERE]
     assert all(os.path.lexists(root / name) for name in (*names, ".passerelle-transfer-mine"))

@@ -91,7 +91,7 @@ async def test_a_job_logs_where_clients_of_firecrest_look(tmp_path: Path) -> Non
     greeting, done = Path(job.output_log).read_text().splitlines()
     assert greeting.endswith("Move Files Job (id:unknown)")
     assert (done, Path(job.error_log).read_text()) == ("done", "")
-    assert [found.name for found in compute.submitted] == ["MoveFiles"]
+    assert [item.name for item in compute.submitted] == ["MoveFiles"]
 
 
 async def test_its_log_begins_with_its_id_where_the_scheduler_tells_it(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ async def test_an_agent_finds_its_parameters_in_a_file_that_it_removes_at_its_en
     with as_alice():
         job = await agent_job(world)
     assert world.compute.statuses == [0], Path(job.error_log).read_text()
-    said = Path(job.output_log).read_text().splitlines()[-1]
-    assert json.loads(said[said.index("{") :]) == {
+    output = Path(job.output_log).read_text().splitlines()[-1]
+    assert json.loads(output[output.index("{") :]) == {
         "parameters": len(SECRET),
         "mode": "0o600",
         "stays": True,
@@ -184,9 +184,9 @@ async def test_an_agent_that_is_started_again_says_that_it_cannot_go_on(world: W
     again = await asyncio.create_subprocess_exec(
         "bash", "-c", world.compute.submitted[0].script, stderr=asyncio.subprocess.PIPE
     )
-    _, said = await again.communicate()
+    _, output = await again.communicate()
     assert again.returncode == 1
-    assert b"parameters of this transfer are gone" in said
+    assert b"parameters of this transfer are gone" in output
     assert job.job_id == "1"
 
 
@@ -211,9 +211,9 @@ async def test_an_agent_that_is_killed_leaves_what_there_is_to_tidy_up(world: Wo
     left = Leftovers(hidden_part("/data/x"), {"key": "k"})
     with as_alice():
         await world.parts.jobs.submit("Transfer", AgentWork(killed, {"secret": SECRET}, left), None)
-        [found] = await world.private.unfinished(str(world.root), (), 9)
-    assert (found.job_id, found.leftovers) == ("1", left)
-    assert SECRET in Path(found.path).read_text()
+        [only] = await world.private.unfinished(str(world.root), (), 9)
+    assert (only.job_id, only.leftovers) == ("1", left)
+    assert SECRET in Path(only.path).read_text()
 
 
 async def test_a_node_without_python_says_so_and_keeps_no_secret(
@@ -227,11 +227,11 @@ async def test_a_node_without_python_says_so_and_keeps_no_secret(
     with as_alice():
         work = AgentWork("", {"secret": SECRET}, left)
         job = await world.parts.jobs.submit("IngressFileTransfer", work, None)
-        [found] = await world.private.unfinished(str(world.root), (), 9)
+        [only] = await world.private.unfinished(str(world.root), (), 9)
     assert world.compute.statuses == [1]
     assert "this node has no Python 3" in Path(job.error_log).read_text()
-    assert (found.job_id, found.leftovers) == ("1", left)
-    assert SECRET not in Path(found.path).read_text()
+    assert (only.job_id, only.leftovers) == ("1", left)
+    assert SECRET not in Path(only.path).read_text()
 
 
 async def test_a_job_whose_caller_has_gone_before_its_answer_is_ended(world: World) -> None:

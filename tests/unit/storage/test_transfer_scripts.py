@@ -65,12 +65,12 @@ def test_a_name_is_data_in_every_script(tmp_path: Path, name: str) -> None:
         (scripts.extract(there + ".tgz", str(tree), "gzip"), "extracted"),
     )
     for work, done in steps:
-        told = run(work, tmp_path)
-        assert (told.returncode, told.stderr) == (0, "")
-        assert f"Files were successfully {done}." in told.stdout
+        outcome = run(work, tmp_path)
+        assert (outcome.returncode, outcome.stderr) == (0, "")
+        assert f"Files were successfully {done}." in outcome.stdout
     assert (tree / name / name).read_text() == "content"
-    assert {found.name for found in tree.iterdir()} == {name, f"{name}.moved", f"{name}.tgz"}
-    assert [found.name for found in tmp_path.iterdir()] == ["tree"]
+    assert {entry.name for entry in tree.iterdir()} == {name, f"{name}.moved", f"{name}.tgz"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tree"]
 
 
 @settings(
@@ -85,7 +85,7 @@ def test_whatever_a_file_is_called_it_is_moved(tmp_path: Path, name: str) -> Non
         directory.mkdir(exist_ok=True)
     (source / name).write_text("x")
     assert run(scripts.move(f"{source}/{name}", f"{target}/{name}"), tmp_path).returncode == 0
-    assert [found.name for found in target.iterdir()] == [name]
+    assert [entry.name for entry in target.iterdir()] == [name]
     (target / name).unlink()
 
 
@@ -104,11 +104,11 @@ def test_whatever_a_file_is_called_it_is_moved(tmp_path: Path, name: str) -> Non
 def test_a_failure_is_told_on_stderr_and_by_the_exit_status(
     tmp_path: Path, work: ShellWork
 ) -> None:
-    told = run(work, tmp_path)
-    assert told.returncode > 0
-    assert "successfully" not in told.stdout
-    assert "No such file or directory" in told.stderr
-    assert f"exit code:{told.returncode}" in told.stderr
+    outcome = run(work, tmp_path)
+    assert outcome.returncode > 0
+    assert "successfully" not in outcome.stdout
+    assert "No such file or directory" in outcome.stderr
+    assert f"exit code:{outcome.returncode}" in outcome.stderr
 
 
 @pytest.mark.parametrize("dereference", [False, True])
@@ -156,4 +156,4 @@ def test_an_archive_that_cannot_be_made_leaves_what_was_there(tmp_path: Path) ->
     done = run(scripts.compress(Tarball(f"{tmp_path}/nope"), f"{tmp_path}/old.tgz"), tmp_path)
     assert done.returncode > 0
     assert (tmp_path / "old.tgz").read_text() == "as it was"
-    assert [found.name for found in tmp_path.iterdir()] == ["old.tgz"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["old.tgz"]

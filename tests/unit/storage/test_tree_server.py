@@ -213,8 +213,8 @@ async def test_what_leads_out_in_both_surfaces(
     path = f"{tmp_path}/out/passwd"
     native = pb.StatFileRequest(system="lab", path=path)
     error = await refused(stub.StatFile(native, metadata=METADATA))
-    told = f"path leads out of the filesystems of system lab: {path}"
-    assert (error.code(), error.details()) == (Code.INVALID_ARGUMENT, told)
+    reported = f"path leads out of the filesystems of system lab: {path}"
+    assert (error.code(), error.details()) == (Code.INVALID_ARGUMENT, reported)
     ours = profile_grpc.FilesystemServiceStub(channel)
     request = profile.StatRequest(system="lab", path=path)
     error = await refused(ours.Stat(request, metadata=METADATA))

@@ -149,8 +149,8 @@ async def test_an_upload(uploads: Any, tmp_path: Path) -> None:
         yield uploads_pb2.WriteUploadRequest(**there, content=HttpBody(data=content[:300_000]))
 
     assert (await uploads.WriteUpload(one(), metadata=METADATA)).received_bytes == 300_000
-    asked = uploads_pb2.GetUploadRequest(**there)
-    assert (await uploads.GetUpload(asked, metadata=METADATA)).received_bytes == 300_000
+    request = uploads_pb2.GetUploadRequest(**there)
+    assert (await uploads.GetUpload(request, metadata=METADATA)).received_bytes == 300_000
     assert (await uploads.WriteUpload(requests(), metadata=METADATA)).received_bytes == 900_000
     digest = hashlib.sha256(content).hexdigest()
     whole = uploads_pb2.CompleteUploadRequest(**there, size_bytes=900_000, sha256=digest.upper())
