@@ -170,6 +170,26 @@ async def test_the_native_directory(directory: Directory) -> None:
         await service.GetSystem(systems_pb2.GetSystemRequest(system="nope"), None)
 
 
+async def test_replies_are_made_once_for_each_change(directory: Directory) -> None:
+    profile, native = StatusService(directory), SystemsService(directory)
+
+    async def replies() -> tuple[Any, Any]:
+        shown = await profile.GetSystems(status_pb2.GetSystemsRequest(), None)
+        return shown, await native.ListSystems(systems_pb2.ListSystemsRequest(), None)
+
+    before, same = await replies(), await replies()
+    assert same[0] is before[0]
+    assert same[1] is before[1]
+    for healthy in (False, True):
+        directory.record("cluster", [Health(Service.SSH, None, healthy, None, WHEN, 0.25)])
+        shown, listed = await replies()
+        assert json.loads(shown.data)["systems"][0]["servicesHealth"][0]["healthy"] is healthy
+        assert listed.systems[0].health[0].healthy is healthy
+        page = await native.ListSystems(systems_pb2.ListSystemsRequest(page_size=1), None)
+        assert list(page.systems) == [listed.systems[0]]
+        assert page.next_page_token
+
+
 async def staging(*methods: dict[str, Any]) -> Any:
     """What is shown of a system with these staging methods."""
     site = SITE.model_dump()["systems"][1] | {"data_operation": {"staging": methods}}

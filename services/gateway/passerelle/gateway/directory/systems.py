@@ -1,12 +1,15 @@
 """The directory of systems: their configuration, and their newest health."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 
 from passerelle.gateway.directory.checks import Service
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import NotFound
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,11 @@ class Directory:
 
     def __init__(self, systems: Sequence[System]) -> None:
         self._listed = {system.name: Listed(system) for system in systems}
+        self._all = tuple(self._listed.values())
 
     def all(self) -> tuple[Listed, ...]:
-        """Every system."""
-        return tuple(self._listed.values())
+        """Every system: the same tuple until one of them changes."""
+        return self._all
 
     def get(self, name: str) -> Listed:
         """The system of that name; raises NotFound."""
@@ -54,3 +58,21 @@ class Directory:
         """Remember the results of one round of checks of a system."""
         system = self._listed[name].system
         self._listed[name] = Listed(system, tuple(health), datetime.now(UTC))
+        self._all = tuple(self._listed.values())
+
+
+class Rendering(Generic[T]):
+    """What `render` makes of all systems: kept, and made again only after a system has changed."""
+
+    def __init__(self, directory: Directory, render: Callable[[Sequence[Listed]], T]) -> None:
+        self._directory = directory
+        self._render = render
+        self._systems = directory.all()
+        self._rendered = render(self._systems)
+
+    def newest(self) -> T:
+        """What is true now."""
+        systems = self._directory.all()
+        if systems is not self._systems:
+            self._systems, self._rendered = systems, self._render(systems)
+        return self._rendered

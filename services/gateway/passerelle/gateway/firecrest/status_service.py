@@ -1,6 +1,7 @@
 """FirecREST v2 `/status/systems` and `/status/liveness/`: our configuration in FirecREST's words, secrets never."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NotRequired
 
@@ -10,7 +11,7 @@ from typing_extensions import TypedDict
 from passerelle.firecrest.v2 import status_pb2 as pb
 from passerelle.firecrest.v2 import status_pb2_grpc as pb_grpc
 from passerelle.gateway.directory.checks import checked_services
-from passerelle.gateway.directory.systems import Directory, Health, Listed
+from passerelle.gateway.directory.systems import Directory, Health, Listed, Rendering
 from passerelle.gateway.firecrest.staging import StagingReply, staging_reply
 from passerelle.runtime.config.site import (
     DataOperation,
@@ -132,18 +133,19 @@ class StatusService(pb_grpc.StatusServiceServicer):
     """Answers from the directory."""
 
     def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-        self._staging = {one.system.name: staging_reply(one.system) for one in directory.all()}
+        staging = {one.system.name: staging_reply(one.system) for one in directory.all()}
 
-    async def GetSystems(self, request: pb.GetSystemsRequest, context: Any) -> Any:
-        """All systems."""
-        return json_reply(
-            SystemsReply(
-                systems=[
-                    _system(one, self._staging[one.system.name]) for one in self._directory.all()
-                ]
+        def reply(systems: Sequence[Listed]) -> HttpBody:
+            return json_reply(
+                SystemsReply(systems=[_system(one, staging[one.system.name]) for one in systems])
             )
-        )
+
+        self._directory = directory
+        self._systems = Rendering(directory, reply)
+
+    async def GetSystems(self, request: pb.GetSystemsRequest, context: Any) -> HttpBody:
+        """All systems."""
+        return self._systems.newest()
 
     async def GetLiveness(self, request: pb.GetLivenessRequest, context: Any) -> HttpBody:
         """How old the health checks are."""

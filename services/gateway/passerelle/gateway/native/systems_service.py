@@ -1,8 +1,9 @@
 """The native `SystemsService`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from passerelle.gateway.directory.systems import Directory, Health, Listed
+from passerelle.gateway.directory.systems import Directory, Health, Listed, Rendering
 from passerelle.runtime.config.site import Filesystem
 from passerelle.runtime.paging import page_of
 from passerelle.v1 import systems_pb2 as pb
@@ -14,15 +15,28 @@ class SystemsService(pb_grpc.SystemsServiceServicer):
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
+        self._messages = Rendering(directory, _messages)
+        self._whole = Rendering(directory, lambda _: self._page(pb.ListSystemsRequest()))
 
     async def ListSystems(self, request: pb.ListSystemsRequest, context: Any) -> Any:
         """List the systems."""
-        page, token = page_of(request, self._directory.all(), lambda listed: listed.system.name)
-        return pb.ListSystemsResponse(systems=map(_system, page), next_page_token=token)
+        if request.page_size or request.page_token:
+            return self._page(request)
+        return self._whole.newest()
 
     async def GetSystem(self, request: pb.GetSystemRequest, context: Any) -> Any:
         """Return one system."""
-        return _system(self._directory.get(request.system))
+        self._directory.get(request.system)
+        return self._messages.newest()[request.system]
+
+    def _page(self, request: pb.ListSystemsRequest) -> pb.ListSystemsResponse:
+        messages = list(self._messages.newest().values())
+        page, token = page_of(request, messages, lambda system: system.name)
+        return pb.ListSystemsResponse(systems=page, next_page_token=token)
+
+
+def _messages(systems: Sequence[Listed]) -> Mapping[str, pb.System]:
+    return {listed.system.name: _system(listed) for listed in systems}
 
 
 def _system(listed: Listed) -> pb.System:
