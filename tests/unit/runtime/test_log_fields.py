@@ -195,12 +195,15 @@ def test_a_line_is_what_operators_tools_have_always_read(lines: Lines, tmp_path:
     assert len(line["time"]) == len("2026-11-28T21:42:49+0000")
 
 
-def test_a_line_is_ascii_without_line_breaks() -> None:
-    record = logging.makeLogRecord({"msg": "a\nb\u2028\x1b[2Jü", "name": "n", "levelname": "INFO"})
+@pytest.mark.parametrize(
+    ("message", "size"), [("a\nb\x1b[2J", 1), ("a\u2028ü", 1), ("\ud800", 1), ("plain", 2**70)]
+)
+def test_a_line_is_ascii_without_line_breaks(message: str, size: int) -> None:
+    record = logging.makeLogRecord({"msg": message, "name": "n", "size": size})
     text = JsonLine("compute").format(record)
     assert text.isascii()
     assert text.isprintable()
-    assert json.loads(text)["message"] == "a\nb\u2028\x1b[2Jü"
+    assert (json.loads(text)["message"], json.loads(text)["size"]) == (message, size)
 
 
 def test_one_of_several_things_is_bound_for_its_own_lines_only(lines: Lines) -> None:

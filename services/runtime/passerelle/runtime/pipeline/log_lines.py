@@ -11,10 +11,12 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+import orjson
+
 from passerelle.runtime import log_fields
 from passerelle.runtime.pipeline import audit
 
-_ENCODER = json.JSONEncoder(default=str)  # json.dumps would make one for each line
+_ENCODER = json.JSONEncoder(default=str, separators=(",", ":"))
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; all else is what its line brings as `extra`."""
 
@@ -33,6 +35,8 @@ def configure_logging(service: str, level: str = "INFO", audit_log: Path | None 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Lines do not show these, and they are looked up for each (logging's HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_shows_no_header)
     audit.log.setLevel(logging.INFO)  # never less, whatever the others say
@@ -63,10 +67,19 @@ class JsonLine(logging.Formatter):
             line["message"] = record.getMessage()
         line["service"] = self._service
         line.update(log_fields.logged())
-        line.update((name, value) for name, value in vars(record).items() if name not in _OWN)
+        line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
+        return _json(line)
+
+
+def _json(line: dict[str, object]) -> str:
+    """In ASCII. orjson takes a tenth of the time of json, but leaves what is not ASCII as it is."""
+    try:
+        text = orjson.dumps(line, default=str)
+    except orjson.JSONEncodeError:  # half a surrogate pair, or a number of more than 64 bits
         return _ENCODER.encode(line)
+    return text.decode() if text.isascii() else _ENCODER.encode(line)
 
 
 @lru_cache(maxsize=1)
