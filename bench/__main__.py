@@ -23,7 +23,7 @@ from bench.floor import logins
 from bench.operations import OPERATIONS
 from bench.report import OURS, document, tables
 from bench.sides import Bare, Server, Side
-from bench.stack import Stack, running_stack
+from bench.stack import Stack, begin, running_stack
 from tests.cluster import Cluster
 
 _T = TypeVar("_T")
@@ -36,8 +36,7 @@ _FOR_RIVALS = ("--max-sessions", "1000")  # FirecREST opens a session for each c
 def main() -> None:
     """Measure, print, write."""
     options = _options()
-    if os.geteuid() != 0:
-        sys.exit("The bench starts a real sshd and Slurm, for which it has to be root on Debian.")
+    begin()
     cluster = (*_FOR_MANY, *(_FOR_RIVALS if options.firecrest else ()))
     with running_stack(options.cluster, *cluster) as stack:
         comparison = uvloop.run(_compared(stack, options))

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -17,7 +16,7 @@ import httpx
 
 from bench.floor import connected_to
 from bench.processes import resident_mib
-from bench.stack import Stack, running_stack
+from bench.stack import Stack, begin, running_stack
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 _DIRECTORY = Path("/home/alice/passerelle-bench-growth")
@@ -32,8 +31,7 @@ def main() -> None:
         "--repeat", type=int, default=5, help="calls of each kind; the median is shown"
     )
     options = parser.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("The bench starts a real sshd and Slurm, for which it has to be root on Debian.")
+    begin()
     with running_stack(options.cluster) as stack:
         asyncio.run(_measured(stack, options.repeat))
 

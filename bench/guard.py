@@ -5,7 +5,6 @@ turns; memory is counted. Exits 1 when a limit is passed.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from bench.operations import OPERATIONS
 from bench.processes import cpu_seconds, memory_mib, peaks, spent
 from bench.results import lower_quartile
 from bench.sides import Server
-from bench.stack import Stack, running_stack
+from bench.stack import Stack, begin, running_stack
 
 STAT_LIMIT = 3.6
 """CPU time of the storage service per stat, by that of a service which does nothing. The goal is 2.2."""
@@ -39,8 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.guard", description=__doc__)
     parser.add_argument("--cluster", type=Path, help="directory of a running deploy/cluster")
     options = parser.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("The bench starts a real sshd and Slurm, for which it has to be root on Debian.")
+    begin()
     with running_stack(options.cluster) as stack:
         stat, uploads = uvloop.run(_measured(stack))
     print(f"CPU time of a stat, by that of a null RPC: {stat:.2f} (at most {STAT_LIMIT})")

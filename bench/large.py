@@ -21,7 +21,7 @@ import uvloop
 
 from bench import floor
 from bench.processes import memory_mib, peaks
-from bench.stack import Stack, running_stack
+from bench.stack import Stack, begin, running_stack
 
 HOME = "/home/alice"
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -32,8 +32,7 @@ _SETTINGS = ((-1, -1), (261_120, 12), (261_120, 7))
 def main() -> None:
     """Measure and print; exits 1 when a byte is wrong."""
     options = _options()
-    if os.geteuid() != 0:
-        sys.exit("The bench starts a real sshd and Slurm, for which it has to be root on Debian.")
+    begin()
     with (
         tempfile.TemporaryDirectory(prefix="passerelle-bench-") as place,
         running_stack(options.cluster) as stack,

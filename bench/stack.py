@@ -1,5 +1,7 @@
 """What is measured: a real sshd and Slurm, and `passerelle up` in front of them."""
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,20 @@ class Stack:
     def token(self, user: str = "alice") -> str:
         """An access token for a user of the cluster, which any server accepts that trusts the issuer's keys."""
         return self.issuer.token(user, lifetime=_TOKEN_LIFE)
+
+
+def begin() -> None:
+    """First of all in a program that starts a stack: exits unless it is root; SIGTERM then ends it as Ctrl-C does.
+
+    So what it started is ended and what it made is removed, however it ends.
+    """
+    if os.geteuid() != 0:
+        sys.exit("The bench starts a real sshd and Slurm, for which it has to be root on Debian.")
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 @contextmanager
