@@ -78,14 +78,16 @@ def written_embedded(port: int, state: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def site_of_cluster(cluster: Cluster) -> Iterator[FirecrestApi]:
+def site_of_cluster(
+    cluster: Cluster, environment: Mapping[str, str] | None = None
+) -> Iterator[FirecrestApi]:
     """A site in front of `cluster`, from an imported FirecREST v2 configuration."""
     with published_issuer() as issuer, tempfile.TemporaryDirectory() as name:
         original, configuration = Path(name) / "firecrest.yaml", Path(name) / "site.yaml"
         original.write_text(firecrest_configuration(cluster, issuer.url))
         configuration.write_text(_imported(original, cluster))
-        port = {"PASSERELLE_PORT": str(free_port())}
-        with running_site("--config", str(configuration), environment=port) as ready:
+        variables = {"PASSERELLE_PORT": str(free_port()), **(environment or {})}
+        with running_site("--config", str(configuration), environment=variables) as ready:
             yield FirecrestApi(ready["ready"], issuer.token)
 
 
