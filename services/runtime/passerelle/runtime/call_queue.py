@@ -1,14 +1,13 @@
 """How many calls of one user are worked on at once, and how many more may wait: bounded, and seen in the metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from passerelle.runtime.errors import Overloaded
 from passerelle.runtime.metrics import CALLS_WAITING
 
 
-class CallQueue:
+class CallQueue(AbstractAsyncContextManager[None]):
     """At most `at_once` calls work; at most `most_waiting` more wait, first come first served; the next is refused.
 
     Those that wait are counted in `passerelle_calls_waiting` under `name`, such as `channels`, and the system's name.
@@ -20,10 +19,21 @@ class CallQueue:
         self._room = most_waiting
         self._waiting = CALLS_WAITING.labels(system, name)
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    def slot(self) -> AbstractAsyncContextManager[None]:
         """Run the block when there is a free slot; raises Overloaded when too many wait already."""
-        if self._free.locked() and not self._room:
+        return self
+
+    async def __aenter__(self) -> None:
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()  # at once
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free.release()
+
+    async def _wait(self) -> None:
+        if not self._room:
             raise Overloaded(
                 f"Too many calls of this user wait for system {self._system}.", system=self._system
             )
@@ -33,7 +43,3 @@ class CallQueue:
                 await self._free.acquire()
         finally:
             self._room += 1
-        try:
-            yield
-        finally:
-            self._free.release()
