@@ -28,14 +28,15 @@ class CachingScheduler:
         self._cache = cache
 
     def __getattr__(self, name: str) -> Any:
-        """The method of the port with this name; AttributeError when it has none."""
+        """The method of the port with this name, made when it is first called; AttributeError when it has none."""
         declared = getattr(Scheduler, name)
         method = getattr(self._scheduler, name)
-        if not inspect.iscoroutinefunction(declared):
-            return method
-        sharing = getattr(declared, "sharing", None)
-        how = {Sharing.SHARED: self._ask, Sharing.FRESH: self._ask_anew, None: self._change}
-        return partial(how[sharing], method, name)
+        if inspect.iscoroutinefunction(declared):
+            sharing = getattr(declared, "sharing", None)
+            how = {Sharing.SHARED: self._ask, Sharing.FRESH: self._ask_anew, None: self._change}
+            method = partial(how[sharing], method, name)
+        setattr(self, name, method)
+        return method
 
     async def _ask(self, method: Any, *question: Any) -> Any:
         """Answer from the cache, or join a request of the same user with the same question."""

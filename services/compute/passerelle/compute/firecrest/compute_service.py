@@ -57,7 +57,7 @@ OPENAPI: Mapping[str, Operation] = {
 
 
 class _Rendered:
-    """Replies of lists, made once for each: a list that callers share is the same object for all of them.
+    """Replies, made once for each answer: one that calls share is the same object for all of them.
 
     Making the JSON of a hundred jobs takes longer than all else that a shared answer costs.
     """
@@ -79,6 +79,7 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
 
     def __init__(self, schedulers: Schedulers) -> None:
         self._schedulers = schedulers
+        self._job_lists = _Rendered()
         self._jobs = _Rendered()
         self._nodes = _Rendered()
 
@@ -96,12 +97,13 @@ class ComputeProfile(pb_grpc.ComputeServiceServicer):
         """List jobs."""
         scheduler = scheduler_of(self._schedulers, request.system)
         jobs = await scheduler.jobs(read_query(JobsQuery, request).wanted())
-        return self._jobs.reply(jobs, lambda: jobs_reply(jobs))
+        return self._job_lists.reply(jobs, lambda: jobs_reply(jobs))
 
     async def GetJob(self, request: pb.JobRequest, context: Any) -> HttpBody:
         """Return one job, with all tasks of an array."""
         scheduler, job_id = self._job(request)
-        return json_reply(jobs_reply(await scheduler.job(job_id)))
+        jobs = await scheduler.job(job_id)
+        return self._jobs.reply(jobs, lambda: jobs_reply(jobs))
 
     async def GetJobMetadata(self, request: pb.JobRequest, context: Any) -> HttpBody:
         """Return a job's script and standard streams."""
