@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -60,11 +61,12 @@ def json_of(body: HttpBody) -> Any:
 
     Raises json.JSONDecodeError.
     """
-    encoding = json.detect_encoding(body.data)
+    data = body.data  # each look at it makes a copy
+    encoding = json.detect_encoding(data)
     if encoding == "utf-8":
-        return orjson.loads(body.data)
+        return orjson.loads(data)
     try:
-        return orjson.loads(body.data.decode(encoding))
+        return orjson.loads(data.decode(encoding))
     except UnicodeDecodeError as error:
         raise json.JSONDecodeError("Not in its encoding", "", error.start) from None
 
@@ -79,11 +81,21 @@ def _is_json(content_type: str) -> bool:
 def read_query(model: type[M], request: Message) -> M:
     """The validated query: the optional string fields of `request` that were sent, by their JSON names."""
     sent = {
-        field.json_name: getattr(request, field.name)
-        for field, _ in request.ListFields()
-        if field.has_presence and field.message_type is None
+        shown: getattr(request, name)
+        for name, shown in _optional_texts(request.DESCRIPTOR)
+        if request.HasField(name)
     }
     return validate(model, sent, "query")
+
+
+@cache
+def _optional_texts(kind: Any) -> tuple[tuple[str, str], ...]:
+    """The optional string fields of a kind of request, each with its JSON name."""
+    return tuple(
+        (field.name, field.json_name)
+        for field in kind.fields
+        if field.has_presence and field.message_type is None
+    )
 
 
 def validate(model: type[M], data: Mapping[str, Any], location: str) -> M:
