@@ -17,7 +17,7 @@ from bench.sides import Side
 _WARMING = 16  # clients that let each user call once before the clock starts
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Cell:
     """One thing that is measured: an operation, by so many clients, as so many users."""
 

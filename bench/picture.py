@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _COLOURS = {"floor": "#8a8f98", "rival": "#d9822b", "ours": "#1f6feb"}
-_NAMES = {"floor": "bare asyncssh", "rival": "FirecREST v2", "ours": "Passerelle"}
-_LEFT, _WIDTH, _RIGHT = 110, 520, 70
+_NAMES = {"floor": "bare asyncssh", "rival": "rival", "ours": "Passerelle"}
+_LEFT, _WIDTH, _RIGHT = 110, 520, 90
 _ROW, _HEAD, _GAP = 22, 44, 16
 _STYLE = "text{font:13px sans-serif;fill:#57606a}.title{font-weight:bold}.grid{stroke:#d0d7de}"
 

@@ -17,6 +17,8 @@ SIDES = ("floor", OURS, "rival")
 """In the order in which they are shown."""
 
 _WIDTH = 8
+_Sides = Mapping[str, Sequence[Sample]]
+"""The samples of one cell, by the names of the sides."""
 
 
 def tables(comparison: Comparison) -> Iterator[str]:
@@ -41,14 +43,21 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "cells": [
             asdict(cell)
             | {"samples": {side: [asdict(s) for s in each] for side, each in sides.items()}}
-            for cell, sides in sorted(comparison.samples.items())
+            for cell, sides in _in_order(comparison.samples)
         ],
     }
 
 
-def _table(
-    users: int, clients: int, cells: Mapping[Cell, Mapping[str, Sequence[Sample]]]
-) -> Iterator[str]:
+def _in_order(samples: Mapping[Cell, _Sides]) -> list[tuple[Cell, _Sides]]:
+    """By users and clients; of each the operations in their own order."""
+    order = list(OPERATIONS)
+    return sorted(
+        samples.items(),
+        key=lambda item: (item[0].users, item[0].clients, order.index(item[0].operation)),
+    )
+
+
+def _table(users: int, clients: int, cells: Mapping[Cell, _Sides]) -> Iterator[str]:
     sides = [side for side in SIDES if any(side in measured for measured in cells.values())]
     groups = ("calls/s", "p50, ms", "p99, ms")
     yield f"\n{counted(clients, 'client')}, {counted(users, 'user')}"
@@ -92,7 +101,7 @@ def _number(value: float | None) -> str:
     return f"{value:{_WIDTH}.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 
-def _ratios(sides: Mapping[str, Sequence[Sample]]) -> str:
+def _ratios(sides: _Sides) -> str:
     rival = sides.get("rival", ())
     if not rival:
         return ""
@@ -105,7 +114,7 @@ def _ratios(sides: Mapping[str, Sequence[Sample]]) -> str:
     return f"{rate.median:8.2f} [{rate.least:.2f}-{rate.most:.2f}] {p50.median:8.2f}"
 
 
-def _means(cells: Mapping[Cell, Mapping[str, Sequence[Sample]]]) -> Iterator[str]:
+def _means(cells: Mapping[Cell, _Sides]) -> Iterator[str]:
     """The geometric means over the operations that count."""
     pairs = [
         (sides[OURS], sides["rival"])
@@ -123,7 +132,7 @@ def _means(cells: Mapping[Cell, Mapping[str, Sequence[Sample]]]) -> Iterator[str
         )
 
 
-def _memory(samples: Mapping[Cell, Mapping[str, Sequence[Sample]]]) -> Iterator[str]:
+def _memory(samples: Mapping[Cell, _Sides]) -> Iterator[str]:
     yield "\nThe most that each process took, MiB (proportional set size)"
     for side in SIDES:
         all_samples = [sample for sides in samples.values() for sample in sides.get(side, ())]
@@ -134,8 +143,8 @@ def _memory(samples: Mapping[Cell, Mapping[str, Sequence[Sample]]]) -> Iterator[
             yield f"  {side:7}{told}; all at once {together:.0f}"
 
 
-def _refused(samples: Mapping[Cell, Mapping[str, Sequence[Sample]]]) -> Iterator[str]:
-    for cell, sides in sorted(samples.items()):
+def _refused(samples: Mapping[Cell, _Sides]) -> Iterator[str]:
+    for cell, sides in _in_order(samples):
         for side, each in sides.items():
             if wrong := results.refused(each):
                 told = ", ".join(f"{number} times {what}" for what, number in wrong.items())

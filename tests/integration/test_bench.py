@@ -52,7 +52,7 @@ def test_the_bench_compares_two_servers_and_the_floor(stack: Stack, tmp_path: Pa
     assert [(cell["operation"], cell["clients"]) for cell in cells] == [
         (operation, clients)
         for clients in (1, 3)
-        for operation in ("submit", "systems", "upload1MiB")
+        for operation in ("systems", "upload1MiB", "submit")
     ]
     for cell in cells:
         floor = {"floor"} if cell["operation"] != "systems" else set()
