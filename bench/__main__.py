@@ -15,30 +15,27 @@ from typing import TypeVar
 
 import uvloop
 
-from bench import picture, results
 from bench.accounts import cancel_jobs, prepared
-from bench.comparison import Cell, Comparison
-from bench.firecrest import running_firecrest
+from bench.comparison import picture, results
+from bench.comparison.firecrest import running_firecrest
+from bench.comparison.operations import OPERATIONS
+from bench.comparison.report import OURS, document, tables
+from bench.comparison.rounds import Cell, Comparison
+from bench.comparison.sides import Bare, Server, Side
 from bench.floor import logins
-from bench.operations import OPERATIONS
-from bench.report import OURS, document, tables
-from bench.sides import Bare, Server, Side
 from bench.stack import Stack, begin, running_stack
 from tests.cluster import Cluster
 
 _T = TypeVar("_T")
 
 TOKENS = "RIVAL_TOKENS"
-_FOR_MANY = ("--users", "48", "--max-startups", "500:30:1000")
-_FOR_RIVALS = ("--max-sessions", "1000")  # FirecREST opens a session for each call
 
 
 def main() -> None:
     """Measure, print, write."""
     options = _options()
     begin()
-    cluster = (*_FOR_MANY, *(_FOR_RIVALS if options.firecrest else ()))
-    with running_stack(options.cluster, *cluster) as stack:
+    with running_stack(options.cluster, *_cluster_options(options)) as stack:
         comparison = uvloop.run(_compared(stack, options))
     print(*tables(comparison), sep="\n")
     options.output.mkdir(parents=True, exist_ok=True)
@@ -91,6 +88,14 @@ def _options() -> argparse.Namespace:
 
 def _list_of(kind: Callable[[str], _T]) -> Callable[[str], list[_T]]:
     return lambda text: [kind(word) for word in text.split(",")]
+
+
+def _cluster_options(options: argparse.Namespace) -> Iterator[str]:
+    """For `deploy/cluster/up`, where the bench starts a cluster of its own."""
+    yield from ("--users", str(max(options.users) - 1))  # besides alice
+    yield from ("--max-startups", "500:30:1000")  # they all open their connections at once
+    if options.firecrest:
+        yield from ("--max-sessions", "1000")  # it opens a session for each call
 
 
 async def _compared(stack: Stack, options: argparse.Namespace) -> Comparison:

@@ -6,18 +6,23 @@ turns; memory is counted. Exits 1 when a limit is passed.
 
 import argparse
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
+from asyncssh import SFTPClient
 
 from bench import null
 from bench.accounts import Account, prepared
+from bench.comparison.operations import OPERATIONS
+from bench.comparison.results import lower_quartile
+from bench.comparison.sides import Server
+from bench.floor import logins
+from bench.large import download, filled, home, upload
 from bench.load import Measured, closed_loop
-from bench.operations import OPERATIONS
 from bench.processes import cpu_seconds, memory_mib, peaks, spent
-from bench.results import lower_quartile
-from bench.sides import Server
 from bench.stack import Stack, begin, running_stack
 
 STAT_LIMIT = 3.6
@@ -26,8 +31,13 @@ STAT_LIMIT = 3.6
 UPLOADS_LIMIT = 600.0
 """Memory of all processes of the gateway while 512 clients upload 1 MiB at once, in MiB."""
 
+COPY_LIMITS = {"up": 9.9, "down": 9.9}
+"""CPU time of the storage service per byte of a large file, by that of asyncssh which copies it itself."""
+
 UPLOADS = 512
 
+_COPY = 128 << 20
+_COPIES = 5
 _ROUNDS = 9
 _SECONDS = 1.0
 _CLIENTS = 64
@@ -40,16 +50,26 @@ def main() -> None:
     options = parser.parse_args()
     begin()
     with running_stack(options.cluster) as stack:
-        stat, uploads = uvloop.run(_measured(stack))
-    print(f"CPU time of a stat, by that of a null RPC: {stat:.2f} (at most {STAT_LIMIT})")
-    print(f"memory during {UPLOADS} uploads: {uploads:.0f} MiB (at most {UPLOADS_LIMIT:.0f})")
-    if stat > STAT_LIMIT or uploads > UPLOADS_LIMIT:
+        figures = uvloop.run(_measured(stack))
+    for what, (figure, limit) in figures.items():
+        print(f"{what}: {figure:.2f}, at most {limit:.2f}")
+    if any(figure > limit for figure, limit in figures.values()):
         sys.exit("A limit is passed.")
 
 
-async def _measured(stack: Stack) -> tuple[float, float]:
+async def _measured(stack: Stack) -> dict[str, tuple[float, float]]:
+    """Each figure with its limit, by what it is."""
     async with prepared(stack.cluster, ("alice",)) as accounts:
-        return await stat_ratio(stack, accounts), await uploads_mib(stack, accounts)
+        stat, uploads = await stat_ratio(stack, accounts), await uploads_mib(stack, accounts)
+    copies = await copy_ratios(stack)
+    return {
+        "CPU time of a stat, by that of a null RPC": (stat, STAT_LIMIT),
+        f"memory during {UPLOADS} uploads, MiB": (uploads, UPLOADS_LIMIT),
+        **{
+            f"CPU time of a large copy {way}, by that of asyncssh": (copies[way], limit)
+            for way, limit in COPY_LIMITS.items()
+        },
+    }
 
 
 async def stat_ratio(stack: Stack, accounts: Sequence[Account]) -> float:
@@ -81,6 +101,45 @@ async def uploads_mib(stack: Stack, accounts: Sequence[Account]) -> float:
     with peaks(lambda: {"all": sum(memory_mib(stack.pid).values())}) as most:
         await _load(_gateway(stack), "upload1MiB", accounts, UPLOADS)
     return most["all"]
+
+
+async def copy_ratios(stack: Stack) -> dict[str, float]:
+    """CPU time of the storage service per byte of a large file, `up` and `down`, by that of asyncssh which copies it.
+
+    Of each the lower quartile over rounds in turns.
+    """
+    with tempfile.TemporaryDirectory() as folder, home() as remote:
+        source = Path(folder) / "source"
+        digest = filled(source, _COPY)
+        async with logins(stack.cluster, ("alice",)) as opened:
+            sftp = opened["alice"].sftp
+            ours, bare = [], []
+            for _ in range(_COPIES):
+                ours.append(_own_copy(stack, source, remote / "ours", digest))
+                bare.append(await _bare_copy(sftp, source, remote / "bare"))
+    return {
+        way: lower_quartile([each[way] for each in ours])
+        / lower_quartile([each[way] for each in bare])
+        for way in COPY_LIMITS
+    }
+
+
+def _own_copy(stack: Stack, source: Path, remote: Path, digest: str) -> dict[str, float]:
+    """CPU time of the storage service for one copy up and one down, in s."""
+    begun = cpu_seconds(stack.pid)["storage"]
+    upload(stack, source, remote, digest)
+    middle = cpu_seconds(stack.pid)["storage"]
+    download(stack, remote, source.with_name("target"))
+    return {"up": middle - begun, "down": cpu_seconds(stack.pid)["storage"] - middle}
+
+
+async def _bare_copy(sftp: SFTPClient, source: Path, remote: Path) -> dict[str, float]:
+    """The same of this process, by asyncssh alone."""
+    begun = time.process_time()
+    await sftp.put(str(source), str(remote))
+    middle = time.process_time()
+    await sftp.get(str(remote), str(source.with_name("target")))
+    return {"up": middle - begun, "down": time.process_time() - middle}
 
 
 async def _load(

@@ -8,6 +8,7 @@ import hashlib
 import os
 import pwd
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,6 @@ from bench import floor
 from bench.processes import memory_mib, peaks
 from bench.stack import Stack, begin, running_stack
 
-HOME = "/home/alice"
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SETTINGS = ((-1, -1), (261_120, 12), (261_120, 7))
 """Of asyncssh's `put` and `get`: bytes in a request, requests at once; -1 for its own choice. The best one counts."""
@@ -36,10 +36,10 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="passerelle-bench-") as place,
         running_stack(options.cluster) as stack,
-        _home() as remote,
+        home() as remote,
     ):
         source = Path(place) / "source"
-        digest = _filled(source, options.size)
+        digest = filled(source, options.size)
         for _ in range(options.repeat):
             bare = uvloop.run(_bare(stack, source, remote))
             ours, memory, right = _ours(stack, source, remote, digest)
@@ -64,18 +64,18 @@ def _size(text: str) -> int:
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
+def home() -> Iterator[Path]:
     """A directory of alice's."""
-    path, owner = Path(HOME) / "bench-large", pwd.getpwnam("alice")
-    path.mkdir(exist_ok=True)
-    os.chown(path, owner.pw_uid, owner.pw_gid)
-    yield path
-    for file in path.iterdir():
-        file.unlink()
-    path.rmdir()
+    path, owner = Path(f"/home/alice/passerelle-bench-{os.getpid()}"), pwd.getpwnam("alice")
+    path.mkdir()
+    try:
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
-def _filled(path: Path, size: int) -> str:
+def filled(path: Path, size: int) -> str:
     """Fill a file with what cannot be compressed; its SHA-256."""
     block, digest = random.Random(1).randbytes(1 << 24), hashlib.sha256()  # noqa: S311
     with path.open("wb") as file:
@@ -110,18 +110,32 @@ def _ours(
 ) -> tuple[dict[str, float], dict[str, float], bool]:
     """Seconds by way, the peaks of memory by process, and whether every byte is right."""
     got = source.with_name("got")
-    url = f"{stack.base_url}/v1/systems/cluster/files:content?path={remote}/ours"
-    curl = ("curl", "--silent", "--fail", "--header", f"Authorization: Bearer {stack.token()}")
     with peaks(lambda: memory_mib(stack.pid)) as most:
         start = time.perf_counter()
-        upload = (*curl, "--upload-file", source, f"{url}&sha256={digest}", "--output", "/dev/null")
-        subprocess.run(upload, check=True)
+        upload(stack, source, remote / "ours", digest)
         middle = time.perf_counter()
-        subprocess.run((*curl, "--output", got, url), check=True)
+        download(stack, remote / "ours", got)
         seconds = {"up": middle - start, "down": time.perf_counter() - middle}
     right = all(_digest(path) == digest for path in (got, remote / "ours"))
     got.unlink()
     return seconds, most, right
+
+
+def upload(stack: Stack, source: Path, remote: Path, digest: str) -> None:
+    """Write a file of alice's through the gateway, which checks its SHA-256; raises when it does not."""
+    query = f"?path={remote}&sha256={digest}"
+    _curl(stack, query, "--upload-file", source, "--output", "/dev/null")
+
+
+def download(stack: Stack, remote: Path, target: Path) -> None:
+    """Read a file of alice's through the gateway; raises when that fails."""
+    _curl(stack, f"?path={remote}", "--output", target)
+
+
+def _curl(stack: Stack, query: str, *options: str | Path) -> None:
+    token = ("--header", f"Authorization: Bearer {stack.token()}")
+    url = f"{stack.base_url}/v1/systems/cluster/files:content{query}"
+    subprocess.run(("curl", "--silent", "--fail", *token, *options, url), check=True)
 
 
 def _digest(path: Path) -> str:

@@ -13,7 +13,7 @@ import grpc
 import uvloop
 from google.api.httpbody_pb2 import HttpBody
 
-from bench.sides import Server
+from bench.comparison.sides import Server
 from bench.stack import Stack
 from passerelle.cli.up.readiness import wait_until_answering
 from passerelle.gateway.envoy import configuration

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import picture, report, results
-from bench.comparison import Cell, Comparison, Sample
+from bench.comparison import picture, report, results
+from bench.comparison.rounds import Cell, Comparison, Sample
 from bench.load import closed_loop
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import yaml
 
-from bench.sides import Server
+from bench.comparison.sides import Server
 from tests.cluster import Cluster
 from tests.compat.tokens import Issuer
 from tests.ports import free_port

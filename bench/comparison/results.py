@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.comparison import Sample
+from bench.comparison.rounds import Sample
 
 
 @dataclass(frozen=True)

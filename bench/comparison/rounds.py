@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from bench import processes
 from bench.accounts import Account
+from bench.comparison.operations import OPERATIONS
+from bench.comparison.sides import Side
 from bench.load import Call, closed_loop
-from bench.operations import OPERATIONS
-from bench.sides import Side
 
 _WARMING = 16  # clients that let each user call once before the clock starts
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench import results
-from bench.comparison import Cell, Comparison, Sample, counted
-from bench.operations import OPERATIONS
+from bench.comparison import results
+from bench.comparison.operations import OPERATIONS
+from bench.comparison.rounds import Cell, Comparison, Sample, counted
 
 OURS = "ours"
 SIDES = ("floor", OURS, "rival")

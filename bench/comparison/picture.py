@@ -1,6 +1,6 @@
 """The picture of a comparison, as SVG: for each operation and number of clients, calls per second of each side.
 
-python -m bench.picture dist/bench.json docs/performance.svg
+python -m bench.comparison.picture dist/bench.json docs/performance.svg
 """
 
 import json

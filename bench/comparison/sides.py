@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import asyncssh
 
 from bench.accounts import Account
+from bench.comparison.operations import Operation, Target
 from bench.floor import Login
 from bench.http import http_clients
 from bench.load import Call
-from bench.operations import Operation, Target
 
 _MOST_BARE = 64
 

@@ -37,24 +37,27 @@ class Target:
 class Operation:
     """One operation: its request, which is made for the n-th call of a user, and the same by bare asyncssh.
 
-    `bare` is None for what asks no system. `in_mean` says whether the geometric mean has it.
+    `bare` is None for what asks no system.
     """
 
     name: str
     request: Callable[[Target, int], bytes]
     bare: Callable[[Login, Account, int], Awaitable[object]] | None
     in_mean: bool = True
+    """Whether the geometric mean has it."""
+    numbered: bool = False
+    """Whether calls of one user that are under way together have requests that differ."""
 
     def requests(self, targets: Sequence[Target], clients: int) -> Request:
-        """The users in turn; so many numbers of each that two calls at once never write the same file."""
-        each = -(-clients // len(targets))
-        if self.request is not _upload:  # whose bodies would take half a gigabyte
+        """The requests of so many clients, of these users in turn."""
+        if not self.numbered:
             fixed = [self.request(target, 0) for target in targets]
             return lambda number: fixed[number % len(targets)]
+        of_each_user = -(-clients // len(targets))
 
         def make(number: int) -> bytes:
             turn, user = divmod(number, len(targets))
-            return self.request(targets[user], turn % each)
+            return self.request(targets[user], turn % of_each_user)
 
         return make
 
@@ -118,7 +121,7 @@ OPERATIONS = {
             lambda login, account, _: login.sftp.readdir(f"{account.folder}/ls2000"),
         ),
         Operation("download1MiB", _filesystem("download", "one_mib.bin"), _bare_read),
-        Operation("upload1MiB", _upload, _bare_write),
+        Operation("upload1MiB", _upload, _bare_write, numbered=True),
         Operation(
             "job",
             lambda target, _: target.get(f"/compute/{target.system}/jobs/{target.account.job}"),
@@ -139,7 +142,9 @@ OPERATIONS = {
             lambda target, _: target.get(f"/status/{target.system}/userinfo"),
             lambda login, account, _: login.run("id"),
         ),
-        Operation("submit", _submit, lambda login, account, _: login.run("sbatch", _SCRIPT), False),
+        Operation(
+            "submit", _submit, lambda login, account, _: login.run("sbatch", _SCRIPT), in_mean=False
+        ),
     )
 }
 """By their names, in the order in which they are shown."""
