@@ -272,9 +272,21 @@ async def test_who_has_no_token_is_turned_away_before_a_message_is_read(
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_request_that_does_not_come_is_not_waited_for(channel: grpc.aio.Channel) -> None:
-    error = await failure(raw(channel, "v1.ComputeService/GetJob", ALICE).read())
-    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+@pytest.mark.parametrize(
+    "method",
+    ["v1.ComputeService/GetJob", "v1.StorageService/ReadFile", "v1.StorageService/WriteFile"],
+)
+async def test_a_request_that_does_not_come_is_not_waited_for(
+    channel: grpc.aio.Channel, method: str
+) -> None:
+    error = await failure(raw(channel, method, ALICE).read())
+    assert (error.code(), error.details()) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "The request did not arrive in time.",
+    )
+
+
+async def test_an_empty_request_is_not_waited_for(channel: grpc.aio.Channel) -> None:
     public = raw(channel, "firecrest.v2.StatusService/GetLiveness")
     assert HttpBody.FromString(await public.read()).data == b"alive"
 

@@ -43,10 +43,9 @@ class MethodAccess:
         self.audience = access.audience
         self.changes = access.effect == Access.CHANGES
         self.headers = Access(audience=access.audience, scope=access.scope)
-        self._systems = [(access, "system" if "system" in kind.fields_by_name else None)]
-        if not access.relation:
-            self._systems.clear()
-        self._systems += [(_further(access, also), also.field) for also in access.also]
+        field = "system" if "system" in kind.fields_by_name else None
+        own = [(access, field)] if access.relation else []
+        self._systems = [*own, *((_further(access, also), also.field) for also in access.also)]
 
     def of_systems(self, request: Message) -> Iterator[tuple[Access, str]]:
         """The access needed to each system that `request` names, with the system's name; empty when it names none.

@@ -50,7 +50,7 @@ class CallLimits:
 
 
 class _OpenCall:
-    """A block in which a call counts: a class, since around each call a generator would take three times as long."""
+    """A block in which a call counts: a class, since a generator around each call would take longer."""
 
     __slots__ = ("_caller", "_limits", "_user")
 
