@@ -179,12 +179,13 @@ async def test_a_later_call_has_nothing_of_an_earlier_one(channel: grpc.aio.Chan
     assert HttpBody.FromString(await public.read()).data == b"alive"
 
 
-async def test_a_call_is_one_line_of_the_log(
-    channel: grpc.aio.Channel,
-) -> None:
+async def test_a_call_is_one_line_of_the_log(channel: grpc.aio.Channel) -> None:
     with logged_lines() as logged:
         await get_job(channel, "7")
         await failure(get_job(channel, "none"))
+        async with asyncio.timeout(10):  # a caller may have its error before the line is written
+            while not any(line.get("code") == "NOT_FOUND" for line in logged()):
+                await asyncio.sleep(0.005)
     lines = [line for line in logged() if line["message"] == "answered"]
     reported = [[line.get(key) for key in ("code", "user", "system", "job_id")] for line in lines]
     assert reported == [["OK", "alice", "daint", "7"], ["NOT_FOUND", "alice", "daint", "none"]]
