@@ -392,7 +392,7 @@ async def test_a_cancelled_write_leaves_nothing(world: World, tmp_path: Path) ->
     begun = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
-        for _ in range(5):
+        for _ in range(10):  # more than goes in one exchange
             yield b"x" * 300_000
         begun.set()
         await asyncio.sleep(3600)

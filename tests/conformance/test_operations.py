@@ -5,6 +5,7 @@ other arguments in one of its two implementations fails these tests.
 """
 
 import ast
+import errno
 import hashlib
 import inspect
 import os
@@ -40,6 +41,8 @@ from passerelle.storage.values import (
     Usage,
     Walk,
     WriteConditions,
+    WriteMode,
+    Written,
     finished,
 )
 from tests.unit.storage.world import World, as_alice, remote
@@ -47,7 +50,7 @@ from tests.unit.storage.world import World, as_alice, remote
 STORAGE = Path(inspect.getfile(FileOperations)).parents[1]
 NAMES = sorted(name for name in vars(FileOperations) if not name.startswith("_"))
 IMPLEMENTATIONS: Sequence[Any] = (HelperOperations, PlainCommands)
-ONLY_HELPER = ("unpack_target", "place_tree")
+ONLY_HELPER = ("unpack_target", "place_tree", "write_file")
 _SHIPPED = [f"passerelle.storage.remote.{name}" for name in MODULES]
 for module in _SHIPPED:
     import_module(module)
@@ -309,6 +312,33 @@ async def place_part(files: FileOperations, root: Path) -> None:
     assert raised.value.step == "part"
 
 
+async def write_file(files: FileOperations, root: Path) -> None:
+    path = f"{root}/link"
+    old = (await files.stat(path, dereference=True)).version
+    refusals = {
+        WriteConditions(sha256="0" * 64): Refusal("sha256", hashlib.sha256(b"new").hexdigest()),
+        WriteConditions(if_match="other"): Refusal("version", old),
+    }
+    for conditions, refusal in refusals.items():
+        assert await files.write_file(path, b"new", conditions) == refusal
+    assert (root / "file").read_bytes() == CONTENT
+    for content, mode, left in (
+        (b"new", WriteMode.OVERWRITE, b"new"),
+        (b"", WriteMode.OVERWRITE, b""),
+        (bytes(range(256)), WriteMode.APPEND, bytes(range(256))),
+        (b"er", WriteMode.APPEND, bytes(range(256)) + b"er"),
+    ):
+        digest = hashlib.sha256(content).hexdigest()
+        done = await files.write_file(path, content, WriteConditions(mode, sha256=digest))
+        version = (await files.stat(path, dereference=True)).version
+        assert done == Written(len(content), digest, version)
+        assert (root / "file").read_bytes() == left
+    with pytest.raises(FileError) as raised:
+        await files.write_file(f"{root}/file", b"x", WriteConditions(WriteMode.CREATE))
+    assert raised.value.errno == errno.EEXIST
+    assert sorted(os.listdir(root)) == ["file", "link", "out", "tree"]
+
+
 async def make_part(files: FileOperations, root: Path) -> None:
     await files.make_part(f"{root}/part")
     assert (root / "part").stat().st_mode & 0o777 == 0o600
@@ -370,7 +400,7 @@ CASES: Mapping[str, Case] = {
     for case in (
         *(stat, stat_many, list_, table, walk, read, excerpt, hold, checksum, measure, quota),
         *(make_directory, make_symlink, run_program, copy, move, remove, write_target),
-        *(begin_part, place_part, make_part, write_part, truncate_part, remove_part),
+        *(begin_part, place_part, make_part, write_file, write_part, truncate_part, remove_part),
         *(pack_source, unpack_source, unpack_target, place_tree),
     )
 }
@@ -408,6 +438,7 @@ VALUES: Mapping[str, object] = {
     "overwrite": True,
     "stale": 0.0,
     "size": 0,
+    "content": b"",
     "conditions": REPLACE,
     "any_links": True,
 }

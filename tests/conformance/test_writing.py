@@ -150,7 +150,7 @@ async def test_a_version_that_changes_while_content_arrives_is_kept(
 
 async def test_nobody_reads_a_new_file_before_it_is_whole(world: World, path: Path) -> None:
     async def content() -> AsyncIterator[bytes]:
-        yield b"x" * 300_000
+        yield b"x" * 3_000_000  # more than goes in one exchange
         while not debris(path.parent):
             await asyncio.sleep(0.01)
         [part] = path.parent.iterdir()

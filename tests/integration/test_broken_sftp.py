@@ -33,7 +33,7 @@ SERVER = "/usr/lib/openssh/sftp-server"
 # For SFTP alone, as its command has no other way to be told from ours.
 SLOW = "case $BASH_EXECUTION_STRING in *sftp-server*) sleep 2 ;; esac"
 LATER = "case $BASH_EXECUTION_STRING in *sftp-server*) (sleep 0.5; echo later) & ;; esac"
-LARGE = os.urandom(1_000_003)
+LARGE = os.urandom(3_000_017)  # more than goes in one exchange with a helper
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ async def test_sftp_that_is_slow_to_begin_is_not_absent(cluster: Cluster) -> Non
             connection = await pool.connection("lab")
             connection._start_limit = 0.5
             with pytest.raises(BackendUnavailable, match="not begun yet") as caught:
-                await parts.files.write(str(login.home / "file"), pieces(b"x"))
+                await parts.files.write(str(login.home / "file"), pieces(LARGE))
             assert caught.value.retry_after
             connection._start_limit = 30
             await connection.sftp()

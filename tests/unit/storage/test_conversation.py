@@ -86,7 +86,7 @@ class Client:
         frames = []
         for number, *question in asked:
             text = json.dumps(question).encode()
-            frames.append(REQUEST.pack(number, len(text)) + text)
+            frames.append(REQUEST.pack(number, len(text), 0) + text)
         self.process.stdin.write(b"".join(frames))
 
     async def _read(self) -> None:

@@ -202,6 +202,11 @@ class WriteConditions:
     if_match: str = ""
     sha256: str = ""
 
+    @property
+    def depend_on_target(self) -> bool:
+        """Whether content may be refused for what is there, or is not."""
+        return self.mode is WriteMode.CREATE or bool(self.if_match)
+
     def accept(self, version: str | None) -> bool:
         """Whether `if_match` names the version that is there; None where there is no file."""
         return not self.if_match or (version is not None and self.if_match in ("*", version))

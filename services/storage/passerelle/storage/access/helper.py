@@ -36,6 +36,7 @@ MODULES = (
     "changing.placing",
     "changing.removal",
     "changing.renaming",
+    "changing.writing",
     "changing.filling",
     "changing.trees",
     "reading.usage",
@@ -146,13 +147,14 @@ class RemoteHelper:
         """Whether its channel is open."""
         return self._channel.open
 
-    async def call(self, operation: str, arguments: dict[str, Any]) -> bytes:
-        """The result of an operation of the helper; raises FileError or ConnectionFailed.
+    async def call(self, operation: str, arguments: dict[str, Any], content: bytes = b"") -> bytes:
+        """The result of an operation of the helper, to which `content` is sent, too; raises FileError or
+        ConnectionFailed.
 
         Cancelling the call cancels the work.
         """
         pending = _Whole()
-        with self._request(pending, operation, arguments):
+        with self._request(pending, operation, arguments, content):
             return await pending.answer
 
     async def stream(
@@ -175,14 +177,19 @@ class RemoteHelper:
 
     @contextmanager
     def _request(
-        self, pending: "_Whole | _Stream", operation: str, arguments: dict[str, Any]
+        self,
+        pending: "_Whole | _Stream",
+        operation: str,
+        arguments: dict[str, Any],
+        content: bytes = b"",
     ) -> Iterator[int]:
         """Send a request whose answer goes to `pending`; its id. It is cancelled when the block ends before it."""
         if not self.alive:
             raise _lost(self.system)
         number = next(self._numbers)
         self._pending[number] = pending
-        self._send(number, operation, arguments, streamed=isinstance(pending, _Stream))
+        streamed = isinstance(pending, _Stream)
+        self._send(number, operation, arguments, streamed=streamed, content=content)
         try:
             yield number
         finally:
@@ -190,16 +197,25 @@ class RemoteHelper:
                 self._send(number, "cancel", {})
 
     def _send(
-        self, number: int, operation: str, arguments: dict[str, Any], streamed: bool = False
+        self,
+        number: int,
+        operation: str,
+        arguments: dict[str, Any],
+        streamed: bool = False,
+        content: bytes = b"",
     ) -> None:
         request = json.dumps([operation, arguments, streamed]).encode()
         if not self._outgoing:  # the requests of one round of the event loop are sent together
             asyncio.get_running_loop().call_soon(self._flush)
-        self._outgoing += REQUEST.pack(number, len(request)) + request
+        self._outgoing += REQUEST.pack(number, len(request), len(content)) + request
+        if content:  # is not copied to be sent with other requests
+            self._flush()
+            self._channel.send(content)
 
     def _flush(self) -> None:
         requests, self._outgoing = bytes(self._outgoing), bytearray()
-        self._channel.send(requests)
+        if requests:
+            self._channel.send(requests)
 
     def _fail_pending(self) -> None:
         for pending in self._pending.values():

@@ -1,6 +1,5 @@
 """The operations on files by the remote helper: the only place where the service names them as the wire does."""
 
-import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -35,6 +34,7 @@ from passerelle.storage.values import (
     Usage,
     Walk,
     WriteConditions,
+    Written,
 )
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 class HelperOperations:
     """`FileOperations` by a running helper; a stream of it ends when nothing comes for `stall` seconds."""
+
+    content_limit = 2 << 20  # as much as OpenSSH lets one channel send without being asked for more
 
     def __init__(self, helper: RemoteHelper, stall: float) -> None:
         self._helper = helper
@@ -184,14 +186,26 @@ class HelperOperations:
         }
         return self._steps("place_part", arguments, _version_or_refusal)
 
+    async def write_file(
+        self, path: str, content: bytes, conditions: WriteConditions
+    ) -> Written | Refusal:
+        """See `FileOperations.write_file`."""
+        arguments = {
+            "path": path,
+            "sha256": conditions.sha256,
+            "mode": conditions.mode.value,
+            "if_match": conditions.if_match,
+        }
+        result = orjson.loads(await self._helper.call("write_file", arguments, content))
+        return Refusal(**result) if "mismatch" in result else Written(**result)
+
     async def make_part(self, part: str) -> None:
         """See `FileOperations.make_part`."""
         await self._helper.call("make_part", {"part": part})
 
     async def write_part(self, part: str, offset: int, content: bytes) -> None:
         """See `FileOperations.write_part`."""
-        encoded = base64.b64encode(content).decode()
-        await self._helper.call("write_part", {"part": part, "offset": offset, "content": encoded})
+        await self._helper.call("write_part", {"part": part, "offset": offset}, content)
 
     async def truncate_part(self, part: str, size: int) -> None:
         """See `FileOperations.truncate_part`."""

@@ -22,6 +22,7 @@ from passerelle.storage.values import (
     Usage,
     Walk,
     WriteConditions,
+    Written,
 )
 
 
@@ -86,6 +87,9 @@ class FileOperations(Protocol):
     lost, DeadlineExceeded for a stream that brings nothing for too long. Cancelling a call, or closing an iterator,
     ends the work on the system.
     """
+
+    content_limit: int
+    """How many bytes of content `write_file` takes; with 0, content goes by the content channel alone."""
 
     async def stat(self, path: str, *, dereference: bool) -> FileInfo:
         """What is known about a file; `dereference` follows a final link."""
@@ -184,6 +188,15 @@ class FileOperations(Protocol):
         not at all. The version of the file then, or why nothing was done.
 
         Raises FileError with the step `part` when there is no part, with the step `busy` when another call has it.
+        """
+        ...
+
+    async def write_file(
+        self, path: str, content: bytes, conditions: WriteConditions
+    ) -> Written | Refusal:
+        """Write a file, or add to its end: whole or not at all. What was written, or why nothing was done.
+
+        At most `content_limit` bytes of content.
         """
         ...
 

@@ -58,6 +58,21 @@ class Connections(Protocol):
         ...
 
 
+class Transfer(Protocol):
+    """What moves content over one connection."""
+
+    stall: float
+    """How long a step of it may take, in seconds."""
+
+    async def operations(self) -> FileOperations:
+        """The operations."""
+        ...
+
+    async def content(self) -> ContentChannel:
+        """The way for content that is larger than an operation takes."""
+        ...
+
+
 class _Account:
     """What is kept for one connection, which is that of one account."""
 
@@ -195,17 +210,12 @@ class SystemAccess:
     @asynccontextmanager
     async def content(self) -> AsyncIterator[ContentChannel]:
         """A way for content, when the caller's turn to move some has come."""
-        async with self._transfer_slot() as account:
-            yield await account.content()
+        async with self.transfer() as transfer:
+            yield await transfer.content()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[tuple[ContentChannel, FileOperations]]:
-        """The same, and the operations on the same connection."""
-        async with self._transfer_slot() as account:
-            yield await account.content(), await account.operations()
-
-    @asynccontextmanager
-    async def _transfer_slot(self) -> AsyncIterator[_Account]:
+    async def transfer(self) -> AsyncIterator[Transfer]:
+        """All that moves content over one connection, when the caller's turn to move some has come."""
         account = await self._account()
         async with account.connection.use(), account.transfers.slot():
             try:

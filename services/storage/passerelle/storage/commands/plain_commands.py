@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from passerelle.runtime.command import Output
 from passerelle.runtime.errors import Unsupported
-from passerelle.storage.access.operations import PackSource, UnpackSource, UnpackTarget
+from passerelle.storage.access.operations import PackSource, Refusal, UnpackSource, UnpackTarget
 from passerelle.storage.commands.boundary import PathArgument
 from passerelle.storage.commands.find_output import called
 from passerelle.storage.commands.looking import LookingCommands
@@ -14,11 +14,13 @@ from passerelle.storage.commands.reading import ReadingCommands
 from passerelle.storage.commands.runner import named_failure
 from passerelle.storage.commands.trees import TreeCommands
 from passerelle.storage.errors import not_regular
-from passerelle.storage.values import FileInfo, Steps
+from passerelle.storage.values import FileInfo, Steps, WriteConditions, Written
 
 
 class PlainCommands(LookingCommands, ReadingCommands, PlacingCommands, TreeCommands):
     """The operations over one connection."""
+
+    content_limit = 0
 
     async def make_directory(self, path: str, *, parents: bool) -> FileInfo:
         """See `FileOperations.make_directory`."""
@@ -58,6 +60,12 @@ class PlainCommands(LookingCommands, ReadingCommands, PlacingCommands, TreeComma
         await self._boundary.require_inside(PathArgument(path))
         await self._regular(path)
         return UnpackSource(await self._real(path), truncated=False)
+
+    async def write_file(
+        self, path: str, content: bytes, conditions: WriteConditions
+    ) -> Written | Refusal:
+        """Raises Unsupported."""
+        raise self._takes_python()
 
     async def unpack_target(self, path: str) -> UnpackTarget:
         """Raises Unsupported."""

@@ -16,6 +16,7 @@ from passerelle.runtime import background
 from passerelle.runtime.errors import ApiError, DeadlineExceeded
 from passerelle.storage.access.content import ContentChannel, closed, open_file
 from passerelle.storage.errors import FileError
+from passerelle.storage.files.beginning import timely
 from passerelle.storage.files.content import BLOCK
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class Arrival:
         window: Window = deque()
         try:
             async with asyncio.timeout(self._channel.stall) as patience:
-                await self._written(file, self._noticed(chunks, patience), window)
+                await self._written(file, timely(chunks, patience, self._channel.stall), window)
         except TimeoutError:
             raise DeadlineExceeded("No more content arrived in time.") from None
         finally:
@@ -90,15 +91,6 @@ class Arrival:
             window.append((task, start))
             await self._digest.take(data)
         await self._digest.finish()
-
-    async def _noticed(
-        self, chunks: AsyncIterator[bytes], patience: asyncio.Timeout
-    ) -> AsyncIterator[bytes]:
-        """The sender's chunks; with each it gets new patience, and one that sends nothing for too long is given up."""
-        loop = asyncio.get_running_loop()
-        async for chunk in chunks:
-            patience.reschedule(loop.time() + self._channel.stall)
-            yield chunk
 
     async def _settled(self, file: Any, window: "Window") -> None:
         """Wait for what is on its way, also when no more comes; where a write failed, cut off what came after it."""

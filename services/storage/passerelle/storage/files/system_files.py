@@ -10,11 +10,19 @@ from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError
 from passerelle.runtime.flight import FreshFlights
 from passerelle.storage import values
+from passerelle.storage.access.deadlines import ending_in
 from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.errors import Changed, FileError
 from passerelle.storage.files.arrivals import Arrival
+from passerelle.storage.files.beginning import Beginning
 from passerelle.storage.files.content import RemoteFile, SteadyFile, opened
-from passerelle.storage.files.writing import Writing, new_token, require_conditions, wrong_checksum
+from passerelle.storage.files.writing import (
+    Writing,
+    accepted,
+    new_token,
+    require_conditions,
+    wrong_checksum,
+)
 from passerelle.storage.remote.outcome import raw
 
 _OPENINGS = 5  # of a file that is being replaced again and again
@@ -79,7 +87,8 @@ class SystemFiles:
     async def opened(self, path: str) -> AsyncIterator[SteadyFile]:
         """See `Files.opened`."""
         async with AsyncExitStack() as stack:
-            channel, operations = await stack.enter_async_context(self._access.reading())
+            transfer = await stack.enter_async_context(self._access.transfer())
+            channel, operations = await transfer.content(), await transfer.operations()
             for _ in range(_OPENINGS):
                 async with operations.hold(path) as held:
                     if channel.holds and held.at:
@@ -110,21 +119,35 @@ class SystemFiles:
         conditions: values.WriteConditions = values.REPLACE,
     ) -> values.Written:
         """See `Files.write`."""
-        target = await self._writing.target(path)
-        require_conditions(target, conditions)
-        part = target.part(new_token())
-        try:
-            async with self._access.content() as channel:
-                arrival = Arrival(channel, path, raw(part))
-                await arrival.new(chunks)
+        if conditions.depend_on_target:
+            require_conditions(await self._writing.target(path), conditions)
+        async with self._access.transfer() as transfer:
+            operations = await transfer.operations()
+            beginning = Beginning(chunks, operations.content_limit, transfer.stall)
+            content = await beginning.complete()
+            if content is not None:
+                async with ending_in(transfer.stall):
+                    return accepted(path, await operations.write_file(path, content, conditions))
+            target = await self._writing.target(path)
+            require_conditions(target, conditions)
+            part = target.part(new_token())
+            async with self._removed_on_failure(part):
+                arrival = Arrival(await transfer.content(), path, raw(part))
+                await arrival.new(beginning.all())
+        async with self._removed_on_failure(part):
             size, sha256 = arrival.end, arrival.sha256
             if conditions.sha256 and not hmac.compare_digest(conditions.sha256, sha256):
                 raise wrong_checksum(sha256)
             version = await self._writing.place(target, part, size, replace(conditions, sha256=""))
+        return values.Written(size, sha256, version)
+
+    @asynccontextmanager
+    async def _removed_on_failure(self, part: str) -> AsyncIterator[None]:
+        try:
+            yield
         except BaseException:
             await asyncio.shield(asyncio.create_task(self._discard(part)))
             raise
-        return values.Written(size, sha256, version)
 
     async def _discard(self, part: str) -> None:
         """Remove what a failed write left, over a new connection if the old one is lost."""

@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 from dataclasses import dataclass
+from typing import TypeVar
 
 from passerelle.runtime.errors import ApiError, Field, InvalidArgument
 from passerelle.storage.access.operations import Refusal
@@ -13,6 +14,8 @@ from passerelle.storage.paths import shown
 from passerelle.storage.remote.changing.placing import SUFFIX
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.values import WriteConditions, WriteMode, finished
+
+T = TypeVar("T")
 
 _NAME_MAX = 255  # bytes
 
@@ -60,10 +63,14 @@ class Writing:
         placing = self._access.stream(
             lambda files: files.place_part(target.real, part, size, conditions)
         )
-        result = await finished(placing)
-        if isinstance(result, Refusal):
-            raise _error(target.path, result)
-        return result
+        return accepted(target.path, await finished(placing))
+
+
+def accepted(path: str, result: T | Refusal) -> T:
+    """What was written to `path`; InvalidArgument or PreconditionFailed when nothing was, and why."""
+    if isinstance(result, Refusal):
+        raise _error(path, result)
+    return result
 
 
 def require_conditions(target: Target, conditions: WriteConditions) -> None:

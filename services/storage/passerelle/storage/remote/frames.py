@@ -1,7 +1,7 @@
 """The frames between the storage service and its helper on a system.
 
-A request is `id, length` (two 32-bit numbers, big-endian), followed by `length` bytes of JSON: `[operation, arguments,
-streamed]`.
+A request is `id, length, size` (32-bit numbers, big-endian), followed by `length` bytes of JSON (`[operation,
+arguments, streamed]`) and, unless `size` is 0, `size` bytes that become the argument `content`.
 
 An answer is MARK, `id, status, length` (32, 8 and 32 bits), `length` bytes, and END. Its status is one of:
 
@@ -22,10 +22,10 @@ Three requests have no answer:
 
 import struct
 
-GREETING = b"\0passerelle-helper-2\n"
+GREETING = b"\0passerelle-helper-3\n"
 """The first bytes that the helper sends. What comes before them was printed by login scripts."""
 
-REQUEST = struct.Struct(">II")
+REQUEST = struct.Struct(">III")
 ANSWER = struct.Struct(">4sIBI")
 MARK, END = b"\0\xffP{", b"}P\xff\0"
 LAST, FAILED, MORE = 0, 1, 2

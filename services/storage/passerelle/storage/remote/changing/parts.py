@@ -1,6 +1,5 @@
 """Writing parts of uploads where there is no SFTP. Only their owner can read them."""
 
-import base64
 import os
 from contextlib import suppress
 
@@ -16,10 +15,10 @@ def make_part(call: Call, part: str) -> bytes:
 
 
 @operation("write_part")
-def write_part(call: Call, part: str, offset: int, content: str) -> bytes:
-    """Write base64 `content` at `offset`."""
+def write_part(call: Call, part: str, offset: int, content: bytes = b"") -> bytes:
+    """Write all of `content` at `offset`."""
     fd = _open(part)
-    remaining = memoryview(base64.b64decode(content))
+    remaining = memoryview(content)
     try:
         while remaining:
             call.check()

@@ -92,8 +92,8 @@ def place_part(
             raise Failure("part", path, error.errno or 0) from None
         try:
             _lock(fd, path)
-            mismatch = _part_mismatch(call, fd, size, sha256) or _version_mismatch(target, if_match)
-            result = mismatch or {"version": version(_place(call, fd, name, target, mode))}
+            mismatch = _part_mismatch(call, fd, size, sha256) or version_mismatch(target, if_match)
+            result = mismatch or {"version": version(place(call, fd, name, target, mode))}
         except OSError as error:
             raise Failure("rename", path, error.errno or 0) from None
         finally:
@@ -133,7 +133,8 @@ def _part_mismatch(call: Call, fd: int, size: int, sha256: "str | None") -> "dic
     return None
 
 
-def _version_mismatch(target: Target, if_match: str) -> "dict[str, Any] | None":
+def version_mismatch(target: Target, if_match: str) -> "dict[str, Any] | None":
+    """What `place_part` answers when the target is not the version that it must be; None when it is."""
     if not if_match:
         return None
     old = target.require_writable()
@@ -142,7 +143,8 @@ def _version_mismatch(target: Target, if_match: str) -> "dict[str, Any] | None":
     return None
 
 
-def _place(call: Call, fd: int, name: bytes, target: Target, mode: str) -> os.stat_result:
+def place(call: Call, fd: int, name: bytes, target: Target, mode: str) -> os.stat_result:
+    """Rename the part `name`, open as `fd`, to the target, or append it to that; stat(2) of the target."""
     old = target.require_writable()
     os.fchmod(fd, 0o666 & ~UMASK if old is None else old.st_mode & 0o777)
     _sync(call, fd)

@@ -19,8 +19,10 @@ UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.
 def part_name(name: bytes) -> bytes:
     """A new hidden name for an incomplete copy of `name` in the same directory."""
     ending = b"." + binascii.hexlify(os.urandom(6)) + SUFFIX
-    room = NAME_MAX - 1 - len(ending)
-    return b"." + name[:room] + ending
+    kept = name[: NAME_MAX - 1 - len(ending)]
+    if kept != name:
+        kept = kept.decode(errors="ignore").encode()  # no incomplete character
+    return b"." + kept + ending
 
 
 def _library() -> "Any":

@@ -1,0 +1,77 @@
+"""How many requests an operation takes: each one costs a way to the system and back."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.access.helper import RemoteHelper
+from passerelle.storage.values import WriteConditions, WriteMode
+from tests.unit.storage.world import World, as_alice, pieces
+
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def alice() -> Iterator[None]:
+    with as_alice():
+        yield
+
+
+@pytest.fixture
+async def requests(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The operations that the running helper is asked for from now on."""
+    await world.files.stat(str(world.root))
+    asked: list[str] = []
+    send = RemoteHelper._send
+
+    def counted(helper: RemoteHelper, number: int, operation: str, *rest: Any, **more: Any) -> None:
+        asked.append(operation)
+        send(helper, number, operation, *rest, **more)
+
+    monkeypatch.setattr(RemoteHelper, "_send", counted)
+    return asked
+
+
+async def has_sftp(world: World) -> bool:
+    return (await world.pool.connection("lab"))._sftp is not None
+
+
+async def test_a_stat_takes_one(world: World, requests: list[str]) -> None:
+    await world.files.stat(str(world.root))
+    assert requests == ["stat"]
+
+
+@pytest.mark.parametrize("mode", [WriteMode.OVERWRITE, WriteMode.APPEND])
+@pytest.mark.parametrize("size", [0, 1, MIB, 2 * MIB])
+async def test_a_small_upload_takes_one(
+    world: World, requests: list[str], size: int, mode: WriteMode, tmp_path: Path
+) -> None:
+    content = bytes(size)
+    chunks = (content[start : start + 100_000] for start in range(0, size, 100_000))
+    await world.files.write(str(tmp_path / "file"), pieces(*chunks), WriteConditions(mode))
+    assert requests == ["write_file"]
+    assert not await has_sftp(world)
+    assert (tmp_path / "file").read_bytes() == content
+
+
+async def test_a_larger_upload_goes_over_sftp(
+    world: World, requests: list[str], tmp_path: Path
+) -> None:
+    await world.files.write(str(tmp_path / "file"), pieces(bytes(2 * MIB), b"x"))
+    assert requests == ["write_target", "place_part"]
+    assert await has_sftp(world)
+    assert (tmp_path / "file").read_bytes() == bytes(2 * MIB) + b"x"
+
+
+async def test_a_small_upload_that_is_refused_leaves_nothing(
+    world: World, requests: list[str], tmp_path: Path
+) -> None:
+    wrong = WriteConditions(sha256="0" * 64)
+    with pytest.raises(InvalidArgument, match="SHA-256 is"):
+        await world.files.write(str(tmp_path / "file"), pieces(b"x"), wrong)
+    assert requests == ["write_file"]
+    assert os.listdir(tmp_path) == []
