@@ -7,11 +7,14 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from asyncssh import SSHClientConnection
 
 from passerelle.runtime.errors import BackendError, ConnectionFailed, DeadlineExceeded
 from passerelle.runtime.ssh.connection import Connection
+from passerelle.runtime.ssh.lean_packets import OneKeyEncryption
 from passerelle.storage.access.helper import NoHelper, RemoteHelper
 from passerelle.storage.access.helper_channel import HelperChannel
 from passerelle.storage.access.helper_operations import HelperOperations
@@ -225,6 +228,48 @@ async def test_a_system_that_says_nothing_is_not_waited_for(
         os.kill(process, signal.SIGCONT)
         assert (await world.files.stat(str(tmp_path))).letter == "d"
         assert processes() == [process]
+
+
+async def test_a_stat_is_one_packet_there_and_one_back(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, received = 0, 0
+    send, decrypt = SSHClientConnection._send, OneKeyEncryption.decrypt_packet
+
+    def count_sent(link: SSHClientConnection, data: bytes) -> None:
+        nonlocal sent
+        sent += 1
+        send(link, data)
+
+    def count_received(key: OneKeyEncryption, *packet: Any) -> bytes | None:
+        nonlocal received
+        received += key is connection._ssh._recv_encryption
+        return decrypt(key, *packet)
+
+    helper = await RemoteHelper.start(connection)
+    await helper.call("stat", dict(STAT))
+    monkeypatch.setattr(SSHClientConnection, "_send", count_sent)
+    monkeypatch.setattr(OneKeyEncryption, "decrypt_packet", count_received)
+    for _ in range(20):
+        await helper.call("stat", dict(STAT))
+    assert (sent, received) == (20, 20)
+
+
+async def test_stats_asked_at_once_travel_together(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = await RemoteHelper.start(connection)
+    sent = 0
+    send = SSHClientConnection._send
+
+    def count(link: SSHClientConnection, data: bytes) -> None:
+        nonlocal sent
+        sent += 1
+        send(link, data)
+
+    monkeypatch.setattr(SSHClientConnection, "_send", count)
+    await asyncio.gather(*(helper.call("stat", dict(STAT)) for _ in range(50)))
+    assert sent == 1
 
 
 async def test_of_a_stream_that_nobody_reads_no_more_than_its_window_comes(

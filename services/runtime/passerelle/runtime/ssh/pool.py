@@ -14,6 +14,7 @@ from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.metrics import SSH_CONNECTIONS_LIMIT, SSH_CONNECTS
+from passerelle.runtime.ssh import lean_packets
 from passerelle.runtime.ssh.accounts import require_user
 from passerelle.runtime.ssh.connection import Connection
 from passerelle.runtime.ssh.credential import SshCredential
@@ -40,6 +41,7 @@ class SshPool:
         *,
         sweep_seconds: float = 5.0,
     ) -> None:
+        lean_packets.install()
         self._systems = systems
         for system in systems.values():
             SSH_CONNECTIONS_LIMIT.labels(system.name).set(system.ssh.max_connections)
