@@ -160,6 +160,21 @@ async def stat(files: FileOperations, root: Path) -> None:
     assert (info.letter, info.target, info.size) == ("-", None, len(CONTENT))
 
 
+async def row(files: FileOperations, root: Path) -> None:
+    os.utime(root / "file", ns=(-1, 1_700_000_000_999_999_999))
+    for path in (f"{root}/link", f'{root}/o\udcffdd "name"'):
+        os.close(os.open(os.fsencode(path), os.O_CREAT))
+        for dereference in (False, True):
+            info = await files.stat(path, dereference=dereference)
+            columns = [name for name in dir(info) if isinstance(getattr(info, name), int | str)]
+            columns = [name for name in columns if not name.startswith("_") and name != "version"]
+            asked = tuple((f'{name} %s "', name) for name in columns)
+            row = orjson.loads(await files.row(path, asked, dereference=dereference))
+            assert row == {key: getattr(info, name) for key, name in asked}
+    compact = await files.row(f"{root}/file", (("s", "size"), ("n", "links")), dereference=False)
+    assert compact == b'{"s":%d,"n":1}' % len(CONTENT)
+
+
 async def stat_many(files: FileOperations, root: Path) -> None:
     paths = [f"{root}/file", f"{root}/nope", f"{root}/out/secret", f"{root}/tree"]
     answers = await files.stat_many(paths, dereference=True)
@@ -398,7 +413,7 @@ Case = Callable[[FileOperations, Path], Awaitable[None]]
 CASES: Mapping[str, Case] = {
     case.__name__.rstrip("_"): case
     for case in (
-        *(stat, stat_many, list_, table, walk, read, excerpt, hold, checksum, measure, quota),
+        *(stat, row, stat_many, list_, table, walk, read, excerpt, hold, checksum, measure, quota),
         *(make_directory, make_symlink, run_program, copy, move, remove, write_target),
         *(begin_part, place_part, make_part, write_file, write_part, truncate_part, remove_part),
         *(pack_source, unpack_source, unpack_target, place_tree),

@@ -57,6 +57,21 @@ class FileInfo:
         return stat.filemode(self.mode)[1:]
 
     @property
+    def mtime(self) -> int:
+        """The last change of the content, in whole seconds since the epoch."""
+        return self.mtime_ns // 10**9
+
+    @property
+    def atime(self) -> int:
+        """The last access, likewise."""
+        return self.atime_ns // 10**9
+
+    @property
+    def ctime(self) -> int:
+        """The last change of attributes, likewise."""
+        return self.ctime_ns // 10**9
+
+    @property
     def size_text(self) -> str:
         """The size in digits."""
         return str(self.size)
@@ -77,6 +92,9 @@ Columns = Sequence[tuple[str, str]]
 
 EVERYTHING: Columns = tuple((field.name, field.name) for field in fields(FileInfo))
 """The columns of a FileInfo."""
+
+Row = NewType("Row", bytes)
+"""A JSON object with the `Columns` that were asked for: made on the system, and passed on as it is."""
 
 Table = NewType("Table", bytes)
 """A JSON array of objects with the `Columns` that were asked for: made on the system, and passed on as it is."""

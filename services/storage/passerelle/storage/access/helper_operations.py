@@ -29,6 +29,7 @@ from passerelle.storage.values import (
     Progress,
     Quota,
     Room,
+    Row,
     Steps,
     Table,
     Usage,
@@ -53,6 +54,11 @@ class HelperOperations:
         """See `FileOperations.stat`."""
         arguments = {"path": path, "dereference": dereference, "columns": EVERYTHING}
         return _file(await self._helper.call("stat", arguments))
+
+    async def row(self, path: str, columns: Columns, *, dereference: bool) -> Row:
+        """See `FileOperations.row`."""
+        arguments = {"path": path, "dereference": dereference, "columns": columns}
+        return Row(await self._helper.call("row", arguments))
 
     async def stat_many(
         self, paths: Sequence[str], *, dereference: bool

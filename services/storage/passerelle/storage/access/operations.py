@@ -17,6 +17,7 @@ from passerelle.storage.values import (
     FileInfo,
     Listing,
     Quota,
+    Row,
     Steps,
     Table,
     Usage,
@@ -93,6 +94,10 @@ class FileOperations(Protocol):
 
     async def stat(self, path: str, *, dereference: bool) -> FileInfo:
         """What is known about a file; `dereference` follows a final link."""
+        ...
+
+    async def row(self, path: str, columns: Columns, *, dereference: bool) -> Row:
+        """The same with these columns, as it comes."""
         ...
 
     async def stat_many(

@@ -10,12 +10,12 @@ from passerelle.runtime.errors import ApiError
 from passerelle.storage.access.tool_errors import failure_of
 from passerelle.storage.commands.batching import batches
 from passerelle.storage.commands.boundary import PathArgument
-from passerelle.storage.commands.find_output import FIELDS, FORMAT, called, entry, table_of
+from passerelle.storage.commands.find_output import FIELDS, FORMAT, called, entry, row_of, table_of
 from passerelle.storage.commands.runner import CommandRunner
 from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.remote.outcome import raw
 from passerelle.storage.remote.reading.listing import name_filter
-from passerelle.storage.values import EVERYTHING, Columns, FileInfo, Listing, Table
+from passerelle.storage.values import EVERYTHING, Columns, FileInfo, Listing, Row, Table
 
 # Each path's own answer: what find prints, which begins with an empty value; then its status and what it complained of.
 _STAT = """\
@@ -33,6 +33,10 @@ class LookingCommands(CommandRunner):
         """See `FileOperations.stat`."""
         await self._boundary.require_inside(PathArgument(path, dereference))
         return called(path, await self._look(path, dereference))
+
+    async def row(self, path: str, columns: Columns, *, dereference: bool) -> Row:
+        """See `FileOperations.row`."""
+        return Row(row_of(await self.stat(path, dereference=dereference), columns))
 
     async def stat_many(
         self, paths: Sequence[str], *, dereference: bool

@@ -14,6 +14,7 @@ from passerelle.storage.values import (
     Excerpt,
     FileInfo,
     Listing,
+    Row,
     Table,
     WriteConditions,
     Written,
@@ -47,6 +48,10 @@ class Files(Protocol):
 
     async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
         """What is known about a file; `dereference` follows a final link."""
+        ...
+
+    async def row(self, path: str, columns: Columns, *, dereference: bool = False) -> Row:
+        """The same with these columns, as JSON that is passed on as it came."""
         ...
 
     async def list(self, path: str, listing: Listing) -> Sequence[FileInfo]:

@@ -45,6 +45,14 @@ class SystemFiles:
         """See `Files.stat`."""
         return await self._access.query(lambda files: files.stat(path, dereference=dereference))
 
+    async def row(
+        self, path: str, columns: values.Columns, *, dereference: bool = False
+    ) -> values.Row:
+        """See `Files.row`."""
+        return await self._access.query(
+            lambda files: files.row(path, columns, dereference=dereference)
+        )
+
     async def list(self, path: str, listing: values.Listing) -> Sequence[values.FileInfo]:
         """See `Files.list`."""
         key = (caller.current().username, path, listing)

@@ -47,7 +47,6 @@ from passerelle.storage.firecrest.ops_replies import (
     ContentReply,
     FileTypeReply,
     ListReply,
-    StatFields,
     StatReply,
     ViewReply,
 )
@@ -68,6 +67,19 @@ _COLUMNS: Columns = (
     ("lastModified", "local_time"),
     ("size", "size_text"),
 )
+_STAT: Columns = (
+    ("mode", "mode"),
+    ("ino", "inode"),
+    ("dev", "device"),
+    ("nlink", "links"),
+    ("uid", "uid"),
+    ("gid", "gid"),
+    ("size", "size"),
+    ("atime", "atime"),
+    ("ctime", "ctime"),
+    ("mtime", "mtime"),
+)
+"""The columns of StatFields."""
 _NUMERIC: Mapping[str, str] = {"user": "uid_text", "group": "gid_text"}
 _NUMERIC_COLUMNS: Columns = tuple((key, _NUMERIC.get(field, field)) for key, field in _COLUMNS)
 
@@ -119,27 +131,15 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         columns = _NUMERIC_COLUMNS if query.numeric_uid else _COLUMNS
         with errors_of("ls", path):
             table = await system.files.table(path, listing, columns)
-        return HttpBody(content_type="application/json", data=b'{"output":%b}' % table)
+        return _output(table)
 
     async def Stat(self, request: pb.StatRequest, context: Any) -> HttpBody:
-        """`stat`."""
+        """`stat`: the helper's JSON goes out as it came."""
         system, path = self._target(request, keep_slash=True)
         query = read_query(StatQuery, request)
         with errors_of("stat", path):
-            info = await system.files.stat(path, dereference=query.dereference)
-        fields = StatFields(
-            mode=info.mode,
-            ino=info.inode,
-            dev=info.device,
-            nlink=info.links,
-            uid=info.uid,
-            gid=info.gid,
-            size=info.size,
-            atime=info.atime_ns // 10**9,
-            ctime=info.ctime_ns // 10**9,
-            mtime=info.mtime_ns // 10**9,
-        )
-        return json_reply(StatReply(output=fields))
+            row = await system.files.row(path, _STAT, dereference=query.dereference)
+        return _output(row)
 
     async def Head(self, request: pb.HeadRequest, context: Any) -> HttpBody:
         """`head`."""
@@ -281,6 +281,11 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         path = checked_path(system.config, given)
         slash = "/" if keep_slash and given and given.endswith("/") and path != "/" else ""
         return system, path + slash
+
+
+def _output(json: bytes) -> HttpBody:
+    """The reply whose `output` is this JSON."""
+    return HttpBody(content_type="application/json", data=b'{"output":%b}' % json)
 
 
 def _limit(system: FilesystemContext) -> int:

@@ -81,6 +81,9 @@ FIELDS: "dict[str, Callable[[bytes, os.stat_result, bytes | None], str]]" = {
     "mtime_ns": lambda name, st, target: str(st.st_mtime_ns),
     "atime_ns": lambda name, st, target: str(st.st_atime_ns),
     "ctime_ns": lambda name, st, target: str(st.st_ctime_ns),
+    "mtime": lambda name, st, target: str(st[8]),
+    "atime": lambda name, st, target: str(st[7]),
+    "ctime": lambda name, st, target: str(st[9]),
     "inode": lambda name, st, target: str(st.st_ino),
     "device": lambda name, st, target: str(st.st_dev),
     "links": lambda name, st, target: str(st.st_nlink),
@@ -117,10 +120,13 @@ def row_of(
 ) -> bytes:
     """One JSON object about a file."""
     st, target = stat_with_target(call, path, dereference)
-    return row_maker(columns)(path, st, target).encode()
+    # One row is formatted faster without the templates of a row maker.
+    pairs = [quote(key) + ":" + FIELDS[field](path, st, target) for key, field in columns]
+    return ("{" + ",".join(pairs) + "}").encode()
 
 
 @operation("stat", path=BY_ARGUMENT)
+@operation("row", path=BY_ARGUMENT)
 def stat_file(
     call: Call, path: bytes, dereference: bool, columns: "Sequence[tuple[str, str]]"
 ) -> bytes:
