@@ -33,7 +33,7 @@ _WRAPPER = """#!/bin/bash
 case $SSH_ORIGINAL_COMMAND in internal-sftp*) echo Welcome; exec /usr/lib/openssh/sftp-server ;; esac
 bash -c "$SSH_ORIGINAL_COMMAND"
 """
-_REPLACED = ("Port", "ListenAddress", "PidFile", "AllowUsers", "MaxStartups", "Subsystem")
+_REPLACED = ("Port", "ListenAddress", "PidFile", "AllowGroups", "MaxStartups", "Subsystem")
 READING = ("bash", "zsh", "tcsh", "fish")
 """Those that read a start-up file before each command."""
 
