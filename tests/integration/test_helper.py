@@ -163,12 +163,20 @@ async def test_a_dead_helper_is_replaced(
     assert first != second
 
 
+async def stop(process: int) -> None:
+    """Stop it, and wait until all its threads are stopped."""
+    os.kill(process, signal.SIGSTOP)
+    tasks = Path(f"/proc/{process}/task")
+    while any(") T " not in (task / "stat").read_text() for task in tasks.iterdir()):
+        await asyncio.sleep(0.01)
+
+
 async def test_calls_in_flight_learn_of_its_death(
     processes: Processes, connection: Connection, tmp_path: Path
 ) -> None:
     helper = await RemoteHelper.start(connection)
     [process] = processes()
-    os.kill(process, signal.SIGSTOP)
+    await stop(process)
     calls = [asyncio.create_task(helper.call("stat", dict(STAT))) for _ in range(3)]
     await asyncio.sleep(0.05)
     os.kill(process, signal.SIGKILL)

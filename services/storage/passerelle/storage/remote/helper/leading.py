@@ -44,7 +44,8 @@ class Leading:
 
     def start(self) -> None:
         """Start the first thread and the watchdog."""
-        self._start_thread()
+        with self._guard:
+            self._start_thread()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def quick(self, operation: str) -> bool:
