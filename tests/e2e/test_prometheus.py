@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from passerelle.cli.up.site_file import free_ports
+from passerelle.cli.up.site_file import FreePorts
 from tests import real
 from tests.ports import free_port
 from tests.stack import running_site, written_embedded
@@ -65,10 +65,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     """The names of all metrics of a site, scraped where `prometheus.yaml` scrapes them."""
     state, port = tmp_path_factory.mktemp("prometheus"), free_port()
     data = written_embedded(port, state)
-    own = (f"127.0.0.1:{found}" for found in free_ports(str(state)) if str(found) not in str(data))
-    addresses = {name: next(own) for name in SERVICES}
+    free = FreePorts(str(state), lambda found: str(found) not in str(data))
+    addresses = {name: f"127.0.0.1:{free.first_of(1)}" for name in SERVICES}
     data["services"] = {name: {"metrics": address} for name, address in addresses.items()}
-    data["gateway"]["admin"] = admin = next(own)
+    data["gateway"]["admin"] = admin = f"127.0.0.1:{free.first_of(1)}"
     path = state / "site.yaml"
     path.write_text(yaml.safe_dump(data))
     urls = [f"http://{address}/metrics" for address in addresses.values()]

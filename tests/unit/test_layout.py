@@ -54,7 +54,7 @@ FOLDERS: dict[str, str] = {
     "compute.schedulers.slurm": "compute compute.schedulers.command_line runtime runtime.config",
     "development": "runtime.config runtime.serving",
     "gateway": "proto.v1 runtime runtime.config",
-    "gateway.directory": "proto.v1 runtime runtime.config",
+    "gateway.directory": "proto.v1 runtime runtime.config runtime.serving",
     "gateway.envoy": "gateway gateway.openapi runtime runtime.config",
     "gateway.firecrest": (
         "gateway.directory proto.firecrest runtime runtime.config surfaces.firecrest"

@@ -233,6 +233,11 @@ def test_a_file_of_another_account(tmp_path: Path, site: Site, name: str, messag
             {"address": "127.0.0.1:8101", "metrics": "127.0.0.1:8101"},
             "services.auth.metrics: 127.0.0.1:8101 is taken by services.auth.address",
         ),
+        (
+            "services.auth",
+            {"address": "127.0.0.1:8101", "metrics": "127.0.0.1:8102", "workers": 2},
+            "services.auth.address: 127.0.0.1:8102 is taken by services.auth.metrics",
+        ),
         ("systems.0.ssh", "login", "systems.0 (daint).ssh: must be a section with keys of its own"),
         ("auth.issuers.0.jwks_uri", "file:///nowhere", "auth.issuers.0.jwks_uri: /nowhere: No such"),
         ("auth.issuers.0.jwks_uri", "keys.json", "an https://, http:// or file:// URL"),

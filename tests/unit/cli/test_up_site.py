@@ -3,7 +3,6 @@
 import os
 import socket
 import stat
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ import yaml
 from passerelle.cli.up.example_commands import example_commands
 from passerelle.cli.up.readiness import public_url
 from passerelle.cli.up.site_file import (
+    FreePorts,
+    automatic_workers,
     completed,
-    free_ports,
     read,
     require_free_ports,
     run_directory,
 )
+from passerelle.runtime.config.services import SERVICES
 from passerelle.runtime.config.site import ConfigError
 
 
@@ -41,7 +42,7 @@ def test_what_is_given_stays() -> None:
         "gateway": {"listen": "0.0.0.0:8443", "max_body": 1 << 20},
     }
     data = completed(given)
-    assert data["services"]["auth"] == {"address": "10.0.0.1:1"}
+    assert data["services"]["auth"] == {"address": "10.0.0.1:1", "workers": 1}
     assert data["services"]["secret"] == "env:SECRET"
     assert data["services"]["auth_cache"] == 2
     assert data["gateway"] == given["gateway"]
@@ -56,16 +57,66 @@ def test_the_port_can_be_overridden(listen: str | None, expected: str) -> None:
     assert data["gateway"]["listen"] == expected
 
 
+def found(count: int, seed: str = "seed") -> list[int]:
+    free = FreePorts(seed)
+    return [free.first_of(1) for _ in range(count)]
+
+
 def test_ports_are_free_distinct_and_the_same_again() -> None:
-    first = list(islice(free_ports("seed"), 20))
+    first = found(20)
     assert len(set(first)) == 20
     with socket.create_server(("127.0.0.1", first[3])):
-        again = list(islice(free_ports("seed"), 19))
-    assert again == first[:3] + first[4:]
+        assert found(19) == first[:3] + first[4:]
+
+
+def test_ports_in_a_row_are_all_free() -> None:
+    first = FreePorts("row").first_of(3)
+    with socket.create_server(("127.0.0.1", first + 2)):
+        other = FreePorts("row")
+        rows = [set(range(one, one + 3)) for one in (other.first_of(3) for _ in range(20))]
+    assert first + 2 not in set().union(*rows)
+    assert len(set().union(*rows)) == 60
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers"),
+    [
+        (1, (1, 1, 1, 1)),
+        (2, (1, 1, 1, 1)),
+        (4, (1, 1, 1, 1)),
+        (8, (1, 2, 3, 1)),
+        (16, (2, 4, 6, 1)),
+    ],
+)
+def test_workers_by_the_cores_of_the_machine(cores: int, workers: tuple[int, ...]) -> None:
+    assert tuple(automatic_workers(name, cores) for name in SERVICES) == workers
+
+
+def test_workers_are_chosen_where_no_port_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    services = {
+        "auth": {"address": "127.0.0.1:9001"},
+        "compute": {"metrics": "127.0.0.1:9101"},
+        "gateway": {"workers": 2},
+    }
+    chosen = completed({"services": services})["services"]
+    counts = {name: chosen[name]["workers"] for name in SERVICES}
+    assert counts == {"auth": 1, "compute": 1, "storage": 6, "gateway": 2}
+
+
+def test_the_ports_of_all_workers_must_be_free() -> None:
+    data = site(services={"storage": {"workers": 3}, "compute": {"workers": "auto"}})
+    first = int(data["services"]["storage"]["address"].rpartition(":")[2])
+    require_free_ports(data, "gateway.listen")
+    with (
+        socket.create_server(("127.0.0.1", first + 2)),
+        pytest.raises(ConfigError, match=rf"services\.storage\.address: port {first + 2} "),
+    ):
+        require_free_ports(data, "gateway.listen")
 
 
 def site(**more: Any) -> dict[str, Any]:
-    port = next(free_ports(f"public {os.getpid()}"))  # other workers look for theirs
+    port = FreePorts(f"public {os.getpid()}").first_of(1)  # other test processes look for theirs
     return completed({"gateway": {"listen": f"127.0.0.1:{port}"}, **more})
 
 
@@ -112,7 +163,7 @@ def test_the_public_ports_message_says_what_to_change() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
 def test_one_port_for_two_is_an_error(host: str) -> None:
-    port = next(free_ports(f"two {os.getpid()}"))
+    port = FreePorts(f"two {os.getpid()}").first_of(1)
     services = {
         "auth": {"address": f"127.0.0.1:{port}"},
         "storage": {"metrics": f"{host}:{port}"},

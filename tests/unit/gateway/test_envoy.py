@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from passerelle.gateway.contracts import Binding, Method, methods
+from passerelle.gateway.contracts import Binding, Method, descriptors, methods
 from passerelle.gateway.envoy import configuration
 from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.routes import routes
+from passerelle.runtime.config.services import SERVICES
 from passerelle.runtime.config.site import ConfigError, SiteBase, site_model
+from passerelle.v1.access_pb2 import Access, access
 
 SITE = """
 services:
@@ -86,7 +88,8 @@ def _matches(match: Any, path: str) -> bool:
     return match.get("path") == path or ("prefix" in match and path.startswith(match["prefix"]))
 
 
-ALL_ROUTES = routes(methods(), pages(), timeout=9, idle_timeout=60)
+ONE_OF_EACH = dict.fromkeys(SERVICES, 1)
+ALL_ROUTES = routes(methods(), pages(), workers=ONE_OF_EACH, timeout=9, idle_timeout=60)
 
 
 def looked_for() -> Iterator[str]:
@@ -255,3 +258,70 @@ def test_envoy_verifies_with_the_keys_that_auth_has(tmp_path: Path) -> None:
         check=False,
     )
     assert completed.returncode == 0, completed.stderr
+
+
+SEVERAL = SITE.replace(
+    'storage: {address: "[::1]:5003"}', 'storage: {address: "[::1]:5003", workers: 3}'
+)
+
+
+THREE_OF_STORAGE = ONE_OF_EACH | {"storage": 3}
+WITH_SEVERAL = routes(methods(), pages(), workers=THREE_OF_STORAGE, timeout=9, idle_timeout=60)
+
+
+def retried(candidates: Iterable[Any], method: Method) -> set[str]:
+    """When Envoy sends a call of the method again."""
+    route = next(one["route"] for one in candidates if one["match"].get("path") == method.path)
+    assert route["hash_policy"][0]["filter_state"] == {"key": "passerelle.subject"}
+    return set(route["retry_policy"]["retry_on"].split(","))
+
+
+def test_every_worker_is_an_endpoint() -> None:
+    clusters = {one["name"]: one for one in rendered(SEVERAL)["static_resources"]["clusters"]}
+    for name in ("storage", "storage-replies"):
+        (group,) = clusters[name]["load_assignment"]["endpoints"]
+        places = [one["endpoint"]["address"]["socket_address"] for one in group["lb_endpoints"]]
+        assert [(one["address"], one["port_value"]) for one in places] == [
+            ("::1", 5003),
+            ("::1", 5004),
+            ("::1", 5005),
+        ]
+        assert clusters[name]["lb_policy"] == "RING_HASH"
+    assert len(clusters["compute"]["load_assignment"]["endpoints"][0]["lb_endpoints"]) == 1
+
+
+def declared(method: Method) -> tuple[int, bool]:
+    """What the contract says of a method: its effect, and whether either side streams."""
+    (found,) = (
+        one
+        for file in descriptors().file
+        for service in file.service
+        if f"{file.package}.{service.name}" == method.service
+        for one in service.method
+        if one.name == method.name
+    )
+    streams = found.client_streaming or found.server_streaming
+    return found.options.Extensions[access].effect, streams
+
+
+PUBLIC = [method for method in methods() if method.public]
+
+
+@pytest.mark.parametrize("method", PUBLIC, ids=lambda m: m.path)
+def test_what_a_service_may_have_begun_is_sent_again_only_where_it_changes_nothing(
+    method: Method,
+) -> None:
+    unseen = {"connect-failure", "refused-stream"}
+    effect, streams = declared(method)
+    again = effect == Access.READS and not streams and method.served_by == "storage"
+    assert retried(WITH_SEVERAL, method) == (unseen | {"reset"} if again else unseen)
+    assert retried(ALL_ROUTES, method) == unseen
+
+
+def test_a_call_that_kills_its_worker_does_not_kill_all() -> None:
+    policies = [
+        route["route"]["retry_policy"]
+        for route in WITH_SEVERAL
+        if "retry_policy" in route.get("route", {})
+    ]
+    assert {p["num_retries"] for p in policies if "reset" in p["retry_on"]} == {2}

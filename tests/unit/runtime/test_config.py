@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.services import Endpoint, Services
 from passerelle.runtime.config.site import ConfigError, ServiceAccount, load, section, site_model
 
 GOOD = """
@@ -132,6 +133,16 @@ def test_a_service_finds_its_section() -> None:
             "need `insecure_metrics: true`",
         ),
         ("services: {request_timeout: .inf}", "services.request_timeout"),
+        ("services: {auth: {workers: 0}}", "services.auth.workers"),
+        ("services: {auth: {workers: many}}", "services.auth.workers"),
+        (
+            "services: {auth: {address: '127.0.0.1:65534', workers: 3}}",
+            "services.auth: address: 3 workers need as many ports, from 65534 on",
+        ),
+        (
+            "services: {auth: {address: 'localhost:1', workers: 2}}",
+            "services.auth: address: several workers are reached by an IP address, not a name",
+        ),
         ("gateway: {listen: '0.0.0.0:8000'}", "gateway: 0.0.0.0:8000 without `tls`"),
         (
             "auth: {issuers: [{issuer: 'http://idp.example', audience: [a]}]}",
@@ -202,3 +213,27 @@ def test_a_clients_secret_does_not_travel_in_the_clear(url: str, right: bool) ->
         return
     with pytest.raises(ValueError, match="plain http"):
         ServiceAccount(token_url=url, client_id="a", client_secret="b")  # type: ignore[arg-type]
+
+
+def test_a_worker_has_the_ports_after_the_first_ones() -> None:
+    endpoint = Endpoint(
+        address="127.0.0.1:8101", listen="[::1]:8201", metrics="127.0.0.1:9101", workers=3
+    )
+    assert endpoint.addresses == ("127.0.0.1:8101", "127.0.0.1:8102", "127.0.0.1:8103")
+    second = endpoint.worker(1)
+    assert (second.address, second.listen) == ("127.0.0.1:8102", "[::1]:8202")
+    assert (second.metrics, second.count) == ("127.0.0.1:9102", 1)
+    assert list(endpoint.listen_addresses("services.auth")) == [
+        (f"services.auth.{key}", f"{host}:{port + worker}")
+        for worker in range(3)
+        for key, host, port in (("listen", "[::1]", 8201), ("metrics", "127.0.0.1", 9101))
+    ]
+
+
+def test_a_service_has_one_worker_until_somebody_chooses() -> None:
+    assert Endpoint(address="127.0.0.1:8101").addresses == ("127.0.0.1:8101",)
+    assert Endpoint().addresses == ()
+    services = Services(auth=Endpoint(address="127.0.0.1:8101", workers=2))
+    assert [services.workers(name) for name in ("auth", "storage", "envoy")] == [2, 1, 1]
+    own = services.of_worker("auth", 1).endpoint("auth")
+    assert own.addresses == ("127.0.0.1:8102",)

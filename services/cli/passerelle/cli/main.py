@@ -73,20 +73,21 @@ def up(config: Path | None, verbose: bool, as_json: bool) -> None:
 
 
 @main.command("serve")
-@click.argument("service")
+@click.argument("process")
 @click.option(
     "--config", "config", type=click.Path(path_type=Path), required=True, metavar="FILE",
     help="The site's configuration file.",
 )  # fmt: skip
-def serve_command(service: str, config: Path) -> None:
+def serve_command(process: str, config: Path) -> None:
     """Run one process of a site: auth, compute, storage, gateway, development, or envoy.
 
+    Of a service with several workers, storage.0, storage.1 and so on are one each; storage is the first.
     The configuration must give every service its address, and the services their secret (`services` section).
     """
     from passerelle.cli.up.serve import serve
 
     with _configuration_errors():
-        serve(service, config)
+        serve(process, config)
 
 
 @main.command()

@@ -74,7 +74,7 @@ class GatewaySection(Section):
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
-        taken = dict(context.site.services.listen_addresses())
+        taken = list(context.site.services.listen_addresses())
         for key in ("listen", "admin"):
             if (address := getattr(self, key)) and (other := clashing(address, taken)):
                 yield problem(f"{address} is taken by {other}", key)

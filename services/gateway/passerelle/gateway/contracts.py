@@ -64,7 +64,8 @@ class Method:
     """One RPC: `service` is its full name, `surface` the API it belongs to, `served_by` the process that serves it.
 
     `public` ones are for clients; those that `anyone` may call want no token, of others it has to carry `scope`, and
-    the caller to have `relation` on the system, and those of `also` on the systems in other request fields.
+    the caller to have `relation` on the system, and those of `also` on the systems in other request fields. One that
+    `reads` changes nothing.
     """
 
     service: str
@@ -76,6 +77,7 @@ class Method:
     scope: str
     relation: str
     also: tuple[tuple[str, str], ...]
+    reads: bool
     bindings: tuple[Binding, ...]
     client_streaming: bool
     server_streaming: bool
@@ -191,6 +193,7 @@ def _method(
         scope=access.scope,
         relation=access.relation,
         also=tuple((also.field, also.relation) for also in access.also),
+        reads=access.effect == access_pb2.Access.READS,
         bindings=tuple(bindings(method)),
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,

@@ -345,7 +345,7 @@ class BackendUnavailable(ApiError):
     code = grpc.StatusCode.UNAVAILABLE
     reason = "BACKEND_UNAVAILABLE"
     http = 503
-    retry_after = 5
+    retry_after: int | None = 5
 
 
 class ConnectionFailed(BackendUnavailable):

@@ -14,6 +14,8 @@ CLIENT_ADDRESS = "x-passerelle-client"
 """On every request: the address of who called."""
 ASKED_ID = "x-passerelle-asked"
 """The request id that the client asked for, until Envoy has looked at it."""
+SUBJECT = "x-passerelle-subject"
+"""On calls of our own services: the caller's subject, by which gRPC chooses the worker."""
 SERVICE_SECRET = "x-passerelle-service"  # noqa: S105  # the name of a metadata key, no secret
 """On calls of our own services: the secret that they share."""
 

@@ -19,6 +19,7 @@ from passerelle.gateway.directory.probe import grpc_probe
 from passerelle.runtime.config import plugins
 from passerelle.runtime.config.findings import SectionContext
 from passerelle.runtime.config.sections import Section
+from passerelle.runtime.config.services import SERVICES
 from passerelle.runtime.config.site import SiteBase, System, read, site_model
 from passerelle.runtime.config.trials import SystemLogin, Trial
 from passerelle.runtime.serving.auth_client import auth_client
@@ -54,6 +55,7 @@ def _isolated(path: Path) -> SiteBase:
     data = yaml.safe_load(read(path)) or {}
     services = data.get("services") or {}
     harmless = {key: services[key] for key in ("request_timeout", "auth_cache") if key in services}
+    harmless |= {name: {"workers": 1} for name in SERVICES}
     return site_model().model_validate(site_file.completed({**data, "services": harmless}))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 from passerelle.cli.up.logs import state_directory
-from passerelle.cli.up.site_file import free_ports, is_free, write_private
+from passerelle.cli.up.site_file import FreePorts, is_free, write_private
 from passerelle.runtime.config.site import ConfigError, Ssh
 
 PORT = 8000
@@ -55,7 +55,7 @@ def prepare(port: int) -> Path:
 
 
 def _text(port: int, state: Path) -> str:
-    ports = free_ports(f"embedded {port}")
+    ports = FreePorts(f"embedded {port}")
     user = _username()
     values = {
         "ca_key_file": state / "ca_key",
@@ -68,9 +68,9 @@ def _text(port: int, state: Path) -> str:
         "username": user,
         "allow_root": user == "root",
         "least_uid": min(os.getuid(), Ssh.model_fields["least_uid"].default),
-        "sshd": f"127.0.0.1:{(sshd_port := next(ports))}",
+        "sshd": f"127.0.0.1:{(sshd_port := ports.first_of(1))}",
         "sshd_port": sshd_port,
-        "issuer_address": (issuer := f"127.0.0.1:{next(ports)}"),
+        "issuer_address": (issuer := f"127.0.0.1:{ports.first_of(1)}"),
         "issuer": f"http://{issuer}",
         "token_url": f"http://{issuer}/token",
         "listen": f"127.0.0.1:{port}",

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from passerelle.cli.up.standby_listener import StandbyListener
 from passerelle.cli.up.supervisor import BadConfiguration, CannotRun, Child, Supervisor
 from passerelle.gateway import certificates
 from passerelle.gateway.config import Logs, Tls
+from passerelle.runtime.config.services import SERVICES, Endpoint
 from passerelle.runtime.config.site import ConfigError, load
 from passerelle.runtime.serving import sockets
 from passerelle.runtime.serving.sockets import listening
@@ -32,6 +33,11 @@ ENVOY = "envoy"
 
 PARENT = "PASSERELLE_PARENT"
 """The environment variable that gives a child the process id of its parent, with which it must end."""
+
+
+def process_name(service: str, number: int, workers: int) -> str:
+    """The name of worker `number` of so many: `storage.1`; the service's alone where it has one."""
+    return service if workers == 1 else f"{service}.{number}"
 
 
 class CannotStart(Exception):
@@ -178,18 +184,19 @@ class SiteRun:
             return Child(name, argv, addresses, **{"grace": _GRACE, **more})
 
         services = [
-            child(
-                name,
-                self._data["services"][name]["address"],
-                stop_order=1 if name == "auth" else 0,
-            )
-            for name in site_file.SERVICES
+            child(process_name(name, number, one.count), address, stop_order=int(name == "auth"))
+            for name, one in self._endpoints()
+            for number, address in enumerate(one.addresses)
         ]
         if self._development:
             more = {"stop_order": 1, "descriptors": tuple(descriptors)}
             services.append(child("development", *self._development, **more))
         envoy = {"stop_order": 2, "grace": 3.0, "on_death": standby.take_over}
         return [*services, child(ENVOY, self._data["gateway"]["listen"], **envoy)]
+
+    def _endpoints(self) -> Iterator[tuple[str, Endpoint]]:
+        for name in SERVICES:
+            yield name, Endpoint(**self._data["services"][name])
 
     def _log_of(self, child: Child) -> LogFile | None:
         return None if self._verbose else self._logs.file(child.name)

@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 from typing import NoReturn
 
 from passerelle.cli.up import startup_report
-from passerelle.cli.up.run import ENVOY, PARENT
+from passerelle.cli.up.run import ENVOY, PARENT, process_name
 from passerelle.gateway.config import GatewaySection
 from passerelle.runtime.config.site import ConfigError, SiteBase, load, section
 from passerelle.runtime.serving import sockets
@@ -19,33 +19,45 @@ from passerelle.runtime.serving import sockets
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def serve(service: str, config: Path) -> None:
-    """Run `service` until SIGTERM or SIGINT; with `envoy`, become Envoy.
+def serve(process: str, config: Path) -> None:
+    """Run a process until SIGTERM or SIGINT, by its name; with `envoy`, become Envoy.
 
-    Raises ConfigError for a bad file, an unknown service, and whatever keeps a service from starting with that file.
+    Raises ConfigError for a bad file, an unknown process, and whatever keeps it from starting with that file.
     """
     _end_with_parent()
     _raise_file_limit()
     try:
-        _serve(service, config)
+        _serve(process, config)
     except ConfigError as error:
         startup_report.send(str(error))
         raise
 
 
-def _serve(service: str, config: Path) -> None:
+def _serve(process: str, config: Path) -> None:
     site = load(config)
-    if service == ENVOY:
+    if process == ENVOY:
         _become_envoy(site, config)
+    service, number = _worker(process)
+    workers = site.services.workers(service)
+    if number >= workers:
+        raise ConfigError(f"{process}: services.{service}.workers is {workers}, counted from 0")
+    site = site.model_copy(update={"services": site.services.of_worker(service, number)})
     import uvloop
 
     from passerelle.runtime.pipeline.log_lines import configure_logging
 
     try:
-        configure_logging(service, audit_log=site.services.audit_log)
+        name = process_name(service, number, workers)
+        configure_logging(name, audit_log=site.services.audit_log)
     except OSError as error:
         raise ConfigError(f"services.audit_log: {error.filename}: {error.strerror}") from None
     uvloop.run(_run(service, site))
+
+
+def _worker(process: str) -> tuple[str, int]:
+    """The service, and which of its workers a process is: the first one where the name has no number."""
+    service, _, number = process.partition(".")
+    return (service, int(number)) if number.isascii() and number.isdecimal() else (process, 0)
 
 
 async def _run(service: str, site: SiteBase) -> None:

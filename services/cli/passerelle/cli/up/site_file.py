@@ -1,8 +1,9 @@
 """The configuration file as all processes of a site read it: completed with free addresses and a service secret."""
 
+import os
 import random
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +12,9 @@ from typing import Any
 import yaml
 
 from passerelle.runtime.config.addresses import clashing
+from passerelle.runtime.config.services import SERVICES
 from passerelle.runtime.config.site import ConfigError, site_model
 from passerelle.runtime.serving import sockets
-
-SERVICES = ("auth", "compute", "storage", "gateway")
-"""The services that every site has, each with an address under `services`."""
 
 # Below the ports that the kernel gives to outgoing connections, which might take one while its service restarts.
 _PORTS = (20000, 32000)
@@ -32,7 +31,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any]:
-    """The site with an address for every service, and a service secret.
+    """The site with addresses for every service, a number of workers, and a service secret.
 
     Addresses that `data` does not give are free ports of the loopback interface. `port` replaces the gateway's.
     """
@@ -41,28 +40,55 @@ def completed(data: dict[str, Any], *, port: int | None = None) -> dict[str, Any
     gateway["listen"] = f"{host}:{port or own_port}"
     services = dict(data.get("services") or {})
     text = str(data)
-    unused = (port for port in free_ports(gateway["listen"]) if str(port) not in text)
+    free = FreePorts(gateway["listen"], lambda port: str(port) not in text)
     for name in SERVICES:
         service = services.get(name) or {}
-        address = service.get("address") or service.get("listen") or f"127.0.0.1:{next(unused)}"
-        services[name] = {**service, "address": address}
+        workers = _workers(name, service)
+        first = service.get("address") or service.get("listen")
+        address = first or f"127.0.0.1:{free.first_of(workers)}"
+        services[name] = {**service, "address": address, "workers": workers}
     services.setdefault("secret", secrets.token_urlsafe(32))
     return {**data, "gateway": gateway, "services": services}
 
 
-def free_ports(seed: str) -> Iterator[int]:
-    """Ports that are free on 127.0.0.1, none twice; in the same order for the same seed.
+def _workers(name: str, service: Mapping[str, Any]) -> int:
+    """How many workers a service has, by its configuration; where that leaves it open, by this machine's cores."""
+    configured = service.get("workers", "auto")
+    if configured != "auto":
+        return int(configured)
+    has_ports = any(service.get(key) for key in ("address", "listen", "metrics"))
+    return 1 if has_ports else automatic_workers(name, os.cpu_count() or 1)
+
+
+def automatic_workers(name: str, cores: int) -> int:
+    """How many workers of a service suit a machine that runs all of them, beside Envoy (docs/performance.md)."""
+    eighths = {"storage": 3, "compute": 2, "auth": 1, "gateway": 0}
+    return max(1, cores * eighths[name] // 8)
+
+
+class FreePorts:
+    """Finds ports that are free on 127.0.0.1 and `allowed`, none twice; in the same order for the same seed.
 
     So a site that is restarted has its old ports if they are still free, and tokens of its development issuer stay
     valid.
     """
-    order = random.Random(seed)  # noqa: S311  # not a secret
-    used: set[int] = set()
-    while True:
-        port = order.randrange(*_PORTS)
-        if port not in used and is_free(port):
-            yield port
-        used.add(port)
+
+    def __init__(self, seed: str, allowed: Callable[[int], bool] = lambda port: True) -> None:
+        self._order = random.Random(seed)  # noqa: S311  # not a secret
+        self._allowed = allowed
+        self._used: set[int] = set()
+
+    def first_of(self, count: int) -> int:
+        """The first of `count` ports in a row."""
+        while True:
+            first = self._order.randrange(*_PORTS)
+            ports = range(first, first + count)
+            if self._used.isdisjoint(ports) and all(self._suits(port) for port in ports):
+                self._used.update(ports)
+                return first
+
+    def _suits(self, port: int) -> bool:
+        return self._allowed(port) and is_free(port)
 
 
 def is_free(port: int) -> bool:
@@ -79,7 +105,7 @@ def require_free_ports(data: dict[str, Any], port_from: str) -> None:
 
     `port_from` names the setting that chose the public port: the key `gateway.listen`, or PASSERELLE_PORT.
     """
-    taken: dict[str, str] = {}
+    taken: list[tuple[str, str]] = []
     for key, address in _listening_addresses(site_model().model_validate(data)):
         if other := clashing(address, taken):
             raise ConfigError(f"{key}: {address} is taken by {other}")
@@ -87,7 +113,7 @@ def require_free_ports(data: dict[str, Any], port_from: str) -> None:
             sockets.require_free(key, address)
         except ConfigError as error:
             raise ConfigError(f"{error}{_remedy(key, address, port_from)}") from None
-        taken[key] = address
+        taken.append((key, address))
 
 
 def _listening_addresses(site: Any) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ from passerelle.runtime.errors import (
     shortened,
 )
 from passerelle.runtime.headers import REQUEST_ID
+from passerelle.runtime.serving.channels import channel
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +200,7 @@ async def grpc_probe(site: SiteBase) -> AsyncIterator[GrpcProbe]:
     """A GrpcProbe for those of the site's services that make checks, closed on leaving."""
     async with AsyncExitStack() as stack:
         channels = {
-            name: await stack.enter_async_context(
-                grpc.aio.insecure_channel(site.services.address(name))
-            )
+            name: await stack.enter_async_context(channel(site.services.endpoint(name)))
             for name in sorted({check.served_by for check in CHECKS})
         }
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=_TIMEOUT))

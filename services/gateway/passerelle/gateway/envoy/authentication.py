@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from passerelle.gateway.envoy import keys
+from passerelle.gateway.envoy.workers import ANOTHER_WORKER, SUBJECT
 from passerelle.runtime.config.site import SiteBase
 
 Json = dict[str, Any]
@@ -39,7 +40,7 @@ def filters(site: SiteBase) -> list[Json]:
     """The HTTP filters that verify tokens, in their order."""
     issuers = _issuers(site)
     ext_authz = _ext_authz(bool(issuers))
-    return [_jwt_authn(issuers), _RATE_LIMIT, ext_authz] if issuers else [ext_authz]
+    return [_jwt_authn(issuers), _KEEP_SUBJECT, _RATE_LIMIT, ext_authz] if issuers else [ext_authz]
 
 
 def _jwt_authn(issuers: Sequence[Any]) -> Json:
@@ -55,6 +56,27 @@ def _jwt_authn(issuers: Sequence[Any]) -> Json:
         },
     }
 
+
+# Kept here, not in a header: it may have characters that a header may not.
+_KEEP_SUBJECT: Json = {
+    "name": "envoy.filters.http.set_filter_state",
+    "typed_config": {
+        "@type": f"{ANY}envoy.extensions.filters.http.set_filter_state.v3.Config",
+        "on_request_headers": [
+            {
+                "object_key": SUBJECT,
+                "factory_key": "envoy.hashable_string",
+                "format_string": {
+                    "text_format_source": {
+                        "inline_string": f"%DYNAMIC_METADATA({JWT}:{_VERIFIED}:sub)%"
+                    },
+                    "omit_empty_values": True,
+                },
+                "skip_if_empty": True,
+            }
+        ],
+    },
+}
 
 _PER_TENTH = 5  # of a second: in small steps, so that auth answers others in between
 _BURST = 100
@@ -124,6 +146,7 @@ def _ext_authz(jwt: bool) -> Json:
                     "retry_on": "connect-failure,refused-stream",
                     "num_retries": 9,
                     "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
+                    **ANOTHER_WORKER,
                 },
             },
             "failure_mode_allow": False,

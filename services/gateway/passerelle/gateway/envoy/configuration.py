@@ -22,6 +22,8 @@ from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.replies import Json, header, local_replies
 from passerelle.gateway.envoy.route_tree import tree
 from passerelle.gateway.envoy.routes import ANY, BODY_SECONDS, routes
+from passerelle.runtime.config.addresses import address_parts
+from passerelle.runtime.config.services import Endpoint
 from passerelle.runtime.config.site import SiteBase, section
 from passerelle.runtime.headers import (
     ASKED_ID,
@@ -89,7 +91,7 @@ def render(site: SiteBase, directory: Path) -> Json:
             ],
             "clusters": [
                 *(
-                    _cluster(name, site.services.address(service), gateway)
+                    _cluster(name, site.services.endpoint(service), gateway)
                     for name, service in names
                 ),
                 _authorization_cluster(site, gateway),
@@ -115,8 +117,8 @@ _RUNTIME = {
 
 
 def _address(text: str) -> Json:
-    host, _, port = text.rpartition(":")
-    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+    host, port = address_parts(text)
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def _listener(site: SiteBase, gateway: GatewaySection) -> Json:
@@ -236,9 +238,11 @@ def _longest_call(site: SiteBase) -> float:
 
 
 def _route_config(site: SiteBase, gateway: GatewaySection) -> Json:
+    public = {method.served_by for method in methods() if method.public}
     all_routes = routes(
         methods(),
         pages(),
+        workers={name: site.services.endpoint(name).count for name in public},
         timeout=_longest_call(site),
         idle_timeout=gateway.idle_timeout,
     )
@@ -356,21 +360,21 @@ def _transcoding(all_methods: tuple[Method, ...], gateway: GatewaySection) -> Js
 
 
 def _authorization_cluster(site: SiteBase, gateway: GatewaySection) -> Json:
-    cluster = _cluster(AUTHORIZATION, site.services.address("auth"), gateway)
+    cluster = _cluster(AUTHORIZATION, site.services.endpoint("auth"), gateway)
     limits = cluster["circuit_breakers"]["thresholds"][0]
     for name in ("max_pending_requests", "max_requests", "max_retries"):
         limits[name] = gateway.max_connections
     return cluster
 
 
-def _cluster(name: str, address: str, gateway: GatewaySection) -> Json:
+def _cluster(name: str, endpoint: Endpoint, gateway: GatewaySection) -> Json:
     limits = {
         "max_connections": 1024,
         "max_pending_requests": gateway.max_requests,
         "max_requests": gateway.max_requests,
         "max_retries": gateway.max_requests,
     }
-    target = {"endpoint": {"address": _address(address)}}
+    targets = [{"endpoint": {"address": _address(worker)}} for worker in endpoint.addresses]
     options = f"{ANY}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": name,
@@ -378,7 +382,8 @@ def _cluster(name: str, address: str, gateway: GatewaySection) -> Json:
         "type": "STRICT_DNS",
         "connect_timeout": "2s",
         "circuit_breakers": {"thresholds": [limits]},
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [target]}]},
+        "lb_policy": "RING_HASH",  # a caller stays with a worker; without a hash, it is any
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": targets}]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": options,

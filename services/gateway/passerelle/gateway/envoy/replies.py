@@ -17,11 +17,12 @@ from passerelle.runtime.surface import Surface, surfaces
 Json = dict[str, Any]
 
 # Envoy's response flags (its manual of the access log lists them): too many requests to a service, auth refused the
-# request, and every way in which a service cannot be reached or breaks off. A 503 without any of them is made by
+# request, and every way in which a service breaks off or cannot be reached. A 503 without any of them is made by
 # Envoy's overload manager.
 _OVERFLOW = ("UO",)
 _UNAUTHORIZED = ("UAEX",)
-_UPSTREAM = ("UH", "UF", "UC", "UR", "LR", "URX", "NC", "UPE")
+_BROKEN_OFF = ("UC", "UR")
+_UPSTREAM = ("UH", "UF", "LR", "URX", "NC", "UPE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class _Cause:
 class _MethodNotAllowed(errors.Unsupported):
     reason = "METHOD_NOT_ALLOWED"
     http = 405
+
+
+class _BrokenOff(errors.BackendUnavailable):
+    """A service has broken off what it may have done: whoever tries again without looking may do it twice."""
+
+    retry_after = None
 
 
 _LOCAL_BODY = "%LOCAL_REPLY_BODY%"
@@ -73,6 +80,11 @@ _CAUSES = (
     _Cause(502, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
     _Cause(507, errors.BackendUnavailable(f"{_SERVICE} is not available."), http=503),
     _Cause(503, errors.Overloaded(f"{_SERVICE} is busy."), http=429, flags=_OVERFLOW),
+    _Cause(
+        503,
+        _BrokenOff(f"{_SERVICE} broke off; what was asked for may have been done."),
+        flags=_BROKEN_OFF,
+    ),
     _Cause(503, errors.BackendUnavailable(f"{_SERVICE} is not available."), flags=_UPSTREAM),
     _Cause(503, errors.BackendUnavailable("The gateway is overloaded.")),
     _Cause(504, errors.DeadlineExceeded(f"{_SERVICE} did not answer in time.")),

@@ -9,12 +9,13 @@ itself: these are never transcoded (`_ANSWERED_HERE`), so that they lead to no m
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from passerelle.gateway.contracts import Binding, Method
 from passerelle.gateway.envoy import authentication, limits
 from passerelle.gateway.envoy.replies import header
+from passerelle.gateway.envoy.workers import BY_CALLER, retries
 from passerelle.runtime.surface import Surface, surfaces
 
 Json = dict[str, Any]
@@ -79,29 +80,27 @@ _PUBLIC_DURATION = {"max_stream_duration": {"max_stream_duration": "15s"}}
 
 _ENDLESS = {"timeout": "0s", "max_stream_duration": {"max_stream_duration": "0s"}}
 
-# When the connection fails or the stream is refused, the service has seen nothing of the request, so it can be sent
-# again. A service that restarts is back within the sum of these pauses (4 s on average; they are random).
-_RETRY = {
-    "retry_on": "connect-failure,refused-stream",
-    "num_retries": 9,
-    "retry_back_off": {"base_interval": "0.25s", "max_interval": "1s"},
-}
-
 # Bytes. A longer body is not sent again; without a limit, Envoy would buffer whole uploads.
 _RETRY_BUFFER = 64 << 10
 
 
 def routes(
-    methods: Sequence[Method], pages: Iterable[Json], *, timeout: float, idle_timeout: float
+    methods: Sequence[Method],
+    pages: Iterable[Json],
+    *,
+    workers: Mapping[str, int],
+    timeout: float,
+    idle_timeout: float,
 ) -> list[Json]:
     """Every route, first match first; what clients ask for stands before what tells them that they were wrong.
 
-    `timeout` bounds a unary call, `idle_timeout` the pauses of a stream, both in s.
+    `workers` has how many a service has, by its name; `timeout` bounds a unary call, `idle_timeout` the pauses of a
+    stream, both in s.
     """
     public = [method for method in methods if method.public]
     return [
         *pages,
-        *(_to_method(method, timeout, idle_timeout) for method in public),
+        *(_to_method(method, workers, timeout, idle_timeout) for method in public),
         *_wrong_media_type(),
         _health(),
         *_rest_paths(public, idle_timeout),
@@ -124,7 +123,9 @@ def _not_found() -> Iterator[Json]:
             }
 
 
-def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
+def _to_method(
+    method: Method, workers: Mapping[str, int], timeout: float, idle_timeout: float
+) -> Json:
     config = _reply_of(method.surface)
     # A public method needs no token, so its request is forwarded only when it is complete.
     config = config | (
@@ -132,7 +133,7 @@ def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
     )
     return {
         "match": {"path": method.path, "headers": [_GRPC_CONTENT]},
-        "route": _action(method, timeout, idle_timeout)
+        "route": _action(method, workers[method.served_by], timeout, idle_timeout)
         | (_PUBLIC_DURATION if method.anyone else {}),
         "request_body_buffer_limit": _RETRY_BUFFER,
         "typed_per_filter_config": config,
@@ -140,10 +141,11 @@ def _to_method(method: Method, timeout: float, idle_timeout: float) -> Json:
     }
 
 
-def _action(method: Method, timeout: float, idle_timeout: float) -> Json:
+def _action(method: Method, workers: int, timeout: float, idle_timeout: float) -> Json:
     action: Json = {
         "cluster": method.cluster,
-        "retry_policy": _RETRY,
+        "hash_policy": BY_CALLER,
+        "retry_policy": retries(method, workers),
         "idle_timeout": f"{idle_timeout}s",
     }
     if not method.anyone:  # clients with a token may read the answer more slowly

@@ -1,7 +1,7 @@
 """Types for host:port, hosts and URLs in the configuration, which refuse anything else."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -32,17 +32,24 @@ def is_ip(host: str) -> bool:
     return True
 
 
-def clashing(address: str, taken: Mapping[str, str]) -> str | None:
-    """The key of an address in `taken` with the same port, on the same host or all hosts; None when there is none."""
-    host, port = _parts(address)
-    for key, other in taken.items():
-        other_host, other_port = _parts(other)
+def clashing(address: str, taken: Iterable[tuple[str, str]]) -> str | None:
+    """Of `taken`, keys and addresses: the key of one with the same port, on the same host or all; None without any."""
+    host, port = address_parts(address)
+    for key, other in taken:
+        other_host, other_port = address_parts(other)
         if port == other_port != 0 and (host == other_host or {host, other_host} & _ALL_HOSTS):
             return key
     return None
 
 
-def _parts(address: str) -> tuple[str, int]:
+def later_port(address: str, number: int) -> str:
+    """host:port, with the port that is `number` after that of `address`."""
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + number}"
+
+
+def address_parts(address: str) -> tuple[str, int]:
+    """Host, without brackets, and port of `host:port`."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 

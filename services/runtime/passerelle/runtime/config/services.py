@@ -3,13 +3,23 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from passerelle.runtime.config.addresses import Address, clashing, is_loopback
+from passerelle.runtime.config.addresses import (
+    Address,
+    address_parts,
+    clashing,
+    is_ip,
+    is_loopback,
+    later_port,
+)
 from passerelle.runtime.config.findings import Finding, SectionContext, account, problem
 from passerelle.runtime.config.sections import Secret, Section
+
+SERVICES = ("auth", "compute", "storage", "gateway")
+"""The services that every site has, each with its addresses here."""
 
 _MIN_SECRET = 32  # characters of the services' secret
 
@@ -23,18 +33,55 @@ class Endpoint(Section):
     """host:port to bind, when it differs from `address`."""
     metrics: Address | None = None
     """host:port for Prometheus metrics over HTTP; none when unset."""
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """How many processes of it share the callers, each of whom stays with one. They are numbered from 0; number K has
+    the ports K above those configured here. With `auto`, 1; but where none of its ports is configured, `passerelle up`
+    chooses by the machine's cores."""
+
+    @property
+    def count(self) -> int:
+        """How many workers it has; one where nobody has chosen."""
+        return 1 if self.workers == "auto" else self.workers
 
     @property
     def bind(self) -> str:
-        """host:port to listen on; empty when none is configured."""
+        """host:port that worker 0 listens on; empty when none is configured."""
         return self.listen or self.address or ""
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """host:port of every worker, in their order; none when `address` is not configured."""
+        first = self.address
+        return tuple(later_port(first, worker) for worker in range(self.count)) if first else ()
+
+    def worker(self, number: int) -> Self:
+        """The addresses of one worker."""
+        own = {
+            key: later_port(first, number)
+            for key in ("address", "listen", "metrics")
+            if (first := getattr(self, key))
+        }
+        return self.model_copy(update={**own, "workers": 1})
+
     def listen_addresses(self, key: str) -> Iterator[tuple[str, str]]:
-        """The key, below `key`, and host:port of everything that the service listens on."""
-        if self.bind:
-            yield f"{key}.{'listen' if self.listen else 'address'}", self.bind
-        if self.metrics:
-            yield f"{key}.metrics", self.metrics
+        """The key, below `key`, and host:port of everything that the service listens on, in all its workers."""
+        for worker in map(self.worker, range(self.count)):
+            if worker.bind:
+                yield f"{key}.{'listen' if self.listen else 'address'}", worker.bind
+            if worker.metrics:
+                yield f"{key}.metrics", worker.metrics
+
+    @model_validator(mode="after")
+    def _places_for_all(self) -> Self:
+        if self.count == 1:
+            return self
+        for key in ("address", "listen", "metrics"):
+            host, port = address_parts(getattr(self, key) or "127.0.0.1:1")
+            if not 0 < port <= 65536 - self.count:
+                raise ValueError(f"{key}: {self.count} workers need as many ports, from {port} on")
+            if key == "address" and not is_ip(host):
+                raise ValueError(f"{key}: several workers are reached by an IP address, not a name")
+        return self
 
 
 class Services(Section):
@@ -60,7 +107,7 @@ class Services(Section):
     request_timeout: float = Field(default=60, gt=0)
     """Longest time for one call that is no stream, s."""
     open_calls_per_user: int | None = Field(default=1000, ge=1)
-    """Calls of one user that one process of a service serves at once; more are answered 429. Less than
+    """Calls of one user that one worker of a service serves at once; more are answered 429. Less than
     `gateway.max_requests`, so that nobody has all of those."""
     calls_per_user: float | None = Field(default=2000, gt=0)
     """Calls of one user (`sub`) that it begins a second, ten times as many at once; more are answered 429."""
@@ -86,7 +133,7 @@ class Services(Section):
 
     @model_validator(mode="after")
     def _private(self) -> Self:
-        for name in ("auth", "compute", "storage", "gateway"):
+        for name in SERVICES:
             endpoint: Endpoint | None = getattr(self, name)
             if endpoint is None:
                 continue
@@ -102,7 +149,7 @@ class Services(Section):
 
     def listen_addresses(self) -> Iterator[tuple[str, str]]:
         """The key and host:port of everything that the services listen on."""
-        for name in ("auth", "compute", "storage", "gateway"):
+        for name in SERVICES:
             endpoint: Endpoint | None = getattr(self, name)
             if endpoint is not None:
                 yield from endpoint.listen_addresses(f"services.{name}")
@@ -114,15 +161,25 @@ class Services(Section):
                 f"{self.audit_log.parent} is no directory that {account(os.geteuid())} may write to"
             )
             yield problem(text, "audit_log")
-        taken: dict[str, str] = {}
+        taken: list[tuple[str, str]] = []
         for key, address in self.listen_addresses():
             if other := clashing(address, taken):
                 yield problem(f"{address} is taken by {other}", *key.split(".")[1:])
-            taken[key] = address
+            taken.append((key, address))
 
-    def address(self, name: str) -> str:
-        """host:port where the service `name` is reached; LookupError when it is not configured."""
+    def endpoint(self, name: str) -> Endpoint:
+        """The addresses of the service `name`; LookupError when it is not configured where it is reached."""
         endpoint: Endpoint | None = getattr(self, name)
         if endpoint is None or endpoint.address is None:
             raise LookupError(f"services.{name}.address must be configured")
-        return endpoint.address
+        return endpoint
+
+    def workers(self, name: str) -> int:
+        """How many workers the process `name` of a site has: 1, unless it is a service."""
+        endpoint: Endpoint | None = getattr(self, name) if name in SERVICES else None
+        return endpoint.count if endpoint else 1
+
+    def of_worker(self, name: str, number: int) -> Self:
+        """The section as one worker of a service reads it: the service's addresses are those of this worker."""
+        endpoint: Endpoint | None = getattr(self, name) if name in SERVICES else None
+        return self.model_copy(update={name: endpoint.worker(number)}) if endpoint else self

@@ -4,7 +4,6 @@ Answers about tokens are cached for the configured few seconds, never beyond the
 in flight are asked once.
 """
 
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.errors import ApiError, from_rpc
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.headers import REQUEST_ID, SERVICE_SECRET
-from passerelle.runtime.serving.channels import RECONNECT
+from passerelle.runtime.serving.channels import channel
 from passerelle.runtime.ssh.credential import SshCredential
 from passerelle.v1 import auth_pb2 as pb
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
@@ -28,29 +27,13 @@ from passerelle.v1.access_pb2 import Access
 _TIMEOUT = 10.0  # seconds; an IdP that must be asked for new keys is slower than a cached answer
 _MAX_ENTRIES = 10_000
 # Asking auth changes nothing, so a call that finds it away is made again, for some 5 s: a restart takes 2 to 4.
-_OPTIONS = (
-    *RECONNECT,
-    (
-        "grpc.service_config",
-        json.dumps(
-            {
-                "methodConfig": [
-                    {
-                        "name": [{}],
-                        "retryPolicy": {
-                            "maxAttempts": 5,
-                            "initialBackoff": "0.5s",
-                            "maxBackoff": "2s",
-                            "backoffMultiplier": 2,
-                            "retryableStatusCodes": ["UNAVAILABLE"],
-                        },
-                    }
-                ]
-            }
-        ),
-    ),
-)
-
+_RETRIES = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.5s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
 
 _Question = tuple[str, str, str, str]
 """The token, and the scope, relation and system that are asked about."""
@@ -126,8 +109,7 @@ async def auth_client(site: SiteBase) -> AsyncIterator[AuthClient]:
     services = site.services
     if services.secret is None:
         raise LookupError("services.secret must be configured")
-    address = services.address("auth")
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+    async with channel(services.endpoint("auth"), retries=_RETRIES) as to_auth:
         yield AuthClient(
-            channel, services.secret.get_secret_value(), cache_seconds=services.auth_cache
+            to_auth, services.secret.get_secret_value(), cache_seconds=services.auth_cache
         )

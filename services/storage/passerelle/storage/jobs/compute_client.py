@@ -12,7 +12,7 @@ from passerelle.runtime import caller
 from passerelle.runtime.config.site import SiteBase
 from passerelle.runtime.errors import BackendUnavailable, Unsupported, from_rpc
 from passerelle.runtime.headers import REQUEST_ID
-from passerelle.runtime.serving.channels import RECONNECT
+from passerelle.runtime.serving.channels import CALLERS_WORKER, channel, of_caller
 from passerelle.storage.jobs.port import BatchJob
 from passerelle.v1 import compute_pb2 as pb
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
@@ -82,6 +82,7 @@ class ComputeJobs:
         metadata = (
             ("authorization", f"Bearer {caller.current().token}"),
             (REQUEST_ID, caller.request_id()),
+            *of_caller(),
         )
         try:
             return await method(self._stub)(request, metadata=metadata, timeout=self._timeout)
@@ -111,8 +112,8 @@ async def compute_jobs(site: SiteBase) -> AsyncIterator[ComputeJobs]:
     if site.services.compute is None:
         yield ComputeJobs(None, timeout)
         return
-    address = site.services.address("compute")
-    # No retry policy: a job must not be submitted twice.
-    options = (*RECONNECT, ("grpc.max_receive_message_length", _LARGEST))
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
-        yield ComputeJobs(channel, timeout)
+    # No retries: a job must not be submitted twice.
+    options = (("grpc.max_receive_message_length", _LARGEST),)
+    compute = site.services.endpoint("compute")
+    async with channel(compute, CALLERS_WORKER, options=options) as to_compute:
+        yield ComputeJobs(to_compute, timeout)
