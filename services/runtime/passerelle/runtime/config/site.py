@@ -66,7 +66,7 @@ class Ssh(Section):
     insecure_accept_any_host_key: bool = False
     """DANGEROUS: connect without knowing the host's key. For throw-away test systems only."""
     max_connections: int = Field(default=100, ge=1)
-    """Connections to this system per service, over all users."""
+    """Connections to this system of each worker of compute and of storage, over all users."""
     max_channels: int = Field(default=8, ge=1)
     """Commands at once per user; more wait in line. Keep it, plus two, at most the server's MaxSessions (10 by
     default)."""
