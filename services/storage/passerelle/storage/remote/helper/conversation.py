@@ -1,11 +1,13 @@
 """The helper's main program: it reads requests, runs their operations, and sends the answers."""
 
 import errno
+import fcntl
 import os
 import resource
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from passerelle.storage.remote.boundary import Boundary
 from passerelle.storage.remote.frames import ANSWER, END, FAILED, GREETING, LAST, MARK, MORE
@@ -24,6 +26,10 @@ MAX_THREADS = (
 )
 GRACE = 30  # seconds that running calls have to clean up when the channel is closed
 HELD = 0.0005  # seconds that an answer may wait for others that are sent with it
+SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of linux/fcntl.h, which Python has only since 3.10
+PIPE_SIZE = (
+    1 << 20
+)  # bytes, instead of 64 KiB: sshd and the helper wake each other less often for content
 LARGE = 1 << 16  # bytes of an answer that is sent alone, and not by the leading thread
 
 
@@ -178,5 +184,8 @@ if __name__ == "__main__":
     sys.setrecursionlimit(10000)
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    for pipe in (sys.stdin, sys.stdout):
+        with suppress(OSError):  # it is a socket, or the user's pipes may not take more memory
+            fcntl.fcntl(pipe, SET_PIPE_SIZE, PIPE_SIZE)
     Conversation(sys.stdin.buffer, sys.stdout.fileno()).run()
     os._exit(0)
