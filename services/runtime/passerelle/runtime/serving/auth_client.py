@@ -26,11 +26,12 @@ from passerelle.v1.access_pb2 import Access
 
 _TIMEOUT = 10.0  # seconds; an IdP that must be asked for new keys is slower than a cached answer
 _MAX_ENTRIES = 10_000
-# Asking auth changes nothing, so a call that finds it away is made again, for some 5 s: a restart takes 2 to 4.
+# Asking auth changes nothing, so a call that finds it away is made again, for some 8 s: a restart takes 2 to 4, and
+# longer on a busy machine.
 _RETRIES = {
     "maxAttempts": 5,
-    "initialBackoff": "0.5s",
-    "maxBackoff": "2s",
+    "initialBackoff": "0.6s",
+    "maxBackoff": "4s",
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
