@@ -354,7 +354,7 @@ async def test_a_store_that_cannot_be_reached_is_told_while_it_is_waited_for(sit
         words = await site.failed(unfinished=1)
         assert "its time was up; before that, the connection" in words
     finally:
-        await asyncio.to_thread(site.server.start)
+        site.server.start()  # in this thread: it would end with another one
 
 
 async def test_no_proxy_of_the_environment_sees_the_urls(site: Site) -> None:
@@ -507,7 +507,7 @@ async def _restart(site: Site) -> None:
     site.server.stop()
     assert site.jobs.running[-1].returncode is None
     await asyncio.sleep(1)
-    await asyncio.to_thread(site.server.start)
+    site.server.start()  # in this thread: it would end with another one
 
 
 async def test_a_store_that_stays_away_is_given_up(site: Site) -> None:
@@ -522,7 +522,7 @@ async def test_a_store_that_stays_away_is_given_up(site: Site) -> None:
             await site.s3().upload(by_s3(str(source), 1))
         assert not SECRET.search(str(caught.value))
     finally:
-        await asyncio.to_thread(site.server.start)
+        site.server.start()  # in this thread: it would end with another one
 
 
 async def test_urls_that_expired_before_the_job_ran(site: Site) -> None:
