@@ -361,6 +361,13 @@ async def make_part(files: FileOperations, root: Path) -> None:
         await files.make_part(f"{root}/part")
 
 
+async def settled_size(files: FileOperations, root: Path) -> None:
+    assert await files.settled_size(f"{root}/file") == (root / "file").stat().st_size > 0
+    with pytest.raises(FileError) as raised:
+        await files.settled_size(f"{root}/absent")
+    assert raised.value.errno == errno.ENOENT
+
+
 async def write_part(files: FileOperations, root: Path) -> None:
     await files.write_part(f"{root}/file", 4, b"\0\xff!")
     assert (root / "file").read_bytes() == b"one\n\0\xff!\nthree\n"
@@ -415,7 +422,8 @@ CASES: Mapping[str, Case] = {
     for case in (
         *(stat, row, stat_many, list_, table, walk, read, excerpt, hold, checksum, measure, quota),
         *(make_directory, make_symlink, run_program, copy, move, remove, write_target),
-        *(begin_part, place_part, make_part, write_file, write_part, truncate_part, remove_part),
+        *(begin_part, place_part, make_part, write_file, settled_size, write_part),
+        *(truncate_part, remove_part),
         *(pack_source, unpack_source, unpack_target, place_tree),
     )
 }

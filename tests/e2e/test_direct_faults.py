@@ -114,15 +114,17 @@ def wait_for(happened: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def dripping(event: Callable[[], None], after: int = 4 << 20) -> Iterator[bytes]:
-    """The content, with a pause and then `event()` when `after` bytes of it have been sent."""
-    for start in range(0, len(CONTENT), 1 << 18):
-        if start == after:
+def dripping(event: Callable[[], None], after: int = 4 << 20, start: int = 0) -> Iterator[bytes]:
+    """The content from `start` on, with a pause and then `event()` when its first `after` bytes have been sent."""
+    happened = False
+    for place in range(start, len(CONTENT), 1 << 18):
+        if happened:
+            time.sleep(0.02)
+        elif place >= after:
             time.sleep(0.5)  # so that the system has some of it
             event()
-        if start > after:
-            time.sleep(0.02)
-        yield CONTENT[start : start + (1 << 18)]
+            happened = True
+        yield CONTENT[place : place + (1 << 18)]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -146,13 +148,18 @@ def test_a_write_cut_off_at_a_random_byte_leaves_the_old_file(
     assert http.get("/files:content", params=there).content == b"old"
 
 
-def test_a_service_killed_in_the_middle_of_an_upload(
-    gateway: Breakable, http: httpx.Client, there: dict[str, str]
+@pytest.mark.parametrize("seed", range(4))
+def test_a_service_killed_anywhere_in_an_upload(
+    gateway: Breakable, http: httpx.Client, there: dict[str, str], seed: int
 ) -> None:
-    url = begun(http, there)
-    with suppress(httpx.TransportError):  # the line broke: just as clear
-        reply = http.put(url, params=there, content=dripping(lambda: gateway.kill("storage")))
-        assert reply.status_code in (502, 503), reply.text
+    """Twice: also while the upload is resumed."""
+    url, random_place = begun(http, there), random.Random(seed)  # noqa: S311
+    for place in sorted(random_place.sample(range(1, len(CONTENT) >> 20), 2)):
+        offset = received(http, url, there)
+        content = dripping(lambda: gateway.kill("storage"), place << 20, start=offset)
+        with suppress(httpx.TransportError):  # the line broke: just as clear
+            reply = http.put(url, params=there | {"offset": offset}, content=content)
+            assert reply.status_code in (502, 503), reply.text
     resumed(http, url, there)
 
 

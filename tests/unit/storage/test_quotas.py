@@ -2,7 +2,7 @@
 
 import pytest
 
-from passerelle.storage.access.quota_output import user_room
+from passerelle.storage.quota_output import user_room
 from passerelle.storage.values import Room
 
 HEAD = """\

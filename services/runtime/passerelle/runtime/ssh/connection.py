@@ -136,10 +136,11 @@ class Connection:
             return Output(status, stdout.decode(errors=errors), stderr.decode(errors=errors))
 
     @asynccontextmanager
-    async def piped(self, request: Request) -> AsyncIterator[Program]:
+    async def piped(self, request: Request, how: bytes = FRAMES) -> AsyncIterator[Program]:
         """A program that runs as long as the block does, on one of the channels that `run` shares.
 
-        Its input is sent by `write`; only the first part of its stderr is kept. Leaving the block ends it. Entering the
+        Its input is sent by `write`; only the first part of its stderr is kept. Leaving the block ends it. With `how`
+        ALL, it reads the frames itself, has to end when its input does, and its exit status is not known. Entering the
         block raises Overloaded, ConnectionFailed, BackendError when the login shell does not run it, and
         DeadlineExceeded when that takes too long.
         """
@@ -150,7 +151,7 @@ class Connection:
                     await program.ready()
             except TimeoutError:
                 raise self._timed_out(program) from None
-            program.go(FRAMES)
+            program.go(how)
             yield program
 
     async def start(self) -> "asyncssh.SSHClientProcess[bytes]":

@@ -80,6 +80,10 @@ class Program:
             if not data:
                 await self._require_begun()
 
+    def write_line(self, data: bytes) -> None:
+        """Send what is no piece, to a program that reads its input as it is sent."""
+        self._write(data)
+
     async def write(self, piece: bytes) -> None:
         """Send a piece of its input; raises one of LOST when nothing is read any more."""
         if piece:

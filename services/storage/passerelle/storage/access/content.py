@@ -2,8 +2,8 @@
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from passerelle.runtime.errors import ApiError, ConnectionFailed
 from passerelle.runtime.ssh.program import LOST
 from passerelle.storage.access.deadlines import ending_in
 from passerelle.storage.access.operations_sftp import OperationsClient
+from passerelle.storage.access.receiver import Receiver
 from passerelle.storage.errors import FileError
 
 T = TypeVar("T")
@@ -43,13 +44,23 @@ class SftpLost(ConnectionFailed):
     """The SFTP session broke off, with its connection or without."""
 
 
+@asynccontextmanager
+async def no_receiver() -> AsyncIterator[None]:
+    """For accounts that cannot have a receiver."""
+    yield None
+
+
 @dataclass(frozen=True)
 class ContentChannel:
-    """A way for content to and from files of one system; `stall` is how long one step may take, in seconds."""
+    """A way for content to and from files of one system; `stall` is how long one step may take, in seconds.
+
+    `receiver` starts a receiver for a large upload, if it can.
+    """
 
     client: Client
     system: str
     stall: float
+    receiver: Callable[[], AbstractAsyncContextManager[Receiver | None]] = no_receiver
 
     @property
     def holds(self) -> bool:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MODULES = (
     "frames",
     "outcome",
+    "locking",
     "boundary",
     "registry",
     "opening",
@@ -55,7 +56,14 @@ _SCRIPT = (
     "for python in python3 /usr/libexec/platform-python; do "
     'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B "$@"; done; exit 127'
 )
-_REQUEST = Request(("sh", "-c", _SCRIPT, "sh", *from_input(SOURCE)))
+
+
+def python_request(source: str) -> Request:
+    """Runs `source`, a program of ours, which is the first thing on its input; status 127 where there is no Python."""
+    return Request(("sh", "-c", _SCRIPT, "sh", *from_input(source)))
+
+
+_REQUEST = python_request(SOURCE)
 
 
 class NoHelper(Exception):

@@ -19,7 +19,7 @@ from passerelle.storage.access.operations import (
     UnpackTarget,
     WriteTarget,
 )
-from passerelle.storage.access.quota_output import user_room
+from passerelle.storage.quota_output import user_room
 from passerelle.storage.values import (
     EVERYTHING,
     Columns,
@@ -204,6 +204,10 @@ class HelperOperations:
         }
         result = orjson.loads(await self._helper.call("write_file", arguments, content))
         return Refusal(**result) if "mismatch" in result else Written(**result)
+
+    async def settled_size(self, part: str) -> int:
+        """See `FileOperations.settled_size`."""
+        return int(await self._helper.call("settled_size", {"part": part}))
 
     async def make_part(self, part: str) -> None:
         """See `FileOperations.make_part`."""

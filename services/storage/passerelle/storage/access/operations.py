@@ -205,6 +205,10 @@ class FileOperations(Protocol):
         """
         ...
 
+    async def settled_size(self, part: str) -> int:
+        """How many bytes have arrived in a part, when no receiver of an earlier call writes to it any more."""
+        ...
+
     async def make_part(self, part: str) -> None:
         """Make an empty file that only its user can read; FileError (EEXIST) when something is there."""
         ...

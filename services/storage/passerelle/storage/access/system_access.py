@@ -25,6 +25,7 @@ from passerelle.storage.access.helper_operations import HelperOperations
 from passerelle.storage.access.operations import FileOperations
 from passerelle.storage.access.operations_sftp import OperationsClient
 from passerelle.storage.access.program_stream import ProgramStream
+from passerelle.storage.access.receiver import Receiver
 from passerelle.storage.config import StorageSection
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _CALLS_AT_ONCE = 16  # enough to keep a helper busy while answers travel
 _STREAMS_AT_ONCE = 8  # each holds a thread of the helper, and up to a window of 1 MB
 _TRANSFERS_AT_ONCE = 8  # each holds up to a window of 3 MB
+_RECEIVERS_AT_ONCE = 2  # each takes one of the channels that commands need, too
 
 
 class FallBack(Protocol):
@@ -89,6 +91,7 @@ class _Account:
         self.calls = queue("calls", at_once=_CALLS_AT_ONCE)
         self.streams = queue("streams", at_once=_STREAMS_AT_ONCE)
         self.transfers = queue("transfers", at_once=_TRANSFERS_AT_ONCE)
+        self._receivers = asyncio.Semaphore(_RECEIVERS_AT_ONCE)
         self.stall = settings.stall_timeout
         self.notes: list[str] = []
         """What of the usual ways this account lacks, in words."""
@@ -137,7 +140,18 @@ class _Account:
 
     async def content(self) -> ContentChannel:
         """The way for content."""
-        return ContentChannel(await self._client(), self.connection.system, self.stall)
+        return ContentChannel(
+            await self._client(), self.connection.system, self.stall, self._receiver
+        )
+
+    @asynccontextmanager
+    async def _receiver(self) -> AsyncIterator[Receiver | None]:
+        """A receiver; None where no helper runs, hence no Python, and when there are as many as there may be."""
+        if self._helper is None or self._receivers.locked():
+            yield None
+            return
+        async with self._receivers, Receiver.start(self.connection) as receiver:
+            yield receiver
 
     async def _client(self) -> Client:
         try:

@@ -55,6 +55,10 @@ class PlainCommands(LookingCommands, ReadingCommands, PlacingCommands, TreeComma
         real, parent = await self._real(path), await self._real(os.path.dirname(path))
         return PackSource(real, parent, directory)
 
+    async def settled_size(self, part: str) -> int:
+        """See `FileOperations.settled_size`; there are no receivers without a helper."""
+        return (await self.stat(part, dereference=False)).size
+
     async def unpack_source(self, path: str) -> UnpackSource:
         """See `FileOperations.unpack_source`; a cut archive is not noticed."""
         await self._boundary.require_inside(PathArgument(path))

@@ -12,13 +12,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 
-from passerelle.storage.access.quota_output import user_room
 from passerelle.storage.access.tool_errors import failure_of
 from passerelle.storage.commands.boundary import PathArgument
 from passerelle.storage.commands.find_output import FIELDS, FORMAT, called, entry
 from passerelle.storage.commands.runner import CommandRunner, named_failure
 from passerelle.storage.errors import FileError, not_regular
 from passerelle.storage.paths import inside
+from passerelle.storage.quota_output import user_room
 from passerelle.storage.values import FileInfo, Progress, Quota, Room, Steps, Usage, Walk
 
 _THERE = 17  # the status with which our scripts tell that a target is there already

@@ -134,7 +134,10 @@ class Uploads:
     async def _write(
         self, target: Target, part: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> int:
-        received = await self._size(part)
+        try:
+            received = await self._access.query(lambda files: files.settled_size(part))
+        except FileError as error:
+            raise _unknown(error) from None
         if not 0 <= offset <= received:
             violation = f"must be between 0 and {received}, which is how much has arrived"
             raise InvalidArgument(f"offset {violation}", (Field("query", "offset", violation),))

@@ -1,8 +1,10 @@
-"""Writing parts of uploads where there is no SFTP. Only their owner can read them."""
+"""Parts of uploads: their size, and writing them where there is no SFTP. Only their owner can read them."""
 
+import fcntl
 import os
 from contextlib import suppress
 
+from passerelle.storage.remote.locking import lock
 from passerelle.storage.remote.outcome import Call, Failure, raw
 from passerelle.storage.remote.registry import operation
 
@@ -12,6 +14,20 @@ def make_part(call: Call, part: str) -> bytes:
     """Make an empty file, which must not exist."""
     os.close(_open(part, os.O_CREAT | os.O_EXCL))
     return b""
+
+
+@operation("settled_size")
+def settled_size(call: Call, part: str) -> bytes:
+    """How many bytes have arrived, in digits, when no receiver writes to the file any more."""
+    try:
+        fd = os.open(raw(part), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        raise Failure("access", raw(part), error.errno or 0) from None
+    try:
+        lock(fd, fcntl.LOCK_SH)
+        return b"%d" % os.fstat(fd).st_size
+    finally:
+        os.close(fd)
 
 
 @operation("write_part")

@@ -1,0 +1,89 @@
+"""A receiver: the program on a system that writes the content of a large upload, sent as one stream, to its part."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from passerelle.runtime.errors import ApiError, BackendError, DeadlineExceeded, Overloaded
+from passerelle.runtime.shipping import program
+from passerelle.runtime.ssh.bootstrap import ALL
+from passerelle.runtime.ssh.connection import Connection
+from passerelle.runtime.ssh.program import LOST, Program
+from passerelle.storage.access.helper import python_request
+from passerelle.storage.errors import DataLoss, FileError
+from passerelle.storage.paths import shown
+from passerelle.storage.remote.frames import END, MARK
+
+MODULES = ("frames", "outcome", "locking", "receiving")
+"""The modules of `storage/remote` that it is made of, in the order in which they need each other."""
+SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in MODULES))
+"""The receiver's program."""
+_REQUEST = python_request(SOURCE)
+_MOST_NOISE = 1 << 16  # bytes that others may print beside the answer
+
+
+class Receiver:
+    """A receiver that runs on `system`, for one stream.
+
+    Whatever ends it early, the part has the beginning of what was sent. No method has a deadline.
+    """
+
+    def __init__(self, program: Program, system: str) -> None:
+        self._program = program
+        self._system = system
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, connection: Connection) -> "AsyncIterator[Receiver | None]":
+        """One that runs as long as the block does; None when none can be started now. Raises ConnectionFailed."""
+        async with AsyncExitStack() as stack:
+            receiver = None
+            with suppress(Overloaded, BackendError, DeadlineExceeded):
+                running = await stack.enter_async_context(connection.piped(_REQUEST, ALL))
+                running.write_line(SOURCE.encode())
+                receiver = cls(running, connection.system)
+            yield receiver
+
+    def begin(self, part: bytes, start: int, offset: int) -> None:
+        """Let it write to `part` from `offset` on. What lies between `start` and `offset` is in the checksum, too."""
+        name = part.decode("utf-8", "surrogateescape")
+        request = json.dumps({"part": name, "start": start, "offset": offset})
+        self._program.write_line(request.encode() + b"\n")
+
+    async def send(self, piece: bytes) -> bool:
+        """Send a piece, as soon as it can take one; False when it has ended, which `finish` explains."""
+        try:
+            await self._program.write(piece)
+        except (*LOST, OSError):
+            return False
+        return True
+
+    async def finish(self, path: str, sha256: str) -> int:
+        """The size of the part, with all that was sent since `start`, whose checksum has to be `sha256`.
+
+        Raises FileError about `path` when it could not be written, ConnectionFailed when nobody knows, DataLoss for
+        another checksum; what came since `start` is given up then.
+        """
+        self._program.end_input()
+        self._program.write_line(sha256.encode() + b"\n")
+        printed = bytearray()
+        async for piece in self._program.output():
+            printed += piece
+            if MARK not in printed:
+                del printed[:-_MOST_NOISE]
+        _, mark, rest = bytes(printed).rpartition(MARK)
+        text, end, _ = rest.partition(END)
+        if not mark or not end:
+            await self._program.status()  # raises the error
+            raise BackendError(f"The receiver was ended on system {self._system}.")
+        answer = json.loads(text)
+        if "size" in answer:
+            return int(answer["size"])
+        raise _error(path, answer)
+
+
+def _error(path: str, failure: Mapping[str, Any]) -> ApiError:
+    if failure["step"] == "sha256":
+        return DataLoss(f"{shown(path)}: What arrived is not what was sent; it was given up.")
+    return FileError(failure["step"], path, failure["errno"])
