@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +62,14 @@ class Site:
 
     def workers(self) -> dict[str, int]:
         """The process ids of the site's processes, by their names."""
-        tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        children = [pid for task in tasks for pid in (task / "children").read_text().split()]
-        argvs = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in children}
-        return {
-            argv[argv.index("serve") + 1]: int(pid)
-            for pid, argv in argvs.items()
-            if "serve" in argv
-        }
+        names = {}
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            for pid in (task / "children").read_text().split():
+                with suppress(FileNotFoundError):  # it has just ended
+                    argv = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                    if "serve" in argv:
+                        names[argv[argv.index("serve") + 1]] = int(pid)
+        return names
 
     def kill(self, worker: str) -> None:
         """kill -9 of a worker; it is started again."""
