@@ -96,10 +96,10 @@ def _with_descendants(pids: Iterable[int]) -> Iterator[Path]:
 
 
 def _name(process: Path) -> str:
-    """A service's own name; `up`; `helper` for our program on a system; else that of the program."""
+    """A service's name, for all its workers; `up`; `helper` for our program on a system; else that of the program."""
     words = (process / "cmdline").read_text().split("\0")
     if "serve" in words:
-        return words[words.index("serve") + 1]
+        return words[words.index("serve") + 1].partition(".")[0]
     if "up" in words:
         return "up"
     program = Path(words[0].partition(":")[0]).name  # OpenSSH writes `sshd: alice@notty`

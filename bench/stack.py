@@ -52,26 +52,35 @@ def begin() -> None:
 
 
 @contextmanager
-def running_stack(directory: Path | None = None, *options: str) -> Iterator[Stack]:
-    """The gateway before the cluster that runs in `directory`, or else one of its own that `options` are for (`up`)."""
+def running_stack(
+    directory: Path | None = None, *options: str, workers: int = 1
+) -> Iterator[Stack]:
+    """The gateway before the cluster that runs in `directory`, or else one of its own that `options` are for (`up`).
+
+    `workers` is how many storage has.
+    """
     if directory is None:
-        with running_cluster("--name", "bench", *options) as cluster, _gateway(cluster) as stack:
+        with (
+            running_cluster("--name", "bench", *options) as cluster,
+            _gateway(cluster, workers) as stack,
+        ):
             yield stack
         return
-    with _gateway(Cluster.at(directory)) as stack:
+    with _gateway(Cluster.at(directory), workers) as stack:
         yield stack
 
 
 @contextmanager
-def _gateway(cluster: Cluster) -> Iterator[Stack]:
+def _gateway(cluster: Cluster, workers: int) -> Iterator[Stack]:
     with published_issuer() as issuer, tempfile.TemporaryDirectory() as folder:
-        site, file = site_file.completed(_site(cluster, issuer)), Path(folder) / "site.yaml"
+        written = _site(cluster, issuer, workers)
+        site, file = site_file.completed(written), Path(folder) / "site.yaml"
         site_file.write_private(file, yaml.safe_dump(site))
         with running_site("--config", str(file), environment={}) as ready:
             yield Stack(ready["ready"], cluster, issuer, ready["pid"], site)
 
 
-def _site(cluster: Cluster, issuer: Issuer) -> dict[str, Any]:
+def _site(cluster: Cluster, issuer: Issuer, workers: int) -> dict[str, Any]:
     """The cluster's configuration with the bench's own issuer, which has a token for every user."""
     printed = subprocess.run(
         (sys.executable, str(CONFIGURATION), str(cluster.directory)),
@@ -86,5 +95,7 @@ def _site(cluster: Cluster, issuer: Issuer) -> dict[str, Any]:
         "token_url": f"{issuer.url}/token",
         "auth_method": "client_secret_post",
     }
-    site["services"] = {"calls_per_user": None}  # speed is measured, not the limit
+    # Speed is measured, not the limits.
+    site["services"] = {"calls_per_user": None, "storage": {"workers": workers}}
+    site["systems"][0]["ssh"]["max_connections"] = 1000
     return site

@@ -192,6 +192,22 @@ def test_a_wrong_file_stops_every_command(
     assert message in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("process", "message"),
+    [
+        ("storage.2", "storage.2: services.storage.workers is 2, counted from 0"),
+        ("compute.1", "compute.1: services.compute.workers is 1, counted from 0"),
+        ("development.1", "development.1: services.development.workers is 1"),
+        ("storage.x", "storage.x"),
+    ],
+)
+def test_a_worker_that_there_is_not(tmp_path: Path, process: str, message: str) -> None:
+    path = site(tmp_path, "services: {storage: {workers: 2}}")
+    done = passerelle("serve", process, "--config", path)
+    assert done.exit_code == os.EX_CONFIG
+    assert message in done.stderr
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
 def test_a_port_that_is_none(port: str) -> None:
     done = passerelle("up", PASSERELLE_PORT=port)
