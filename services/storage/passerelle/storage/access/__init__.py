@@ -1,1 +1,1 @@
-"""How the files of one system are reached as the current caller: by operations of the helper, and over SFTP."""
+"""Access to the files of one system as the current caller: by operations of the helper, and over SFTP."""

@@ -1,4 +1,4 @@
-"""The helper's answers, taken out of what its channel brings: what start-up files left running may print there, too."""
+"""The helper's answers, extracted from its channel's data; processes of start-up files may print there, too."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,17 @@ from passerelle.storage.remote.frames import ANSWER, END, MARK
 
 
 class Spoiled(Exception):
-    """Something else was printed into the middle of an answer."""
+    """Foreign output was found in the middle of an answer."""
 
 
 class Answers:
-    """What has come of a helper's channel."""
+    """A parser of the data that a helper's channel has received."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def take(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """The answers that are whole now: id, status and payload; raises Spoiled."""
+        """The answers that `data` completes: id, status and payload. Raises Spoiled."""
         self._buffer += data
         position = 0
         try:

@@ -9,7 +9,7 @@ from passerelle.runtime.errors import DeadlineExceeded
 
 @asynccontextmanager
 async def ending_in(seconds: float) -> AsyncIterator[None]:
-    """End the block after that time, with DeadlineExceeded."""
+    """Raise DeadlineExceeded in the block after that many seconds."""
     try:
         async with asyncio.timeout(seconds):
             yield

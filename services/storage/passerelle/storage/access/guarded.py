@@ -1,14 +1,14 @@
-"""Programs that work on what has been checked, whatever its path leads to meanwhile: they open first, and look then.
+"""Programs that work on the very file that was checked, even if its path changes: they open it first, then look.
 
 Linux tells in /proc what a process has open. It is compared with the path that was checked, which has no links; a
-program that finds something else ends with status `MOVED`.
+program that opened another file ends with status `MOVED`.
 """
 
 from collections.abc import Sequence
 
 MOVED = 98
 OPENED = "/proc/self/fd/3"
-"""What a program under `reading` reads, also when it opens it once more."""
+"""The path under which a program of `reading` can open its file, also repeatedly."""
 
 _READING = f"""\
 path=$1; shift

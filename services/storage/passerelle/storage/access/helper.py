@@ -47,11 +47,11 @@ MODULES = (
     "helper.requests",
     "helper.conversation",
 )
-"""The modules of `storage/remote` that the helper is made of, in the order in which they need each other. It has the
-operations that they register."""
+"""The modules of `storage/remote` that the helper is made of: each after those that it imports. They register its
+operations."""
 SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in MODULES))
 """The helper's program."""
-# A constant, whose only inputs are its arguments. RHEL 8 without python3 has platform-python.
+# A constant script: its input is its arguments. RHEL 8 without python3 has platform-python.
 _SCRIPT = (
     "for python in python3 /usr/libexec/platform-python; do "
     'command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B "$@"; done; exit 127'
@@ -59,7 +59,7 @@ _SCRIPT = (
 
 
 def python_request(source: str) -> Request:
-    """Runs `source`, a program of ours, which is the first thing on its input; status 127 where there is no Python."""
+    """A request that runs `source`, sent first on its input, by Python; status 127 where there is no Python."""
     return Request(("sh", "-c", _SCRIPT, "sh", *from_input(source)))
 
 
@@ -127,7 +127,7 @@ class RemoteHelper:
 
     @classmethod
     async def start(cls, connection: Connection, roots: Sequence[str] = ()) -> "RemoteHelper":
-        """Start a helper. Its paths must lie in `roots`, if that is not empty. Raises NoHelper where none can run."""
+        """Start a helper. Its paths must lie in `roots`, unless that is empty. Raises NoHelper where none can run."""
         helper = cls(connection.system)
         channel = helper._channel
         await connection.start_session(channel)
@@ -156,10 +156,9 @@ class RemoteHelper:
         return self._channel.open
 
     async def call(self, operation: str, arguments: dict[str, Any], content: bytes = b"") -> bytes:
-        """The result of an operation of the helper, to which `content` is sent, too; raises FileError or
-        ConnectionFailed.
+        """The result of an operation of the helper; `content` is sent after its arguments.
 
-        Cancelling the call cancels the work.
+        Raises FileError or ConnectionFailed. Cancelling the call cancels the work.
         """
         pending = _Whole()
         with self._request(pending, operation, arguments, content):
@@ -191,7 +190,7 @@ class RemoteHelper:
         arguments: dict[str, Any],
         content: bytes = b"",
     ) -> Iterator[int]:
-        """Send a request whose answer goes to `pending`; its id. It is cancelled when the block ends before it."""
+        """Send a request whose answer goes to `pending`; its id. It is cancelled if the block ends earlier."""
         if not self.alive:
             raise _lost(self.system)
         number = next(self._numbers)
@@ -216,7 +215,7 @@ class RemoteHelper:
         if not self._outgoing:  # the requests of one round of the event loop are sent together
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing += REQUEST.pack(number, len(request), len(content)) + request
-        if content:  # is not copied to be sent with other requests
+        if content:  # sent by itself, which saves a copy
             self._flush()
             self._channel.send(content)
 

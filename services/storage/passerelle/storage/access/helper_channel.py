@@ -69,7 +69,7 @@ class HelperChannel(asyncssh.SSHClientSession[bytes]):
             self.close()
 
     def _greet(self, data: bytes) -> bytes:
-        """Search the greeting; returns what follows it."""
+        """Look for the greeting; returns the data behind it."""
         searched = max(0, len(self.noise) - len(GREETING) + 1)
         self.noise += data
         start = self.noise.find(GREETING, searched)

@@ -1,4 +1,4 @@
-"""Failures that the helper describes, as errors."""
+"""Errors made from the helper's failures."""
 
 from collections.abc import Mapping
 from typing import Any

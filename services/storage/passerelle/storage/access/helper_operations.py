@@ -1,4 +1,4 @@
-"""The operations on files by the remote helper: the only place where the service names them as the wire does."""
+"""The operations on files by the remote helper, and the service's half of their wire format."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class HelperOperations:
-    """`FileOperations` by a running helper; a stream of it ends when nothing comes for `stall` seconds."""
+    """`FileOperations` by a running helper. A stream raises DeadlineExceeded after `stall` seconds without data."""
 
     content_limit = 2 << 20  # as much as OpenSSH lets one channel send without being asked for more
 
@@ -246,7 +246,7 @@ class HelperOperations:
     async def _steps(
         self, operation: str, arguments: dict[str, Any], result: Callable[[Any], T]
     ) -> Steps[T]:
-        """A long operation, whose answers are made by the helper's `Call.advance` and `Call.result`."""
+        """A long operation; the helper sends its steps with `Call.advance` and `Call.result`."""
         async with aclosing(self._helper.stream(operation, arguments, self._stall)) as pieces:
             async for piece in pieces:
                 step = orjson.loads(piece)

@@ -29,19 +29,21 @@ from passerelle.storage.values import (
 
 @dataclass(frozen=True, slots=True)
 class HeldFile:
-    """A regular file that is held open on the system: what is known about it, and where it can be opened, if anywhere:
-    a path that leads to this very file, whatever becomes of its own one; or empty."""
+    """A regular file that is held open on the system."""
 
     info: FileInfo
     at: str
+    """A path that opens this very file even after it was moved or replaced; empty when the system has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteTarget:
-    """Where writing to a path writes: the path without links, and the version of the file there, None for none."""
+    """The file that a write to a path replaces or makes."""
 
     real: str
+    """Its path, without links."""
     version: str | None
+    """Its ETag; None when there is no file yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +52,34 @@ class Refusal:
 
     mismatch: Literal["size", "sha256", "version"]
     actual: str
-    """Its value: bytes, lower-case hexadecimal, or an ETag (empty where there is no file)."""
+    """The actual value: a size in bytes, a checksum in lower-case hexadecimal, or an ETag (empty without a file)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackSource:
-    """What is packed: its path without links, that of the directory which its path names it in, and whether it is a
-    directory itself."""
+    """A file or directory to pack."""
 
     real: str
+    """Its path, without links."""
     parent: str
+    """The directory that contains the name by which the caller gave it; without links."""
     directory: bool
+    """Whether it is a directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackSource:
-    """An archive that is unpacked: its path without links, and whether it is a plain tar archive without its end."""
+    """An archive to unpack."""
 
     real: str
+    """Its path, without links."""
     truncated: bool
+    """Whether it is an uncompressed tar archive that lacks its end marker."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackTarget:
-    """The directory that an archive is unpacked into: its path without links, and whether it exists."""
+    """The directory that an archive is unpacked into: its path without links, and whether it exists yet."""
 
     real: str
     exists: bool
@@ -83,55 +89,56 @@ class FileOperations(Protocol):
     """The files of one system, over one connection of one user.
 
     Paths are absolute; a byte of one that is not UTF-8 is a lone surrogate (PEP 383). Sizes and offsets are in bytes.
-    Every method raises FileError for what the system refuses, Outside for a path that leads out of its filesystems,
-    Unsupported for what takes a helper or a program that the system lacks, ConnectionFailed when the connection is
-    lost, DeadlineExceeded for a stream that brings nothing for too long. Cancelling a call, or closing an iterator,
-    ends the work on the system.
+    Every method raises FileError when the system refuses, Outside for a path that leads out of its filesystems,
+    Unsupported when the system lacks a helper or program that is needed, ConnectionFailed when the connection is lost,
+    and DeadlineExceeded when a stream stalls. Cancelling a call, or closing an iterator, ends the work on the system.
     """
 
     content_limit: int
-    """How many bytes of content `write_file` takes; with 0, content goes by the content channel alone."""
+    """The most bytes that `write_file` takes; 0 when all content has to go over the content channel."""
 
     async def stat(self, path: str, *, dereference: bool) -> FileInfo:
-        """What is known about a file; `dereference` follows a final link."""
+        """The attributes of a file; `dereference` follows a final link."""
         ...
 
     async def row(self, path: str, columns: Columns, *, dereference: bool) -> Row:
-        """The same with these columns, as it comes."""
+        """As `stat`, but only these columns, not parsed."""
         ...
 
     async def stat_many(
         self, paths: Sequence[str], *, dereference: bool
     ) -> Sequence[FileInfo | ApiError]:
-        """What is known about each file, or why nothing is."""
+        """For each path, in order, the attributes of the file or the error of the attempt to read them."""
         ...
 
     async def list(self, path: str, listing: Listing, limit: int) -> Sequence[FileInfo]:
-        """A directory's entries in byte order, or the one file that `path` is; FileError (EFBIG) for an answer of more
-        than `limit` bytes."""
+        """The entries of a directory in byte order; for any other file, that file alone.
+
+        Raises FileError (EFBIG) when the answer has more than `limit` bytes.
+        """
         ...
 
     async def table(self, path: str, listing: Listing, columns: Columns, limit: int) -> Table:
-        """The same with these columns, as it comes."""
+        """As `list`, but only these columns, not parsed."""
         ...
 
     def walk(self, path: str, walk: Walk) -> AsyncGenerator[Sequence[FileInfo], None]:
-        """What is in a tree, in batches as it is found, some of which may be empty; names are relative to `path`.
+        """The files in a tree, in batches as they are found; a batch may be empty. Names are relative to `path`.
 
-        Directories that cannot be read are passed by, and the first such error is raised at the end.
+        Directories that cannot be read are skipped; the first such error is raised at the end.
         """
         ...
 
     async def read(self, path: str, offset: int, length: int, limit: int | None) -> bytes:
-        """At most `length` bytes from `offset` on; FileError (EFBIG) for a file of more than `limit` bytes."""
+        """Up to `length` bytes from `offset` on. Raises FileError (EFBIG) for a file of more than `limit` bytes."""
         ...
 
     async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
-        """A piece of a file; FileError (EFBIG) when it has more than `limit` bytes."""
+        """Part of a file. Raises FileError (EFBIG) when that part has more than `limit` bytes."""
         ...
 
     def hold(self, path: str) -> AbstractAsyncContextManager[HeldFile]:
-        """A regular file, held open inside the block where that can be done."""
+        """A regular file, which is held open inside the block if the system allows it."""
         ...
 
     def checksum(self, path: str, algorithm: str) -> Steps[str]:
@@ -139,19 +146,19 @@ class FileOperations(Protocol):
         ...
 
     def measure(self, path: str) -> Steps[Usage]:
-        """What a tree takes; a file of many names counts once."""
+        """The disk usage of a tree; a file with several names counts once."""
         ...
 
     async def quota(self, path: str) -> Quota:
-        """How much room there is on the filesystem of `path`."""
+        """The used and free space of the filesystem of `path`."""
         ...
 
     async def make_directory(self, path: str, *, parents: bool) -> FileInfo:
-        """Make a directory; what is known about it. `parents` makes those above it, and accepts one that exists."""
+        """Make a directory; its attributes. `parents` makes missing parents, and accepts a directory that exists."""
         ...
 
     async def make_symlink(self, path: str, target: str) -> None:
-        """Make a link at `path` that says `target`, which must lead into the filesystems."""
+        """Make a symbolic link to `target` at `path`; the target must be inside the system's filesystems."""
         ...
 
     async def run_program(self, path: str, argv: Sequence[str], *, dereference: bool) -> Output:
@@ -161,56 +168,57 @@ class FileOperations(Protocol):
     def copy(
         self, path: str, target: str, *, overwrite: bool, dereference: bool
     ) -> Steps[FileInfo]:
-        """Copy a file or a tree with modes and times, whole or not at all; what is known about the copy.
+        """Copy a file or a tree with modes and times, completely or not at all; the attributes of the copy.
 
-        With `overwrite` a file takes the place of a file, and a directory is copied into a directory that is there.
+        With `overwrite` a file replaces a file, and a directory is merged into a directory that exists.
         Raises FileError with the step `itself` for a directory that would be copied into itself.
         """
         ...
 
     def move(self, path: str, target: str, *, overwrite: bool) -> Steps[FileInfo]:
-        """Rename, or between two filesystems copy and remove; what is known about it then. Raises as `copy`."""
+        """Rename, or copy and remove between two filesystems; the attributes afterwards. Raises as `copy`."""
         ...
 
     def remove(self, path: str) -> Steps[None]:
-        """Remove a file, a link itself, or a directory with all that is in it."""
+        """Remove a file, a link (not its target), or a directory with its contents."""
         ...
 
     async def write_target(self, path: str) -> WriteTarget:
-        """Where writing to `path` writes; FileError unless that is a regular file that may be replaced, or one that can
-        be made."""
+        """The file that a write to `path` replaces or makes. Raises FileError when it can do neither."""
         ...
 
     async def begin_part(self, path: str, part: str, stale: float) -> None:
-        """Make the empty `part` beside `path`, which has no links in it, readable by its user alone; remove the user's
-        parts in the same directory that nobody has touched for `stale` seconds."""
+        """Make the empty file `part` beside `path`, readable by its user alone. `path` has no links in it.
+
+        The user's parts in the same directory that were not changed for `stale` seconds are removed.
+        """
         ...
 
     def place_part(
         self, path: str, part: str, size: int, conditions: WriteConditions
     ) -> Steps[str | Refusal]:
-        """Put the part of `size` bytes in the place of `path`, which has no links in it, or add it to its end: whole or
-        not at all. The version of the file then, or why nothing was done.
+        """Replace `path` by the part of `size` bytes, or append the part to it, completely or not at all.
 
-        Raises FileError with the step `part` when there is no part, with the step `busy` when another call has it.
+        `path` has no links in it. Returns the new ETag of the file, or why nothing was changed. Raises FileError with
+        the step `part` when there is no part, with the step `busy` when another call uses it.
         """
         ...
 
     async def write_file(
         self, path: str, content: bytes, conditions: WriteConditions
     ) -> Written | Refusal:
-        """Write a file, or add to its end: whole or not at all. What was written, or why nothing was done.
+        """Write a file or append to it, completely or not at all; the result, or why nothing was changed.
 
-        At most `content_limit` bytes of content.
+        `content` has at most `content_limit` bytes.
         """
         ...
 
     async def settled_size(self, part: str) -> int:
-        """How many bytes have arrived in a part, when no receiver of an earlier call writes to it any more."""
+        """The size of a part in bytes, once no receiver of an earlier call writes to it any more."""
         ...
 
     async def make_part(self, part: str) -> None:
-        """Make an empty file that only its user can read; FileError (EEXIST) when something is there."""
+        """Make an empty file that only its user can read. Raises FileError (EEXIST) when the path exists."""
         ...
 
     async def write_part(self, part: str, offset: int, content: bytes) -> None:
@@ -218,30 +226,33 @@ class FileOperations(Protocol):
         ...
 
     async def truncate_part(self, part: str, size: int) -> None:
-        """Give up what lies behind `size`."""
+        """Cut the part to `size` bytes."""
         ...
 
     async def remove_part(self, part: str) -> None:
-        """Remove the file, if it is there."""
+        """Remove the part, if it exists."""
         ...
 
     async def pack_source(self, path: str, *, dereference: bool) -> PackSource:
-        """What packing `path`, a regular file or a directory, packs. With `dereference` that is also what links in it
-        lead to, which must be inside the filesystems."""
+        """The regular file or directory that packing `path` packs.
+
+        With `dereference` the targets of links in it are packed, too, and must be inside the filesystems.
+        """
         ...
 
     async def unpack_source(self, path: str) -> UnpackSource:
-        """The archive that unpacking `path` unpacks."""
+        """The archive that `path` leads to."""
         ...
 
     async def unpack_target(self, path: str) -> UnpackTarget:
-        """The directory that unpacking into `path` writes to, or to the directory above it when it does not exist."""
+        """The directory that unpacking into `path` fills; it need not exist, but its parent must."""
         ...
 
     def place_tree(self, path: str, part: str, *, overwrite: bool, any_links: bool) -> Steps[None]:
-        """Put the unpacked tree `part` in the place of the directory `path`, or into it where it exists.
+        """Move the unpacked tree `part` to the directory `path`, or merge it into `path` where that exists.
 
-        Nothing is changed when something in it is refused, with the steps `device`, `link` (one that leads out of the
-        tree, unless `any_links`), `exists` (unless `overwrite`). The progress counts its entries.
+        Raises FileError before anything is changed, with the step `device` for a device in the tree, `link` for a link
+        that leads out of it (unless `any_links`), `exists` for an existing file (unless `overwrite`). The progress
+        counts the tree's entries.
         """
         ...

@@ -1,4 +1,4 @@
-"""Programs on a system whose output is read, or whose input is written, while they run: any amount, constant memory."""
+"""Programs on a system whose output is read, or whose input is written, while they run, in constant memory."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
@@ -11,13 +11,13 @@ from passerelle.runtime.ssh.program import LOST, Program
 T = TypeVar("T")
 
 PIECE = 1 << 18
-"""Bytes that are moved at once."""
+"""The size of a piece, in bytes."""
 
 
 class ProgramStream:
-    """A running program on `system`, of which no step may take longer than `stall` seconds.
+    """A running program on `system`; no step may take longer than `stall` seconds.
 
-    asyncssh's window bounds what is read ahead, its high-water mark what waits to be written.
+    asyncssh's window bounds the data that is read ahead, its high-water mark the data that waits to be written.
     """
 
     def __init__(self, program: Program, system: str, stall: float) -> None:
@@ -27,9 +27,9 @@ class ProgramStream:
         self._printed = program.output()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """What it prints, in pieces of PIECE bytes and a last one, which may be empty.
+        """Its output, in pieces of PIECE bytes and a last one, which may be empty.
 
-        DeadlineExceeded when it prints nothing for too long, ConnectionFailed when the connection is lost.
+        Raises DeadlineExceeded when it prints nothing for too long, ConnectionFailed when the connection is lost.
         """
         held = bytearray()
         self._program.end_input()
@@ -42,22 +42,23 @@ class ProgramStream:
         yield bytes(held)
 
     async def feed(self, pieces: AsyncIterator[bytes]) -> None:
-        """Write all pieces to its input and end it; a program that reads no more ends the writing, too.
+        """Write all pieces to its input and end the input. A program that stops reading ends the writing.
 
-        DeadlineExceeded when nothing comes, or nothing is taken, for too long.
+        Raises DeadlineExceeded when no piece arrives, or none is read, for too long.
         """
         async for piece in self._arriving(pieces):
             if not await self._taken(piece):
-                return  # `ended` tells why
+                return  # `ended` has the reason
         self._program.end_input()
 
     async def ended(self, limit: float | None = None) -> Output:
-        """What it left, when it has ended; ConnectionFailed when nobody knows.
+        """Wait for its end; its status and the output that was not read.
 
-        DeadlineExceeded when it takes more than `limit` seconds, else the time of a stalled step.
+        Raises ConnectionFailed when the status is lost, DeadlineExceeded after `limit` seconds, or after the time of a
+        stalled step without a limit.
         """
         while await self._step(self._next(), limit):
-            pass  # nobody wanted it
+            pass  # the output is not needed
         words = await self._step(self._program.stderr(), limit)
         return Output(await self._program.status(), "", words.decode(errors="replace"))
 

@@ -16,17 +16,17 @@ from passerelle.storage.paths import shown
 from passerelle.storage.remote.frames import END, MARK
 
 MODULES = ("frames", "outcome", "locking", "receiving")
-"""The modules of `storage/remote` that it is made of, in the order in which they need each other."""
+"""The modules of `storage/remote` that it is made of: each after those that it imports."""
 SOURCE = program(*(f"passerelle.storage.remote.{name}" for name in MODULES))
 """The receiver's program."""
 _REQUEST = python_request(SOURCE)
-_MOST_NOISE = 1 << 16  # bytes that others may print beside the answer
+_MOST_NOISE = 1 << 16  # bytes of foreign output beside the answer
 
 
 class Receiver:
     """A receiver that runs on `system`, for one stream.
 
-    Whatever ends it early, the part has the beginning of what was sent. No method has a deadline.
+    When it ends early, the part has the beginning of the content that was sent. No method has a deadline.
     """
 
     def __init__(self, program: Program, system: str) -> None:
@@ -36,7 +36,7 @@ class Receiver:
     @classmethod
     @asynccontextmanager
     async def start(cls, connection: Connection) -> "AsyncIterator[Receiver | None]":
-        """One that runs as long as the block does; None when none can be started now. Raises ConnectionFailed."""
+        """A receiver that runs inside the block; None when none can be started now. Raises ConnectionFailed."""
         async with AsyncExitStack() as stack:
             receiver = None
             with suppress(Overloaded, BackendError, DeadlineExceeded):
@@ -46,13 +46,13 @@ class Receiver:
             yield receiver
 
     def begin(self, part: bytes, start: int, offset: int) -> None:
-        """Let it write to `part` from `offset` on. What lies between `start` and `offset` is in the checksum, too."""
+        """Make it write to `part` from `offset` on. The checksum covers the content from `start` on."""
         name = part.decode("utf-8", "surrogateescape")
         request = json.dumps({"part": name, "start": start, "offset": offset})
         self._program.write_line(request.encode() + b"\n")
 
     async def send(self, piece: bytes) -> bool:
-        """Send a piece, as soon as it can take one; False when it has ended, which `finish` explains."""
+        """Send a piece, as soon as the window allows it. False when the receiver has ended; `finish` has the reason."""
         try:
             await self._program.write(piece)
         except (*LOST, OSError):
@@ -60,10 +60,10 @@ class Receiver:
         return True
 
     async def finish(self, path: str, sha256: str) -> int:
-        """The size of the part, with all that was sent since `start`, whose checksum has to be `sha256`.
+        """Wait until all content is written; the size of the part. The content from `start` on must have this SHA-256.
 
-        Raises FileError about `path` when it could not be written, ConnectionFailed when nobody knows, DataLoss for
-        another checksum; what came since `start` is given up then.
+        Raises FileError about `path` when writing failed, ConnectionFailed when the outcome is unknown, and DataLoss
+        for another checksum; the content from `start` on is then discarded.
         """
         self._program.end_input()
         self._program.write_line(sha256.encode() + b"\n")

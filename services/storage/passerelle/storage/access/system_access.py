@@ -1,7 +1,7 @@
-"""How operations reach one system as the current caller.
+"""Access to the files of one system as the current caller.
 
-A helper per connection does what SFTP cannot do or does slowly, plain commands where none runs. Content goes over SFTP;
-where an account has none, by the helper, too, or by plain commands.
+Each connection has a helper for what SFTP cannot do or does slowly. Plain commands replace it where it cannot run.
+Content goes over SFTP. Where an account has no SFTP, content goes through the helper or plain commands, too.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from passerelle.storage.config import StorageSection
 T = TypeVar("T")
 
 Question = Callable[[FileOperations], Awaitable[T]]
-"""Asks for one operation: `lambda files: files.stat(path, dereference=True)`."""
+"""A function that starts one operation: `lambda files: files.stat(path, dereference=True)`."""
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +42,20 @@ _RECEIVERS_AT_ONCE = 2  # each takes one of the channels that commands need, too
 
 
 class FallBack(Protocol):
-    """Makes what answers operations where no helper can run: `storage.commands.PlainCommands`."""
+    """Makes the operations for a connection on which no helper can run: `storage.commands.PlainCommands`."""
 
     def __call__(
         self, connection: Connection, roots: Sequence[str], stall: float
     ) -> FileOperations:
-        """The operations over `connection`, whose paths must lie in `roots`, if there are some; a stream of them ends
-        when nothing comes for `stall` seconds."""
+        """The operations over `connection`. Paths must lie in `roots`, unless that is empty.
+
+        A stream raises DeadlineExceeded when it brings nothing for `stall` seconds.
+        """
         ...
 
 
 class Connections(Protocol):
-    """Where connections come from: the SSH pool."""
+    """A source of connections, such as the SSH pool."""
 
     async def connection(self, system: str) -> Connection:
         """An open connection of the current caller."""
@@ -61,22 +63,22 @@ class Connections(Protocol):
 
 
 class Transfer(Protocol):
-    """What moves content over one connection."""
+    """All that moving content needs, over one connection."""
 
     stall: float
-    """How long a step of it may take, in seconds."""
+    """The seconds that one step may take."""
 
     async def operations(self) -> FileOperations:
-        """The operations."""
+        """The operations, for content that fits into one of them."""
         ...
 
     async def content(self) -> ContentChannel:
-        """The way for content that is larger than an operation takes."""
+        """The channel for content that is too large for an operation."""
         ...
 
 
 class _Account:
-    """What is kept for one connection, which is that of one account."""
+    """The state of one connection; each connection belongs to one account."""
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class _Account:
         self._receivers = asyncio.Semaphore(_RECEIVERS_AT_ONCE)
         self.stall = settings.stall_timeout
         self.notes: list[str] = []
-        """What of the usual ways this account lacks, in words."""
+        """The usual means of access that this account lacks, as sentences for an operator."""
         self._warn = warn
         self._use_helper = settings.remote_helper
         self._fall_back = fall_back
@@ -105,15 +107,15 @@ class _Account:
         self._starting = asyncio.Lock()
 
     async def ask(self, question: Question[T], limit: float | None = None) -> T:
-        """What `question` makes of the operations, when its turn has come.
+        """The result of an operation, which waits for a free slot first.
 
-        DeadlineExceeded when it takes longer than `limit` seconds, else the system's time for a command.
+        Raises DeadlineExceeded after `limit` seconds, or after the system's time-out for commands without one.
         """
         async with self.calls.slot(), ending_in(limit or self._limit):
             return await question(await self._chosen())
 
     async def operations(self) -> FileOperations:
-        """The helper's, which is started when first needed or when it died; else, where none can run, by commands."""
+        """The operations of the helper, or of plain commands where none can run. A dead helper is started again."""
         async with ending_in(self._limit):
             return await self._chosen()
 
@@ -139,14 +141,14 @@ class _Account:
         return self._fall_back(self.connection, self._roots, self.stall)
 
     async def content(self) -> ContentChannel:
-        """The way for content."""
+        """The channel for content."""
         return ContentChannel(
             await self._client(), self.connection.system, self.stall, self._receiver
         )
 
     @asynccontextmanager
     async def _receiver(self) -> AsyncIterator[Receiver | None]:
-        """A receiver; None where no helper runs, hence no Python, and when there are as many as there may be."""
+        """A receiver; None where there is no Python (no helper runs), or when as many as allowed run already."""
         if self._helper is None or self._receivers.locked():
             yield None
             return
@@ -161,7 +163,7 @@ class _Account:
             return OperationsClient(self._carry)
 
     async def _carry(self, question: Question[T]) -> T:
-        """An operation that moves content, over whatever line."""
+        """The result of an operation that moves content; it has the time of a stalled step, as the line may be slow."""
         return await self.ask(question, self.stall)
 
     def _note(self, text: str) -> None:
@@ -171,7 +173,7 @@ class _Account:
 
 
 class SystemAccess:
-    """The way to the files of one system, for whoever calls."""
+    """Access to the files of one system as the current caller."""
 
     def __init__(
         self, pool: Connections, system: System, settings: StorageSection, fall_back: FallBack
@@ -184,9 +186,9 @@ class SystemAccess:
         self._fall_back = fall_back
 
     async def query(self, question: Question[T]) -> T:
-        """The answer to what changes nothing, and is asked again once when its connection is lost.
+        """The result of an operation that changes nothing; it is repeated once when its connection is lost.
 
-        DeadlineExceeded after the system's time for a command.
+        Raises DeadlineExceeded after the system's time-out for commands.
         """
         account = await self._account()
         try:
@@ -195,15 +197,15 @@ class SystemAccess:
             return await self.change(question)
 
     async def change(self, question: Question[T]) -> T:
-        """The answer to what may change something: asked once. Errors as of `query`."""
+        """The result of an operation that may change something, and is never repeated. Raises as `query`."""
         return await self._ask(await self._account(), question)
 
     async def stream(
         self, question: Callable[[FileOperations], AsyncGenerator[T, None]]
     ) -> AsyncGenerator[T, None]:
-        """The answer to what comes piece by piece, and may take any time; asked once.
+        """The results of a streaming operation, which may take any time and is never repeated.
 
-        Closing the iterator, which whoever does not read to the end must do, cancels the work.
+        A reader that stops early must close the iterator, which cancels the work.
         """
         account = await self._account()
         async with (
@@ -216,20 +218,20 @@ class SystemAccess:
 
     @asynccontextmanager
     async def program(self, argv: Sequence[str]) -> AsyncIterator[ProgramStream]:
-        """A program that runs as long as the block does, in the C locale; ConnectionFailed or Overloaded."""
+        """A program that runs inside the block, in the C locale. Raises ConnectionFailed or Overloaded."""
         account = await self._account()
         async with account.connection.piped(Request(argv)) as running:
             yield ProgramStream(running, self._system.name, account.stall)
 
     @asynccontextmanager
     async def content(self) -> AsyncIterator[ContentChannel]:
-        """A way for content, when the caller's turn to move some has come."""
+        """A channel for content. The caller waits for a free slot first."""
         async with self.transfer() as transfer:
             yield await transfer.content()
 
     @asynccontextmanager
     async def transfer(self) -> AsyncIterator[Transfer]:
-        """All that moves content over one connection, when the caller's turn to move some has come."""
+        """All that moving content needs, over one connection. The caller waits for a free slot first."""
         account = await self._account()
         async with account.connection.use(), account.transfers.slot():
             try:
@@ -238,7 +240,7 @@ class SystemAccess:
                 raise account.connection.sftp_lost() from None
 
     async def notes(self) -> Sequence[str]:
-        """What of the usual ways to the system the caller's account lacks, in words."""
+        """The usual means of access that the caller's account lacks, as sentences for an operator."""
         account = await self._account()
         async with account.connection.use():
             await account.operations()
@@ -259,7 +261,7 @@ class SystemAccess:
         return account
 
     def _warn(self, text: str) -> None:
-        """Log it, once for each account as long as this service runs."""
+        """Log a warning, once for each account as long as this service runs."""
         name = caller.current().username
         if (name, text) not in self._warned:
             self._warned.add((name, text))

@@ -1,8 +1,8 @@
-"""What GNU tools say on stderr (LC_ALL=C), as errors; storage/firecrest/gnu_wording.py is the way back.
+"""Errors made from the messages of GNU tools on stderr (LC_ALL=C); storage/firecrest/gnu_wording.py is the inverse.
 
-A complaint begins with the program's name and ends with a system call's error; what stands between may be anybody's.
-coreutils quote line breaks in names, so that their first line is their first complaint. find and shells do not: of what
-they say only the very end is known to be theirs.
+A message begins with the program's name and ends with the error of a system call. Users can control what is between,
+such as file names. coreutils quote line breaks in names, so their first line is their first message. find and shells
+do not, so only the very end of their output can be trusted.
 """
 
 import errno
@@ -25,18 +25,19 @@ _UNQUOTED = ("find: ", "sh: ", "bash: ")
 
 
 def complaint(output: Output) -> str:
-    """The complaint that counts: `mkdir: cannot create directory '/path': Permission denied`."""
+    """The message that tells the failure: `mkdir: cannot create directory '/path': Permission denied`."""
     lines = output.stderr.strip().split("\n")
     return lines[-1] if output.stderr.startswith(_UNQUOTED) else lines[0]
 
 
 def begins(output: Output, words: str) -> bool:
-    """Whether the complaint that counts begins with these words, the program's name first."""
+    """Whether that message begins with these words, which start with the program's name."""
     return complaint(output).startswith(words)
 
 
 def failure_of(output: Output, step: str, path: str) -> ApiError:
-    """The FileError about `path` that a failed program tells; Unsupported when it is not there; else BackendError."""
+    """The error of a failed program: Unsupported when it is not installed, FileError about `path` when its message
+    names a system error, else BackendError."""
     message = complaint(output)
     if output.status == _NOT_FOUND:
         return Unsupported(f"The system lacks a program: {message}")
