@@ -1,1 +1,1 @@
-"""Files of one system: what can be done with them, as the current caller."""
+"""The files of one system, as the current caller: reading, writing, uploads, archives, trees."""

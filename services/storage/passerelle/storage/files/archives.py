@@ -1,7 +1,7 @@
 """Archives as streams: packed and unpacked by GNU tar on the system while they travel, without a job or a copy.
 
-What a whole archive is, tar decides: unless it ends well, the stream that it made is an error, and what it has unpacked
-is removed.
+tar decides whether an archive is complete. When tar fails, the stream that it packed ends with an error, and the files
+that it unpacked are removed.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ set -o pipefail
 find "$1" . ! -type d -name "$2" -print0 | "${@:3}"
 """
 
-# What was unpacked goes when tar fails, also when nobody is there any more to ask for it.
+# The shell removes the unpacked files when tar fails, because the connection may be lost by then.
 _UNPACKED = f"""\
 part=$1; shift
 mkdir -- "$part" || exit {_UNMADE}
@@ -65,7 +65,7 @@ TAR_ZST = Format(".tar.zst", "application/zstd", ("--use-compress-program=zstd",
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a path is packed: what links lead to; only files whose names match a shell pattern, if there is one."""
+    """The files below a path to pack: whether links are followed, and a shell pattern for names, if there is one."""
 
     dereference: bool = False
     pattern: str = ""
@@ -74,8 +74,8 @@ class Selection:
 class Archives:
     """The archives of one system, as the current caller.
 
-    Every method raises FileError for what the system refuses, Unsupported where a program is missing, and
-    ConnectionFailed, Overloaded or DeadlineExceeded for the way there. Cancelling a call ends tar.
+    Every method raises FileError when the system refuses, Unsupported when a program is missing, and ConnectionFailed,
+    Overloaded or DeadlineExceeded when the system cannot be reached. Cancelling a call ends tar.
     """
 
     def __init__(self, access: SystemAccess) -> None:
@@ -84,10 +84,10 @@ class Archives:
     async def packed(
         self, path: str, packing: Format, selection: Selection
     ) -> AsyncGenerator[bytes, None]:
-        """A file or a directory as an archive, its entries under its own name, piece by piece.
+        """The pieces of an archive of a file or directory; the entries begin with its own name.
 
-        What tar could not pack as it was, a file that changed meanwhile included, is an error: before the first piece
-        when the archive is small, else before the last one.
+        Raises an error when tar could not pack a file, or when one changed meanwhile: before the first piece when the
+        archive is small, else before the last one.
         """
         source = await self._access.query(
             lambda files: files.pack_source(path, dereference=selection.dereference)
@@ -106,11 +106,11 @@ class Archives:
     async def unpack(
         self, path: str, packing: Format, content: AsyncIterator[bytes], *, overwrite: bool
     ) -> int:
-        """Unpack an archive into the directory `path`, which is made when it is not there; how many entries it had.
+        """Unpack an archive into the directory `path`, which is made if necessary; the number of its entries.
 
-        They appear there only when all of it has been unpacked. Files that are there already are replaced when
-        `overwrite` says so; FileError (EEXIST) if not. InvalidArgument for what is no archive, or leads out of the
-        directory.
+        The entries appear there when all of the archive was unpacked. `overwrite` replaces existing files. Raises
+        FileError (EEXIST) when a file exists and must not be replaced, InvalidArgument for content that is not an
+        archive, or that leads out of the directory.
         """
         target = await self._access.query(lambda files: files.unpack_target(path))
         part = hidden_part(target.real, within=target.exists)
@@ -140,11 +140,11 @@ AS_WRITTEN = ("--no-unquote",)
 r"""tar's option for names that are what they are: it would else take `\n` in one for a line break."""
 
 UNPACKING = ("--no-same-owner", "--no-same-permissions", "--delay-directory-restore")
-"""tar's options for archives from anywhere: nobody else's files, no setuid or setgid, modes less the umask."""
+"""tar's options for untrusted archives: files belong to the user, no setuid or setgid, the umask applies."""
 
 
 class _Arrived:
-    """Content that passes by: its size so far, and whether it ends as a tar archive does."""
+    """A pass-through for content that records its size, and whether it ends as a tar archive does."""
 
     def __init__(self, content: AsyncIterator[bytes]) -> None:
         self.size = 0
@@ -163,19 +163,19 @@ class _Arrived:
 
 
 def unpacked_whole(part: str, *argv: str) -> tuple[str, ...]:
-    """`argv`, which unpacks into the new directory `part`, of which nothing is left when it fails."""
+    """A command that makes the directory `part` and runs `argv`, which unpacks into it; a failure removes `part`."""
     return ("sh", "-c", _UNPACKED, "sh", part, *argv)
 
 
 def cut_off() -> InvalidArgument:
-    """The error for a plain archive without its end."""
+    """The error for an uncompressed archive that is cut off."""
     return InvalidArgument(
         "The archive is cut off, or something else stands behind it: it does not end with tar's end mark."
     )
 
 
 def hidden_part(real: str, *, within: bool) -> str:
-    """A new name for the tree that shall become the directory `real`, on its filesystem: in it, or else beside it."""
+    """A new path for the tree that will become the directory `real`: `within` that directory, or else beside it."""
     directory = real if within else posixpath.dirname(real)
     return posixpath.join(directory, f".{secrets.token_hex(16)}.passerelle-part")
 
@@ -183,9 +183,9 @@ def hidden_part(real: str, *, within: bool) -> str:
 async def settled(
     access: SystemAccess, real: str, part: str, *, overwrite: bool, any_links: bool = False
 ) -> int:
-    """Put the unpacked tree `part` where it belongs; how many entries it has. See `remote.packing.place_tree`.
+    """Move the unpacked tree `part` to `real`; the number of its entries. See `remote.packing.place_tree`.
 
-    Raises InvalidArgument for what the archive should not hold, FileError for what the system refuses.
+    Raises InvalidArgument for entries that an archive must not have, FileError when the system refuses.
     """
     entries = 0
     settling = access.stream(
@@ -201,8 +201,8 @@ async def settled(
 
 
 async def discarded(access: SystemAccess, part: str) -> None:
-    """Remove what is left of `part`, over a new connection if need be; a system that cannot be reached keeps it."""
-    for _ in range(2):  # the connection may be what was lost
+    """Remove `part`, over a new connection if necessary; it stays on a system that cannot be reached."""
+    for _ in range(2):  # the first attempt may find that its connection was lost
         with suppress(ConnectionFailed, DeadlineExceeded, Overloaded):
             async with access.program(("sh", "-c", _DISCARDED, "sh", part)) as program:
                 await program.ended(_CLEANING)
@@ -210,7 +210,7 @@ async def discarded(access: SystemAccess, part: str) -> None:
 
 
 def _content_error(error: FileError) -> ApiError:
-    """What is wrong with the archive, when that is why its tree was not put in its place."""
+    """The error for the caller when a tree was not placed: InvalidArgument if the archive is to blame."""
     violations = {
         "link": "is a link that leads out of the directory",
         "device": "is a device",
@@ -233,13 +233,13 @@ def _packing(source: PackSource, packing: Format, selection: Selection) -> tuple
 
 
 def _replacement(name: str) -> str:
-    """A name as tar's option --transform, which is like sed's command `s`, puts it in unchanged."""
+    """A name, escaped for the replacement of tar's option --transform, which is like sed's command `s`."""
     return name.replace("\\", r"\\").replace("&", r"\&").replace("\n", r"\n")
 
 
 def require_begun(output: Output, path: str) -> None:
-    """Raise when tar never ran: FileError when there was no room to unpack in; Changed when `path` was found to lead
-    elsewhere than when it was checked (`guarded`)."""
+    """Raise an error when tar was never started: FileError when its directory could not be made, Changed when `path`
+    leads elsewhere than when it was checked (`guarded`)."""
     if output.status == MOVED:
         raise Changed(path)
     if output.status == _UNMADE:

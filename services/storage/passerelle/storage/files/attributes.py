@@ -1,6 +1,6 @@
-"""What files are beside their content: links, modes, owners, and what they hold in the eyes of file(1).
+"""The attributes of files: links, modes, owners, and file types by file(1).
 
-chmod(1), chown(1) and file(1) themselves are run on the system, so that they accept what its users know.
+chmod(1), chown(1) and file(1) are run on the system, so that they accept its names and formats.
 """
 
 import errno
@@ -12,7 +12,7 @@ from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.access.tool_errors import begins, complaint, failure_of
 from passerelle.storage.errors import FileError
 
-_NOT_THERE = 127  # what env(1) ends with when there is no such program
+_NOT_THERE = 127  # the exit status of env(1) for a program that does not exist
 _OCTAL = r"0*[0-7]{1,4}"
 _CLAUSE = r"([ugoa]*([-+=]([rwxXst]*|[ugo]))+|[-+=]0*[0-7]{1,4})"
 _MODE = re.compile(rf"{_OCTAL}|{_CLAUSE}(,{_CLAUSE})*", re.ASCII)
@@ -20,22 +20,21 @@ _UNKNOWN = re.compile(r"chown: (invalid (?:user|group|spec): .*)")
 
 
 class InvalidAttribute(InvalidArgument):
-    """What chmod(1) or chown(1) does not take, in its words."""
+    """chmod(1) or chown(1) refused its arguments; the text is the program's message."""
 
 
 class Attributes:
     """The attributes of one system's files, as the current caller.
 
-    Every method raises FileError for what the system refuses, Unsupported where the program it takes is missing, and
-    ConnectionFailed, Overloaded or DeadlineExceeded for the way there. Modes and owners are those of what a final link
-    points to.
+    Every method raises FileError when the system refuses, Unsupported when a program is missing, and ConnectionFailed,
+    Overloaded or DeadlineExceeded when the system cannot be reached. A final link is followed for modes and owners.
     """
 
     def __init__(self, access: SystemAccess) -> None:
         self._access = access
 
     async def make_symlink(self, path: str, target: str) -> None:
-        """Make a link at `path` that says `target`."""
+        """Make a symbolic link to `target` at `path`."""
         await self._access.change(lambda files: files.make_symlink(path, target))
 
     async def change_mode(self, path: str, mode: str) -> None:
@@ -46,9 +45,9 @@ class Attributes:
         await self._change(path, "chmod", mode)
 
     async def change_owner(self, path: str, user: str, group: str) -> None:
-        """Give a file to a user and a group: names or numbers, empty to leave them as they are.
+        """Change a file's user and group: names or numbers, empty to leave them as they are.
 
-        InvalidAttribute for what nobody on the system is called.
+        Raises InvalidAttribute for a user or group that the system does not have.
         """
         for kind, name in (("user", user), ("group", group)):
             if ":" in name or "\0" in name:
@@ -57,8 +56,8 @@ class Attributes:
         await self._change(path, "chown", f"{user}:{group}" if group or not user else user)
 
     async def kind(self, path: str) -> str:
-        """What a file holds, in file(1)'s words; they tell, too, when there is none or it cannot be read."""
-        # UTF-8, so that names keep their characters in what is said of links.
+        """The output of file(1), which also reports a missing or unreadable file."""
+        # UTF-8, so that names in descriptions of links keep their characters.
         argv = ("env", "LC_ALL=C.UTF-8", "file", "-b", "--")
         output = await self._access.query(
             lambda files: files.run_program(path, argv, dereference=False)

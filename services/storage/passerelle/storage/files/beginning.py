@@ -1,4 +1,4 @@
-"""The beginning of content that arrives: enough of it to know whether it is small."""
+"""The beginning of arriving content, which is read to know whether the content is small."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,9 +7,9 @@ from passerelle.runtime.errors import DeadlineExceeded
 
 
 class Beginning:
-    """What is taken of `chunks` before they are known to have more than `limit` bytes together.
+    """Reads `chunks` until they end or have more than `limit` bytes.
 
-    A sender that sends nothing for `stall` seconds is given up.
+    A sender may pause for at most `stall` seconds.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], limit: int, stall: float) -> None:
@@ -21,7 +21,7 @@ class Beginning:
     async def complete(self) -> bytes | None:
         """All of the content; None when it has more than `limit` bytes, and always when that is 0.
 
-        Raises DeadlineExceeded, and what the chunks raise.
+        Raises DeadlineExceeded for a pause that is too long, and the errors of the chunks.
         """
         if not self._limit:
             return None
@@ -39,7 +39,7 @@ class Beginning:
         return b"".join(taken)
 
     async def all(self) -> AsyncIterator[bytes]:
-        """The content from its first byte on, when it was not complete."""
+        """All content from its first byte on; to be used when `complete` returned None."""
         while self._taken:
             yield self._taken.pop(0)
         async for chunk in self._chunks:
@@ -49,7 +49,7 @@ class Beginning:
 async def timely(
     chunks: AsyncIterator[bytes], patience: asyncio.Timeout, stall: float
 ) -> AsyncIterator[bytes]:
-    """The chunks; with each of them the sender gets `stall` seconds more until `patience` ends."""
+    """The same chunks; each moves the end of the time-out `patience` to `stall` seconds from now."""
     loop = asyncio.get_running_loop()
     async for chunk in chunks:
         patience.reschedule(loop.time() + stall)

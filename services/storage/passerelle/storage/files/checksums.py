@@ -1,7 +1,7 @@
-"""Checksums of files: SHA-256 and MD5 computed where the file lies, CRC-32C and XXH3 over its content as it comes.
+"""Checksums of files: SHA-256 and MD5 are computed on the system, CRC-32C and XXH3 in this process.
 
-Python's standard library, which is all that a system must have, knows only the first two. Tables in Python do some
-5 MB/s; a file passes over SFTP at twenty times that and more, and the libraries here take gigabytes a second.
+Systems need have no more than Python's standard library, which has only the first two. Tables in Python reach some
+5 MB/s. SFTP reads a file at least twenty times as fast, and the libraries here hash gigabytes a second.
 """
 
 import time
@@ -17,14 +17,14 @@ from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.files.port import Files
 from passerelle.storage.values import Progress, Steps, finished
 
-_INTERVAL = 1.0  # seconds between words about how far it is
+_INTERVAL = 1.0  # seconds between reports of progress
 
 
 class Algorithm(Enum):
-    """How a checksum is computed; the contract's names for them are the same.
+    """A checksum algorithm; the names are those of the contract.
 
-    Those of `_HERE` are computed in this process. The others are computed where the file lies: by `hashlib` under this
-    value, where no helper runs by coreutils' program of this name and `sum`, such as `sha256sum`.
+    Those in `_HERE` are computed in this process. The others are computed on the system: by `hashlib`, whose name for
+    the algorithm is the value; or without a helper, by coreutils' program of that name and `sum`, such as `sha256sum`.
     """
 
     SHA256 = "sha256"
@@ -53,13 +53,13 @@ class Checksums:
         self._files = files
 
     async def sha256(self, path: str) -> str:
-        """The SHA-256 in hexadecimal; DeadlineExceeded when it takes longer than a command may."""
+        """The SHA-256 in hexadecimal. Raises DeadlineExceeded after the system's time-out for commands."""
         return await self._access.query(
             lambda files: finished(files.checksum(path, Algorithm.SHA256.value))
         )
 
     async def compute(self, path: str, algorithm: Algorithm) -> Steps[str]:
-        """How far it is about once a second, and in the last one the checksum in hexadecimal."""
+        """The progress, about once a second; the last one has the checksum in hexadecimal."""
         if algorithm in _HERE:
             steps = self._here(path, _HERE[algorithm]())
         else:

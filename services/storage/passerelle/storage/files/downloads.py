@@ -1,7 +1,7 @@
-"""What leaves a system for a caller, whichever way it goes, and how much that may be.
+"""Downloads: all data that leaves a system for a caller, and the limits on their size.
 
-Every download comes by here: file content, archives, small files of FirecREST's, and files that leave by a staging
-method. Copies from system to system are none.
+They are file content, archives, small files of FirecREST's, and files that leave by a staging method. Copies from
+system to system are not downloads.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -14,7 +14,7 @@ from passerelle.storage.files.port import Files, OpenFile
 
 
 class DownloadTooLarge(Forbidden):
-    """More than the caller's OAuth client may download."""
+    """A download is larger than the limit of the caller's OAuth client."""
 
     reason = "DOWNLOAD_TOO_LARGE"
 
@@ -22,8 +22,8 @@ class DownloadTooLarge(Forbidden):
 class Downloads:
     """The downloads of one system, as the current caller; errors as of `Files` and `Archives`, and DownloadTooLarge.
 
-    `limits` are by OAuth client, in bytes: of a file, whichever part of it is asked for, and of an archive as it is
-    packed. Clients that are not among them have none.
+    `limits` are in bytes, by the id of the OAuth client; other clients have no limit. They apply to the size of a file,
+    even if only a part is read, and to the size of a packed archive.
     """
 
     def __init__(self, files: Files, archives: Archives, limits: Mapping[str, int]) -> None:
@@ -39,7 +39,7 @@ class Downloads:
             yield file
 
     async def read(self, path: str, limit: int) -> bytes:
-        """All of a file, which has no more than `limit` bytes: TooLarge, as of `Files.read`."""
+        """The content of a file of at most `limit` bytes. Raises TooLarge as `Files.read`."""
         content = await self._files.read(path, 0, limit, limit)
         self._require(len(content))
         return content
@@ -47,7 +47,7 @@ class Downloads:
     async def packed(
         self, path: str, packing: Format, selection: Selection
     ) -> AsyncGenerator[bytes, None]:
-        """As `Archives.packed`; what is too large is known only when so much of it has been packed."""
+        """As `Archives.packed`; DownloadTooLarge is raised when more than the limit was packed."""
         size = 0
         async with aclosing(self._archives.packed(path, packing, selection)) as packed:
             async for piece in packed:
@@ -56,8 +56,8 @@ class Downloads:
                 yield piece
 
     async def require_allowed(self, path: str) -> None:
-        """Raise DownloadTooLarge for a file that is larger now than the caller may download, FileError for one that
-        cannot be looked at."""
+        """Raise DownloadTooLarge for a file that is larger than the caller may download, FileError when its size
+        cannot be read."""
         if self._limit() is not None:
             self._require((await self._files.stat(path, dereference=True)).size)
 

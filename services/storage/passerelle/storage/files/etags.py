@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): whether an ETag is among those that a header names."""
+"""Conditional requests (RFC 9110, section 13): reading and comparing the ETags of a header."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _TAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 def tags(header: str, *, weak: bool) -> tuple[str, ...]:
     """The ETags in an `If-Match` or `If-None-Match` header, without quotes; `*` stands for itself.
 
-    `weak` also takes weak ones, of which a proxy may have made ours. What cannot be understood is none.
+    `weak` also accepts weak ones, since a proxy may have weakened ours. Text that is not an ETag is ignored.
     """
     if header.strip() == "*":
         return ("*",)
@@ -17,5 +17,5 @@ def tags(header: str, *, weak: bool) -> tuple[str, ...]:
 
 
 def among(version: str | None, wanted: Iterable[str]) -> bool:
-    """Whether the version of a file, None when there is none, is one of those."""
+    """Whether the version of a file (None when there is no file) is one of the ETags `wanted`."""
     return version is not None and any(tag in ("*", version) for tag in wanted)

@@ -1,7 +1,7 @@
-"""The Files port: what can be done with the files of one system, as the current caller.
+"""The Files port: the files of one system, as the current caller.
 
-Paths are absolute and normalised; names in answers are text in which a byte that is not UTF-8 stands as a backslash and
-three octal digits. `SystemFiles` (system_files.py) is the implementation over SSH.
+Paths are absolute and normalised. Names in results are text in which a byte that is not UTF-8 is a backslash and three
+octal digits. `SystemFiles` (system_files.py) is the implementation over SSH.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -28,9 +28,9 @@ class OpenFile(Protocol):
     version: str
 
     def chunks(self, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Its bytes from `offset` on, exactly `length` of them; FileError when the file turns out shorter.
+        """Exactly `length` bytes from `offset` on. Raises FileError when the file is shorter.
 
-        Fails before the last of them when the file was changed meanwhile.
+        Raises Changed before the last bytes when the file was changed meanwhile.
         """
         ...
 
@@ -38,44 +38,44 @@ class OpenFile(Protocol):
 class Files(Protocol):
     """The files of one system.
 
-    Every method raises FileError for what the system refuses, ConnectionFailed, Overloaded or DeadlineExceeded for the
-    way there. Cancelling a call gives up its work on the system.
+    Every method raises FileError when the system refuses, and ConnectionFailed, Overloaded or DeadlineExceeded when it
+    cannot be reached. Cancelling a call ends its work on the system.
     """
 
     async def notes(self) -> Sequence[str]:
-        """What the caller's account lacks on the system, and what is used instead."""
+        """The means of access that the caller's account lacks, and their replacements, as sentences."""
         ...
 
     async def stat(self, path: str, *, dereference: bool = False) -> FileInfo:
-        """What is known about a file; `dereference` follows a final link."""
+        """The attributes of a file; `dereference` follows a final link."""
         ...
 
     async def row(self, path: str, columns: Columns, *, dereference: bool = False) -> Row:
-        """The same with these columns, as JSON that is passed on as it came."""
+        """As `stat`, but only these columns, as JSON made on the system."""
         ...
 
     async def list(self, path: str, listing: Listing) -> Sequence[FileInfo]:
-        """A directory's entries in byte order, or the one file that `path` is."""
+        """The entries of a directory in byte order; for any other file, that file alone."""
         ...
 
     async def table(self, path: str, listing: Listing, columns: Columns) -> Table:
-        """The same with these columns, as JSON that is passed on as it came."""
+        """As `list`, but only these columns, as JSON made on the system."""
         ...
 
     async def read(self, path: str, offset: int, length: int, limit: int | None = None) -> bytes:
-        """At most `length` bytes from `offset` on; TooLarge for a file of more than `limit` bytes."""
+        """Up to `length` bytes from `offset` on. Raises TooLarge for a file of more than `limit` bytes."""
         ...
 
     async def excerpt(self, path: str, excerpt: Excerpt, limit: int) -> bytes:
-        """A piece of a file; TooLarge when it has more than `limit` bytes."""
+        """Part of a file. Raises TooLarge when that part has more than `limit` bytes."""
         ...
 
     async def make_directory(self, path: str, *, parents: bool = False) -> FileInfo:
-        """Make a directory; what is known about it. `parents` makes those above it, and accepts one that exists."""
+        """Make a directory; its attributes. `parents` makes missing parents, and accepts a directory that exists."""
         ...
 
     async def remove(self, path: str) -> None:
-        """Remove a file, a link (not what it points to), or a directory with all that is in it."""
+        """Remove a file, a link (not its target), or a directory with its contents."""
         ...
 
     def opened(self, path: str) -> AbstractAsyncContextManager[OpenFile]:
@@ -83,8 +83,8 @@ class Files(Protocol):
         ...
 
     async def require_writable(self, path: str) -> str:
-        """Where writing to `path` would write: its path without links. Raises FileError unless that is a regular file
-        that may be replaced, or one that can be made."""
+        """The path, without links, of the file that a write to `path` replaces or makes. Raises FileError when it can
+        do neither."""
         ...
 
     async def write(
@@ -92,7 +92,7 @@ class Files(Protocol):
     ) -> Written:
         """Write a file of any size in constant memory.
 
-        It appears under its name, whole, only when `chunks` has ended without an error, and on the `conditions`:
-        InvalidArgument when its checksum is another, PreconditionFailed or FileError (EEXIST) for what is there.
+        It gets its name when `chunks` has ended without an error and the `conditions` hold. Raises InvalidArgument for
+        a wrong checksum, PreconditionFailed or FileError (EEXIST) because of the existing file.
         """
         ...

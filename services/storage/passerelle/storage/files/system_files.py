@@ -25,7 +25,7 @@ from passerelle.storage.files.writing import (
 )
 from passerelle.storage.remote.outcome import raw
 
-_OPENINGS = 5  # of a file that is being replaced again and again
+_OPENINGS = 5  # attempts, for a file that is replaced again and again
 _LISTING_LIMIT = 60 << 20  # bytes; the largest reply that Envoy passes on is 64 MiB
 
 
@@ -100,7 +100,7 @@ class SystemFiles:
             for _ in range(_OPENINGS):
                 async with operations.hold(path) as held:
                     if channel.holds and held.at:
-                        with suppress(FileError):  # an account shut into a directory has no /proc
+                        with suppress(FileError):  # a chrooted account has no /proc
                             file = await stack.enter_async_context(opened(channel, path, held.at))
                             break
                     file = await stack.enter_async_context(opened(channel, path))
@@ -111,7 +111,7 @@ class SystemFiles:
             yield SteadyFile(file, held.info, lambda: self.stat(path, dereference=True))
 
     async def _same(self, file: RemoteFile, info: values.FileInfo, path: str) -> bool:
-        """Whether `file`, opened by its path, is the one that was looked at: it is still there, and has its owner."""
+        """Whether `file`, opened by its path, is the one that `info` is about: that still exists, with its owner."""
         now = await self.stat(path, dereference=True)
         there = (now.inode, now.device) == (info.inode, info.device)
         return there and (await file.attributes()).uid in (None, info.uid)
@@ -158,6 +158,6 @@ class SystemFiles:
             raise
 
     async def _discard(self, part: str) -> None:
-        """Remove what a failed write left, over a new connection if the old one is lost."""
+        """Remove the part of a failed write, over a new connection if the old one is lost."""
         with suppress(ApiError):
             await self._access.change(lambda files: values.finished(files.remove(part)))

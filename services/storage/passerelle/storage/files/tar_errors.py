@@ -1,8 +1,8 @@
-"""What a failed tar(1) means: by its exit status, and by its own words at their place.
+"""The error that a failed tar(1) means, by its exit status and messages.
 
-tar tells of a file in one line, `tar: NAME: what it tried: why`. Colons and line breaks in names are escaped there (GNU
-tar quotes them, whatever they are), and `why` is a system call's error in the C locale. What else is in such a line,
-and every other line, may be anybody's: it is passed on, and decides nothing.
+A message about a file is one line, `tar: NAME: ACTION: REASON`. Colons and line breaks in names are escaped there (GNU
+tar always quotes them), and REASON is a system call's error in the C locale. Users can control the rest of the output:
+it is passed on, but decides nothing.
 """
 
 import errno
@@ -21,14 +21,14 @@ from passerelle.runtime.errors import (
 from passerelle.storage.errors import NoSpace, meaning
 
 _PARTLY = 1  # tar's exit status when a file changed while it was read, and find's when it could not see everything
-_NOT_FOUND = 127  # that of a shell which tar has let run a program that is not there
-_SIGNALLED = 128  # exit statuses above it are of what a signal ended
+_NOT_FOUND = 127  # the exit status of the shell by which tar runs a program that does not exist
+_SIGNALLED = 128  # exit statuses above it are of programs that a signal ended
 _TEXT = r"(?:[^:\\]|\\.)*"
 _COMPLAINT = re.compile(rf"tar(?: \(child\))?: {_TEXT}: (?P<tried>Cannot {_TEXT}): (?P<why>[^:]+)")
-# What cannot be made because of what the archive says; all else that is tried depends on the directory, too.
+# Actions that fail because of the archive alone; all others depend on the directory, too.
 _UNMAKEABLE = re.compile(r"Cannot (?:mknod|mkfifo|hard link to .*)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of several reasons the first of these decides; after the first two it is the order in which FirecREST looks.
+# Of several reasons the first in this order decides; from the third on, the order is FirecREST's.
 _ORDER = (
     *_FULL,
     errno.ENOENT,
@@ -45,7 +45,7 @@ _NUMBERS: Mapping[str, int] = {os.strerror(number): number for number in _ORDER}
 
 
 def packing_fault(output: Output, program: str) -> type[ApiError]:
-    """What it means that packing failed; `program` compresses."""
+    """The error that means that packing failed; `program` compresses."""
     if _missing(output, program):
         return Unsupported
     if output.status > _SIGNALLED:
@@ -57,9 +57,9 @@ def packing_fault(output: Output, program: str) -> type[ApiError]:
 
 
 def unpacking_fault(output: Output, program: str, *, apart: bool) -> type[ApiError]:
-    """What it means that unpacking failed; `program` decompresses.
+    """The error that means that unpacking failed; `program` decompresses.
 
-    In a directory made for it (`apart`) the archive is to blame for all but a full disk; else the directory may be.
+    In a directory made for it (`apart`), only a full disk is not the archive's fault; else the directory may be, too.
     """
     if _missing(output, program):
         return Unsupported
@@ -81,7 +81,7 @@ def _missing(output: Output, program: str) -> bool:
 
 
 def _reasons(output: Output) -> Sequence[int]:
-    """Why tar could not do what it tried, as errnos, the deciding one first."""
+    """The errnos of tar's failed actions, the deciding one first."""
     complaints = [_COMPLAINT.fullmatch(line) for line in output.stderr.split("\n")]
     numbers = {
         _NUMBERS.get(match["why"])

@@ -1,7 +1,7 @@
-"""Archives that lie on the system: made and unpacked there by GNU tar, within the time of a command.
+"""Archives on the system: made and unpacked there by GNU tar, within the time-out for commands.
 
-tar is run as FirecREST runs it, so that what it says of trouble is what FirecREST's clients know. But what it is told
-to read and where it is told to write is looked at before, and what it makes appears when it is whole.
+tar is run as FirecREST runs it, so that its messages are those that FirecREST's clients know. In addition, its source
+and target are checked before, and its result gets its name when it is complete.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ COMPRESSIONS: Mapping[str, tuple[str, ...]] = {
     "bzip2": ("--bzip2",),
     "xz": ("--xz",),
 }
-"""tar's options by FirecREST's names, which are those of the programs that tar runs, too."""
+"""tar's options by FirecREST's names for compressions, which are also the names of the programs that tar runs."""
 
-_PLAIN = ("--force-local",)  # a colon in an archive's name makes it no other machine's
+_PLAIN = ("--force-local",)  # a colon in an archive's name does not make it that of another machine
 
-# The archive "$1" becomes "$2" when the rest, which makes it, ends well.
+# Runs the command after the first two arguments, and renames the archive "$1" that it made to "$2" if it succeeds.
 _PACKED = """\
 part=$1; target=$2; shift 2
 "$@" && mv -fT -- "$part" "$target" && exit
@@ -57,8 +57,8 @@ cd -- "$1" && find . -type f -regex "$2" -print0 | "${@:3}"
 
 @dataclass(frozen=True, slots=True)
 class Tarball:
-    """What to pack: `source`, or every file in and below its *parent* whose path, as find(1) sees it from there,
-    matches the regular expression `pattern` (of Emacs, as find has them). `compression` is one of COMPRESSIONS."""
+    """An archive to make: of `source`, or with a `pattern`, of all files below the *parent* of `source` whose paths
+    relative to that match (a regular expression of find(1), in Emacs' syntax). `compression` is one of COMPRESSIONS."""
 
     source: str
     compression: str = "gzip"
@@ -69,8 +69,8 @@ class Tarball:
 class Tarballs:
     """The archives on one system, as the current caller. `limit` is the time for one, in seconds.
 
-    What is wrong with a path raises the error that it is, in tar's words where tar can tell it; what tar does not do,
-    the one that `tar_errors` finds; what takes too long, DeadlineExceeded, and tar has ended then. Nothing is left.
+    Every method raises FileError for a path, as ProgramFailed with tar's message where tar reports it, too; the error
+    by `tar_errors` when tar fails; and DeadlineExceeded, after which tar has ended. A failed call leaves no files.
     """
 
     def __init__(self, access: SystemAccess, limit: float) -> None:
@@ -78,28 +78,28 @@ class Tarballs:
         self._limit = limit
 
     async def compress(self, tarball: Tarball, target: str) -> None:
-        """Pack into the archive `target`, replacing a file that is there already."""
+        """Pack into the archive `target`; an existing file is replaced."""
         await self._in_time(self._compress(tarball, target))
 
     async def extract(self, source: str, target: str, compression: str) -> None:
-        """Unpack the archive `source` into the directory `target`, replacing files that are there already."""
+        """Unpack the archive `source` into the directory `target`; existing files are replaced."""
         await self._in_time(self._extract(source, target, compression))
 
     async def _compress(self, tarball: Tarball, target: str) -> None:
         parent, name = posixpath.split(tarball.source)
         path = parent if tarball.pattern else tarball.source
-        follow = tarball.dereference and not tarball.pattern  # which finds no links
+        follow = tarball.dereference and not tarball.pattern  # a pattern finds no links
         try:
             source = await self._source(path, dereference=follow)
             directory = source.real if tarball.pattern else source.parent
-        except FileError as error:  # but tar takes a link that leads nowhere
+        except FileError as error:  # but tar packs a link without a target
             await self._tried(error, packing(tarball, "/dev/null"))
             directory = (await self._source(parent)).real
         here = replace(tarball, source=f"./{name}")
         try:
             real = (await self._access.query(lambda files: files.write_target(target))).real
         except FileError as error:
-            # a file in a directory that may not be written to can be filled all the same
+            # A file in a read-only directory may be writable itself.
             await self._tried(error, within(directory, *packing(here, target)))
             return
         part = hidden_part(real, within=False)
@@ -117,7 +117,7 @@ class Tarballs:
         try:
             archive = await self._access.query(lambda files: files.unpack_source(source))
         except FileError as error:
-            with suppress(FileError):  # a target that is Outside comes first
+            with suppress(FileError):  # an error Outside about the target has precedence
                 await self._directory(target)
             await self._tried(error, listing(source, compression))
             raise
@@ -137,15 +137,15 @@ class Tarballs:
             await asyncio.shield(asyncio.create_task(discarded(self._access, part)))
 
     async def _directory(self, target: str) -> str | None:
-        """The directory to unpack into, without links; None for one that tar can only be told to write to itself."""
+        """The directory to unpack into, without links; None when tar has to write to the target directly."""
         try:
             directory = await self._access.query(lambda files: files.unpack_target(target))
-        except Unsupported:  # where there are only plain commands
+        except Unsupported:  # there are only plain commands
             with suppress(FileError):  # but it must not be Outside
                 await self._access.query(lambda files: files.stat(target, dereference=True))
             return None
         except FileError as error:
-            if error.errno == errno.EACCES:  # what is in it may be writable
+            if error.errno == errno.EACCES:  # files in it may be writable
                 return None
             raise
         if not directory.exists:
@@ -162,8 +162,8 @@ class Tarballs:
             raise ProgramFailed(unpacking_fault(output, compression, apart=bool(part)), output)
 
     async def _tried(self, error: FileError, argv: tuple[str, ...]) -> None:
-        """Let tar find out what has been found wrong, and raise it in its words, unless tar can do it all the same."""
-        if error.errno == errno.EINVAL:  # it is no file: opening it might wait for ever
+        """Run tar, and raise its message instead of `error`; returns when tar succeeds in spite of `error`."""
+        if error.errno == errno.EINVAL:  # not a regular file: opening it might wait for ever
             raise error
         output = await self._run(argv)
         if output.status:
@@ -177,7 +177,8 @@ class Tarballs:
     async def _run(
         self, argv: tuple[str, ...], hidden: Mapping[str, str] = MappingProxyType({})
     ) -> Output:
-        """Run to the end. Its words have the paths that were given for those `hidden`, which quoting leaves alone."""
+        """Run to the end; the output, with hidden paths replaced by those that the caller named. Quoting does not
+        change hidden paths, the keys of `hidden`."""
         async with self._access.program(argv) as program:
             output = await program.ended(self._limit)
         stderr = output.stderr
@@ -212,5 +213,5 @@ def unpacking(archive: str, directory: str, compression: str) -> tuple[str, ...]
 
 
 def listing(archive: str, compression: str) -> tuple[str, ...]:
-    """The command that lists what is in the archive."""
+    """The command that lists the entries of the archive."""
     return ("tar", "--list", *COMPRESSIONS[compression], *_PLAIN, "--file", archive)

@@ -12,8 +12,8 @@ from passerelle.storage.values import FileInfo, Quota, Steps, Usage, Walk
 class Trees:
     """Trees of one system.
 
-    Long operations are iterators of Progress, about one a second; the last one has a result. Whoever does not take
-    them to the end closes them, which ends the work on the system. Errors as those of `Files`.
+    Long operations are iterators of Progress, about one a second; the last one has the result. A caller that stops
+    early must close the iterator, which ends the work on the system. Raises as `Files`.
     """
 
     def __init__(self, access: SystemAccess) -> None:
@@ -22,15 +22,15 @@ class Trees:
     async def stat(
         self, paths: Sequence[str], *, dereference: bool = False
     ) -> Sequence[FileInfo | ApiError]:
-        """What is known about each file, or why nothing is."""
+        """For each path, in order, the attributes of the file or the error of the attempt to read them."""
         return await self._access.query(
             lambda files: files.stat_many(paths, dereference=dereference)
         )
 
     def walk(self, path: str, walk: Walk) -> AsyncGenerator[Sequence[FileInfo], None]:
-        """What is in a tree, in batches, some of which may be empty; names are relative to `path`.
+        """The files in a tree, in batches; a batch may be empty. Names are relative to `path`.
 
-        Directories that cannot be read are passed by, and the first such error is raised at the end.
+        Directories that cannot be read are skipped; the first such error is raised at the end.
         """
         return self._access.stream(lambda files: files.walk(path, walk))
 
@@ -39,8 +39,8 @@ class Trees:
     ) -> Steps[FileInfo]:
         """Copy a file or a tree, with modes and times.
 
-        It appears when it is whole. With `overwrite` a file takes the place of a file, and a directory is copied into
-        a directory that is there, file by file.
+        The copy gets its name when it is complete. With `overwrite` a file replaces a file, and a directory is merged
+        into an existing directory, file by file.
         """
         return _apart(
             self._access.stream(
@@ -55,7 +55,7 @@ class Trees:
         )
 
     def remove(self, path: str) -> Steps[None]:
-        """Remove a file, a link, or a directory with all that is in it."""
+        """Remove a file, a link, or a directory with its contents."""
         return self._access.stream(lambda files: files.remove(path))
 
     def measure(self, path: str) -> Steps[Usage]:
@@ -63,12 +63,12 @@ class Trees:
         return self._access.stream(lambda files: files.measure(path))
 
     async def quota(self, path: str) -> Quota:
-        """How much room there is on the filesystem of `path`, and for the caller, if the system tells."""
+        """The used and free space of the filesystem of `path`, and the caller's quota, if the system has quotas."""
         return await self._access.query(lambda files: files.quota(path))
 
 
 async def _apart(steps: Steps[FileInfo]) -> Steps[FileInfo]:
-    """The same steps; InvalidArgument where a directory would be put into itself."""
+    """The same steps. Raises InvalidArgument when a directory would be copied or moved into itself."""
     async with aclosing(steps):
         try:
             async for step in steps:

@@ -1,7 +1,7 @@
-"""Uploads that survive broken lines, a restart of this service, and change of hands.
+"""Uploads that survive lost connections, a restart of this service, and a change of the process that serves them.
 
-There is no state but the system's: what has arrived of an upload is a hidden file beside its target, whose name follows
-from the target's and the upload's id, and which only its user can read.
+All state is on the system: the content of an upload is a hidden file beside its target. Its name is made of the
+target's name and the upload's id, and only its user can read it.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _DAY = 86_400  # seconds
 
 
 class TakenOver(ApiError):
-    """Another call works on the same upload now; what this one wrote is kept."""
+    """A later call writes to the same upload; the bytes that this one wrote are kept."""
 
     code = grpc.StatusCode.ABORTED
     reason = "UPLOAD_TAKEN_OVER"
@@ -39,7 +39,7 @@ class TakenOver(ApiError):
 
 @dataclass(eq=False)
 class _Work:
-    """What is being done with one part: by the holder of `alone`, for the task that came last."""
+    """The work on one part. The task that holds `alone` does it; the latest task is the next one."""
 
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     latest: "asyncio.Task[Any] | None" = None
@@ -48,8 +48,8 @@ class _Work:
 class Uploads:
     """The uploads to one system, as the current caller.
 
-    Every method raises FileError for what the system refuses, ConnectionFailed, Overloaded or DeadlineExceeded for the
-    way there, InvalidArgument for an `upload_id` that cannot be, and NotFound for one that is not.
+    Every method raises FileError when the system refuses, ConnectionFailed, Overloaded or DeadlineExceeded when it
+    cannot be reached, InvalidArgument for a malformed `upload_id`, and NotFound for an unknown one.
     """
 
     def __init__(self, access: SystemAccess, settings: StorageSection) -> None:
@@ -59,10 +59,10 @@ class Uploads:
         self._working: WeakValueDictionary[tuple[str, str], _Work] = WeakValueDictionary()
 
     async def create(self, path: str, upload_id: str = "") -> str:
-        """Begin an upload to the absolute `path`, and sweep what the user abandoned in its directory; the new id.
+        """Begin an upload to the absolute `path`; its id. The user's abandoned uploads in that directory are removed.
 
-        A copy between systems gives an id of its own, by which it finds the upload again; FileError (EEXIST) when that
-        one has begun already.
+        A copy between systems passes an id, by which it finds the upload again. Raises FileError (EEXIST) when an
+        upload with that id exists.
         """
         target, upload_id = await self._writing.target(path), upload_id or new_token()
         part = target.part(upload_id)
@@ -70,22 +70,22 @@ class Uploads:
         return upload_id
 
     async def part(self, path: str, upload_id: str) -> str:
-        """The absolute path of the file in which it arrives, for those who write to it on the system itself."""
+        """The absolute path of the hidden file with the content, for jobs that write to it on the system."""
         return (await self._part(path, upload_id))[1]
 
     async def received(self, path: str, upload_id: str) -> int:
-        """How many bytes have arrived: the offset to go on from."""
+        """The number of bytes that have arrived: the offset to continue from."""
         _, part = await self._part(path, upload_id)
         return await self._size(part)
 
     async def write(
         self, path: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> int:
-        """Write `chunks` from `offset` on, in constant memory; how many bytes there are now.
+        """Write `chunks` from `offset` on, in constant memory; the number of bytes that have arrived then.
 
-        `offset` must not be beyond what has arrived (InvalidArgument); what lies behind it is given up. When `chunks`
-        fails or the call is cancelled, what came before is kept. Of two writers at once the later one goes on, and the
-        earlier gets TakenOver.
+        Bytes behind `offset` are discarded; an `offset` beyond the end raises InvalidArgument. When `chunks` fails or
+        the call is cancelled, the bytes written before are kept. Of two concurrent writers the later one continues,
+        and TakenOver is raised in the earlier one.
         """
         target, part = await self._part(path, upload_id)
         async with self._alone(part):
@@ -94,11 +94,11 @@ class Uploads:
     async def complete(
         self, path: str, upload_id: str, size: int, conditions: WriteConditions
     ) -> Written:
-        """Put an upload of `size` bytes in its place, whole or not at all; what was written, and its version.
+        """Move an upload of `size` bytes to its target, completely or not at all.
 
-        Raises InvalidArgument when size or checksum are others, PreconditionFailed or FileError (EEXIST) when the
-        target is not what `conditions` say; the upload stays, to go on with or to abort. The checksum in the result is
-        that in `conditions`.
+        Raises InvalidArgument for another size or checksum, PreconditionFailed or FileError (EEXIST) when the target
+        does not meet the `conditions`; the upload is kept and can be continued or aborted. The checksum in the result
+        is that in `conditions`.
         """
         target, part = await self._part(path, upload_id)
         async with self._alone(part):
@@ -109,14 +109,14 @@ class Uploads:
         return Written(size, conditions.sha256, version)
 
     async def abort(self, path: str, upload_id: str) -> None:
-        """Remove what has arrived."""
+        """Remove the upload."""
         _, part = await self._part(path, upload_id)
         async with self._alone(part):
             await self._size(part)
             await self._access.change(lambda files: finished(files.remove(part)))
 
     async def _part(self, path: str, upload_id: str) -> tuple[Target, str]:
-        if not _ID.fullmatch(upload_id):  # it becomes a piece of a file's name
+        if not _ID.fullmatch(upload_id):  # it becomes part of a file's name
             violation = "must be the id that CreateUpload returned"
             raise InvalidArgument(
                 f"upload_id {violation}", (Field("path", "upload_id", violation),)
@@ -148,7 +148,7 @@ class Uploads:
 
     @asynccontextmanager
     async def _alone(self, part: str) -> AsyncIterator[None]:
-        """Run the block when whatever this service was still doing with that part has been ended."""
+        """Run the block after this service's earlier work on the part has been ended."""
         key = (caller.current().username, part)
         work = self._working.get(key) or _Work()
         self._working[key] = work
@@ -170,5 +170,5 @@ class Uploads:
 
 
 def _unknown(error: FileError) -> ApiError:
-    """What a part that is not there means."""
+    """NotFound instead of an error about a missing part; any other error unchanged."""
     return NotFound("There is no such upload.") if error.errno == errno.ENOENT else error

@@ -34,29 +34,29 @@ class ComputeJobs:
     async def submit(self, system: str, job: BatchJob) -> str:
         """Submit the job with the caller's own token, once; returns its id.
 
-        Raises the error that compute answers with, BackendUnavailable or DeadlineExceeded when it does not.
+        Raises compute's error; BackendUnavailable or DeadlineExceeded when compute does not answer.
         """
         request = pb.SubmitJobRequest(system=system, job=_description(job))
         reply = await self._call(lambda stub: stub.SubmitJob, request)
         return str(reply.job_id)
 
     async def default_account(self, system: str) -> str | None:
-        """The caller's default account, which compute remembers for a moment; None without one. Raises as `submit`."""
+        """The caller's default account, which compute caches briefly; None without one. Raises as `submit`."""
         request = pb.GetUserInfoRequest(system=system)
         try:
             reply = await self._call(lambda stub: stub.GetUserInfo, request)
-        except Unsupported:  # a scheduler that keeps no accounts
+        except Unsupported:  # a scheduler without accounts
             return None
         return next((account.name for account in reply.accounts if account.is_default), None)
 
     async def succeeded(self, system: str, job_id: str) -> bool | None:
-        """Whether a job ended well; None while it has not ended. Raises as `submit`."""
+        """Whether a job succeeded; None while it has not ended. Raises as `submit`."""
         request = pb.GetJobRequest(system=system, job_id=job_id)
         reply = await self._call(lambda stub: stub.GetJob, request)
         return _end(reply.jobs[-1])
 
     async def ends(self, system: str) -> Mapping[str, bool | None]:
-        """Of the caller's jobs that have not ended (None) or did so in the last hour: whether they ended well.
+        """By id, whether each job of the caller that ended in the last hour succeeded; None for unfinished jobs.
 
         Raises as `submit`.
         """

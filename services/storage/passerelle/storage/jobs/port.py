@@ -1,4 +1,4 @@
-"""Jobs that move data on a system, submitted through the compute service like anyone else's."""
+"""Jobs that move data on a system, submitted through the compute service like all other jobs."""
 
 import asyncio
 import posixpath
@@ -33,11 +33,11 @@ class SubmittedJob:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """What a transfer leaves if its job is ended before it can tidy up.
+    """The remains of a transfer whose job is ended before it can tidy up.
 
-    `part` is the hidden file or directory in which content arrives on the system, made by `hidden_part`; empty for a
-    transfer that brings none. `elsewhere` is what the staging method needs to find the rest, for instance the key of
-    an object: no secrets, and nothing that may be trusted when it is read again.
+    `part` is the hidden file or directory for arriving content, named by `hidden_part`; empty for a transfer without
+    one. `elsewhere` has what the staging method needs to find remains elsewhere, for instance the key of an object. It
+    has no secrets, and must not be trusted when it is read again.
     """
 
     part: str = ""
@@ -46,9 +46,9 @@ class Leftovers:
 
 @dataclass(frozen=True, slots=True)
 class ShellWork:
-    """Work done by commands of the system: `script` is bash, whose only inputs are words made by `word`.
+    """Work done by commands of the system: `script` is bash, with arguments quoted by `word`.
 
-    Where it may leave something, the script removes the file `$transfer` when it has not: see `AgentWork`.
+    A script that may leave something removes the file `$transfer` when nothing is left: see `AgentWork`.
     """
 
     script: str
@@ -59,9 +59,9 @@ class ShellWork:
 class AgentWork:
     """Work done by a Python program that is sent along: `source` is made by `shipping.program`.
 
-    `parameters` are JSON that nobody else may see. They reach the program in a file that only the user can read, whose
-    path is the program's only argument. The program removes it when nothing is left of the transfer but its result:
-    until then the file tells what there is to tidy up, see `private_files`.
+    `parameters` are JSON, and secret. The program reads them from a file that only the user can read; its path is the
+    program's only argument. The program removes the file when nothing has to be tidied up any more. Until then the
+    file lists the remains, see `private_files`.
     """
 
     source: str
@@ -71,7 +71,7 @@ class AgentWork:
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """What is handed to the scheduler: a script and where its streams go, all paths absolute; stdin is empty."""
+    """A job for the scheduler: a script and the absolute paths of its output streams; stdin is empty."""
 
     name: str
     script: str
@@ -84,11 +84,11 @@ class Submitter(Protocol):
     """The compute service, as the current caller."""
 
     async def submit(self, system: str, job: BatchJob) -> str:
-        """Submit the job, once; returns its id. Raises what compute answers."""
+        """Submit the job, once; its id. Raises compute's error."""
         ...
 
     async def default_account(self, system: str) -> str | None:
-        """The account that the scheduler charges the caller's jobs to; None where it has none. Raises as `submit`."""
+        """The account that the caller's jobs are charged to by default; None without one. Raises as `submit`."""
         ...
 
     async def cancel(self, system: str, job_id: str) -> None:
@@ -105,11 +105,11 @@ class Private(Protocol):
         ...
 
     async def record(self, path: str, job_id: str) -> None:
-        """Note the transfer's job in its file, if that is still there. Raises ApiError."""
+        """Write the job's id to the transfer's file, if that still exists. Raises ApiError."""
         ...
 
     async def discard(self, path: str) -> None:
-        """Remove it, if it is still there."""
+        """Remove the file, if it still exists."""
         ...
 
 
@@ -128,11 +128,11 @@ class TransferJobs:
     async def submit(
         self, name: str, work: ShellWork | AgentWork, account: str | None
     ) -> SubmittedJob:
-        """Submit a job of that name; `account` is what the site's directives may want to know.
+        """Submit a job of that name, at most once; `account` is inserted into the site's directives.
 
         Raises InvalidArgument for a missing or malformed account, FailedPrecondition when the working directory cannot
-        be used, and what the compute service answers. It is submitted at most once, and leaves no file behind when it
-        raises; nor does such a job stay in the queue when its caller has gone before it could be told of it.
+        be used, and the compute service's errors. A failed call leaves no file. When the call is cancelled, the job is
+        cancelled, too.
         """
         directives = await self._directives(account or None)
         greeting = _GREETING.format(job=_spaced(name), variable=self.job_id_variable)
@@ -171,7 +171,7 @@ class TransferJobs:
         )
 
     async def _directives(self, account: str | None) -> str:
-        """The site's lines for the scheduler, with the account in them: the caller's default one if none is given."""
+        """The site's scheduler directives with the account filled in: the caller's default one without `account`."""
         lines = self.system.data_operation.datatransfer_jobs_directives
         if any("{account}" in line for line in lines):
             account = account or await self.compute.default_account(self.system.name)
@@ -179,33 +179,33 @@ class TransferJobs:
         return "".join(line.replace("{account}", account or "") + "\n" for line in lines)
 
     async def _record(self, path: str, job_id: str) -> None:
-        """Note the job, over a new connection if one is lost; its caller hears of it in any case, for it is queued."""
+        """Write the job's id to its file, over a new connection if one is lost. Failures are ignored: it is queued."""
         for _ in range(2):
             with suppress(ApiError):
                 await self.private.record(path, job_id)
                 return
 
     async def _withdraw(self, submitting: "asyncio.Task[SubmittedJob]", path: str) -> None:
-        """Leave nothing of a job that nobody hears of."""
-        with suppress(ApiError):  # it was not submitted, or ends by itself: its parameters are gone
+        """Cancel a job whose caller has gone, and remove its file."""
+        with suppress(ApiError):  # it was not submitted, or fails without its parameters
             submitted = await submitting
             await self.compute.cancel(self.system.name, submitted.job_id)
-        with suppress(ApiError):  # what stays is tidied up later
+        with suppress(ApiError):  # `Tidying` removes the file later
             await self.private.discard(path)
 
 
 def hidden_part(target: str) -> str:
-    """A new name for what arrives and becomes `target` (absolute, without a link at its end): hidden, and beside it."""
+    """A new hidden path beside `target`, for content that becomes it. `target` is absolute, without a final link."""
     return posixpath.join(posixpath.dirname(target), f".{secrets.token_hex(16)}.passerelle-part")
 
 
 def is_hidden_part(path: str) -> bool:
-    """Whether `hidden_part` can have made that path: whatever it is, nobody keeps anything there."""
+    """Whether `hidden_part` can have made that path, so that the file may be removed."""
     return path.startswith("/") and _PART.fullmatch(posixpath.basename(path)) is not None
 
 
 def word(text: str) -> str:
-    """`text` as one word of a bash script: quoted, and without line breaks that sbatch takes for those of DOS."""
+    """`text` as one word of a bash script: quoted, and without carriage returns, which sbatch refuses."""
     return shlex.quote(text).replace("\r", "'$'\\r''")
 
 
@@ -218,8 +218,8 @@ def _spaced(name: str) -> str:
     return re.sub(r"\B(?=[A-Z])", " ", name)
 
 
-# Only what bash has built in: where there is no Python, there may be nothing else either. The first two lines of the
-# file stay, so that the transfer is tidied up after; the secrets behind them do not.
+# Only builtins of bash: where there is no Python, other programs may be missing, too. The first two lines of the file
+# are kept for tidying up; the secrets behind them are removed.
 _AGENT = """\
 if ! python=$(command -v python3 || command -v /usr/libexec/platform-python); then
     echo "Transfer failed: this node has no Python 3: neither python3 in PATH nor /usr/libexec/platform-python" >&2
@@ -233,7 +233,7 @@ exec "$python" -I -S -B - "$transfer" <<'{end}'
 
 
 def _commands(work: ShellWork | AgentWork, end: str) -> str:
-    """What does the work, in bash; `end` is a line that no program has."""
+    """The bash commands that do the work; `end` is a line that occurs in no program."""
     if isinstance(work, ShellWork):
         return work.script
     return _AGENT.format(source=work.source, end=end)
@@ -248,7 +248,7 @@ def _check_account(account: str | None) -> None:
 
 
 def work_dir(system: System) -> str:
-    """Where the jobs of the current caller work; FailedPrecondition when the site does not say."""
+    """The working directory of the current caller's jobs. Raises FailedPrecondition when the site sets none."""
     pattern = system.data_operation.work_dir
     root = next(
         (filesystem.path for filesystem in system.filesystems if filesystem.default_work_dir), None

@@ -1,10 +1,9 @@
 """The file of a transfer in the directory where its job works: readable by the user alone.
 
-It has three lines. The first is the id of the job, filled up with blanks: it is known, and written, only when the job
-has been submitted. The second is what the transfer leaves if its job cannot tidy up (`Leftovers` as JSON), and its
-system, for several may share the directory. The third are the secret parameters of the job's program (JSON). The
-program removes the file when nothing is left to tidy up. So a file whose job is over says that, and what, there is
-still to do.
+It has three lines. The first is the id of the job, padded with blanks; it is written after the job was submitted. The
+second is `Leftovers` as JSON, with the name of the system, since systems may share the directory. The third has the
+secret parameters of the job's program as JSON. The program removes the file when nothing has to be tidied up. If the
+file still exists after the job's end, the leftovers in it have to be removed.
 """
 
 import json
@@ -29,15 +28,14 @@ from passerelle.storage.remote.outcome import raw
 _PREFIX = ".passerelle-transfer-"
 _NAME = re.compile(_PREFIX.replace(".", r"\.") + "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _JOB_ID = 255  # bytes of the first line
-_HEAD = 65536  # bytes in which the first two lines end: the second has one path
+_HEAD = 65536  # bytes that hold the first two lines: the second has one path
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A transfer whose file is still there: its absolute `path`, its job, its system, and what it leaves.
+    """A transfer whose file still exists: the file's absolute `path`, the job, the system, and the leftovers.
 
-    `job_id` is empty until it has been noted; `system` is empty, and `leftovers` are none, in a file that is not, or
-    not yet, as ours are.
+    `job_id` is empty until it was written. For an incomplete or foreign file, `system` and `leftovers` are empty.
     """
 
     path: str
@@ -61,8 +59,8 @@ class PrivateFiles:
     async def put(self, directory: str, transfer: str, work: ShellWork | AgentWork) -> str:
         """Write the file of a transfer, whose id is a UUID; returns its path.
 
-        Raises FailedPrecondition when the directory cannot be used, ConnectionFailed or DeadlineExceeded, and leaves
-        nothing behind then where it can.
+        Raises FailedPrecondition when the directory cannot be used, ConnectionFailed or DeadlineExceeded. An incomplete
+        file is then removed, if possible.
         """
         path = posixpath.join(directory, _PREFIX + transfer)
         async with self._access.content() as channel:
@@ -82,12 +80,13 @@ class PrivateFiles:
         return path
 
     async def record(self, path: str, job_id: str) -> None:
-        """Note the job in a transfer's file; FileError when that is gone, ConnectionFailed or DeadlineExceeded."""
+        """Write the job's id to a transfer's file. Raises FileError when it is gone, ConnectionFailed,
+        DeadlineExceeded."""
         async with self._access.content() as channel:
             await channel.do("write", path, _record, channel.client, path, job_id)
 
     async def discard(self, path: str) -> None:
-        """Remove the file, if it is still there."""
+        """Remove the file, if it still exists."""
         async with self._access.content() as channel:
             await _gone(channel, path)
 
@@ -104,7 +103,7 @@ class PrivateFiles:
         return await self.read([path for path in paths if path not in exclude][:limit])
 
     async def read(self, paths: Sequence[str]) -> list[Unfinished]:
-        """What these files say now, without those that are gone; raises as `unfinished`."""
+        """The present content of these files, without those that are gone; raises as `unfinished`."""
         transfers = []
         async with self._access.content() as channel:
             for path in paths:
@@ -127,7 +126,7 @@ def _first_line(job_id: str) -> bytes:
 
 
 def _unfinished(path: str, head: bytes) -> Unfinished:
-    """What a file says; the user may have written anything into it."""
+    """The transfer that a file describes. The content is not trusted: the user may have changed it."""
     job_id, _, rest = head.partition(b"\n")
     line, _, _ = rest.partition(b"\n")
     system, leftovers = _second_line(line)
@@ -161,7 +160,7 @@ async def _gone(channel: ContentChannel, path: str) -> None:
 
 
 async def _names(client: Client, directory: str) -> list[str]:
-    """The names that files of transfers have, as far as files have them."""
+    """The names of all entries of the directory that have the form of a transfer's file."""
     names = []
     async for entry in client.scandir(raw(directory)):
         name = os.fsdecode(entry.filename)
@@ -171,10 +170,10 @@ async def _names(client: Client, directory: str) -> list[str]:
 
 
 async def _head(client: Client, path: str) -> bytes | None:
-    """The beginning of a transfer's file; None for one that another user may have made.
+    """The first _HEAD bytes of a transfer's file; None for one that another user may have made.
 
-    Where several users' jobs work in one directory, others can make files of such names there. What only its owner may
-    read, and we can, is ours.
+    Where several users' jobs share a directory, others can make files of such names there. A file that only its owner
+    may read, and that we can read, is ours.
     """
     async with await client.open(raw(path), "rb") as file:
         if stat.S_IMODE((await file.stat()).permissions or 0) != 0o600:

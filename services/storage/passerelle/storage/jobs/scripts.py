@@ -1,7 +1,7 @@
-"""The scripts of transfer jobs that system commands do. GNU coreutils, findutils and tar are taken for granted.
+"""The scripts of transfer jobs that consist of system commands. They need GNU coreutils, findutils and tar.
 
-What they say when all went well is what FirecREST v2's clients look for in the log. Every path is a word of its own,
-whatever is in it; nobody's text is ever part of a program.
+FirecREST v2's clients look for their success messages in the log. Every path is quoted as one word; no text of a caller
+is part of a program.
 """
 
 from passerelle.storage.files.tarballs import Tarball, packing, unpacking
@@ -17,7 +17,7 @@ else
 fi
 """
 
-# The archive appears under its name when it is complete; a part of one is removed, by whoever can.
+# The archive gets its name when it is complete. An incomplete one is removed by the script, or later by `Tidying`.
 _PACKED = """\
 part={part}
 trap 'rm -f -- "$part" && rm -f -- "$transfer"' EXIT
@@ -33,7 +33,7 @@ def move(source: str, target: str) -> ShellWork:
 
 
 def copy(source: str, target: str, *, dereference: bool) -> ShellWork:
-    """`cp` of files and directories; `dereference` copies what links lead to instead of the links."""
+    """`cp` of files and directories; `dereference` copies the targets of links instead of the links."""
     options = ("--force", "-RL" if dereference else "-Rd", "--preserve=all")
     return ShellWork(_outcome(_line("cp", *options, "--", source, target), "copy", "copied"))
 
@@ -44,7 +44,7 @@ def remove(path: str) -> ShellWork:
 
 
 def compress(tarball: Tarball, target: str) -> ShellWork:
-    """A new archive, in the place of a file that is there already."""
+    """Make an archive; an existing file is replaced."""
     part = hidden_part(target)
     pack = _line(*packing(tarball, part))
     head = _PACKED.format(part=word(part), pack=pack, target=word(target))
