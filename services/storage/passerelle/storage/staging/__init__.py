@@ -1,5 +1,5 @@
-"""Ways for bulk data that do not pass the gateway: the port of staging methods, and what all of them share.
+"""Staging methods, which move bulk data without the gateway: their port, and code that they share.
 
-Each method has a folder with its options, its job's program and its wire form in both APIs. What is done after
-transfers by any of them is here, too.
+Each method has a folder with its options, its job's program and its wire form in both APIs. Tidying up after transfers
+of all methods is here, too.
 """

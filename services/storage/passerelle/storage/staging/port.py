@@ -1,7 +1,7 @@
-"""The staging port: ways for bulk data that do not pass the gateway.
+"""The staging port: methods that move bulk data without the gateway.
 
-One folder per method, registered in the entry-point group `passerelle.staging` and chosen by `data_operation.staging`
-of a system. A method submits a transfer job on the system, and tells the caller's side what it has to do.
+Each method has a folder, is registered in the entry-point group `passerelle.staging`, and is chosen by
+`data_operation.staging` of a system. It submits a transfer job on the system, and returns instructions for the client.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ P = TypeVar("P", bound=Parameters)
 
 @dataclass(frozen=True, slots=True)
 class StagingRequest(Generic[P]):
-    """A file to come or to leave: its absolute `path` on the system, what the request says to the method besides,
-    and the `account` of the transfer job."""
+    """A file to upload or download: its absolute `path` on the system, the request's `parameters` for the method, and
+    the `account` of the transfer job."""
 
     path: str
     parameters: P = field(repr=False)
@@ -26,7 +26,7 @@ class StagingRequest(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A transfer that has begun: its job on the system, and what the caller's side has to do."""
+    """A transfer that has begun: its job on the system, and the instructions for the client."""
 
     job: SubmittedJob
     instructions: Instructions = field(repr=False)
@@ -35,35 +35,37 @@ class Staged:
 class Staging(Protocol):
     """One staging method of one system, as the current caller.
 
-    Its class has a nested `Options(Section)`, and is made as `Plugin(system, files, jobs, options)`, where `files` are
-    the system's Files and `jobs` its TransferJobs. Its registered name is what requests call it.
+    Its class has a nested `Options(Section)`, and is called as `Plugin(system, files, jobs, options)`, where `files`
+    are the system's Files and `jobs` its TransferJobs. Requests use its registered name.
     """
 
     @property
     def wire(self) -> WireForm:
-        """How it looks in both APIs: an attribute of the class."""
+        """Its models in both APIs; an attribute of the class."""
         ...
 
     async def upload(self, request: StagingRequest[Any]) -> Staged:
-        """Let a file come; the request's `parameters` are a `wire.upload`. Raises what submitting the job raises, and
-        InvalidArgument for what the method needs to know; BackendUnavailable when what it stages with cannot be
-        reached. Leaves nothing behind when it raises."""
+        """Submit the job for an upload; the request's `parameters` are a `wire.upload`.
+
+        Raises the errors of submitting the job, InvalidArgument for missing parameters, and BackendUnavailable when a
+        server that the method uses cannot be reached. A failed call leaves nothing behind."""
         ...
 
     async def download(self, request: StagingRequest[Any]) -> Staged:
-        """Let a file leave; the request's `parameters` are a `wire.download`. Raises as `upload` does, and FileError
-        for a file that cannot be read."""
+        """Submit the job for a download; the request's `parameters` are a `wire.download`.
+
+        Raises as `upload`, and FileError for a file that cannot be read."""
         ...
 
 
 @runtime_checkable
 class LeavesElsewhere(Protocol):
-    """A staging method whose transfers leave something that is not on the system, if their job cannot tidy up."""
+    """A staging method whose transfers leave data outside of the system, if their job cannot tidy up."""
 
     async def remove(self, elsewhere: Mapping[str, str]) -> bool:
-        """Remove what a transfer of the current caller left, and tell whether it was one of this method.
+        """Remove the remains of a transfer of the current caller; False when it is not one of this method.
 
-        `elsewhere` is what the method's `Leftovers` said when the job was submitted, but read from a file that its
-        user can write: it must lead to nothing that is not this user's. Raises BackendUnavailable to be asked again.
+        `elsewhere` is that of the `Leftovers` of its job, read from a file that its user can change. It must not be
+        able to remove data of other users. Raises BackendUnavailable to be called again later.
         """
         ...

@@ -13,6 +13,7 @@ _SHARED = (
 
 
 def job_program(*modules: str) -> str:
-    """The source of a transfer job's program: a method's own modules by their full names, in the order in which they
-    need each other, after those that all methods share. The last one is run."""
+    """The source of a transfer job's program: the modules that all methods share, then the method's own.
+
+    `modules` are full names, each after those that it imports. The last one is run."""
     return program(*_SHARED, *modules)

@@ -1,4 +1,4 @@
-"""Transfers by the staging methods of one system, and what is done after them."""
+"""Transfers by the staging methods of one system, and tidying up after them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,8 +20,8 @@ class StagedTransfers:
         self._downloads = downloads
 
     def named(self, name: str | None) -> tuple[str, Staging]:
-        """The method of that name, the preferred one if none is asked for, and its name; InvalidArgument lists the
-        methods when there is no such one."""
+        """The name and the method of that name; the preferred one for None. Raises InvalidArgument, which lists the
+        methods, for an unknown name."""
         chosen = name or next(iter(self.methods), "")
         if chosen not in self.methods:
             listed = ", ".join(self.methods) or "none"
@@ -37,20 +37,20 @@ class StagedTransfers:
         return staged
 
     async def download(self, method: Staging, request: StagingRequest[Any]) -> Staged:
-        """As `Staging.download` of one of the methods; DownloadTooLarge for more than the caller may download."""
+        """As `Staging.download` of one of the methods. Raises DownloadTooLarge above the caller's limit, too."""
         await self._downloads.require_allowed(request.path)
         staged = await method.download(request)
         self.look_after()
         return staged
 
     def look_after(self) -> None:
-        """See to it that nothing is left of the caller's transfers, whatever becomes of their jobs."""
+        """Tidy up after the caller's transfers from now on, if their jobs cannot."""
         self._tidying.watch()
 
     def resume(self) -> None:
-        """Go on with that where an expired token has interrupted it."""
+        """Continue tidying up with the current caller's token, if an expired one has interrupted it."""
         self._tidying.resume()
 
     async def close(self) -> None:
-        """End what is done in the background."""
+        """End the work in the background."""
         await self._tidying.close()

@@ -1,4 +1,4 @@
-"""What is asked of a path before a job is submitted for it: errors then reach the caller, not only the job's log."""
+"""Checks of a path before a job is submitted for it, so that errors reach the caller and not only the job's log."""
 
 import errno
 import stat
@@ -9,7 +9,7 @@ from passerelle.storage.files.port import Files
 
 
 async def require_absent(files: Files, path: str) -> None:
-    """Raise TargetExists when there is something at `path`, FileError where there can be no file."""
+    """Raise TargetExists when `path` exists, FileError when no file can be made there."""
     try:
         await files.stat(path)
     except FileError as error:
@@ -26,10 +26,10 @@ async def require_readable(files: Files, path: str) -> None:
 
 
 async def refuse_pipe(files: Files, path: str) -> None:
-    """Raise FileError for what no job should open, because it would wait for somebody or for a device."""
+    """Raise FileError for a pipe or a device, which a job must not open, as it might wait for ever."""
     try:
         mode = (await files.stat(path, dereference=True)).mode
-    except FileError:  # the job's log will tell of what is not there
+    except FileError:  # the job's log will report a missing file
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise not_regular("read", path, mode)
@@ -40,7 +40,7 @@ async def require_inside(
 ) -> None:
     """Raise Outside when links on the way to `path`, which need not exist, lead out of the system's filesystems.
 
-    `follow`: also those that the path itself is. For what is then done by a job; operations look by themselves.
+    `follow` says whether a final link counts, too. Only for paths of jobs; file operations check theirs themselves.
     """
     if not system.check_links:
         return
@@ -48,5 +48,5 @@ async def require_inside(
         await files.stat(path, dereference=follow)
     except Outside:
         raise Outside(field, path, system.name) from None
-    except FileError:  # the job will tell
+    except FileError:  # the job's log will report it
         return

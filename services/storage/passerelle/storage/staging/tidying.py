@@ -1,7 +1,7 @@
-"""Tidying up after transfers whose jobs could not: cancelled before they began, killed, lost with their node.
+"""Tidying up after transfers whose jobs could not: those cancelled before they began, killed, or lost with their node.
 
-Nothing is remembered for it. A transfer that is not over has its file in the directory where the user's jobs work
-(`private_files`), which names the job and what it leaves; its scheduler says what became of that job.
+All state is on the system. An unfinished transfer has a file in the working directory of the user's jobs
+(`private_files`), which names the job and its leftovers. The scheduler has the job's state.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Compute(Protocol):
     """The compute service, as the current caller."""
 
     async def ends(self, system: str) -> Mapping[str, bool | None]:
-        """Of the caller's jobs that are not over (None) or ended in the last hour: whether they ended well."""
+        """By id, whether each job of the caller that ended in the last hour succeeded; None for unfinished jobs."""
         ...
 
 
@@ -57,7 +57,7 @@ class Transfers(Protocol):
         ...
 
     async def read(self, paths: Sequence[str]) -> Sequence[Unfinished]:
-        """What these files say now, without those that are gone."""
+        """The present content of these files, without those that are gone."""
         ...
 
     async def discard(self, path: str) -> None:
@@ -66,28 +66,28 @@ class Transfers(Protocol):
 
 
 class _Watch:
-    """One user's transfers that are not over, by the paths of their files."""
+    """One user's unfinished transfers, by the paths of their files."""
 
     def __init__(self, who: Caller) -> None:
         self.caller = who
         self.transfers: dict[str, Unfinished] = {}
         self._requested = asyncio.Event()
-        self.stale = True  # there may be transfers that it does not hold yet
-        self.refused = False  # the token
+        self.stale = True  # there may be transfers that it has not read yet
+        self.refused = False  # the user's token was refused
         self._unknown_since: dict[str, float] = {}
 
     @property
     def asleep(self) -> bool:
-        """Whether the user's token is over, or will be soon."""
+        """Whether the user's token has expired, expires soon, or was refused."""
         return self.refused or self.caller.expires < time.time() + _TOO_LATE
 
     def wake(self, who: Caller) -> None:
-        """Look at once, with this token."""
+        """Check the transfers at once, with this caller's token."""
         self.caller, self.refused = who, False
         self._requested.set()
 
     async def wait_for_request(self, seconds: float) -> bool:
-        """Wait for so long at most; whether a request came."""
+        """Wait for a request of the user, for at most that many seconds; whether one came."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._requested.wait(), seconds)
         requested = self._requested.is_set()
@@ -95,16 +95,16 @@ class _Watch:
         return requested
 
     def learn(self, transfers: Sequence[Unfinished]) -> None:
-        """Note what files say."""
+        """Add transfers, or replace their earlier values."""
         self.transfers.update((transfer.path, transfer) for transfer in transfers)
 
     def forget(self, path: str) -> None:
-        """Nothing is left to do about that transfer."""
+        """Drop the transfer with that file."""
         self.transfers.pop(path, None)
         self._unknown_since.pop(path, None)
 
     def over(self, ends: Mapping[str, bool | None]) -> list[str]:
-        """The transfers whose job has ended, or has not been heard of for long enough."""
+        """The paths of transfers whose job has ended, or was unknown to the scheduler for _DOUBT seconds."""
         return [path for path, transfer in self.transfers.items() if self._is_over(transfer, ends)]
 
     def _is_over(self, transfer: Unfinished, ends: Mapping[str, bool | None]) -> bool:
@@ -116,11 +116,11 @@ class _Watch:
 
 
 class Tidying:
-    """Tidies up after the transfers of one system, in the background, each as the user whose it is.
+    """Tidies up after the transfers of one system, in the background, each as its own user.
 
-    A user's transfers are looked at whenever he asks for one, and from then on while any of them is not over and his
-    token lives. After that, it is up to his next request, whatever it asks of the system. What is left meanwhile is of
-    no use for long: URLs expire, and the store has a lifecycle.
+    A user's transfers are checked when the user begins one, and from then on while any is unfinished and the token is
+    valid. After that the user's next request to the system, of any kind, resumes it. Leftovers are harmless meanwhile:
+    URLs expire, and the store removes old objects.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Tidying:
         compute: Compute,
         methods: Iterable[object],
     ) -> None:
-        """`methods` are the system's staging methods; those that are `LeavesElsewhere` tidy up there."""
+        """`methods` are the system's staging methods; those that are `LeavesElsewhere` remove their own leftovers."""
         self._system = system
         self._files = files
         self._transfers = transfers
@@ -141,7 +141,7 @@ class Tidying:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self) -> None:
-        """Look after the current caller's transfers from now on, with his present token."""
+        """Tidy up after the current caller's transfers from now on, with the present token."""
         me = caller.current()
         watch = self._watches.get(me.identity)
         if watch is not None:
@@ -155,7 +155,7 @@ class Tidying:
             task.add_done_callback(self._tasks.discard)
 
     def resume(self) -> None:
-        """Go on with the current caller's token, where that has expired with which his transfers were looked after."""
+        """Continue with the current caller's token, if the watch of this caller's transfers has an expired one."""
         me = caller.current()
         watch = self._watches.get(me.identity)
         if watch is not None and watch.asleep:
@@ -184,14 +184,14 @@ class Tidying:
             del self._watches[watch.caller.identity]
 
     async def _step(self, watch: _Watch) -> bool:
-        """Do what can be done now; whether there may be more to do."""
+        """Check the transfers once; whether there may be more to do."""
         if not watch.asleep:
             with caller.bind(watch.caller):
                 await self._look(watch)
         return watch.stale or bool(watch.transfers)
 
     async def _look(self, watch: _Watch) -> None:
-        """What fails for a while is tried again at the next look."""
+        """Find transfers, and tidy up after those that have ended. Temporary errors are left to the next check."""
         try:
             await self._find(watch)
             if watch.transfers:
@@ -204,7 +204,7 @@ class Tidying:
             log.info("unfinished transfers cannot be looked after now: %s", error)
 
     async def _find(self, watch: _Watch) -> None:
-        """Learn of transfers, and of jobs that had not been noted yet."""
+        """Read the files of new transfers, and those to which no job was written yet."""
         if watch.stale:
             watch.stale = False
             room = _MOST_TRANSFERS - len(watch.transfers)
@@ -218,7 +218,7 @@ class Tidying:
         await self._read(watch, nameless)
 
     async def _read(self, watch: _Watch, paths: Sequence[str]) -> Sequence[Unfinished]:
-        """What files say now; transfers without one are over, and have left nothing."""
+        """The present content of files. Transfers without a file have left nothing, and are dropped."""
         transfers = await self._transfers.read(paths) if paths else ()
         watch.learn(transfers)
         for path in {*paths} - {transfer.path for transfer in transfers}:
@@ -226,18 +226,18 @@ class Tidying:
         return transfers
 
     async def _end(self, watch: _Watch, ends: Mapping[str, bool | None]) -> None:
-        """Tidy up after the transfers that are over."""
+        """Tidy up after the transfers whose jobs have ended."""
         over = watch.over(ends)
         before = {path: watch.transfers[path] for path in over}
         for transfer in await self._read(watch, over):
-            if transfer == before[transfer.path]:  # else its job has been noted only now
+            if transfer == before[transfer.path]:  # otherwise its job was written only now
                 with log_fields.bound(transfer=transfer.id, job_id=transfer.job_id):
                     await self._tidy(transfer, well=ends.get(transfer.job_id) or False)
                 watch.forget(transfer.path)
 
     async def _tidy(self, transfer: Unfinished, *, well: bool) -> None:
         left = transfer.leftovers
-        brought_out = well and not left.part  # and is there to be fetched
+        brought_out = well and not left.part  # the client fetches it from there
         if left.elsewhere and not brought_out and not await self._removed_elsewhere(left.elsewhere):
             return
         if left.part and not await self._removed_here(left.part):
@@ -246,7 +246,8 @@ class Tidying:
         log.info("tidied up after the transfer of job %s", transfer.job_id or "unknown")
 
     async def _removed_elsewhere(self, elsewhere: Mapping[str, str]) -> bool:
-        """Whether the transfer was one of our methods: where several sites serve a system, it need not be."""
+        """Remove leftovers outside of the system; False when no method here knows them. Another site that serves the
+        same system may have left them."""
         return any([await method.remove(elsewhere) for method in self._elsewhere])
 
     async def _removed_here(self, path: str) -> bool:

@@ -1,8 +1,8 @@
-"""How staging methods look in both APIs: the bases of what each method says for itself, in its own folder.
+"""The wire forms of staging methods in both APIs: base classes of the models that each method has in its folder.
 
-A method has models of what requests tell it and of what it answers, and one of how `/status/systems` shows it. They are
-FirecREST's JSON: members in camelCase, the method's name among them. Over the native API a method reads the fields of
-the request, and `parameters` for what has no field; it answers in a message of its own, or in `parameters`.
+A method has models of its requests and replies, and one of its entry in `/status/systems`. They are FirecREST's JSON:
+members in camelCase, the method's name among them. Over the native API a method reads the fields of the request, and
+its `parameters` for members without a field. It replies with a message of its own, or in `parameters`.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ NativeRequest = pb.StageUploadRequest | pb.StageDownloadRequest
 
 
 class Parameters(Model):
-    """What a request tells a method besides the file's path and the job's account.
+    """The members of a request for a method, besides the file's path and the job's account.
 
     It is read from FirecREST's `transferDirectives`. Each model has a field `transfer_method` that takes the method's
     name and nothing else; it needs no default, since the native API fills it in.
@@ -29,8 +29,8 @@ class Parameters(Model):
 
     @classmethod
     def from_native(cls, method: str, request: NativeRequest) -> Self:
-        """What a request of the native API tells the method of that name: the members of `parameters`, and `size_bytes`
-        as `fileSize`. Raises InvalidArgument that names the members that are wrong."""
+        """The parameters in a request of the native API for the method of that name: the members of its `parameters`,
+        and its `size_bytes` as `fileSize`. Raises InvalidArgument that names the invalid members."""
         members = MessageToDict(request.parameters) | {"transferMethod": method}
         if isinstance(request, pb.StageUploadRequest) and request.HasField("size_bytes"):
             members["fileSize"] = request.size_bytes
@@ -38,7 +38,7 @@ class Parameters(Model):
 
 
 class _Reply(Model):
-    """What is answered: every field of it, also those with a default."""
+    """A reply, of which all fields are sent, also those with a default."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
@@ -48,7 +48,7 @@ class _Reply(Model):
 
 
 class Instructions(_Reply):
-    """What the caller's side has to do; FirecREST's `transferDirectives` of a reply.
+    """Instructions for the client; FirecREST's `transferDirectives` of a reply.
 
     Each model has a field `transfer_method` that is the method's name.
     """
@@ -59,7 +59,7 @@ class Instructions(_Reply):
         """The same in the native API: a message with one of its `directives` set, and nothing else."""
         message = pb.StagedTransfer()
         message.parameters.update(self.json_form())
-        del message.parameters["transferMethod"]  # the message's own `method` says it
+        del message.parameters["transferMethod"]  # the message has a field `method`
         return message
 
 
@@ -73,15 +73,16 @@ class Service(_Reply):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """How the method is shown with these options, which are as they stand in the configuration file, with defaults
-        for the others. Unless a method says otherwise, each field is the option of the same name."""
+        """The entry of a method with these options: those of the configuration file, and defaults for the others.
+
+        Each field is the option of the same name, unless a method overrides this."""
         return cls.model_validate(options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireForm:
-    """All models of one method: what a request for an `upload` and for a `download` says, all `instructions` that it
-    answers, and how it is shown as a `service`."""
+    """All models of one method: the parameters for an `upload` and for a `download`, all kinds of `instructions`, and
+    its entry as a `service`."""
 
     upload: type[Parameters]
     download: type[Parameters]

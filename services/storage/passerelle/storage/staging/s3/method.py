@@ -1,7 +1,7 @@
 """Staging through an S3 object store: for traffic that should not pass the gateway.
 
-A job on the system moves the file between its filesystem and the store; the caller's side moves it between the store
-and itself, with presigned URLs. The job gets its own URLs in a private file, and nobody else does.
+A job on the system moves the file between its filesystem and the store; the client moves it between the store and
+itself, with presigned URLs. The job has its own URLs, in a private file.
 
 For copies between two systems that stage with the same store, `send` on one system leaves the file in an object, and
 `fetch` on the other takes it from there: the second job may be submitted at once, for it waits for the object.
@@ -49,14 +49,14 @@ _MOST_PARTS = 10_000
 _LARGEST_OBJECT = _MOST_PARTS * LARGEST_PART
 # Seconds that a job may still remove things when its other URLs have expired.
 _TIDYING = 3600
-# What `_begin` makes, and ids of uploads as stores make them.
+# Keys made by `_begin`, and ids of uploads made by stores.
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 _UPLOAD = re.compile(r"[!-~]{1,1024}")
 
 
 @dataclass(frozen=True, slots=True)
 class S3Object:
-    """An object that will come to be: its name, its mark, the upload that makes it, its and its parts' size, bytes."""
+    """An object that is being uploaded: its name, its mark, its upload's id, its size and its parts' size in bytes."""
 
     name: ObjectName
     mark: str
@@ -66,7 +66,7 @@ class S3Object:
 
     @property
     def parts(self) -> int:
-        """How many parts it has: at least one, for an empty file is an empty part."""
+        """The number of its parts: at least one, since an empty file is one empty part."""
         return max(1, -(-self.size // self.part_size))
 
 
@@ -91,7 +91,7 @@ class S3:
 
     @property
     def store(self) -> str:
-        """Which store it is: methods that have the same can fetch what the other sends."""
+        """The store's identity: methods with the same one can fetch each other's objects."""
         return f"{self._options.private_url} {self._options.tenant or ''}"
 
     async def upload(self, request: StagingRequest[S3Request]) -> Staged:
@@ -134,18 +134,19 @@ class S3:
         return job, stored
 
     async def fetch(self, stored: S3Object, path: str, account: str | None) -> SubmittedJob:
-        """Submit a job that waits for the object, makes it the file `path`, which is no link, and removes it,
-        whatever becomes of it."""
+        """Submit a job that waits for the object and writes it to the file `path`, which is not a link. The job
+        removes the object, also when it fails."""
         return await self._fetch(stored, path, path, account)
 
     async def discard(self, stored: S3Object) -> None:
-        """Leave nothing of an object, complete or not; also when the caller is being cancelled."""
+        """Remove an object, complete or not, even while the caller is being cancelled."""
         removing = asyncio.create_task(self._store.discard(stored.name, stored.upload))
         with suppress(*_REFUSALS):  # its lifecycle does the rest
             await asyncio.shield(removing)
 
     async def remove(self, elsewhere: Mapping[str, str]) -> bool:
-        """As `LeavesElsewhere.remove`: an object of our naming, in the caller's own bucket of this store."""
+        """See `LeavesElsewhere.remove`. Only an object with a key of our form, in the caller's own bucket of this
+        store, is removed."""
         if elsewhere.get("store") != self.store:
             return False
         key, upload = elsewhere.get("key", ""), elsewhere.get("upload", "")
@@ -166,7 +167,7 @@ class S3:
         return await self._jobs.submit("IngressFileTransfer", work, account)
 
     def _elsewhere(self, stored: S3Object) -> dict[str, str]:
-        """What `remove` needs to find it again."""
+        """The argument with which `remove` finds the object."""
         return {"store": self.store, "key": stored.name.key, "upload": stored.upload}
 
     def _bucket(self) -> str:
@@ -187,8 +188,7 @@ class S3:
         return S3Object(name, mark, upload, size, self._part_size(size))
 
     async def _give_up(self, name: ObjectName, beginning: "asyncio.Task[str]") -> None:
-        """Leave nothing of an upload that began when nobody was there any more: a request that is on its way to the
-        store cannot be called back."""
+        """Remove an upload whose caller was cancelled while it began: the request to the store cannot be withdrawn."""
         with suppress(*_REFUSALS):
             await self._store.discard(name, await beginning)
 
@@ -198,7 +198,7 @@ class S3:
 
     async def _readable_size(self, path: str) -> int:
         info = await self._files.stat(path, dereference=True)
-        await self._files.read(path, 0, 1)  # here it still is an answer to the caller
+        await self._files.read(path, 0, 1)  # so that an error reaches the caller
         return info.size
 
     def _part_urls(self, endpoint: Endpoint, stored: S3Object) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a site says about its object store."""
+"""The options of the staging method `s3`."""
 
 import ssl
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ class S3Options(Section):
         yield Trial(f"object store {self.private_url}", self.store().greet, mend)
 
     def keys(self) -> Keys:
-        """Who signs."""
+        """The access key and its region."""
         return Keys(self.access_key_id, self.secret_access_key.get_secret_value(), self.region)
 
     def ca(self) -> str | None:

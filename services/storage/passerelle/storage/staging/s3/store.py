@@ -1,4 +1,4 @@
-"""The object store as the service uses it: makes buckets, begins uploads and gives them up, and signs URLs.
+"""The object store as the service uses it: makes buckets, begins and aborts uploads, and signs URLs.
 
 The only module that knows the S3 library. Data never passes here. `minio` is synchronous: its calls run in a bounded
 number of threads. Buckets are always in the path (path style), as every S3 server takes them. Signing is AWS Signature
@@ -59,7 +59,7 @@ _PASSING = ("InternalError", "ServiceUnavailable", "SlowDown")
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Who signs, and for which region."""
+    """An access key and its region."""
 
     access_key_id: str
     secret: str = field(repr=False)
@@ -67,7 +67,7 @@ class Keys:
 
 
 class Endpoint:
-    """An address of the store, from which it is reached; `tenant` stands before every bucket that it presigns."""
+    """An address of the store; `tenant` is put before the bucket in every presigned URL."""
 
     def __init__(self, url: str, keys: Keys, tenant: str | None = None) -> None:
         parts = urlsplit(url)
@@ -81,7 +81,7 @@ class Endpoint:
         self._tenant = f"{tenant}:" if tenant else ""
 
     def presigned(self, method: str, name: ObjectName, life: int, **query: str) -> str:
-        """A URL that does one thing to one object for `life` seconds, whoever has it."""
+        """A URL with which anybody can send one kind of request for one object, for `life` seconds."""
         url = presign_v4(
             method=method,
             url=self._url(self._tenant + name.bucket, name.key, query),
@@ -123,14 +123,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """After how many days a bucket's objects, and its unfinished uploads, go away."""
+    """The days after which a bucket's objects, and its unfinished uploads, are removed."""
 
     objects: int
     uploads: int
 
 
 class ObjectStore:
-    """One object store; everything in its buckets goes away after its `life`."""
+    """One object store; everything in its buckets is removed after `life`."""
 
     def __init__(self, endpoint: Endpoint, keys: Keys, life: Life, ca: str | None) -> None:
         context = ssl.create_default_context(cadata=ca)
@@ -154,14 +154,14 @@ class ObjectStore:
     async def begin(self, name: ObjectName, mark: str) -> str:
         """Begin the multipart upload of an object, in a bucket that is made when missing; returns the upload's id.
 
-        The object will have `mark` in its metadata, so that no other is taken for it.
+        The object will have `mark` in its metadata, by which it is recognised.
 
-        Raises BackendUnavailable when the store cannot be reached, BackendError for what it refuses.
+        Raises BackendUnavailable when the store cannot be reached, BackendError when it refuses.
         """
         return await self.in_thread(self._begin, name, mark)
 
     async def greet(self) -> str:
-        """What the store says to a signed question that changes nothing; raises Failed with its reason."""
+        """Send a signed request that changes nothing; a description of the answer. Raises Failed with the reason."""
         return await self.in_thread(self._greet)
 
     def _greet(self) -> str:
@@ -178,7 +178,7 @@ class ObjectStore:
         return f"takes the key, and shows {len(buckets)} buckets"
 
     async def discard(self, name: ObjectName, upload: str) -> None:
-        """Remove an upload and its object, if they are there; raises as `begin`, and Overloaded."""
+        """Remove an upload and its object, if they exist. Raises as `begin`, and Overloaded."""
         await self.in_thread(self._discard, name, upload)
 
     def _discard(self, name: ObjectName, upload: str) -> None:
@@ -187,7 +187,7 @@ class ObjectStore:
                 self._ask("DELETE", name, query)
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        """What `work` returns, in one of the store's threads; raises Overloaded when too many wait for one."""
+        """The result of `work`, which runs in one of the store's threads. Raises Overloaded when too many wait."""
         if not self._room:
             raise Overloaded("Too many transfers wait for the object store.")
         self._room -= 1
@@ -215,7 +215,7 @@ class ObjectStore:
         return match.group(1).decode()
 
     def _make(self, bucket: str) -> None:
-        """Have the bucket, with a lifecycle: ours, where nobody gave it another."""
+        """Make the bucket if it is missing, and give it our lifecycle if it has none."""
         if bucket in self._ready:
             return
         try:
@@ -248,7 +248,7 @@ class ObjectStore:
         query: Mapping[str, str],
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> bytes:
-        """A request that `minio` keeps to itself, for it never takes an upload apart."""
+        """The body of the answer to a request that `minio` has no public method for."""
         with _errors_without_urls():
             url, headers = self._endpoint.signed(method, name, query, more)
             answer = self._http.request(method, url, headers=headers)
@@ -259,16 +259,16 @@ class ObjectStore:
 
 
 class _Gone(BackendError):
-    """What was asked about is not there."""
+    """The upload or object does not exist."""
 
 
 class _NoBucket(_Gone):
-    """Not even its bucket is."""
+    """The bucket does not exist."""
 
 
 @contextmanager
 def _errors_without_urls() -> Iterator[None]:
-    """Raise what the block meets as our own errors, whose text names no URL."""
+    """Raise exceptions of the block as our own errors, whose text has no URL."""
     try:
         yield
     except S3Error as error:

@@ -13,14 +13,14 @@ DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 @dataclass(frozen=True, slots=True)
 class ObjectName:
-    """Where an object is, without the store's address."""
+    """An object's bucket and key."""
 
     bucket: str
     key: str
 
 
 def checked_url(url: str) -> str:
-    """A URL that can be an Endpoint's; ValueError says what it must look like."""
+    """The URL, if it can be that of an Endpoint. Raises ValueError that describes the valid form."""
     parts = urlsplit(url)
     plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname or not plain:
@@ -29,9 +29,9 @@ def checked_url(url: str) -> str:
 
 
 def bucket_name(pattern: str, user: str) -> str:
-    """The bucket of a user: `pattern` with the name in it, when S3 takes that for a bucket's name.
+    """The name of a user's bucket: `pattern` with the user's name filled in, if S3 allows the result.
 
-    Otherwise what S3 takes of it, with a hash at the end, so that no two users mean the same.
+    Otherwise disallowed characters are replaced and a hash is appended, so that no two users share a bucket.
     Rules: "General purpose bucket naming rules" in the Amazon S3 User Guide.
     """
     bucket = pattern.replace("{user}", user)

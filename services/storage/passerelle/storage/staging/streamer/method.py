@@ -61,7 +61,7 @@ class Streamer:
         self._options = options
 
     async def upload(self, request: StagingRequest[StreamerRequest]) -> Staged:
-        """As `Staging.upload`; TooLarge for more than the limit, TargetExists when there is such a file already."""
+        """As `Staging.upload`. Raises TooLarge above the limit, TargetExists when the file exists."""
         limit, size = self._options.inbound_transfer_limit, request.parameters.file_size
         if size is not None and size > limit:
             raise TooLarge(
@@ -93,7 +93,7 @@ class Streamer:
         leftovers: Leftovers,
         **more: Any,
     ) -> Staged:
-        """Submit the job that does the operation; `operation` is the job's, not the caller's."""
+        """Submit the job; `operation` is `send` or `receive`, from the job's point of view."""
         secret = secrets.token_urlsafe(32)
         parameters = {
             "operation": operation,
@@ -111,7 +111,7 @@ class Streamer:
         return Staged(job, self._coordinates(secret, operation))
 
     def _coordinates(self, secret: str, operation: str) -> Coordinates:
-        """What `streamer --coordinates` takes (firecrest-streamer, streamer_client.py)."""
+        """The argument of `streamer --coordinates` (firecrest-streamer, streamer_client.py)."""
         first, last = self._options.port_range
         ips = self._options.public_ips
         rounds = -(-self._options.attempts // ((last - first + 1) * len(ips)))

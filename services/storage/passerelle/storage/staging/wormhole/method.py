@@ -71,7 +71,7 @@ class Wormhole:
         self._options = options
 
     async def upload(self, request: StagingRequest[WormholeUploadRequest]) -> Staged:
-        """As `Staging.upload`; TargetExists when there is such a file already."""
+        """As `Staging.upload`. Raises TargetExists when the file exists."""
         code = _checked(request.parameters.wormhole_code)
         await require_absent(self._files, request.path)
         work = self._work("receive", request.path, code, Leftovers(hidden_part(request.path)))
@@ -99,7 +99,7 @@ class Wormhole:
 
 
 def new_code() -> str:
-    """A code that nobody guesses: a nameplate that is hardly taken, and 48 random bits in three words."""
+    """A code that cannot be guessed: a nameplate that is rarely in use, and 48 random bits in three words."""
     nameplate = 1000 + secrets.randbelow(999_000)
     return "-".join((str(nameplate), *(_word(secrets.randbits(16)) for _ in range(3))))
 

@@ -35,7 +35,7 @@ class WormholeUploadRequest(WormholeRequest):
 
 
 class SenderWaits(Instructions):
-    """Nothing more to do: the sender printed the code, and waits."""
+    """Instructions for an upload: none, since the sender printed the code and waits."""
 
     transfer_method: Literal["wormhole"] = "wormhole"
 
@@ -45,7 +45,7 @@ class SenderWaits(Instructions):
 
 
 class WormholeCode(Instructions):
-    """The code to receive the file with."""
+    """The code with which the client receives the file."""
 
     transfer_method: Literal["wormhole"] = "wormhole"
     wormhole_code: str = Field(repr=False)
@@ -63,7 +63,7 @@ class WormholeReply(Service):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """See `Service.of`: the package index is not for callers."""
+        """See `Service.of`; the package index is not shown to callers."""
         return cls()
 
 
