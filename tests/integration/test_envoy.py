@@ -355,6 +355,16 @@ async def test_malformed_json(http: httpx.AsyncClient, body: str) -> None:
     assert reply.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("kib", [127, 129, 257, 383, 511])
+async def test_a_body_of_any_allowed_size_goes_on_when_auth_has_judged(
+    http: httpx.AsyncClient, kib: int
+) -> None:
+    """Envoy stops reading meanwhile, and must go on. The method is not served here."""
+    body = {"path": "/x".ljust((kib << 10) - 20, "x")}
+    reply = await http.post("/v1/systems/daint/files:batchStat", json=body, timeout=20)
+    assert reply.status_code == 501
+
+
 async def test_a_body_that_is_too_large(stack: Stack) -> None:
     """By a blocking client; see `test_an_upload_that_is_refused_early_hears_why`."""
     large = b"x" * (MAX_BODY + 1)

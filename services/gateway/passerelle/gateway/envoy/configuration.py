@@ -40,6 +40,8 @@ _MAX_WORKERS = 4
 _FLUSHED = "1000"  # milliseconds after which a line of the access log is written at the latest
 
 # What one stream may keep waiting in Envoy, bytes: with the default windows of 256 MiB, 512 uploads took 0.7 GB.
+# It also bounds what is read from a client at once, which becomes one message of an upload. While auth judges a
+# request, Envoy stops reading there, and goes on only where a body may be several times as large (routes.py).
 _BUFFER = 128 << 10
 _REPLY_WINDOW = 1 << 20  # of methods that stream: few send at once, and what they send is large
 _CONNECTION_WINDOW = 64 << 20  # all streams of one service share its connection
