@@ -39,18 +39,18 @@ class NoSpace(ApiError):
 
 
 class FileAccessDenied(Forbidden):
-    """The system does not let the caller's account do this with a file; no other token would help."""
+    """The system denies the caller's account this access to a file; another token would not help."""
 
     reason = "FILE_ACCESS_DENIED"
 
 
 class TargetExists(AlreadyExists):
-    """A transfer would put a file where there is something already."""
+    """The target of a transfer exists already."""
 
     reason = "TARGET_EXISTS"
 
 
-# What a system call's failure means to a caller; anything else is the system's own trouble.
+# The errors for failed system calls; any other errno is a fault of the system (BackendError).
 _MEANINGS: Mapping[int, type[ApiError]] = {
     errno.ENOENT: NotFound,
     errno.EACCES: FileAccessDenied,
@@ -72,14 +72,14 @@ _MEANINGS: Mapping[int, type[ApiError]] = {
 
 
 def meaning(number: int) -> type[ApiError]:
-    """The error that the errno of a failed system call means to a caller."""
+    """The class of error for the errno of a failed system call."""
     return _MEANINGS.get(number, BackendError)
 
 
 class FileError(ApiError):
     """A file operation that the system refused: `step` (access, open, read, write, mkdir, unlink …), `path`, `errno`.
 
-    It travels as the error that its errno means, in the words of strerror(3) if there are no better ones.
+    It is sent as the error for its errno, with the text of strerror(3) unless another message is given.
     """
 
     def __init__(self, step: str, path: str, number: int, words: str = "") -> None:
@@ -94,7 +94,7 @@ class FileError(ApiError):
 
 
 def not_regular(step: str, path: str, mode: int) -> FileError:
-    """The error for what has to be a regular file and is something else, by its `mode` (stat(2)'s)."""
+    """The error for a file that has to be a regular one, and is not by its `mode` (stat(2)'s)."""
     return FileError(step, path, kind_errno(mode), kind_message(mode))
 
 
@@ -109,7 +109,7 @@ class Outside(InvalidArgument):
 
 
 class PreconditionFailed(ApiError):
-    """The file is not the version that the caller means."""
+    """The file does not have the version that the request requires."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "PRECONDITION_FAILED"
@@ -117,7 +117,7 @@ class PreconditionFailed(ApiError):
 
 
 class Changed(ApiError):
-    """The file changed while it was read: what was read of it is of no one version."""
+    """The file changed while it was read, so that the bytes read may mix versions."""
 
     code = grpc.StatusCode.ABORTED
     reason = "FILE_CHANGED"
@@ -128,7 +128,7 @@ class Changed(ApiError):
 
 
 class DataLoss(ApiError):
-    """What arrived is not what was sent; nothing was put in the target's place."""
+    """The received content differs from the content that was sent; the target was not changed."""
 
     code = grpc.StatusCode.DATA_LOSS
     reason = "DATA_LOSS"
@@ -136,7 +136,7 @@ class DataLoss(ApiError):
 
 
 class ProgramFailed(ApiError):
-    """A program on the system failed: `meaning` is the error that it travels as, `output` what the program left."""
+    """A program on the system failed: `meaning` is the error that is sent, `output` the program's output."""
 
     def __init__(self, meaning: type[ApiError], output: Output) -> None:
         message = output.stderr.strip() or f"The program ended with status {output.status}."

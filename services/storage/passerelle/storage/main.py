@@ -1,4 +1,4 @@
-"""The storage service: the one place where its parts are put together."""
+"""The storage service: constructs and connects its parts."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -78,7 +78,7 @@ class TransferCompute(Submitter, Compute, Protocol):
 
 @dataclass(frozen=True)
 class SystemParts:
-    """All that is done on one system. Each servicer is given the parts that it uses."""
+    """All parts of one system. Each servicer gets the parts that it uses."""
 
     config: System
     files: Files
@@ -93,7 +93,7 @@ class SystemParts:
     staging: StagedTransfers
 
     def for_storage(self) -> StorageContext:
-        """What the native file operations use."""
+        """The parts for native file operations."""
         return StorageContext(
             self.config,
             self.files,
@@ -104,19 +104,19 @@ class SystemParts:
         )
 
     def for_archives(self) -> ArchiveContext:
-        """What native archives use."""
+        """The parts for native archives."""
         return ArchiveContext(self.config, self.archives, self.downloads)
 
     def for_uploads(self) -> UploadContext:
-        """What native uploads use."""
+        """The parts for native uploads."""
         return UploadContext(self.config, self.uploads)
 
     def for_copies(self) -> CopyContext:
-        """What copies between systems use."""
+        """The parts for copies between systems."""
         return CopyContext(self.config, self.files, self.uploads, self.checksums, self.staging)
 
     def for_filesystem(self) -> FilesystemContext:
-        """What the profile's file operations use."""
+        """The parts for the profile's file operations."""
         return FilesystemContext(
             self.config,
             self.files,
@@ -127,14 +127,14 @@ class SystemParts:
         )
 
     def for_transfers(self) -> TransferContext:
-        """What the profile's transfers use."""
+        """The parts for the profile's transfers."""
         return TransferContext(self.config, self.files, self.jobs, self.staging)
 
 
 def register_servicers(
     server: grpc.aio.Server, parts: Mapping[str, SystemParts], compute: Jobs
 ) -> None:
-    """Let a server answer for these systems, which are given by name."""
+    """Register all servicers at a server; `parts` are by the systems' names."""
 
     def resume(name: str) -> None:
         parts[name].staging.resume()
@@ -158,7 +158,7 @@ def register_servicers(
 def parts_of(
     system: System, access: SystemAccess, settings: StorageSection, compute: TransferCompute
 ) -> SystemParts:
-    """All that is done on a system; ConfigError for a staging method that cannot be made."""
+    """The parts of a system. Raises ConfigError for a staging method that cannot be constructed."""
     files = SystemFiles(access)
     archives = Archives(access)
     downloads = Downloads(files, archives, settings.download_limits)

@@ -8,7 +8,7 @@ from passerelle.storage.remote.outcome import text
 
 
 def shown(path: str) -> str:
-    """A path for people and messages: bytes that are not UTF-8 as a backslash and three octal digits."""
+    """A path for display: a byte that is not UTF-8 becomes a backslash and three octal digits."""
     return text(path.encode("utf-8", "surrogateescape"))
 
 

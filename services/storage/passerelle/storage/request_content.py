@@ -5,9 +5,9 @@ from typing import Any
 
 
 async def pieces(first: bytes, others: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    """The content, piece by piece: `first` is that of the first request, `others` are the requests after it.
+    """The pieces of the content: `first` is that of the first request, `others` are the following requests.
 
-    The caller must not keep the first request: hundreds of uploads may wait for their turn with its content.
+    The caller must not keep a reference to the first request: hundreds of waiting uploads would hold its content.
     """
     held = [first]
     del first

@@ -8,11 +8,11 @@ from passerelle.runtime.errors import NotFound
 
 
 class SystemContext(Protocol):
-    """What a servicer uses of one system: each declares its own."""
+    """The parts of one system that a servicer uses; each servicer declares its own class."""
 
     @property
     def config(self) -> System:
-        """What the configuration file says of it."""
+        """The system's entry in the configuration file."""
         ...
 
 
@@ -20,7 +20,7 @@ C = TypeVar("C", bound=SystemContext)
 
 
 class Systems(Generic[C]):
-    """What one servicer uses of each system, by the system's name; `notice` is told of every name that is asked for."""
+    """The contexts of all systems, by the system's name; `notice` is called with every name that is looked up."""
 
     def __init__(self, contexts: Mapping[str, C], notice: Callable[[str], None]) -> None:
         self._contexts = contexts

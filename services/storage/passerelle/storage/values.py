@@ -1,6 +1,6 @@
-"""The values of file operations: what is known about files, what is asked for, and what came of it.
+"""The values of file operations: attributes of files, options, and results.
 
-Names in answers are text in which a byte that is not UTF-8 stands as a backslash and three octal digits.
+Names in results are text in which a byte that is not UTF-8 is a backslash and three octal digits.
 """
 
 import stat
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What is known about a file. `local_time` is the last change in the system's own time, without a zone; the
+    """The attributes of a file. `local_time` is the last change in the system's own time, without a zone; the
     `_ns` times are nanoseconds since the epoch; `mode` is stat(2)'s, with the bits of the type; `raw_hex` is the name's
     bytes in hexadecimal when they are not UTF-8."""
 
@@ -102,10 +102,10 @@ Table = NewType("Table", bytes)
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a listing includes: hidden entries, subdirectories, what links point to.
+    """The options of a listing: whether it has hidden entries, has subdirectories' entries, and follows links.
 
-    At most `count` entries, of those whose last component matches the shell pattern and that come behind the one named
-    `after`, if any.
+    It has at most `count` entries: those whose last component matches the shell pattern, and that are sorted after the
+    name `after`, if there are these.
     """
 
     hidden: bool = False
@@ -118,7 +118,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A piece of a file: what lies before (else after) the mark `count` units from its beginning (else its end)."""
+    """Part of a file: all before (else after) the mark that is `count` units from the beginning (else the end)."""
 
     unit: Literal["lines", "bytes"]
     count: int
@@ -128,9 +128,9 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class Progress(Generic[T]):
-    """How far a long operation is: entries and bytes done, bytes in all (0 when not known), its result at its end.
+    """The progress of a long operation: entries and bytes done, the total of bytes (0 when unknown), and the result.
 
-    `finished` marks the end, also of an operation that has no result.
+    `finished` marks the end, also of an operation without a result.
     """
 
     entries: int
@@ -145,7 +145,7 @@ Steps = AsyncGenerator[Progress[T], None]
 
 
 async def finished(steps: Steps[T]) -> T:
-    """The result of a long operation, when it has ended; raises what the operation raises."""
+    """Wait for the end of a long operation; its result. Raises the operation's errors."""
     async with aclosing(steps):
         async for step in steps:
             last = step
@@ -154,7 +154,7 @@ async def finished(steps: Steps[T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a tree takes, as du(1) counts: entries, bytes in files, and bytes allocated on the disk."""
+    """The disk usage of a tree, as du(1) counts: entries, bytes in files, and bytes allocated on the disk."""
 
     entries: int
     size: int
@@ -162,7 +162,7 @@ class Usage:
 
 
 class Written(NamedTuple):
-    """What was written: bytes, their SHA-256 in lower-case hexadecimal, and the version of the file (its ETag) now."""
+    """The result of a write: its bytes, their SHA-256 in lower-case hexadecimal, and the new ETag of the file."""
 
     size: int
     sha256: str
@@ -171,7 +171,7 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What a walk tells of: entries whose last component matches `pattern`, if any, of these `types` (stat(2)'s
+    """The options of a walk: entries whose last component matches `pattern`, if any, of these `types` (stat(2)'s
     S_IFREG …; all when empty), at most `max_depth` levels down (0 for all)."""
 
     hidden: bool = False
@@ -183,7 +183,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What is used and may be used: bytes and files, 0 for no limit; warnings begin at `soft_limit` bytes."""
+    """Used amounts and limits, in bytes and files; 0 for no limit. Warnings begin at `soft_limit` bytes."""
 
     used: int
     limit: int
@@ -194,14 +194,14 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How much room there is on a filesystem, and for the user alone, where the system keeps quotas."""
+    """The used and free space of a filesystem, and the user's quota where the system has quotas."""
 
     filesystem: Room
     user: Room | None
 
 
 class WriteMode(Enum):
-    """What writing does to a file that is there already: replace it, refuse, or add to its end."""
+    """The treatment of an existing file by a write: replace it, refuse, or append."""
 
     OVERWRITE = "overwrite"
     CREATE = "create"
@@ -210,10 +210,10 @@ class WriteMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WriteConditions:
-    """On what conditions content may take its place.
+    """The conditions of a write.
 
-    `if_match` is the ETag (without quotes) of the version that must be there, `*` for any; empty for whatever there is.
-    `sha256` is what the content must have, in lower-case hexadecimal; empty when nobody knows.
+    `if_match` is the ETag (without quotes) that the existing file must have, `*` for any file; empty without a
+    condition. `sha256` is that of the content, in lower-case hexadecimal; empty when unknown.
     """
 
     mode: WriteMode = WriteMode.OVERWRITE
@@ -222,13 +222,13 @@ class WriteConditions:
 
     @property
     def depend_on_target(self) -> bool:
-        """Whether content may be refused for what is there, or is not."""
+        """Whether the existing file, or its absence, can violate the conditions."""
         return self.mode is WriteMode.CREATE or bool(self.if_match)
 
     def accept(self, version: str | None) -> bool:
-        """Whether `if_match` names the version that is there; None where there is no file."""
+        """Whether `if_match` allows the existing file's `version` (None without a file)."""
         return not self.if_match or (version is not None and self.if_match in ("*", version))
 
 
 REPLACE = WriteConditions()
-"""Whatever is there is replaced."""
+"""An existing file is replaced, whatever its version."""

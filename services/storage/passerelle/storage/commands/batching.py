@@ -1,4 +1,4 @@
-"""How many paths one command is asked about."""
+"""Splitting lists of paths for command lines."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Where paths may point, as `remote/boundary.py` has it, by GNU readlink(1): one more command before each operation."""
+"""The check of `remote/boundary.py` that paths stay inside, by GNU readlink(1): one more command per operation."""
 
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from passerelle.storage.paths import inside
 
 
 class PathArgument(NamedTuple):
-    """A path that an operation is given in `field`; `follow` says whether a link at its end is followed."""
+    """An operation's path, and the name of its `field`; `follow` says whether a link at its end is followed."""
 
     path: str
     follow: bool = True
@@ -31,21 +31,21 @@ class BoundaryCommands:
         self._real_roots: Sequence[str] = roots
 
     def real_roots(self) -> Sequence[str]:
-        """The filesystems by their paths, with and without links, as they were found last; `/` when there are none."""
+        """The paths of the filesystems, as configured and without links, by the latest check; `/` without roots."""
         return self._real_roots or ("/",)
 
     async def require_inside(self, *arguments: PathArgument) -> None:
-        """Raise Outside when one of the paths leads out."""
+        """Raise Outside when one of the paths leads out of the filesystems."""
         for argument in await self._leading_out(arguments):
             raise Outside(argument.field, argument.path, self._system)
 
     async def outside(self, paths: Sequence[str], follow: bool) -> frozenset[str]:
-        """Those of the paths that lead out."""
+        """Those of the paths that lead out of the filesystems."""
         arguments = [PathArgument(path, follow) for path in paths]
         return frozenset(argument.path for argument in await self._leading_out(arguments))
 
     async def require_links_inside(self, directory: str, *, deep: bool) -> None:
-        """Raise Outside when a link in the directory, or in the tree below it, leads out."""
+        """Raise Outside when a link in the directory, or with `deep` in the tree below it, leads out."""
         if not self._roots:
             return
         depth = () if deep else ("-maxdepth", "1")

@@ -1,4 +1,4 @@
-"""What find(1) of GNU findutils prints about files, as FileInfo."""
+"""The output of find(1) of GNU findutils, parsed as FileInfo."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ TYPES: Mapping[str, int] = {
 
 
 def entry(values: Sequence[str]) -> tuple[str, FileInfo]:
-    """The path relative to where find began, in which lone surrogates stand for what is not UTF-8; and the file."""
+    """The path relative to find's starting point, with lone surrogates for bytes that are not UTF-8; and the file."""
     path, letter, target, mode, uid, gid, user, group, size, *times, inode, device, links, local = (
         values
     )
@@ -76,20 +76,20 @@ def row_of(info: FileInfo, columns: Columns) -> bytes:
 
 
 def look_options(path: str, dereference: bool, *depth: str) -> tuple[str, ...]:
-    """The command whose output `files_in` reads: about `path`, and what is in it as deep as `depth` says."""
-    # An entry that vanishes while its directory is read is no error; then neither is a `path` that is not there.
+    """The command whose output `files_in` reads: about `path` and its entries, limited by find's options `depth`."""
+    # An entry may vanish while its directory is read. The option for that ignores a missing `path`, too.
     options = ("-ignore_readdir_race", *depth, "-printf", FORMAT)
     return ("find", "-L" if dereference else "-P", path, *options)
 
 
 def files_in(output: str) -> dict[str, FileInfo]:
-    """What find(1) printed, by path relative to where it began, which itself is the empty one."""
+    """The files in find's output, by path relative to its starting point, whose own path is empty."""
     values = output.split("\0")[:-1]
     return dict(entry(values[at : at + FIELDS]) for at in range(0, len(values), FIELDS))
 
 
 def require_all(files: Mapping[str, FileInfo], path: str, *, dereference: bool) -> None:
-    """Raise FileError when `path` itself is not among the files, or a link that shall be followed leads nowhere."""
+    """Raise FileError when `path` itself is not among the files, or when a link to follow has no target."""
     if "" not in files:
         raise FileError("access", path, errno.ENOENT)
     for name, info in files.items():

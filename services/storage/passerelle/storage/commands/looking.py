@@ -1,4 +1,4 @@
-"""The operations that tell what is known about files, by find(1)."""
+"""The operations that read attributes of files, by find(1)."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from passerelle.storage.remote.outcome import raw
 from passerelle.storage.remote.reading.listing import name_filter
 from passerelle.storage.values import EVERYTHING, Columns, FileInfo, Listing, Row, Table
 
-# Each path's own answer: what find prints, which begins with an empty value; then its status and what it complained of.
+# For each path, find's output, which begins with an empty value; then its exit status and its messages.
 _STAT = """\
 for path; do
   { errors=$(find "$follow" "$path" -maxdepth 0 -printf "$format" 2>&1 >&3); } 3>&1
@@ -27,7 +27,7 @@ done
 
 
 class LookingCommands(CommandRunner):
-    """What is known about files."""
+    """Reading attributes of files."""
 
     async def stat(self, path: str, *, dereference: bool) -> FileInfo:
         """See `FileOperations.stat`."""
@@ -56,7 +56,7 @@ class LookingCommands(CommandRunner):
     async def _stat_some(
         self, paths: Sequence[str], dereference: bool
     ) -> Sequence[FileInfo | ApiError]:
-        """The same of no more paths than fit into a command line."""
+        """As `stat_many`, for paths that fit into one command line."""
         follow = f"follow={'-L' if dereference else '-P'}"
         script = ("sh", "-c", _STAT, "sh")
         output = await self._run("env", follow, f"format={FORMAT}", *script, *paths)
@@ -113,9 +113,9 @@ def _in_order(files: Mapping[str, FileInfo], hidden: bool) -> Iterator[str]:
 
 def _answer(path: str, values: Iterator[str]) -> FileInfo | ApiError:
     status = next(values)
-    if not status:  # an empty value: find's own name for where it began
+    if not status:  # an empty value: find's name for its starting point
         _, info = entry(["", *(next(values) for _ in range(FIELDS - 1))])
-        next(values), next(values)  # find was content
+        next(values), next(values)  # find succeeded
         return called(path, info)
     words = next(values).rpartition(": ")[2]  # its own path may have newlines and colons in it
     error = failure_of(Output(int(status), "", f"find: {words}"), "access", path)

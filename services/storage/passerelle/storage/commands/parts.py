@@ -7,14 +7,14 @@ from passerelle.storage.access.tool_errors import begins, failure_of
 from passerelle.storage.commands.runner import CommandRunner
 
 MAKE_PART = '(umask 077 && exec dd if=/dev/null of="$1" conv=excl status=none)'
-"""Makes the part $1, which must not be there, for its user alone."""
+"""Makes the part $1, which must not exist, readable by its user alone."""
 _WRITE = """\
 base64 -d | dd of="$1" bs=64K seek="$2" oflag=seek_bytes conv=notrunc,nocreat iflag=fullblock status=none
 """
 
 
 class PartCommands(CommandRunner):
-    """Parts; where one belongs is checked before anything arrives in it."""
+    """Writing parts; their paths are checked when they are made."""
 
     async def make_part(self, part: str) -> None:
         """See `FileOperations.make_part`."""

@@ -1,4 +1,4 @@
-"""The operations that write files, by GNU coreutils and findutils: content takes its place whole or not at all."""
+"""The operations that write files, by GNU coreutils and findutils: content is placed completely or not at all."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ _BEGIN = f"""\
 find "$2" -maxdepth 1 -name '.*.passerelle-part' -type f -user "$(id -u)" -mmin "$3" -delete
 """
 _CHECKSUM = 'sha256sum < "$1"'
-# The part $1 gets the mode $3, or that of a new file, and is on the disk before it takes the place of $2.
+# The part $1 gets the mode $3, or that of a new file, and is synced to disk before it replaces $2.
 _READY = 'chmod "${3:-$(umask -S | tr -d x)}" -- "$1" && sync -- "$1" || exit\n'
 _OVERWRITE = _READY + 'mv -f -T -- "$1" "$2"'
 _CREATE = _READY + 'ln -T -- "$1" "$2" && rm -- "$1"'
@@ -32,7 +32,7 @@ cat -- "$1" >> "$2" && sync -- "$2" && rm -- "$1" || undo "$@"
 
 
 class PlacingCommands(PartCommands):
-    """Where writing writes, and how a part takes its place."""
+    """Finding the target of a write, and placing parts."""
 
     async def write_target(self, path: str) -> WriteTarget:
         """See `FileOperations.write_target`."""
@@ -49,7 +49,7 @@ class PlacingCommands(PartCommands):
         return WriteTarget(real, existing.version if existing else None)
 
     async def _replaceable(self, path: str, real: str) -> FileInfo | None:
-        """What is at `real`, or None; FileError when it is no regular file."""
+        """The file at `real`, or None without one. Raises FileError when it is not a regular file."""
         output = await self._run("find", "-P", real, "-maxdepth", "0", "-printf", FORMAT)
         if output.status:
             error = named_failure(output, "open", path)
@@ -112,5 +112,5 @@ class PlacingCommands(PartCommands):
         return (await self._look(path)).version
 
     async def _changed_by(self, script: str, path: str, *arguments: str) -> Output:
-        """Run a script; a failure is one of the file at `path`."""
+        """The output of a script. Raises FileError about `path` when it fails."""
         return await self._do("open", path, "sh", "-c", script, "sh", *arguments)

@@ -1,4 +1,4 @@
-"""The operations that read files, by GNU coreutils: what is read is opened first, and then looked at."""
+"""The operations that read files, by GNU coreutils: files are opened first, and then checked."""
 
 import base64
 import errno
@@ -25,7 +25,7 @@ _CHECKSUM = '"$1" <&3'
 
 
 class ReadingCommands(CommandRunner):
-    """What is in files."""
+    """Reading content of files."""
 
     @asynccontextmanager
     async def hold(self, path: str) -> AsyncIterator[HeldFile]:
@@ -66,19 +66,19 @@ class ReadingCommands(CommandRunner):
         return await self._run(*reading_inside(path, roots, "sh", "-c", script, "sh", *arguments))
 
     async def _require_success(self, output: Output, path: str, program: str) -> str:
-        """What a program printed; raises for one that complained, whatever became of those behind it."""
+        """The output of a pipeline. Raises an error for a message of `program`, whatever the pipeline's exit status."""
         if not (output.status or output.stderr):
             return output.stdout
         if begins(output, f"{program}: "):
             raise failure_of(output, "read", path)
-        await self._regular(path)  # which tells best why it could not be opened
+        await self._regular(path)  # gives the best reason why the file could not be opened
         if output.status == MOVED:
             raise Changed(path)
         raise failure_of(output, "open", path)
 
 
 def _mark(excerpt: Excerpt) -> tuple[str, str]:
-    """The program that prints a piece of a file, and its option for where that begins or ends."""
+    """The program that prints the excerpt, and its option for the beginning or end."""
     program = "head" if excerpt.before else "tail"
     if excerpt.from_end:
         mark = f"-{excerpt.count}"

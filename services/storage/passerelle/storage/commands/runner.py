@@ -1,4 +1,4 @@
-"""What the operations by commands stand on: one process each, over one connection."""
+"""Running the commands of operations over one connection, one process each."""
 
 import re
 from collections.abc import AsyncGenerator, Sequence
@@ -14,14 +14,14 @@ from passerelle.storage.commands.find_output import files_in, look_options, requ
 from passerelle.storage.errors import not_regular
 from passerelle.storage.values import FileInfo
 
-_UNHURRIED = 7 * 86400.0  # seconds; whoever asks ends it before
+_UNHURRIED = 7 * 86400.0  # seconds; the caller's own deadline is shorter
 _QUOTED = re.compile(r"'(.*)'", re.DOTALL)
 
 
 class CommandRunner:
-    """Runs programs over `connection`; paths of operations must lie in `roots`, if there are some.
+    """Runs programs over `connection`. Paths of operations must lie in `roots`, unless that is empty.
 
-    A program whose output is a stream is given up when it prints nothing for `stall` seconds.
+    A program with streamed output is ended when it prints nothing for `stall` seconds.
     """
 
     def __init__(self, connection: Connection, roots: Sequence[str], stall: float) -> None:
@@ -35,18 +35,18 @@ class CommandRunner:
         return await self._connection.run(request, stdin, _UNHURRIED, errors="surrogateescape")
 
     async def _script(self, script: str, *arguments: str) -> Output:
-        """The output of a shell script, to which nobody's text but its arguments is given."""
+        """The output of a shell script; `script` is a constant, and callers' text is in the arguments alone."""
         return await self._run("sh", "-c", script, "sh", *arguments)
 
     async def _do(self, step: str, path: str, *argv: str) -> Output:
-        """The output of a program that has to succeed; a failure is one of `step` on the file at `path`."""
+        """The output of a program. Raises FileError about `step` and `path` when it fails."""
         output = await self._run(*argv)
         if output.status:
             raise failure_of(output, step, path)
         return output
 
     async def _piped(self, path: str, argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
-        """What a program prints, as it comes; a failure at its end is one of `path`, or the file that it names."""
+        """A program's output, in pieces. Raises FileError about `path`, or the file in its message, when it fails."""
         connection = self._connection
         async with connection.piped(Request(argv)) as program:
             pipe = ProgramStream(program, connection.system, self._stall)
@@ -58,7 +58,7 @@ class CommandRunner:
             raise named_failure(output, "open", path)
 
     async def _find(self, path: str, dereference: bool, *depth: str) -> dict[str, FileInfo]:
-        """What find(1) finds, by path relative to `path`, which itself is the empty one."""
+        """The files that find(1) prints, by path relative to `path`, whose own path is empty."""
         output = await self._run(*look_options(path, dereference, *depth))
         files = files_in(output.stdout)
         if output.status:
@@ -67,18 +67,18 @@ class CommandRunner:
         return files
 
     async def _look(self, path: str, dereference: bool = False) -> FileInfo:
-        """What is known about a file, without its name."""
+        """The attributes of a file, without its name."""
         return (await self._find(path, dereference, "-maxdepth", "0"))[""]
 
     async def _regular(self, path: str) -> FileInfo:
-        """What is known about a regular file; FileError when it is something else."""
+        """The attributes of a regular file. Raises FileError for any other file."""
         info = await self._look(path, True)
         if info.letter != "-":
             raise not_regular("read", path, info.mode)
         return info
 
     async def _real(self, path: str, step: str = "access") -> str:
-        """The path without links; FileError when there is nothing above its last component."""
+        """The path without links. Raises FileError when its directory does not exist."""
         output = await self._run("readlink", "-v", "-f", "-z", "--", path)
         if output.status:
             raise named_failure(output, step, path)
@@ -86,6 +86,6 @@ class CommandRunner:
 
 
 def named_failure(output: Output, step: str, path: str) -> ApiError:
-    """The failure that a command tells, about the file that it names in quotes if it does."""
+    """The error of a failed command, about the file that its message quotes, else about `path`."""
     where = _QUOTED.search(complaint(output))
     return failure_of(output, step, where[1] if where else path)

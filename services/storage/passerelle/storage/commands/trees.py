@@ -1,7 +1,7 @@
 """The operations on trees by GNU coreutils and findutils.
 
-They tell no progress before their end. What is not whole when they are given up is removed by the shell that runs them,
-as far as the system still lets it.
+They report no progress before their end. When they are cancelled, the shell that runs them removes incomplete results,
+if the system still allows it.
 """
 
 import errno
@@ -21,8 +21,8 @@ from passerelle.storage.paths import inside
 from passerelle.storage.quota_output import user_room
 from passerelle.storage.values import FileInfo, Progress, Quota, Room, Steps, Usage, Walk
 
-_THERE = 17  # the status with which our scripts tell that a target is there already
-_ODD = 18  # and that it is neither a file nor a directory nor a link
+_THERE = 17  # the exit status of our scripts for a target that exists
+_ODD = 18  # and for a source that is neither a file nor a directory nor a link
 # Copies $1 to the hidden $3 and renames it to $2; $4 says how links are taken, $5 whether $2 may be there.
 _COPY = f"""\
 [ "$5" ] || {{ [ ! -e "$2" ] && [ ! -L "$2" ]; }} || exit {_THERE}
@@ -55,7 +55,7 @@ exit 0
 
 
 class TreeCommands(CommandRunner):
-    """What is done with whole trees."""
+    """Copying, moving, removing, measuring and walking trees."""
 
     async def copy(
         self, path: str, target: str, *, overwrite: bool, dereference: bool
@@ -94,7 +94,7 @@ class TreeCommands(CommandRunner):
             raise failure_of(output, "create", target)
 
     async def _require_apart(self, source: FileInfo, path: str, target: str) -> None:
-        """Raise FileError for a directory that would be put into itself."""
+        """Raise FileError for a directory that would be copied or moved into itself."""
         if source.letter != "d":
             return
         output = await self._run("readlink", "-m", "-z", "--", target, path)

@@ -1,11 +1,11 @@
-"""What transfers have to know of the clients that ask for them, which name themselves nowhere.
+"""Differences between versions of pyfirecrest in transfers; requests do not name their client.
 
-pyfirecrest 3.0 to 3.6, written for FirecREST before 2.4.2, is known by JSON bodies without `Content-Type`. FirecREST
-before 2.4 took `fileName` and `fileSize` beside the directory instead of `transferDirectives`, staged with S3 alone,
-and had in the reply itself what is now in its `transferDirectives`.
+pyfirecrest 3.0 to 3.6, written for FirecREST before 2.4.2, sends JSON bodies without `Content-Type`. FirecREST before
+2.4 took `fileName` and `fileSize` beside the directory instead of `transferDirectives`, staged with S3 alone, and had
+the members of today's `transferDirectives` in the reply itself.
 
-Newer ones are known by `transfer_directives`, as nobody else spells it. They ask for s3 when their caller has not said
-what to use, and then do what the reply says, if that is s3 or streamer.
+Only newer versions use the spelling `transfer_directives`. They request s3 when their caller names no method, and then
+follow the reply's directives, if those are for s3 or streamer.
 """
 
 import json
@@ -21,13 +21,13 @@ from passerelle.surfaces.firecrest.bodies import SOURCE_PATH, json_of
 
 
 def is_old(request: BodyRequest) -> bool:
-    """Whether a request comes from such a client."""
+    """Whether a request comes from pyfirecrest 3.0 to 3.6."""
     return not request.body.content_type
 
 
 def adapted(request: BodyRequest, methods: Container[str]) -> BodyRequest:
-    """The request as FirecREST takes it since 2.4, by a method that the client understands and the system has, if there
-    is one; `methods` are the names of the system's."""
+    """The request in the form of FirecREST 2.4 and later, for a method that the client understands and the system has,
+    if there is one; `methods` are the names of the system's."""
     if is_old(request):
         return _with_directives(request)
     if "s3" not in methods and "streamer" in methods:
@@ -56,7 +56,7 @@ def _with_directives(request: BodyRequest) -> BodyRequest:
 
 
 def _object(request: BodyRequest) -> dict[str, Any]:
-    """The JSON object in the body; an empty one for anything else: whoever reads it next tells what is wrong."""
+    """The JSON object in the body; an empty one for any other body, which is refused later."""
     try:
         body = json_of(request.body)
     except json.JSONDecodeError:

@@ -1,6 +1,6 @@
-"""FirecREST v2 `/filesystem/{system}/ops`: our files in FirecREST's names, statuses and wording.
+"""FirecREST v2 `/filesystem/{system}/ops`: file operations with FirecREST's names, statuses and wording.
 
-The rules are those of its contract and recorded replies; what differs on purpose is told in docs/firecrest-profile.md.
+The rules are from its contract and recorded replies; docs/firecrest-profile.md lists deliberate differences.
 """
 
 import posixpath
@@ -107,7 +107,7 @@ OPENAPI: Mapping[str, Operation] = {
 
 @dataclass(frozen=True, slots=True)
 class FilesystemContext:
-    """A system, and what the profile does with its files at once."""
+    """A system, and its parts for file operations."""
 
     config: System
     files: Files
@@ -220,20 +220,20 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         return json_reply(ChecksumReply(output=fields))
 
     async def FileType(self, request: pb.PathRequest, context: Any) -> HttpBody:
-        """`file`, for which a file that is not there is something to tell, too."""
+        """`file`, which describes a missing file, too, instead of failing."""
         system, path = self._target(request)
         with errors_of("file", path):
             return json_reply(FileTypeReply(output=await system.attributes.kind(path)))
 
     async def ChangeMode(self, request: pb.BodyRequest, context: Any) -> HttpBody:
-        """`chmod`; a link is shown itself, though what it points to is changed."""
+        """`chmod`; of a link the target is changed, but the reply has the link itself."""
         system, path, body = self._read(ChangeModeBody, request)
         with errors_of("chmod", path):
             await system.attributes.change_mode(path, body.mode)
             return json_reply(_changed(await system.files.stat(path)))
 
     async def ChangeOwner(self, request: pb.BodyRequest, context: Any) -> HttpBody:
-        """`chown`; a link is shown itself, though what it points to is changed."""
+        """`chown`; of a link the target is changed, but the reply has the link itself."""
         system, path, body = self._read(ChangeOwnerBody, request)
         with errors_of("chown", path):
             await system.attributes.change_owner(path, body.owner or "", body.group or "")
@@ -269,13 +269,13 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         return HttpBody()
 
     def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[FilesystemContext, str, B]:
-        """Where a body points, and what it says; checked in FirecREST's order."""
+        """The system, the path and the body, checked in FirecREST's order."""
         system = self._systems.named(request.system)
         path = checked_path(system.config, given_path(request.body))
         return system, path, read_body(model, request.body)
 
     def _target(self, request: Any, *, keep_slash: bool = False) -> tuple[FilesystemContext, str]:
-        """Where the request points. A slash at the end, which follows a link to a directory, is kept when it counts."""
+        """The request's system and path. With `keep_slash` a final slash is kept, which follows a link to a directory."""
         system = self._systems.named(request.system)
         given = request.path if request.HasField("path") else None
         path = checked_path(system.config, given)
@@ -298,7 +298,7 @@ def _changed(info: FileInfo) -> dict[str, dict[str, Any]]:
 
 
 def _amount(query: AmountQuery, program: str, sign: str) -> tuple[Literal["lines", "bytes"], int]:
-    """The unit and the number that are asked for; the program takes no negative one after a `sign`."""
+    """The requested unit and number. Raises the error of `program` for a negative number after a `sign`."""
     unit, number = query.amount()
     if sign and number < 0:
         raise failure(program, f"invalid number of {unit}: '{sign}{number}'", InvalidArgument)

@@ -10,7 +10,7 @@ from python_multipart.multipart import MultipartParser
 from passerelle.runtime.errors import Field, InvalidArgument, TooLarge
 from passerelle.storage.firecrest.disposition import file_name
 
-_OTHER_PARTS = 1 << 16  # bytes; forms may carry more fields than the one that counts
+_OTHER_PARTS = 1 << 16  # bytes; forms may have fields besides the file
 _REQUIRED = "1 validation error: body.file: Field required"
 _TOO_LARGE = "File to upload is too large."
 
@@ -64,7 +64,7 @@ class FormFile:
 
 
 class _Part:
-    """What the parser has met so far; only the first part `file` with a file name counts."""
+    """The parser's state; only the first part `file` with a file name counts."""
 
     def __init__(self) -> None:
         self.filename: str | None = None

@@ -1,4 +1,4 @@
-"""What GNU tools print when the system refuses: FirecREST's clients read it (`cannot statx`, `File exists`, …).
+"""The messages of GNU tools for system errors, which FirecREST's clients parse (`cannot statx`, `File exists`, …).
 
 One table, from FirecREST's recorded messages (coreutils 9.1, C locale); the exit statuses are those tools' too.
 """
@@ -38,7 +38,7 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
 def errors_of(
     program: str, path: str, *, too_large: str = "Command output exceeded buffer limit."
 ) -> Iterator[None]:
-    """Raise a failure of the block as FirecREST words it: what `program` would have printed, called for `path`."""
+    """Raise errors of the block in FirecREST's words: the message that `program` would have printed for `path`."""
     try:
         yield
     except Outside as error:
@@ -65,13 +65,13 @@ def _refused(program: str, path: str, error: FileError) -> ApiError:
 
 
 def _status(program: str, path: str, error: FileError) -> int:
-    """ls exits with 2 for trouble with what it was called for, with 1 for trouble with what it found there."""
+    """The exit status of `program`: ls has 2 for an error about its argument, 1 for an error about an entry."""
     whole = program == "ls" and error.path.rstrip("/") == path.rstrip("/")
     return 2 if whole or program == "tar" else 1
 
 
 def failure(program: str, message: str, kind: type[ApiError], status: int = 1) -> ApiError:
-    """A program's failure in FirecREST's words."""
+    """The error for a failed program, in FirecREST's words."""
     return kind(_message(program, message, status))
 
 
@@ -80,7 +80,7 @@ def _message(program: str, message: str, status: int = 1) -> str:
 
 
 def _failed(error: ProgramFailed) -> ApiError:
-    """A failed program's failure in FirecREST's words: all that it said."""
+    """The error for a failed program in FirecREST's words, with all of its output."""
     message = error.output.stderr.strip()
     words = f" and error message:{message}" if message else ""
     status = error.output.status

@@ -1,4 +1,4 @@
-"""What FirecREST v2's file operations take: queries and bodies, in all their spellings, and what they mean."""
+"""The queries and bodies of FirecREST v2's file operations, in all their spellings."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ Number = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
 class ListQuery(Model):
-    """What `ls` shows."""
+    """The options of `ls`."""
 
     show_hidden: bool = False
     numeric_uid: bool = False
@@ -23,13 +23,13 @@ class ListQuery(Model):
 
 
 class StatQuery(Model):
-    """What `stat` looks at."""
+    """The options of `stat`."""
 
     dereference: bool = False
 
 
 class AmountQuery(Model):
-    """So many bytes, or so many lines; 0 is as good as nothing."""
+    """A number of bytes or of lines; 0 is the same as none."""
 
     amount_bytes: Number | None = Field(default=None, alias="bytes")
     lines: Number | None = None
@@ -39,7 +39,7 @@ class AmountQuery(Model):
         return bool(self.amount_bytes or self.lines)
 
     def amount(self) -> tuple[Literal["lines", "bytes"], int]:
-        """The unit and the number, ten lines unless told; InvalidArgument when both are given."""
+        """The unit and the number, ten lines by default. Raises InvalidArgument when both are set."""
         if self.amount_bytes and self.lines:
             raise InvalidArgument("Only one of `bytes` or `lines` can be specified.")
         if self.amount_bytes:
@@ -47,32 +47,32 @@ class AmountQuery(Model):
         return "lines", self.lines or 10
 
     def position(self, sign: int) -> int:
-        """What a reply calls the position of the mark: the number as it was given, 10 where there was none."""
+        """The position in a reply: the number as requested, 10 by default, times `sign`."""
         if self.lines is not None:
             return sign * self.lines
         return 10 if self.amount_bytes is None else sign * self.amount_bytes
 
 
 class HeadQuery(AmountQuery):
-    """How much of a file's beginning."""
+    """The size of a file's beginning."""
 
     skip_trailing: bool = False
 
 
 class TailQuery(AmountQuery):
-    """How much of a file's end."""
+    """The size of a file's end."""
 
     skip_heading: bool = False
 
 
 class ViewQuery(Model):
-    """Which piece of a file; the largest that is allowed unless `size` says less."""
+    """A part of a file; of the largest allowed size without `size`."""
 
     size: Number | None = None
     offset: Number = 0
 
     def checked(self, limit: int) -> tuple[int, int]:
-        """Size and offset in bytes; InvalidArgument when they make no sense, or the size is above `limit`."""
+        """Size and offset in bytes. Raises InvalidArgument for invalid numbers, or a size above `limit`."""
         size = limit if self.size is None else self.size
         if self.offset < 0:
             raise InvalidArgument("`offset` value must be an integer value equal or greater than 0")
@@ -84,7 +84,7 @@ class ViewQuery(Model):
 
 
 class PathBody(Model):
-    """What every body has: the file it is about."""
+    """The member of all bodies: the path of the file."""
 
     path: Text = Field(validation_alias=SOURCE_PATH)
 
@@ -109,13 +109,13 @@ class ChangeOwnerBody(PathBody):
 
 
 class TargetBody(PathBody):
-    """One file becomes another."""
+    """A source and a target."""
 
     target_path: Text
 
 
 class CompressBody(TargetBody):
-    """What to pack; `matchPattern` is a regular expression of find(1) for the paths of files."""
+    """An archive to make; `matchPattern` is a regular expression of find(1) for the paths of files."""
 
     match_pattern: Text | None = None
     dereference: bool = False
@@ -123,23 +123,23 @@ class CompressBody(TargetBody):
 
 
 class ExtractBody(TargetBody):
-    """What to unpack into the directory `targetPath`."""
+    """An archive to unpack into the directory `targetPath`."""
 
     compression: Compression = "gzip"
 
 
 class MakeSymlinkBody(PathBody):
-    """A link to make at `linkPath`; `path` is what it shall point to."""
+    """A link to make at `linkPath`; `path` is its target."""
 
     link_path: Text
 
 
 def given_path(body: HttpBody) -> str | None:
-    """The path in a JSON body, looked at before the body as a whole; None when there is none."""
+    """The path in a JSON body, which is checked before the whole body; None without one."""
     try:
         data: Any = json_of(body) if body.data else None
     except json.JSONDecodeError:
-        read_body(PathBody, body)  # which tells what is wrong
+        read_body(PathBody, body)  # raises the error
         raise
     keys = [key for key in SOURCE_PATH.choices if isinstance(data, dict) and key in data]
     given = data[keys[0]] if keys else ""

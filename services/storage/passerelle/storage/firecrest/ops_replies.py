@@ -1,4 +1,4 @@
-"""What FirecREST v2's file operations answer, every key always there."""
+"""The replies of FirecREST v2's file operations; every key is always present."""
 
 from typing import Literal
 
@@ -34,7 +34,7 @@ class StatFields(TypedDict):
 
 
 class ContentFields(TypedDict):
-    """A piece of a file as text, and where it lies."""
+    """Part of a file as text, and its position."""
 
     content: str
     contentType: Literal["lines", "bytes"]
@@ -67,7 +67,7 @@ class ViewReply(TypedDict):
 
 
 class ChangedFileReply(TypedDict):
-    """The file as it is now."""
+    """The file after the change."""
 
     output: FileReply
 
@@ -86,6 +86,6 @@ class ChecksumReply(TypedDict):
 
 
 class FileTypeReply(TypedDict):
-    """What a file holds, in the words of file(1)."""
+    """The description of a file by file(1)."""
 
     output: str

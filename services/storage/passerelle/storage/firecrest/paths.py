@@ -8,7 +8,7 @@ from passerelle.storage.paths import inside
 
 
 def checked_path(system: System, path: str | None) -> str:
-    """A path as a request gave it, after FirecREST's checks, in FirecREST's words; normalised.
+    """The path of a request, after FirecREST's checks, normalised. Errors have FirecREST's words.
 
     Raises InvalidArgument when it is absent, relative, or outside the system's filesystems.
     """

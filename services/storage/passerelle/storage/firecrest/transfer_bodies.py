@@ -1,4 +1,4 @@
-"""What FirecREST v2's transfers take and answer, in all spellings."""
+"""The bodies and replies of FirecREST v2's transfers, in all spellings."""
 
 from typing import Annotated, Any
 
@@ -12,27 +12,27 @@ from passerelle.surfaces.firecrest.bodies import Model, Text
 
 
 class JobBody(PathBody):
-    """What every body has: the file it is about, and the account of the job."""
+    """The members of all bodies: the path of the file, and the account of the job."""
 
     account: Text | None = None
 
 
 class TargetJobBody(TargetBody, JobBody):
-    """One file becomes another."""
+    """A source and a target."""
 
 
 class CopyJobBody(TargetJobBody):
-    """What to copy; `dereference` copies what links lead to."""
+    """A copy; `dereference` copies the targets of links."""
 
     dereference: bool = False
 
 
 class CompressJobBody(CompressBody, TargetJobBody):
-    """What to pack; `matchPattern` is a regular expression of find(1) for the paths of files."""
+    """An archive to make; `matchPattern` is a regular expression of find(1) for the paths of files."""
 
 
 class ExtractJobBody(ExtractBody, TargetJobBody):
-    """What to unpack into the directory `targetPath`."""
+    """An archive to unpack into the directory `targetPath`."""
 
 
 class RemoveQuery(Model):
@@ -42,7 +42,7 @@ class RemoveQuery(Model):
 
 
 class UploadBody(JobBody):
-    """A file to come, and how; `path` is the file's own."""
+    """An upload; `path` is that of the file."""
 
     transfer_directives: Annotated[
         Parameters,
@@ -51,7 +51,7 @@ class UploadBody(JobBody):
 
 
 class DownloadBody(JobBody):
-    """A file to leave, and how."""
+    """A download."""
 
     transfer_directives: Annotated[
         Parameters,
@@ -60,14 +60,14 @@ class DownloadBody(JobBody):
 
 
 class LogsReply(TypedDict):
-    """Where the job's output goes; absolute paths."""
+    """The absolute paths of the job's output."""
 
     outputLog: str
     errorLog: str
 
 
 class TransferJobReply(TypedDict):
-    """The job that does it."""
+    """The job of a transfer."""
 
     jobId: str
     system: str

@@ -1,6 +1,6 @@
 """FirecREST v2 `/filesystem/{system}/transfer`: file operations of any length, each a job on the system.
 
-The rules are those of its contract and recorded replies; what differs on purpose is told in docs/firecrest-profile.md.
+The rules are from its contract and recorded replies; docs/firecrest-profile.md lists deliberate differences.
 """
 
 import posixpath
@@ -61,7 +61,7 @@ B = TypeVar("B", bound=JobBody)
 
 @dataclass(frozen=True, slots=True)
 class TransferContext:
-    """A system, and what the profile does with its files by jobs."""
+    """A system, and its parts for transfer jobs."""
 
     config: System
     files: Files
@@ -100,7 +100,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
     async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -c` by a job."""
         system, source, body = self._read(CompressJobBody, request)
-        if body.match_pattern:  # it is looked for beside the source, too
+        if body.match_pattern:  # files beside the source match, too
             checked_path(system.config, posixpath.dirname(source))
         target = await _target(system, source, body, follow=body.dereference)
         tarball = Tarball(source, body.compression, body.dereference, body.match_pattern)
@@ -119,14 +119,14 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
         return await _submitted(context, system, "CompressFiles", work, body)
 
     async def Upload(self, request: BodyRequest, context: Any) -> HttpBody:
-        """Let a file come."""
+        """Submit the job for an upload by a staging method."""
         system, staging_request = self._staging_request(UploadBody, request)
         with errors_of("stat", staging_request.path):
             staged = await system.staging.upload(_method(system, staging_request), staging_request)
         return await _staged(context, staged, request)
 
     async def Download(self, request: BodyRequest, context: Any) -> HttpBody:
-        """Let a file leave."""
+        """Submit the job for a download by a staging method."""
         system, staging_request = self._staging_request(DownloadBody, request)
         with errors_of("stat", staging_request.path):
             staged = await system.staging.download(
@@ -137,20 +137,20 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
     def _staging_request(
         self, model: type[UploadBody | DownloadBody], request: BodyRequest
     ) -> tuple[TransferContext, StagingRequest[Parameters]]:
-        """The system, and what is asked of its staging methods."""
+        """The system, and the request for its staging method."""
         methods = self._systems.named(request.system).staging.methods
         system, path, body = self._read(model, adapted(request, methods))
         return system, StagingRequest(path, body.transfer_directives, body.account)
 
     def _read(self, model: type[B], request: BodyRequest) -> tuple[TransferContext, str, B]:
-        """The system, the path there, and the body: looked at in FirecREST's order."""
+        """The system, the path there, and the body, checked in FirecREST's order."""
         system = self._systems.named(request.system)
         path = checked_path(system.config, given_path(request.body))
         return system, path, read_body(model, request.body)
 
 
 def _method(system: TransferContext, staging_request: StagingRequest[Parameters]) -> Staging:
-    """The staging method that was asked for; InvalidArgument says what there is instead."""
+    """The requested staging method. Raises InvalidArgument, which lists the system's methods."""
     if not system.staging.methods:
         limit = system.config.data_operation.max_ops_file_size
         raise InvalidArgument(
@@ -164,8 +164,8 @@ def _method(system: TransferContext, staging_request: StagingRequest[Parameters]
 async def _target(
     system: TransferContext, source: str, body: TargetJobBody, *, follow: bool = False
 ) -> str:
-    """The target's path; the links on the way to it, and to the source, are looked at. `follow` is about a link that
-    the source itself is."""
+    """The target's path. Raises Outside when links on the way to it, or to the source, lead out of the filesystems.
+    With `follow` a final link of the source counts, too."""
     target = checked_path(system.config, body.target_path)
     await require_inside(system.files, system.config, source, follow=follow)
     await require_inside(system.files, system.config, target, follow=True, field="targetPath")
@@ -187,7 +187,7 @@ async def _staged(context: Any, staged: Staged, request: BodyRequest) -> HttpBod
 
 
 async def _created(context: Any, reply: Mapping[str, Any]) -> HttpBody:
-    """Answer 201; only to be called when nothing can fail any more."""
+    """A reply with status 201. To be called last, since the status cannot be changed afterwards."""
     await set_status(context, 201)
     return json_reply(reply)
 

@@ -22,7 +22,7 @@ from passerelle.v1 import storage_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class ArchiveContext:
-    """A system, what it unpacks, and what leaves it."""
+    """A system, its archives, and its downloads."""
 
     config: System
     archives: Archives

@@ -1,4 +1,4 @@
-"""What requests for links and checksums mean, and a checksum's progress as messages."""
+"""Conversion of requests for links and checksums, and of a checksum's progress to messages."""
 
 import posixpath
 
@@ -15,7 +15,7 @@ _USUAL = Algorithm.SHA256
 
 
 def link_target(system: SystemContext, path: str, request: pb.CreateSymlinkRequest) -> str:
-    """What a link at `path` shall say, as it was given; InvalidArgument when that is outside of the filesystems."""
+    """The requested target of a link at `path`. Raises InvalidArgument when it is outside of the filesystems."""
     target = text_in(request, "target")
     if not target:
         violation = "must not be empty"
@@ -25,7 +25,7 @@ def link_target(system: SystemContext, path: str, request: pb.CreateSymlinkReque
 
 
 def algorithm_of(request: pb.ChecksumFileRequest) -> Algorithm:
-    """How to compute the checksum; InvalidArgument for a number that this version does not know."""
+    """The requested algorithm. Raises InvalidArgument for a number that this version does not know."""
     if request.algorithm == pb.ChecksumFileRequest.ALGORITHM_UNSPECIFIED:
         return _USUAL
     if request.algorithm not in _NUMBERS.values():
@@ -35,7 +35,7 @@ def algorithm_of(request: pb.ChecksumFileRequest) -> Algorithm:
 
 
 def checksum_message(progress: Progress[str], algorithm: Algorithm) -> pb.FileProgress:
-    """How far it is, or the checksum."""
+    """The progress, or the checksum at its end."""
     message = progress_message(progress)
     if progress.result is not None:
         message.checksum.algorithm = _NUMBERS.Value(algorithm.name)

@@ -1,4 +1,4 @@
-"""File content as messages: what ReadFile, WriteFile and uploads take from requests and their headers, and answer."""
+"""Conversion of requests, headers and replies of ReadFile, WriteFile and uploads."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,9 +26,9 @@ _BINARY = "application/octet-stream"
 
 
 def conditions_of(request: Any, context: Any) -> WriteConditions:
-    """On what conditions a WriteFileRequest or CompleteUploadRequest wants to write, its headers included.
+    """The conditions of a WriteFileRequest or CompleteUploadRequest, those in its headers included.
 
-    InvalidArgument for a mode or checksum that cannot be, for more than one ETag, and for a contradiction.
+    Raises InvalidArgument for an invalid mode or checksum, for more than one ETag, and for a contradiction.
     """
     if request.mode not in _MODES:
         raise _invalid("mode", "is not known")
@@ -56,14 +56,14 @@ def _only_tag(header: str | None) -> str:
 
 
 def written_message(path: str, written: Written) -> pb.WriteFileResponse:
-    """That a file was written."""
+    """The reply to a write."""
     return pb.WriteFileResponse(
         path=shown(path), size_bytes=written.size, sha256=written.sha256, etag=written.version
     )
 
 
 class Reading:
-    """What a ReadFileRequest and its headers ask for of an open file."""
+    """The part of an open file that a ReadFileRequest and its headers request."""
 
     def __init__(self, request: pb.ReadFileRequest, context: Any, file: OpenFile) -> None:
         """Raises InvalidArgument, RangeNotSatisfiable or PreconditionFailed."""
@@ -94,12 +94,12 @@ class Reading:
         return Span(0, size)
 
     def _is_current(self, header: str | None) -> bool:
-        """Whether the version that an `If-Range` header names is the one there is; a date names none of ours."""
+        """Whether an `If-Range` header has the file's ETag; a date never matches."""
         return header is None or among(self._file.version, tags(header, weak=False))
 
     @property
     def wants_content(self) -> bool:
-        """Whether there is more to send than headers: not for who asked for those, or has this version."""
+        """Whether to send content: not for HEAD requests, nor to a client that has this version."""
         return not self._unchanged and HEAD not in self._headers
 
     @property

@@ -1,4 +1,4 @@
-"""What the storage service's adapters share: files and progress as messages, and where a request points."""
+"""Conversions that the native servicers share: files and progress as messages, and the paths of requests."""
 
 import stat
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ TYPES: Mapping[int, "pb.File.Type.ValueType"] = {
     stat.S_IFCHR: pb.File.CHARACTER_DEVICE,
     stat.S_IFBLK: pb.File.BLOCK_DEVICE,
 }
-"""What entries are, by the type bits of stat(2)'s `st_mode`."""
+"""The types of files by the type bits of stat(2)'s `st_mode`."""
 
 
 def target(systems: Systems[C], request: Any) -> tuple[C, str]:
@@ -40,7 +40,7 @@ def path_in(system: SystemContext, request: Any, name: str) -> str:
 
 
 def text_in(request: Any, name: str) -> str:
-    """What the field `name` or its `raw_` one says; InvalidArgument when both say something."""
+    """The text in the field `name` or its `raw_` one. Raises InvalidArgument when both are set."""
     raw: bytes = getattr(request, f"raw_{name}")
     text: str = getattr(request, name)
     if raw and text:
@@ -52,7 +52,7 @@ def text_in(request: Any, name: str) -> str:
 
 
 def file_message(info: FileInfo) -> pb.File:
-    """What is known about a file."""
+    """The message for a file's attributes."""
     return pb.File(
         name=info.name,
         raw_name=info.raw_name or b"",
@@ -75,7 +75,7 @@ def file_message(info: FileInfo) -> pb.File:
 
 
 def progress_message(progress: Progress[Any]) -> pb.FileProgress:
-    """How far a long operation is, without its result."""
+    """The message for the progress of a long operation, without its result."""
     return pb.FileProgress(
         entries_done=progress.entries,
         bytes_done=progress.size,

@@ -1,4 +1,4 @@
-"""The `Range` header (RFC 9110, section 14): single byte ranges; what cannot be understood is ignored, as it says."""
+"""The `Range` header (RFC 9110, section 14): single byte ranges; other ranges are ignored, as the RFC allows."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORE
 
 
 class RangeNotSatisfiable(ApiError):
-    """The range begins beyond the file's end; `size` in the metadata says where that is."""
+    """The range begins beyond the file's end; `size` in the metadata is the file's size in bytes."""
 
     code = grpc.StatusCode.OUT_OF_RANGE
     reason = "RANGE_NOT_SATISFIABLE"
@@ -20,7 +20,7 @@ class RangeNotSatisfiable(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a file, in bytes; `partial` when it was asked for by a `Range` header."""
+    """Part of a file, in bytes; `partial` when a `Range` header requested it."""
 
     offset: int
     length: int
@@ -28,7 +28,7 @@ class Span:
 
 
 def span_of(header: str, size: int) -> Span | None:
-    """The piece that a `Range` header asks for of a file of `size` bytes; None for all of it."""
+    """The part that a `Range` header requests of a file of `size` bytes; None for all of it."""
     match = _RANGE.fullmatch(header)
     if match is None or not (match[1] or match[2]):
         return None

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StorageContext:
-    """A system, and what is done with its files."""
+    """A system, and its parts for file operations."""
 
     config: System
     files: Files
@@ -62,7 +62,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
         self._archives = archives
 
     async def StatFile(self, request: pb.StatFileRequest, context: Any) -> pb.File:
-        """Return what is known about one file."""
+        """Return the attributes of one file."""
         system, path = self._target(request)
         return file_message(await system.files.stat(path, dereference=request.dereference))
 
@@ -74,7 +74,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def BatchStatFiles(
         self, request: pb.BatchStatFilesRequest, context: Any
     ) -> pb.BatchStatFilesResponse:
-        """Return what is known about many files."""
+        """Return the attributes of many files."""
         system = self._systems.named(request.system)
         paths = paths_of(system, request)
         sound = [path for path in paths if isinstance(path, str)]
@@ -85,7 +85,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def PingFilesystem(
         self, request: pb.PingFilesystemRequest, context: Any
     ) -> pb.PingFilesystemResponse:
-        """Look at a directory; say what the account lacks."""
+        """Stat a directory; return the means of access that the account lacks."""
         system, path = self._target(request)
         await system.files.stat(path, dereference=True)
         return pb.PingFilesystemResponse(message="; ".join(await system.files.notes()))
@@ -155,9 +155,9 @@ class StorageService(pb_grpc.StorageServiceServicer):
     async def GetFileType(
         self, request: pb.GetFileTypeRequest, context: Any
     ) -> pb.GetFileTypeResponse:
-        """Return what a file holds."""
+        """Return the description of a file by file(1)."""
         system, path = self._target(request)
-        await system.files.stat(path)  # file(1) does not take a missing file for a failure
+        await system.files.stat(path)  # file(1) succeeds for a missing file
         return pb.GetFileTypeResponse(description=await system.attributes.kind(path))
 
     async def ChecksumFile(
@@ -207,12 +207,12 @@ class StorageService(pb_grpc.StorageServiceServicer):
     def MeasureUsage(
         self, request: pb.MeasureUsageRequest, context: Any
     ) -> AsyncIterator[pb.FileProgress]:
-        """Add up what a tree takes."""
+        """Measure the disk usage of a tree."""
         system, path = self._target(request)
         return _each(system.trees.measure(path), usage_progress)
 
     async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.Quota:
-        """Return how much of a filesystem is used."""
+        """Return the used and free space of a filesystem."""
         system, path = self._target(request)
         return quota_message(await system.trees.quota(path))
 
@@ -223,7 +223,7 @@ class StorageService(pb_grpc.StorageServiceServicer):
 async def _each(
     steps: Steps[T], message: Callable[[Progress[T]], pb.FileProgress]
 ) -> AsyncIterator[pb.FileProgress]:
-    """A message for each step of a long operation, which ends when nobody waits for it any more."""
+    """A message for each step of a long operation; the operation is cancelled when the iterator is closed."""
     async with aclosing(steps):
         async for progress in steps:
             yield message(progress)

@@ -48,7 +48,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         )
 
     async def StageUpload(self, request: pb.StageUploadRequest, context: Any) -> pb.StagedTransfer:
-        """Submit the job that fetches a file."""
+        """Submit the job for an upload by a staging method."""
         system, name, method = self._method(request)
         staging_request = _staging_request(
             system, request, method.wire.upload.from_native(name, request)
@@ -58,7 +58,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
     async def StageDownload(
         self, request: pb.StageDownloadRequest, context: Any
     ) -> pb.StagedTransfer:
-        """Submit the job that brings a file out."""
+        """Submit the job for a download by a staging method."""
         system, name, method = self._method(request)
         staging_request = _staging_request(
             system, request, method.wire.download.from_native(name, request)
@@ -66,7 +66,7 @@ class TransferService(pb_grpc.TransferServiceServicer):
         return _staged_message(name, await system.staging.download(method, staging_request))
 
     def _method(self, request: NativeRequest) -> tuple[CopyContext, str, Staging]:
-        """The system, and the name and the staging method that the request means there."""
+        """The system, and the name and the method that the request names there."""
         system = self._systems.named(request.system)
         return system, *system.staging.named(request.method)
 

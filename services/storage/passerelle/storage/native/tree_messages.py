@@ -1,4 +1,4 @@
-"""Pages, trees and quotas as messages."""
+"""Conversion of pages, trees and quotas from and to messages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _LONGEST_PATTERN = 255  # characters; no name is longer
 
 
 def listing_of(request: pb.ListFilesRequest) -> Listing:
-    """What to list: one entry more than a page has, so that it shows whether there is another one."""
+    """The listing for a page, with one more entry, which shows whether there is another page."""
     mark = mark_of(request)
     return Listing(
         hidden=request.show_hidden,
@@ -31,7 +31,7 @@ def listing_of(request: pb.ListFilesRequest) -> Listing:
 
 
 def page_message(request: pb.ListFilesRequest, files: Sequence[FileInfo]) -> pb.ListFilesResponse:
-    """The page, and the way to the next one: entries are sorted by name, so that the last one's name is enough."""
+    """The page, and the token of the next one: the last name, since entries are sorted by name."""
     size = page_size(request, _MOST_ENTRIES)
     page = pb.ListFilesResponse(files=[file_message(info) for info in files[:size]])
     if len(files) > size:
@@ -44,7 +44,7 @@ def _exact_name(info: FileInfo) -> str:
 
 
 def walk_of(request: pb.WalkFilesRequest) -> Walk:
-    """What to walk through."""
+    """The options of the requested walk."""
     _require(request.max_depth >= 0, "max_depth", "must not be negative")
     kinds = {number: kind for kind, number in TYPES.items()}
     violation = "must be types that a file can be of"
@@ -59,12 +59,12 @@ def walk_of(request: pb.WalkFilesRequest) -> Walk:
 
 
 def batch_message(files: Sequence[FileInfo]) -> pb.WalkFilesResponse:
-    """Some entries."""
+    """The message for a batch of entries."""
     return pb.WalkFilesResponse(files=[file_message(info) for info in files])
 
 
 def paths_of(system: SystemContext, request: pb.BatchStatFilesRequest) -> Sequence[str | ApiError]:
-    """The paths asked about, or what is wrong with them."""
+    """The requested paths, in order; an error for an invalid one."""
     paths = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
     _require(len(paths) <= _MOST_PATHS, "paths", f"must be at most {_MOST_PATHS}")
     return [_checked(system, path) for path in paths]
@@ -80,7 +80,7 @@ def _checked(system: SystemContext, path: str) -> str | ApiError:
 def answers_message(
     request: pb.BatchStatFilesRequest, answers: Sequence[FileInfo | ApiError]
 ) -> pb.BatchStatFilesResponse:
-    """One answer for each path asked about."""
+    """The reply, with one result for each requested path."""
     paths = [*request.paths, *(raw.decode("utf-8", "surrogateescape") for raw in request.raw_paths)]
     pairs = zip(paths, answers, strict=True)
     return pb.BatchStatFilesResponse(
@@ -96,7 +96,7 @@ def _result(path: str, answer: FileInfo | ApiError) -> pb.FileOrError:
 
 
 def file_progress(progress: Progress[FileInfo] | Progress[None]) -> pb.FileProgress:
-    """How far copying, moving or deleting is, and at its end the file that came of it, if any."""
+    """The progress of copying, moving or deleting, and at its end the resulting file, if any."""
     message = progress_message(progress)
     if progress.result:
         message.file.CopyFrom(file_message(progress.result))
@@ -104,7 +104,7 @@ def file_progress(progress: Progress[FileInfo] | Progress[None]) -> pb.FileProgr
 
 
 def usage_progress(progress: Progress[Usage]) -> pb.FileProgress:
-    """How far measuring is, and at its end what the tree takes."""
+    """The progress of measuring, and at its end the usage of the tree."""
     message = progress_message(progress)
     if usage := progress.result:
         message.usage.entry_count = usage.entries
@@ -114,7 +114,7 @@ def usage_progress(progress: Progress[Usage]) -> pb.FileProgress:
 
 
 def quota_message(quota: Quota) -> pb.Quota:
-    """How much room there is."""
+    """The message for a quota."""
     user = None if quota.user is None else _room(quota.user)
     return pb.Quota(filesystem=_room(quota.filesystem), user=user)
 

@@ -42,7 +42,7 @@ class UploadService(pb_grpc.UploadServiceServicer):
         return pb.Upload(upload_id=upload_id, path=shown(path))
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Any) -> pb.Upload:
-        """Return how much has arrived."""
+        """Return the number of bytes that have arrived."""
         system, path = target(self._systems, request)
         received = await system.uploads.received(path, request.upload_id)
         return pb.Upload(upload_id=request.upload_id, path=shown(path), received_bytes=received)
@@ -62,7 +62,7 @@ class UploadService(pb_grpc.UploadServiceServicer):
     async def CompleteUpload(
         self, request: pb.CompleteUploadRequest, context: Any
     ) -> storage_pb2.WriteFileResponse:
-        """Put what has arrived in its place."""
+        """Move the upload to its target."""
         system, path = target(self._systems, request)
         if request.size_bytes < 0:
             violation = "must not be negative"
@@ -76,7 +76,7 @@ class UploadService(pb_grpc.UploadServiceServicer):
         return written_message(path, written)
 
     async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Any) -> Empty:
-        """Give up an upload."""
+        """Remove an upload."""
         system, path = target(self._systems, request)
         await system.uploads.abort(path, request.upload_id)
         return Empty()
