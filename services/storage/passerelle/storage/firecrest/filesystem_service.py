@@ -275,7 +275,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         return system, path, read_body(model, request.body)
 
     def _target(self, request: Any, *, keep_slash: bool = False) -> tuple[FilesystemContext, str]:
-        """The request's system and path. With `keep_slash` a final slash is kept, which follows a link to a directory."""
+        """The request's system and path. `keep_slash` keeps a final slash, which follows a link to a directory."""
         system = self._systems.named(request.system)
         given = request.path if request.HasField("path") else None
         path = checked_path(system.config, given)
