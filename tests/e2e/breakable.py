@@ -108,6 +108,7 @@ def breakable(cluster: Cluster, directory: Path) -> Iterator[Breakable]:
     host_key = cluster.known_hosts.read_text().split(" ", 1)[1].strip()
     address = {"host": "127.0.0.1", "port": line.port, "host_keys": [host_key]}
     site["systems"][0]["ssh"] = {**address, "timeout": {"command": 30}}
+    site["services"] = {"compute": {"workers": 1}, "storage": {"workers": 1}}
     config.write_text(yaml.safe_dump(site))
     try:
         with running_site("--config", str(config), environment={}) as ready:

@@ -30,7 +30,7 @@ STAT = f"/filesystem/cluster/ops/stat?path={HOME}"
 
 @dataclass(frozen=True)
 class Site:
-    """A gateway before the cluster, with two workers of storage and of compute."""
+    """A gateway before the cluster, with two workers of auth, compute and storage."""
 
     url: str
     pid: int
@@ -39,7 +39,7 @@ class Site:
 
     def client(self, subject: str, user: str = "alice") -> httpx.AsyncClient:
         """A client with a new token of that subject, which acts as `user` on the system."""
-        token = self.issuer.token(user, sub=subject, preferred_username=user)
+        token = self.issuer.token(user, sub=subject, jti=str(uuid.uuid4()))
         headers = {"Authorization": f"Bearer {token}"}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60)
 
@@ -94,12 +94,12 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         data = {
             "systems": [system],
             "auth": {"issuers": issuers, "ssh_credentials": credentials},
-            "services": {"storage": {"workers": 2}, "compute": {"workers": 2}},
+            "services": {name: {"workers": 2} for name in ("auth", "compute", "storage")},
             "gateway": {"listen": f"127.0.0.1:{free_port()}"},
         }
         config.write_text(yaml.safe_dump(data))
         with running_site("--config", str(config), environment={}) as ready:
-            real.exercised("workers", "two of storage and of compute")
+            real.exercised("workers", "two of auth, compute and storage")
             yield Site(ready["ready"], ready["pid"], Path(ready["logs"]), issuer)
 
 
@@ -118,7 +118,8 @@ async def neighbours(site: Site, service: str, path: str) -> tuple[str, str]:
 
 
 def test_every_worker_is_a_process_with_a_log_of_its_own(site: Site) -> None:
-    names = {"storage.0", "storage.1", "compute.0", "compute.1", "auth", "gateway"}
+    several = {f"{name}.{number}" for name in ("auth", "compute", "storage") for number in (0, 1)}
+    names = several | {"gateway"}
     assert names <= set(site.workers())
     assert names <= {log.stem for log in site.logs.glob("*.log")}
 
@@ -210,6 +211,26 @@ async def test_reads_are_all_answered_while_a_worker_is_killed(site: Site) -> No
         assert taken_over > 0
         assert set(await site.all_answered("storage", second, len(others))) == {"storage.1"}
         await until_answered_by(site, one, "storage.0", first)
+
+
+async def test_new_tokens_are_judged_while_a_worker_of_auth_is_killed(site: Site) -> None:
+    over = asyncio.Event()
+
+    async def call() -> httpx.Response:
+        async with site.client("always-anew") as client:
+            return await client.get(STAT)
+
+    async def trouble() -> None:
+        for worker in ("auth.0", "auth.1"):
+            await asyncio.sleep(0.5)
+            killed = site.workers()[worker]
+            site.kill(worker)
+            await come_back(site, worker, killed)
+            await asyncio.sleep(3)  # it has started
+        over.set()
+
+    replies, _ = await asyncio.gather(calling(call, 4, over), trouble())
+    assert Counter(reply.status_code for reply in replies) == {200: len(replies)}
 
 
 async def until_answered_by(

@@ -41,6 +41,6 @@ def _watch(service: str, path: str) -> None:
 
 
 _argv = sys.orig_argv
-_service = _argv[_argv.index("serve") + 1] if "serve" in _argv else ""
+_service = _argv[_argv.index("serve") + 1].partition(".")[0] if "serve" in _argv else ""
 if _service in ("auth", "compute", "gateway", "storage"):
     _watch(_service, os.environ["PASSERELLE_TEST_LOOKUPS"])
