@@ -33,10 +33,10 @@ ANOTHER_WORKER: Json = {
 
 # When the connection fails or the stream is refused, the service has seen nothing of the request, so it can be sent
 # again, whatever it does: to another worker at once. A service that restarts is back within the sum of these pauses
-# (4 s on average; they are random).
+# (8 s on average; they are random).
 _UNSEEN: Json = {
     "retry_on": "connect-failure,refused-stream",
-    "num_retries": 13,
+    "num_retries": 21,
     "retry_back_off": {"base_interval": "0.025s", "max_interval": "1s"},
     **ANOTHER_WORKER,
 }
