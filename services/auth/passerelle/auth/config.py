@@ -10,7 +10,7 @@ from passerelle.runtime.config.sections import Plugin, Section
 
 
 class Authorization(Plugin):
-    """Who decides what a principal may do."""
+    """The authorizer of the site."""
 
     group = "passerelle.authorizers"
 

@@ -17,7 +17,7 @@ class Policy:
         self._enforce_scopes = enforce_scopes
 
     async def principal(self, token: str, *, scope: str, relation: str, system: str) -> Principal:
-        """The principal of the token; raises what `Tokens.principal` does, and Forbidden when it may not."""
+        """The principal of the token. Raises as `Tokens.principal`, and Forbidden when it is not authorised."""
         principal = await self._tokens.principal(token)
         if scope and self._enforce_scopes and scope not in principal.scopes:
             raise Forbidden(f"The access token lacks the scope {scope}.", scope=scope)

@@ -1,4 +1,4 @@
-"""The compute service, put together: the only file that names its concrete classes."""
+"""The compute service: constructs and connects its parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +23,7 @@ from passerelle.v1 import compute_pb2_grpc as pb_grpc
 
 @asynccontextmanager
 async def running(site: SiteBase) -> AsyncIterator[int]:
-    """The whole service, from configuration to an open port, which it yields.
+    """The running service inside the block; yields its port.
 
     Raises ConfigError for a scheduler that is not installed, or for options it does not have.
     """

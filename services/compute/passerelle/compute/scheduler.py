@@ -1,4 +1,4 @@
-"""The Scheduler port: what a batch system offers, and the values it speaks in.
+"""The Scheduler port: the operations of a batch system, and their values.
 
 Times are seconds since the epoch (`int`) or durations in seconds (`int`); None where the scheduler does not tell.
 Text in the scheduler's own words is kept as it is. What a scheduler lacks raises `Unsupported`.
@@ -41,7 +41,7 @@ class LimitExceeded(Forbidden):
 
 
 class State(enum.Enum):
-    """Where a job stands; the plugins map their scheduler's words to it by a table."""
+    """The state of a job; the plugins map their scheduler's states to it by a table."""
 
     UNSPECIFIED = "unspecified"
     PENDING = "pending"
@@ -152,7 +152,7 @@ class JobFilter:
 
 
 class NodeState(enum.Enum):
-    """What a node does; the plugins map their scheduler's words to it by a table."""
+    """The state of a node; the plugins map their scheduler's states to it by a table."""
 
     UNKNOWN = "unknown"
     IDLE = "idle"
@@ -247,12 +247,12 @@ class UserInfo:
 
 
 class Sharing(enum.Enum):
-    """What an answer of a method of the port is good for, besides for its caller."""
+    """The callers that an answer of a method of the port may be reused for."""
 
     SHARED = "shared"
-    """For all callers of the same user who ask the same, for a moment."""
+    """For the same user and the same arguments, for a moment."""
     FRESH = "fresh"
-    """For nobody else."""
+    """For no other call."""
 
 
 def question(sharing: Sharing = Sharing.SHARED) -> Callable[[F], F]:
@@ -278,7 +278,7 @@ class Scheduler(Protocol):
     """
 
     def is_job_id(self, text: str) -> bool:
-        """Whether the scheduler could have given out this id. Nothing is run for a text that it could not."""
+        """Whether the text has the form of a job id. Nothing is run for any other text."""
         ...
 
     async def submit(self, job: JobDescription) -> str:

@@ -45,5 +45,5 @@ async def ended(task: "asyncio.Task[T]") -> T:
     if cancelled is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # of which nobody is told: the caller is cancelled
+        task.exception()  # not reported: the caller is cancelled
     raise cancelled

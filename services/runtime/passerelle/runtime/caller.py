@@ -36,7 +36,7 @@ class Caller:
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What log lines tell of it, as far as it is known."""
+        """The caller's fields in log lines, those that are known."""
         fields = {
             "issuer": self.issuer,
             "subject": self.subject,

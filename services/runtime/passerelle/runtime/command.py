@@ -31,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What an ended command left: exit status (128 + n when signal n ended it), and both streams as text."""
+    """The result of a command: exit status (128 + n when signal n ended it), and both streams as text."""
 
     status: int
     stdout: str
@@ -68,11 +68,11 @@ class Command(Generic[T]):
 
     @property
     def request(self) -> Request:
-        """What to run, as the system is asked."""
+        """A command as the system runs it."""
         return Request(self.argv, self.environment, self.unset)
 
     def result(self, output: Output) -> T:
-        """The parsed value of an ended run; raises what `failure` makes of a failed one."""
+        """The parsed value of an ended run. Raises the error that `failure` makes of a failed one."""
         if output.status not in self.accepts:
             raise self.failure(output)
         return self.parse(output.stdout)

@@ -57,7 +57,7 @@ class Flights:
                     raise
 
     def forget(self, key: Hashable) -> None:
-        """Let nobody join the work of `key` any more; those who wait for it still get its result."""
+        """Let no other caller join the work of `key`; those that wait for it still get its result."""
         self._flights.pop(key, None)
 
     async def close(self) -> None:
@@ -77,7 +77,7 @@ class Flights:
         def done(task: "asyncio.Task[Any]") -> None:
             self._drop(key, flight)
             if not task.cancelled():
-                task.exception()  # seen, also when nobody waits: else asyncio complains
+                task.exception()  # retrieved, because asyncio logs exceptions that nobody retrieves
 
         flight.task.add_done_callback(done)
         return flight

@@ -74,7 +74,7 @@ class Surface(ABC):
     error_schema: ClassVar[Mapping[str, Any]] = {"type": "object"}
     """The JSON Schema (2020-12) of what `body` makes, for the OpenAPI document."""
     title: ClassVar[str]
-    """What it is called in the OpenAPI document."""
+    """Its name in the OpenAPI document."""
     schema_prefix: ClassVar[str]
     """How the names of its operations and models begin there; no two surfaces have the same."""
     groups: ClassVar[Mapping[str, str]] = {}
@@ -153,7 +153,7 @@ class Surface(ABC):
         return files(self.descriptors).joinpath("openapi.json").read_text()
 
     def operations(self, service: str) -> Mapping[str, Operation]:
-        """What describes the methods of a service besides its contract, by their names."""
+        """The descriptions of a service's methods besides its contract, by their names."""
         operations: Mapping[str, Operation] = {}
         if service in self.described:
             operations = resolve_name(self.described[service])

@@ -1,4 +1,4 @@
-"""What a principal may do on a system: the port `Authorizer` and the plugins that implement it.
+"""Authorisation of principals on systems: the port `Authorizer` and the plugins that implement it.
 
 May import: `auth.tokens`, for the principal.
 """

@@ -1,4 +1,4 @@
-"""Whoever has a valid token may do everything; the systems' own permissions decide the rest."""
+"""Every valid token may do everything; the systems' own permissions decide the rest."""
 
 from passerelle.auth.tokens.principal import Principal
 from passerelle.runtime.config.sections import Section

@@ -1,4 +1,4 @@
-"""What a principal may do on a system: a port with plugins.
+"""Authorisation of principals on systems: a port with plugins.
 
 A plugin is a class registered in the entry-point group `passerelle.authorizers`. Its attribute `Options` is the
 `Section` that describes its options; it is made with an instance of that.

@@ -39,7 +39,7 @@ class CertificateAuthority:
     """Signs certificates with one key, which it alone holds."""
 
     class Options(Section):
-        """Its key, and what its certificates allow."""
+        """The CA's key, and the permissions of its certificates."""
 
         key_file: Path
         """The private key; no one but its owner may read it."""

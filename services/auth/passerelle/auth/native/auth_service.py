@@ -15,7 +15,7 @@ from passerelle.v1 import auth_pb2_grpc as pb_grpc
 
 
 class AuthService(pb_grpc.AuthServiceServicer):
-    """Answers callers who they are."""
+    """Returns the caller's principal."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -33,7 +33,7 @@ class AccessService(pb_grpc.AccessServiceServicer):
         self._logins = logins
 
     async def Authorize(self, request: pb.AuthorizeRequest, context: Any) -> pb.Principal:
-        """The principal of a token, if it may do what is asked."""
+        """The principal of a token, if it is authorised."""
         principal = await self._policy.principal(
             request.token, scope=request.scope, relation=request.relation, system=request.system
         )

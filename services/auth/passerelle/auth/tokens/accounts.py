@@ -1,4 +1,4 @@
-"""Which accounts a token may stand for. That the name is a possible account name has been checked before."""
+"""The accounts that tokens may name. The syntax of account names is checked elsewhere."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase

@@ -25,14 +25,14 @@ class Key:
 
 
 class SourceFailed(Exception):
-    """The keys could not be read; the text says why, for the log."""
+    """The keys could not be read; the text has the reason, for the log."""
 
 
 class KeySource(Protocol):
     """Where an issuer publishes its keys."""
 
     name: str
-    """What to call it in messages."""
+    """Its name in messages."""
 
     async def keys(self) -> tuple[Key, ...]:
         """The keys that are valid now, at least one; raises SourceFailed."""
@@ -68,7 +68,7 @@ class KeySet:
 
     @property
     def name(self) -> str:
-        """What to call the source in messages."""
+        """The source's name in messages."""
         return self._source.name
 
     @property
@@ -123,7 +123,7 @@ class KeySet:
             self._keys = await self._source.keys()
         except SourceFailed as error:
             log.warning("cannot read the keys of %s: %s", self._source.name, error)
-        except Exception:  # what nobody foresaw must not end the reading for good
+        except Exception:  # an unforeseen error must not end the reading for good
             log.exception("cannot read the keys of %s", self._source.name)
         else:
             self._read_at = self._clock()

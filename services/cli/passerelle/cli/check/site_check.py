@@ -27,7 +27,7 @@ from passerelle.runtime.serving.auth_client import auth_client
 _SERVICES = ("auth", "compute", "storage")
 
 PlacedSections = Sequence[tuple[Section, SectionContext]]
-"""Sections, and what each is part of."""
+"""Sections, and their contexts."""
 
 
 async def check_site(path: Path, runner: TrialRunner) -> None:

@@ -1,4 +1,4 @@
-"""What FirecREST v2 takes: its bodies and queries, in all their spellings, as the domain's values."""
+"""FirecREST v2's bodies and queries, in all their spellings, converted to the domain's values."""
 
 import re
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class JobsQuery(Model):
 
 
 class PartitionsQuery(Model):
-    """Which partitions to list."""
+    """The query of a list of partitions."""
 
     show_hidden: bool = Field(False, alias="show_hidden")
 
@@ -74,7 +74,7 @@ class AttachBody(Model):
 
 
 class JobBody(Model):
-    """What to run."""
+    """The job to run."""
 
     name: str | None = None
     account: str | None = None

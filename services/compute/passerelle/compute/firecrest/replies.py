@@ -1,4 +1,4 @@
-"""What FirecREST v2 answers: the domain's values in its JSON shapes, every key always there."""
+"""FirecREST v2's replies: the domain's values in its JSON shapes; every key is always present."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ from passerelle.compute.scheduler import (
 
 
 class StatusReply(TypedDict):
-    """Where a job or task stands; `state` in the scheduler's word."""
+    """The state of a job or task; `state` is the scheduler's."""
 
     state: str
     stateReason: str | None
@@ -173,7 +173,7 @@ class AccountReply(TypedDict):
 
 
 class UserReply(TypedDict):
-    """The caller; with what FirecREST 2.5 and 2.6 say."""
+    """The caller; with the members of FirecREST 2.5 and 2.6."""
 
     user: PosixReply
     group: PosixReply
@@ -240,7 +240,7 @@ def _time(time: Times) -> TimeReply:
 
 
 def metadata_reply(metadata: JobMetadata) -> MetadataReply:
-    """A job's metadata; a script that is not to be had is an empty one."""
+    """A job's metadata; an unavailable script is an empty one."""
     return {
         "jobId": metadata.job_id,
         "script": metadata.script or "",

@@ -100,7 +100,7 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
         )
 
     async def GetUserInfo(self, request: pb.GetUserInfoRequest, context: Any) -> pb.UserInfo:
-        """Return who the caller is on the system."""
+        """Return the caller's account on the system."""
         return user_message(await self._scheduler(request).user_info())
 
     async def PingScheduler(

@@ -1,4 +1,4 @@
-"""What a scheduler plugin hands to the conformance suite (`tests/conformance/test_schedulers.py`).
+"""The inputs of a scheduler plugin for the conformance suite (`tests/conformance/test_schedulers.py`).
 
 The suite runs for every installed scheduler. For each it looks for a function `prepared(shell, directory)`, an
 asynchronous context manager that yields `Prepared`: in the module `conformance` of the package that holds the plugin,
@@ -29,12 +29,12 @@ class Prepared:
 
     scheduler: Scheduler
     user: str
-    """Whose jobs they are."""
+    """The jobs' user."""
     jobs: Mapping[str, str]
     """Ids: `succeeded`, `failed` (exit code 3), `running`, `cancelled`, `timeout`, each with its kind as its name."""
     lines: list[str]
     """The command lines that were run."""
     script: str | None
-    """That of `succeeded`; None when the scheduler does not give scripts back."""
+    """The script of `succeeded`; None when the scheduler does not return scripts."""
     lacks: frozenset[str] = frozenset()
     """The port's methods that raise Unsupported."""

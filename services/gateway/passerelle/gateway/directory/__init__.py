@@ -1,4 +1,4 @@
-"""The directory of systems: what the configuration says of them, and what the last health checks found.
+"""The directory of systems: their configuration, and the results of the last health checks.
 
 May import: none of the gateway's other folders.
 """

@@ -38,7 +38,7 @@ _PAUSE = 0.5  # seconds between two attempts to get a token
 
 
 class NoToken(BackendUnavailable):
-    """The token endpoint does not answer, or not as RFC 6749 says."""
+    """The token endpoint does not answer, or not as RFC 6749 specifies."""
 
     reason = "NO_TOKEN"
 

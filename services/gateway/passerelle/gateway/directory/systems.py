@@ -71,7 +71,7 @@ class Rendering(Generic[T]):
         self._rendered = render(self._systems)
 
     def newest(self) -> T:
-        """What is true now."""
+        """The present health."""
         systems = self._directory.all()
         if systems is not self._systems:
             self._systems, self._rendered = systems, self._render(systems)

@@ -75,7 +75,7 @@ class ProbeReply(TypedDict):
 
 
 class ProbingReply(TypedDict):
-    """What is checked, and how often in s."""
+    """A health check, and its interval in s."""
 
     services: dict[str, ProbeReply] | None
     intervalCheck: int

@@ -1,1 +1,1 @@
-"""What happens around every RPC: logs, errors, authentication, authorisation, limits, the audit log."""
+"""The stages around every RPC: logs, errors, authentication, authorisation, limits, the audit log."""

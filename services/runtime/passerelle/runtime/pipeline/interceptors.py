@@ -67,7 +67,7 @@ def _inside(stage: Stage, proceed: Proceed) -> Proceed:
 
 
 def _action(handler: Any) -> Proceed:
-    """What is left to do inside all stages."""
+    """The rest of the call, inside all stages."""
     if handler.stream_stream:
         return lambda rpc: _written(handler.stream_stream(rpc.requests.all(), rpc.context), rpc)
     if handler.stream_unary:

@@ -37,11 +37,11 @@ _RETRIES = {
 }
 
 _Question = tuple[str, str, str, str]
-"""The token, and the scope, relation and system that are asked about."""
+"""A check of a token: the token, and the required scope, relation and system."""
 
 
 class _Answer(NamedTuple):
-    """Who the token stands for, and until when that may be taken from memory, in seconds since the epoch."""
+    """The token's principal, and the end of its time in the cache, in seconds since the epoch."""
 
     caller: Caller
     until: float

@@ -95,7 +95,7 @@ async def serving(
 
 
 async def until_stopped() -> None:
-    """Return when the process is asked to end by SIGTERM or SIGINT."""
+    """Wait until the process receives SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -44,7 +44,7 @@ _NOT_STARTED = 0xFFFFFFFF
 
 
 class NoSftp(Exception):
-    """This account has no SFTP on this system; the text says why."""
+    """This account has no SFTP on this system; the text has the reason."""
 
 
 class Connection:
@@ -85,7 +85,7 @@ class Connection:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody uses it now."""
+        """Whether no call uses it now."""
         return self._busy == 0
 
     @asynccontextmanager

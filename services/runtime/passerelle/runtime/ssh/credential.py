@@ -1,11 +1,11 @@
-"""What a user logs in to a system with."""
+"""The credentials of a user for the login to a system."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class SshCredential:
-    """A way to log in: the private half that we made, or `private_key` when the site gives out static keys.
+    """A login: the private key that we made, or `private_key` when the site has static keys.
 
     `expires` is in seconds since the epoch; None for a credential without an end.
     """

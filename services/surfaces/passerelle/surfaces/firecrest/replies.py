@@ -1,4 +1,4 @@
-"""What the adapters of FirecREST's API answer with, and how they describe it.
+"""The replies of the adapters of FirecREST's API, and their descriptions.
 
 Each adapter tells what its methods take and give, in a module-level mapping by method name that `surface.py` names:
 `OPENAPI = {"SubmitJob": Operation(body=SubmitJobBody, replies={201: SubmittedJob}), …}`.

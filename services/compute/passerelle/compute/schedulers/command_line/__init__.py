@@ -1,4 +1,4 @@
-"""What schedulers with a command line have in common: a plugin adds tables, commands and parsers, and no I/O.
+"""Shared code for schedulers with a command line: a plugin adds tables, commands and parsers, and no I/O.
 
 Here belongs what a second batch system needs as well. It knows the port, and no scheduler by name. The names below are
 what a plugin needs as a rule; `history`, `tables` and `concurrency` are for those with more than one source of jobs.

@@ -1,4 +1,4 @@
-"""Commands whose parser sees all that a program left, and parsers that several schedulers need."""
+"""Commands whose parser sees a program's status and streams, and parsers for several schedulers."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ class _WholeCommand(Command[T]):
     read: Callable[[Output], T] = field(kw_only=True)
 
     def result(self, output: Output) -> T:
-        """What `read` makes of an ended run."""
+        """The value that `read` makes of an ended run."""
         return self.read(output)
 
 

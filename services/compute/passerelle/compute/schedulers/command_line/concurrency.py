@@ -1,4 +1,4 @@
-"""Independent questions asked at once."""
+"""Running independent queries concurrently."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -60,7 +60,7 @@ class ControllerShell:
         return answer
 
     async def ping(self) -> str:
-        """What the controller says of itself; BackendUnavailable when none is up or answers."""
+        """The controller's answer to a ping. Raises BackendUnavailable when none is up or answers."""
         try:
             answer = await self._shell.run(self._ping_command())
         except BackendUnavailable:
@@ -72,7 +72,7 @@ class ControllerShell:
         return answer
 
     async def reach(self) -> None:
-        """Ping before what leaves a doubt when it is ended, unless the controller has answered lately."""
+        """Ping before a command that must not be ended early, unless the controller has answered recently."""
         if time.monotonic() - self._heard > _LATELY:
             await self.ping()
 
@@ -87,6 +87,6 @@ class ControllerShell:
         return None
 
     def _silent(self) -> BackendUnavailable:
-        """The error when nobody answers, not even to say that nobody is there."""
+        """The error when not even the ping is answered."""
         self._heard = -math.inf
         return BackendUnavailable(f"{self._scheduler}'s controller does not answer.")

@@ -1,4 +1,4 @@
-"""What the error messages of a scheduler's programs mean, by a table.
+"""Errors from the messages of a scheduler's programs, by a table.
 
 Only a program's own words at their own place count: whole lines of stderr, or a known reason behind a known heading.
 Everything else on stderr may be anybody's: a start-up file's, a site filter's, or the caller's own text in a message.
@@ -30,7 +30,7 @@ def job_not_found() -> NotFound:
 
 @dataclass(frozen=True)
 class ErrorTable:
-    """How the programs of one scheduler tell of errors, and what those are.
+    """The error messages of one scheduler's programs, and their meanings.
 
     `scheduler` is its name, and `programs` are its programs. `lines` are regular expressions for whole lines, with the
     kind of error that each means; the first match counts. `heading` matches a line that gives a reason, in its group

@@ -26,7 +26,7 @@ _MAX_HISTORY_JOBS = 20_000  # a longer history is not kept
 
 
 class LiveJobs(Protocol):
-    """What the controller knows: jobs that wait, that run, and those that ended lately."""
+    """The controller's jobs: those that wait, that run, and that ended recently."""
 
     async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
         """The wanted jobs, whatever their names."""
@@ -37,12 +37,12 @@ class LiveJobs(Protocol):
         ...
 
     def is_complete(self, job: Job, asked: str) -> bool:
-        """Whether the history could add nothing to this job, which is among those of the id that was asked for."""
+        """Whether the history has nothing to add to this job, which is one of those of the requested id."""
         ...
 
 
 class PastJobs(Protocol):
-    """What the history knows. Its methods raise BackendUnavailable when it does not answer."""
+    """The history's jobs. Methods raise BackendUnavailable when it does not answer."""
 
     async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
         """The wanted jobs, whatever their names; none where there is no history."""
@@ -54,7 +54,7 @@ class PastJobs(Protocol):
 
 
 Merge = Callable[[Sequence[Job], Sequence[Job]], tuple[Job, ...]]
-"""Makes one list, by id, of what the history has and what the controller has."""
+"""Merges the history's jobs and the controller's into one list, by id."""
 
 
 class RecordedJobs:
@@ -106,7 +106,7 @@ class RecordedJobs:
         return self._histories.put(_key(wanted), await self._past.jobs(wanted), awaited)
 
     async def _over(self, job_id: str) -> tuple[Job, ...]:
-        """The jobs of an id that are over, which the history is right about; NotFound when one is not."""
+        """The ended jobs of an id, for which the history is reliable. Raises NotFound when one has not ended."""
         jobs = await self._past.job(job_id)
         if not jobs or not all(has_end(job) for job in jobs):
             raise job_not_found()
@@ -114,7 +114,7 @@ class RecordedJobs:
 
 
 async def instead(error: BackendUnavailable, ask: Coroutine[Any, Any, V]) -> V:
-    """What the history answers when the controller does not; raises `error` when it does not know either."""
+    """The history's answer when the controller has none. Raises `error` when the history does not know the job."""
     if type(error) is not BackendUnavailable:  # its subclasses are about the way there
         ask.close()
         raise error
@@ -166,7 +166,7 @@ class EndedJobs:
 
 @dataclass(frozen=True)
 class History:
-    """The jobs that the history listed; `awaited` are ended ones for whose sake it was asked."""
+    """The jobs that the history listed; `awaited` are the ended ones that the query was for."""
 
     jobs: tuple[Job, ...]
     awaited: frozenset[str] = field(default=frozenset())

@@ -1,4 +1,4 @@
-"""Who the caller is on a system, and its groups, by id(1) and getent(1): the same for every scheduler."""
+"""The caller's account and groups on a system, by id(1) and getent(1), for all schedulers."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ IDENTITY = (
     'echo "passerelle-user $(id -u) $(id -g) $(id -G)" && { id -un 2>/dev/null || id -u; }'
     " && { getent group $(id -G); echo passerelle-accounts; }"
 )
-"""A shell's program that prints it; a scheduler may print after it which accounts the caller has."""
+"""A shell script that prints the identity; a scheduler may append a script that prints the accounts."""
 
 # What it prints, each part on a line of its own; the last part has as many as there are groups with names.
 _IDENTITY = re.compile(
@@ -27,7 +27,7 @@ def identity_command() -> Command[UserInfo]:
 
 
 def parse_identity(text: str) -> tuple[UserInfo, str]:
-    """The caller, and what was printed after that; BackendError when the system did not tell."""
+    """The caller, and the output after that. Raises BackendError when the identity is missing."""
     match = _IDENTITY.search(text)
     if match is None:
         raise BackendError("The system did not tell who the user is.")

@@ -34,7 +34,7 @@ class CommandLineScheduler(Scheduler, ABC):
     """
 
     errors: ClassVar[ErrorTable]
-    """What the messages of its programs mean, and which programs those are."""
+    """Its programs, and the meanings of their messages."""
 
     class Options(Section):
         """A plugin without options of its own has none."""
@@ -65,7 +65,7 @@ class CommandLineScheduler(Scheduler, ABC):
         raise self._unsupported("tells of no jobs")
 
     def cancel_command(self, job_id: str) -> Command[None]:
-        """Cancels a job. One that has ended is as cancelled as it can be."""
+        """Cancels a job; not an error for one that has ended."""
         raise self._unsupported("cancels no jobs")
 
     def metadata_command(self, job_id: str) -> Command[JobMetadata]:
@@ -160,7 +160,7 @@ class CommandLineScheduler(Scheduler, ABC):
         return await self.shell.run(self.job_command(job_id))
 
     def checked(self, job_id: str) -> str:
-        """The id, if the scheduler could have given it out; NotFound before anything is run if not."""
+        """The id, if it has the form of one. Raises NotFound otherwise, before anything is run."""
         if not self.is_job_id(job_id):
             raise job_not_found()
         return job_id

@@ -24,7 +24,7 @@ _NO_INPUT = 66  # of sysexits.h
 
 
 class Submission:
-    """One submit, and how far it came."""
+    """One submission, and whether its program was started."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -72,7 +72,7 @@ def refused(field: str, words: str) -> Refused:
 
 
 def in_doubt(error: ApiError) -> ApiError:
-    """The error of a submit of which nobody has said what became: trying again may make a second job."""
+    """The error of a submit with an unknown outcome: a second attempt may make a second job."""
     error.retry_after = None
     return error.extended(
         "Whether the job was queued is not known: look for it before you submit it again."

@@ -196,7 +196,7 @@ def _program(modules: tuple[str, ...]) -> str:
 
 
 def _check(job: port.JobDescription) -> None:
-    """InvalidArgument for what one machine cannot offer."""
+    """Raise InvalidArgument for requests that one machine cannot fulfil."""
     if job.partition not in (None, "", PARTITION):
         _refuse("partition", f"Invalid partition: {job.partition}.")
     if job.reservation:

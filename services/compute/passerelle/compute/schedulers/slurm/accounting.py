@@ -1,4 +1,4 @@
-"""What Slurm's accounting database knows. It may be down, slow, or not there at all."""
+"""Queries to Slurm's accounting database, which may be down, slow, or not installed."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ _PATIENCE = 3.0  # seconds
 
 
 class Accounting:
-    """Questions to slurmdbd: the `PastJobs` of Slurm. All raise BackendUnavailable when it does not answer."""
+    """Queries to slurmdbd: the `PastJobs` of Slurm. All raise BackendUnavailable when it does not answer."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -51,7 +51,7 @@ class Accounting:
             return ()
 
     async def metadata(self, job_id: str) -> JobMetadata:
-        """The batch script that it keeps, and the streams; NotFound when nothing knows the job."""
+        """The stored batch script and streams. Raises NotFound for an unknown job."""
         script_answer = self._ask(commands.archived_script_command(job_id), None)
         try:
             script, streams = await both(script_answer, self._streams(job_id))
@@ -62,7 +62,7 @@ class Accounting:
         return streams.metadata(job_id, script)
 
     async def _streams(self, job_id: str) -> Streams | None:
-        """The streams that it keeps; None where it keeps none."""
+        """The stored streams; None where it stores none."""
         try:
             return await self._ask(commands.archived_streams_command(job_id), None)
         except Unsupported:

@@ -106,7 +106,7 @@ def history_command(*which: str) -> Command[tuple[Job, ...]]:
 
 
 def queue_options(wanted: JobFilter) -> tuple[str, ...]:
-    """The options of squeue, for jobs, that select what is wanted, apart from the name."""
+    """The options of squeue that select the wanted jobs, apart from the name."""
     return tuple(
         f"--{option}={value}"
         for option, value in (("user", wanted.user), ("account", wanted.account))
@@ -115,12 +115,12 @@ def queue_options(wanted: JobFilter) -> tuple[str, ...]:
 
 
 def step_options(wanted: JobFilter) -> tuple[str, ...]:
-    """The options of squeue, for steps, that select what is wanted as far as it can."""
+    """The options of squeue, for steps, that select the wanted ones, as far as squeue can."""
     return (f"--user={wanted.user}",) if wanted.user else ()
 
 
 def history_options(wanted: JobFilter) -> tuple[str, ...]:
-    """The options of sacct that select what is wanted, apart from the name."""
+    """The options of sacct that select the wanted jobs, apart from the name."""
     who = (f"--user={wanted.user}",) if wanted.user else ("--allusers",)
     account = (f"--accounts={wanted.account}",) if wanted.account else ()
     return (*who, *account, f"--starttime=now-{wanted.window}seconds")
@@ -152,7 +152,7 @@ def attach_command(job: str, command: str, component: str | None = None) -> Comm
 
 
 def cancel_command(job_id: str) -> Command[None]:
-    """Cancels a job. scancel tells of most failures on stderr only, with exit status 0: both are printed."""
+    """Cancels a job. scancel reports most failures on stderr only, with exit status 0: both are printed."""
     return question(
         ("sh", "-c", _CANCEL, "scancel", job_id),
         job_outputs.parse_cancelled,
@@ -161,7 +161,7 @@ def cancel_command(job_id: str) -> Command[None]:
 
 
 def script_command(job_id: str) -> Command[str | None]:
-    """The batch script that slurmctld keeps; None where there is none, or it is somebody else's."""
+    """The batch script that slurmctld keeps; None where there is none, or it is another user's."""
     return question(
         ("scontrol", "write", "batch_script", script_owner(job_id), "-"),
         lambda text: text or None,
@@ -170,7 +170,7 @@ def script_command(job_id: str) -> Command[str | None]:
 
 
 def streams_command(job_id: str) -> Command[Streams]:
-    """The paths of a job's standard streams, as slurmctld knows them; NotFound when it does not know the job."""
+    """The paths of a job's standard streams, from slurmctld. Raises NotFound when it does not know the job."""
     return question(
         ("scontrol", "show", "job", script_owner(job_id)),
         lambda text: metadata_outputs.parse_streams(text, job_id),

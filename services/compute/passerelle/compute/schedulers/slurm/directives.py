@@ -4,7 +4,7 @@ import posixpath
 import shlex
 from collections.abc import Iterator
 
-# What follows one of these is about the next component of a heterogeneous job.
+# The lines after one of these are for the next component of a heterogeneous job.
 _COMPONENTS = ("hetjob", "packjob")
 
 

@@ -1,4 +1,4 @@
-"""What Slurm's error messages mean to a caller; see `ErrorTable` for which words count.
+"""The errors for Slurm's messages; see `ErrorTable` for the lines that count.
 
 The reasons are those of slurm_errno.c, word for word. The texts are those of Slurm 21.08 to 26.05.
 """
@@ -20,7 +20,7 @@ from passerelle.runtime.errors import (
 
 
 class Heterogeneous(FailedPrecondition):
-    """A step was asked of a heterogeneous job, and not of which of its components."""
+    """A step was requested in a heterogeneous job without naming a component."""
 
 
 _PROGRAMS = (*("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun", "sacct", "sacctmgr"),)
@@ -159,7 +159,7 @@ def failed_to_show(output: Output) -> ApiError:
 
 
 def refused_attachment(output: Output) -> ApiError:
-    """The error that a failed srun means: besides the usual, a job not running, or a command that fails."""
+    """The error for a failed srun: besides the usual ones, a job that does not run, or a command that fails."""
     kind = ERRORS.kind(output.stderr)
     if kind is not None and issubclass(kind, FailedPrecondition):
         return kind(ERRORS.words(output.stderr))
@@ -169,7 +169,7 @@ def refused_attachment(output: Output) -> ApiError:
 def refused_cancellation(output: Output) -> ApiError | None:
     """The error that `scancel -v` reports, often with exit status 0; None when there is none.
 
-    A job that has ended already is as cancelled as it can be.
+    Cancelling a job that has ended is not an error.
     """
     errors = [
         line for line in ERRORS.own_lines(output.stderr) if line.startswith("scancel: error: ")

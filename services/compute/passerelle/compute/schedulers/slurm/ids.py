@@ -9,7 +9,7 @@ _MAX_JOB_ID = 0xFFFFFFFD  # the two numbers above it mean "infinite" and "no val
 
 
 def is_job_id(text: str) -> bool:
-    """Whether Slurm could have given out this id. To sacct, `0` means all jobs, and a comma separates ids."""
+    """Whether the text has the form of a job id. To sacct, `0` means all jobs, and a comma separates ids."""
     match = _JOB_ID.fullmatch(text)
     return match is not None and text.isascii() and int(match[1]) <= _MAX_JOB_ID
 
@@ -25,7 +25,7 @@ def whole_job(job_id: str) -> str:
 
 
 def script_owner(job_id: str) -> str:
-    """The id of the job whose batch script runs: the components of a heterogeneous job have one together."""
+    """The id of the job whose batch script runs: the components of a heterogeneous job share one."""
     return whole_job(job_id) if is_component(job_id) else job_id
 
 
@@ -40,5 +40,5 @@ def is_component(job_id: str) -> bool:
 
 
 def of_asked(jobs: tuple[Job, ...], asked: str) -> tuple[Job, ...]:
-    """The jobs of an id: Slurm answers with all components of a heterogeneous job, whichever is asked for."""
+    """The jobs of the requested id: Slurm lists all components of a heterogeneous job for any one of them."""
     return tuple(job for job in jobs if job.id == asked or not is_component(asked))

@@ -1,4 +1,4 @@
-"""What Slurm's commands print about jobs, as our values: pure functions of the formats commands.py asks for."""
+"""Parsers of Slurm's output about jobs, in the formats of commands.py."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ def parse_steps(text: str, mark: str) -> dict[str, tuple[Step, ...]]:
 
 
 def parse_numbers(text: str, mark: str) -> dict[str, str]:
-    """Slurm's own numbers of jobs, by the ids that tell tasks and components."""
+    """Slurm's own numbers of jobs, by the ids of tasks and components."""
     return {row["JobArrayID"]: row["JobID"] for row in table_rows(text, NUMBER_FIELDS, mark)}
 
 
@@ -179,7 +179,7 @@ def merge(history: Sequence[Job], queue: Sequence[Job]) -> tuple[Job, ...]:
 
 
 def _waits(job: Job) -> bool:
-    """Whether it stands for an array's waiting tasks."""
+    """Whether the record is that of an array's waiting tasks."""
     return "[" in job.id and job.status.state is State.PENDING
 
 

@@ -1,4 +1,4 @@
-"""What Slurm's commands print about a job's script and standard streams: pure functions of their formats."""
+"""Parsers of Slurm's output about a job's script and standard streams."""
 
 import re
 
@@ -57,13 +57,13 @@ def _component(record: str) -> str | None:
 
 
 def _order(record: str) -> int:
-    """Where a record stands among those of its job; what stands for waiting tasks comes last."""
+    """A sort key for the records of one job; the record of waiting tasks comes last."""
     match = _PLACE.match(record)
     return int(match[3]) if match and match[3] else _LAST
 
 
 def _values(record: str) -> PatternValues:
-    """What slurmctld leaves to be replaced: it has put in the names itself, and the directory."""
+    """The values of symbols that slurmctld does not replace; it fills in names and the directory itself."""
     match, hosts = _PLACE.match(record), _HOST.findall(record)
     job, array, task = match.groups() if match else ("", None, None)
     return PatternValues(

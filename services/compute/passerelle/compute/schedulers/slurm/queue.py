@@ -1,4 +1,4 @@
-"""What slurmctld knows of jobs, with the steps that run: squeue's answers, put together."""
+"""Jobs in slurmctld, with their running steps: squeue's answers, combined."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ _LIVE = (State.PENDING, State.RUNNING)
 
 
 class Queue:
-    """Questions to slurmctld about jobs: the `LiveJobs` of Slurm."""
+    """Queries to slurmctld for jobs: the `LiveJobs` of Slurm."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -37,7 +37,7 @@ class Queue:
         return job.status.state in _LIVE and (is_task(asked) or not is_task(job.id))
 
     async def number(self, job_id: str) -> str:
-        """The number that a task or component has as a job of its own; NotFound without one."""
+        """The number of a task's or component's own job. Raises NotFound without one."""
         numbers = await self._shell.run(commands.numbers_command(f"--jobs={job_id}"))
         if job_id not in numbers:
             raise job_not_found()
@@ -57,7 +57,7 @@ class Queue:
     async def _steps_of_components(
         self, later: Sequence[str], jobs: tuple[str, ...]
     ) -> dict[str, tuple[Step, ...]]:
-        """The running steps of components, which squeue tells of by their numbers, by their ids."""
+        """The running steps of components, by component id; squeue lists them by number."""
         numbers = await self._shell.run(commands.numbers_command(*jobs))
         ids = {numbers[job_id]: job_id for job_id in later if job_id in numbers}
         running = await self._shell.run(commands.running_steps_command(f"--jobs={','.join(ids)}"))

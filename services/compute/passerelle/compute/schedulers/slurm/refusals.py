@@ -1,4 +1,4 @@
-"""The errors of an sbatch that gives no id: a wrong field, a limit, trouble, or an unknown outcome."""
+"""The errors of an sbatch that prints no id: an invalid field, a limit, a failure, or an unknown outcome."""
 
 import re
 from collections.abc import Mapping

@@ -45,7 +45,7 @@ class Slurm(SiteQuestions):
 
     def __init__(self, shell: Shell, options: Options) -> None:
         super().__init__(shell, options)
-        self._plain = shell  # what is attached is left to end by itself
+        self._plain = shell  # attached commands are not ended early
         self._accounting = Accounting(shell)
         self._queue = Queue(self.shell)
         seconds = options.history_cache_seconds

@@ -1,4 +1,4 @@
-"""Questions about nodes, queues, reservations and users: the commands, and what they print as our values."""
+"""Queries for nodes, queues, reservations and users: the commands, and the parsers of their output."""
 
 import re
 from collections.abc import Mapping
@@ -102,7 +102,7 @@ def reservations_command() -> Command[tuple[Reservation, ...]]:
 
 
 def user_command() -> Command[UserInfo]:
-    """The caller, with the accounts that slurmctld knows of; none of them when it does not tell."""
+    """The caller, with the accounts that slurmctld lists; `accounts` is None when it lists none."""
     return question(
         ("sh", "-c", _ACCOUNTS),
         parse_user,
@@ -170,7 +170,7 @@ def _node(row: Mapping[str, str]) -> Node:
 
 
 def _node_states(word: str) -> tuple[str, ...]:
-    """`down*` as DOWN, NOT_RESPONDING: the state first, then what the flags mean."""
+    """`down*` as DOWN, NOT_RESPONDING: the state first, then the flags' meanings."""
     state = word.rstrip("".join(_NODE_FLAGS))
     return (state.upper(), *(_NODE_FLAGS[flag] for flag in word[len(state) :]))
 

@@ -1,4 +1,4 @@
-"""Slurm's words for the states of jobs and nodes, of Slurm 21.08 to 26.05.
+"""Slurm's names for the states of jobs and nodes, of Slurm 21.08 to 26.05.
 
 Sources: "JOB STATE CODES" in squeue(1) and sacct(1), "NODE STATE CODES" in sinfo(1).
 """
@@ -75,15 +75,15 @@ _BY = " by "
 
 
 def state_of(word: str) -> State:
-    """Our state for Slurm's word, such as `CANCELLED by 1000`; a word we do not know is not an error."""
+    """Our state for Slurm's, such as `CANCELLED by 1000`; an unknown one is not an error."""
     return STATES.get(word.split(" ", 1)[0].rstrip("+"), State.UNSPECIFIED)
 
 
 def plain_state(word: str) -> str:
-    """Slurm's word without who did it, which accounting adds: `CANCELLED` for `CANCELLED by 1000`."""
+    """Slurm's state without the user that accounting adds: `CANCELLED` for `CANCELLED by 1000`."""
     return word.partition(_BY)[0]
 
 
 def cancelled_by(word: str) -> str | None:
-    """Who cancelled a job, as accounting's word for its state tells: `1000` for `CANCELLED by 1000`."""
+    """The id of the user who cancelled a job, from accounting's state: `1000` for `CANCELLED by 1000`."""
     return word.partition(_BY)[2] or None

@@ -12,9 +12,9 @@ from passerelle.compute.schedulers.slurm.directives import directed
 
 _SYMBOL = re.compile(r"%(\d*)([%AabJjNnstux])")
 _FIRST_NODE = re.compile(r"([^\[,.]+)(?:\[(\d+))?")
-# What sbatch calls its options for the streams.
+# sbatch's options for the streams.
 _OPTIONS = {"--input": "-i", "--output": "-o", "--error": "-e"}
-# A submission of ours, and what follows the value of an option in it.
+# A submission of ours, and the text after an option's value in it.
 _OURS = re.compile(r"\S*sbatch --parsable --chdir=")
 _AFTER = r"(?: --(?:input|output|error|time|export-file)=| -- |$)"
 
@@ -47,11 +47,11 @@ class PatternValues:
 
 
 Patterns = tuple[str | None, str | None, str | None]
-"""For input, output and errors; `""` where there is none, None where it is not known."""
+"""For input, output and errors; `""` for no stream, None for an unknown pattern."""
 
 
 def expanded(pattern: str | None, values: PatternValues) -> str | None:
-    """The path that a pattern of a batch script's stream means; None for no pattern."""
+    """The path for a pattern of a batch script's stream; None for no pattern."""
     if not pattern:
         return None
     if "\\" in pattern:

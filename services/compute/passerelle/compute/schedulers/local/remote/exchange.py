@@ -1,4 +1,4 @@
-"""What every program of the `local` scheduler on the system shares: one JSON request in, one JSON answer out.
+"""Code of all programs of the `local` scheduler on the system: one JSON request in, one JSON answer out.
 
 The modules of this folder run on the system, under its own interpreter: `local` sends their source along with each
 request, so that nothing has to be installed there. They are therefore written for Python 3.6, which the systems of the

@@ -22,7 +22,7 @@ _KILL_SECONDS = 10  # a process in an uninterruptible wait outlives even KILL
 
 
 def boot_id() -> str:
-    """What tells this boot of the machine from the one before."""
+    """The id of this boot of the machine."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
 

@@ -158,7 +158,7 @@ def _orphan(work: "Callable[[int], None]", report: int) -> None:
 
 
 def _silence() -> None:
-    """Let go of the SSH channel, which closes only when nobody has its ends any more."""
+    """Close the descriptors of the SSH channel, which closes only when no process has them open."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -173,7 +173,7 @@ def _finally_exit(work: "Callable[[], None]") -> "NoReturn":
 
 
 def _lead(gate: int, mask: "set[Any]", execute: "Callable[[], NoReturn]") -> None:
-    """What the leader does: become one, wait to be recorded (or for the runner's end), and turn into the script."""
+    """The leader's process: become session leader, wait for the record (or the runner's end), execute the script."""
     os.setsid()
     if os.read(gate, 1):
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,4 +1,4 @@
-"""Batch scripts: what makes one acceptable, and the `#SBATCH` lines in it.
+"""Batch scripts: whether one is valid, and the `#SBATCH` lines in it.
 
 The rules and spellings are Slurm's (https://slurm.schedmd.com/sbatch.html), so that its scripts run here as well.
 Runs on the system; see `local_program`.
@@ -40,7 +40,7 @@ _TIME = re.compile(
 
 
 def check(script: bytes, field: str) -> None:
-    """Refused, naming `field`, for what sbatch refuses as a script."""
+    """Raise Refused, naming `field`, for a script that sbatch would refuse."""
     if len(script) > MAX_SCRIPT:
         raise Refused("invalid", "The batch script is larger than 4 MiB.", field)
     if not script.startswith(b"#!"):
@@ -58,7 +58,7 @@ def check(script: bytes, field: str) -> None:
 
 
 def directives(script: bytes, field: str) -> "dict[str, str]":
-    """What the script's `#SBATCH` lines ask for, by the request's field names; the last of several wins.
+    """The options in the script's `#SBATCH` lines, by the request's field names; the last of several wins.
 
     Those that a single machine has no use for are passed over; a job array is Refused.
     """

@@ -74,7 +74,7 @@ class Store:
             os.close(directory)
 
     def touch(self, job_id: str) -> None:
-        """Note that the job is alive now."""
+        """Record that the job is alive now."""
         os.utime(self._path(job_id, _RECORD))
 
     def read(self, job_id: str) -> "Record":
@@ -104,7 +104,7 @@ class Store:
         return records
 
     def prune(self, before: float) -> None:
-        """Remove what ended before that time (seconds since the epoch), but never the highest id."""
+        """Remove jobs that ended before that time (seconds since the epoch), but never the highest id."""
         for number in sorted(self._numbers())[:-1]:
             job_id = str(number)
             if self._changed(job_id) < before and not self._running(job_id):
@@ -158,7 +158,7 @@ def _alive(record: "Record", touched: float) -> bool:
 
 
 def _vanished(record: "Record", touched: float) -> "Record":
-    """The job of a runner that was killed or whose machine went down: over, but nobody saw how."""
+    """The job of a runner that was killed or whose machine went down: ended, with an unknown outcome."""
     return dict(record, word="FAILED", reason="NodeFail", end=max(int(touched), record["start"]))
 
 
