@@ -1,4 +1,4 @@
-"""The users that the bench calls as, and what is theirs: files to read, and jobs to ask about."""
+"""The users that the bench calls as, with their files to read and their jobs to look up."""
 
 import asyncio
 import os

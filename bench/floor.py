@@ -1,4 +1,4 @@
-"""The floor: what bare asyncssh does on the same server, with connections already open and nothing in between."""
+"""The floor: bare asyncssh on the same server, with connections that are already open."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

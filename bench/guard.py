@@ -57,7 +57,7 @@ def main() -> None:
 
 
 async def _measured(stack: Stack) -> dict[str, tuple[float, float]]:
-    """Each figure with its limit, by what it is."""
+    """Each figure with its limit, by name."""
     async with prepared(stack.cluster, ("alice",)) as accounts:
         stat, uploads = await stat_ratio(stack, accounts), await uploads_mib(stack, accounts)
     copies = await copy_ratios(stack)

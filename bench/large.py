@@ -76,7 +76,7 @@ def home() -> Iterator[Path]:
 
 
 def filled(path: Path, size: int) -> str:
-    """Fill a file with what cannot be compressed; its SHA-256."""
+    """Fill a file with incompressible data; its SHA-256."""
     block, digest = random.Random(1).randbytes(1 << 24), hashlib.sha256()  # noqa: S311
     with path.open("wb") as file:
         for start in range(0, size, len(block)):

@@ -15,7 +15,7 @@ LONGEST = 60.0
 
 @dataclass
 class Measured:
-    """What a run of calls gave: latencies in seconds, sorted; outcomes, counted; wall-clock seconds."""
+    """The result of a run of calls: latencies in seconds, sorted; outcomes, counted; wall-clock seconds."""
 
     latencies: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)

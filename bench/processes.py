@@ -1,4 +1,4 @@
-"""What processes take: CPU time and memory, by the names of the processes (proc(5))."""
+"""CPU time and memory of processes, by their names (proc(5))."""
 
 import os
 import threading
@@ -29,7 +29,7 @@ def memory_mib(*pids: int) -> dict[str, float]:
 
 
 def resident_mib(*pids: int) -> float:
-    """The same of all of them together."""
+    """As `memory_mib`, the sum of all."""
     return sum(memory_mib(*pids).values())
 
 
@@ -51,7 +51,7 @@ def cpu_seconds(*pids: int) -> dict[str, float]:
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """The CPU time between two looks, by name; what has ended in between counts as `ENDED` where it was waited for."""
+    """The CPU time between two readings, by name; that of processes that ended in between counts as `ENDED`."""
     return {name: max(0.0, seconds - before.get(name, 0.0)) for name, seconds in after.items()}
 
 

@@ -1,4 +1,4 @@
-"""What is measured: a real sshd and Slurm, and `passerelle up` in front of them."""
+"""The measured stack: a real sshd and Slurm, and `passerelle up` in front of them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Who attacks: a process of its own on the same machine, of the lowest priority.
+"""The attacker: a process of its own on the same machine, of the lowest priority.
 
 So what it costs to attack is not counted with what it costs to be attacked.
 """

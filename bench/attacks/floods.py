@@ -53,7 +53,7 @@ async def resets(address: str, token: str) -> Counter[str]:
 
 
 async def resets_of_a_user(address: str, token: str) -> Counter[str]:
-    """The same with a valid token, so that a service is asked each time."""
+    """The same with a valid token, so that each request reaches a service."""
     shown = {"authorization": f"Bearer {token}"}
     return await _many(10, lambda: _flooded(address, (_given_up(n, **shown) for n in count(1, 2))))
 
@@ -144,7 +144,7 @@ async def _many(connections: int, attack: Callable[[], Awaitable[Counter[str]]])
 
 
 async def _trickled(address: str, head: bytes, *, seconds: float = _SECONDS) -> Counter[str]:
-    """What the server says to a request that goes on by a byte at a time; `open` when it says nothing."""
+    """The server's reply to a request that is sent a byte at a time; `open` without one."""
     host, _, port = address.rpartition(":")
     try:
         reader, writer = await asyncio.open_connection(host, int(port))

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand (RFC 9113, RFC 7541): for what no client library would send."""
+"""HTTP/2 by hand (RFC 9113, RFC 7541): for frames that no client library would send."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +26,7 @@ INITIAL_WINDOW_SIZE = 4
 """The setting: how much of a stream may be sent to us ahead, bytes."""
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client sends first (§3.4)."""
+"""The client's connection preface (§3.4)."""
 
 
 _MAX_FRAME = 16384
@@ -72,7 +72,7 @@ def _text(text: str) -> bytes:
 
 
 class Connection:
-    """A connection on which the preface is sent; who uses it says the rest."""
+    """A connection on which the preface was sent, and nothing else."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -88,7 +88,7 @@ class Connection:
         return not self._writer.is_closing()
 
     async def frames(self) -> AsyncIterator[tuple[int, int, int, bytes]]:
-        """What comes, until the connection ends: type, flags, stream and payload."""
+        """The received frames, until the connection ends: type, flags, stream and payload."""
         try:
             while True:
                 head = await self._reader.readexactly(9)

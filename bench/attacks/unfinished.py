@@ -1,4 +1,4 @@
-"""The attacks that once shut the whole gateway, by somebody who has no valid token.
+"""The attacks that once blocked the whole gateway, by a client without a valid token.
 
 Streams of which only the headers come, bodies that never end, and large messages.
 """

@@ -88,7 +88,7 @@ def _panel(title: str, rows: Mapping[str, Rates], scale: _Scale, top: int) -> It
 
 
 def _row(operation: str, sides: Rates, scale: _Scale, y: int) -> Iterator[str]:
-    """A line from the slowest side to the fastest, a dot for each, and how many times the rival we are."""
+    """A line from the slowest side to the fastest, a dot for each, and our ratio to the rival."""
     yield _text(_LEFT - 12, y + 4, operation, anchor="end")
     if not sides:
         return

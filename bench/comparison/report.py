@@ -1,4 +1,4 @@
-"""What a comparison gave, as tables to read and as JSON."""
+"""The results of a comparison, as tables to read and as JSON."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ _Sides = Mapping[str, Sequence[Sample]]
 
 
 def tables(comparison: Comparison) -> Iterator[str]:
-    """The lines of a table for each number of users and clients, of one of memory, and of what was refused."""
+    """The lines of a table for each number of users and clients, of one for memory, and of one for refused calls."""
     samples = comparison.samples
     for users, clients in sorted({(cell.users, cell.clients) for cell in samples}):
         cells = [Cell(users, clients, operation) for operation in OPERATIONS]

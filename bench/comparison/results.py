@@ -1,4 +1,4 @@
-"""What the rounds gave, in one number each: medians, lower quartiles, and ratios of what was measured side by side."""
+"""The results of the rounds as single numbers: medians, lower quartiles, and ratios of sides measured together."""
 
 import statistics
 from collections import Counter
@@ -10,7 +10,7 @@ from bench.comparison.rounds import Sample
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times one side is as good as another: the median over the rounds, the least and the most."""
+    """The ratio of two sides: the median over the rounds, the least and the most."""
 
     median: float
     least: float

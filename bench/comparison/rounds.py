@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one side gave in one round of one cell."""
+    """The result of one side in one round of one cell."""
 
     calls_per_second: float
     p50: float
@@ -39,7 +39,7 @@ class Sample:
     p90: float
     p99: float
     outcomes: dict[str, int]
-    """How many calls ended with each HTTP status, or with which error."""
+    """The number of calls by HTTP status or error."""
     cpu: dict[str, float]
     """CPU time per call by the name of the process, in µs; `client` is the load generator."""
     memory: dict[str, float]
@@ -57,11 +57,11 @@ class Comparison:
     seconds: float
     rounds: int
     after: Callable[[Cell], None]
-    """Called when a cell has been measured on one side, to tidy up what it has made."""
+    """Called when a cell has been measured on one side, to remove its files and jobs."""
     report: Callable[[str], None]
-    """Told what has been done, a line each."""
+    """Called with a line about each finished step."""
     samples: dict[Cell, dict[str, list[Sample]]] = field(default_factory=dict)
-    """What has been measured, by the names of the sides."""
+    """The results, by the names of the sides."""
 
     async def run(self, cells: Sequence[Cell]) -> None:
         """Measure these cells in all rounds."""
@@ -76,7 +76,7 @@ class Comparison:
         return random.sample(self.sides, len(self.sides))
 
     async def _measured(self, cell: Cell, side: Side) -> str:
-        """Measure a cell on one side; what it gave, in words."""
+        """Measure a cell on one side; a description of the result."""
         operation, accounts = OPERATIONS[cell.operation], self.accounts[: cell.users]
         with side.clients(operation, accounts, min(_WARMING, cell.users)) as clients:
             if not clients:

@@ -1,4 +1,4 @@
-"""What is compared: servers with the FirecREST v2 API, and bare asyncssh."""
+"""The compared sides: servers with the FirecREST v2 API, and bare asyncssh."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager

@@ -11,7 +11,7 @@ from tests.clients.pyfirecrest_run import Site
 
 @contextmanager
 def new_directory(site: Site, owner: Firecrest) -> Iterator[str]:
-    """A new, empty directory on the system; whoever uses it may remove it."""
+    """A new, empty directory on the system; a test may remove it."""
     path = f"{site.directory}/passerelle-{uuid.uuid4()}"
     owner.mkdir(site.system, path)
     try:

@@ -20,7 +20,7 @@ INSTALL_SECONDS = 600
 
 
 def python_with(name: str) -> Path:
-    """The interpreter that has what `name`.lock pins, installed now if it is not there yet."""
+    """The interpreter with the packages of `name`.lock, installed now if necessary."""
     lock = Path(__file__).with_name(f"{name}.lock")
     made_of = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "passerelle"

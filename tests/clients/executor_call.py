@@ -1,4 +1,4 @@
-"""Has firecrest-executor run one function on the system, and prints what it makes of it.
+"""Runs one function on the system by firecrest-executor, and prints the result.
 
     python -m tests.clients.executor_call < site.json
 

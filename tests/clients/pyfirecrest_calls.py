@@ -37,7 +37,7 @@ async def status(run: Run, directory: str) -> None:
 
 
 async def sessions(run: Run, directory: str) -> None:
-    """What the client does for itself."""
+    """The methods that send no request."""
     call = Calls(run.new_client())
     call.value("log")(10, "a message")
     call.value("set_api_version")("2.5.0")
@@ -129,7 +129,7 @@ async def jobs(run: Run, directory: str) -> None:
 
 
 async def waiting_job(run: Run, directory: str) -> None:
-    """One that is told where to run, and waits there."""
+    """A job with a working directory, which waits there."""
     if run.takes("submit", "reservation"):
         placed = {"partition": "debug", "reservation": "training"}
         job = await run.call("submit", run.system, directory, SLEEP, **placed)

@@ -1,4 +1,4 @@
-"""Runs every command of pyfirecrest's command line, and prints as JSON what they said.
+"""Runs every command of pyfirecrest's command line, and prints their output as JSON.
 
     python -m tests.clients.pyfirecrest_commands < site.json
 
@@ -37,7 +37,7 @@ class Firecrest:
         }
 
     def __call__(self, *words: str) -> str:
-        """What the command prints; raises RuntimeError with it when it fails."""
+        """The command's output. Raises RuntimeError with the output when it fails."""
         self.called.add(words[0])
         done = typer.testing.CliRunner().invoke(app, words, env=self._environment)
         if done.exit_code:
@@ -50,7 +50,7 @@ class Firecrest:
 
 
 def everything(firecrest: Firecrest, site: Site, local: Path) -> dict[str, Any]:
-    """What all commands said."""
+    """The output of all commands."""
     return {
         **status(firecrest),
         **files(firecrest, site.directory, local),

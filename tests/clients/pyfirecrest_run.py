@@ -1,4 +1,4 @@
-"""What the groups of calls to a pyfirecrest share. Works with every version, and with nothing else installed."""
+"""Shared code of the groups of pyfirecrest calls. Works with every version, and needs no other package."""
 
 import asyncio
 import inspect
@@ -43,7 +43,7 @@ class Calls:
         self._of = of
 
     async def __call__(self, name: str, /, *arguments: Any, **named: Any) -> Any:
-        """What the method gives. One that blocks runs beside the others."""
+        """The method's result. A blocking method runs in a thread."""
         result = await asyncio.to_thread(self.value(name), *arguments, **named)
         return await result if inspect.isawaitable(result) else result
 
@@ -60,7 +60,7 @@ def _role(kind: type) -> str:
 
 @dataclass
 class Run:
-    """One client, and what its calls gave so far."""
+    """One client, and the results of its calls so far."""
 
     new_client: Callable[[], Any]
     site: Site

@@ -1,4 +1,4 @@
-"""The recorded request/reply pairs, and what had to be submitted before them."""
+"""The recorded request/reply pairs, and the jobs that have to be submitted before them."""
 
 import json
 from dataclasses import dataclass, field
@@ -96,7 +96,7 @@ SUBMISSIONS: dict[str, Submission] = {
     "14": Submission("#!/bin/bash\nsleep 1\nkill -TERM $$\n", {"name": "sig"}),
     "15": Submission("#!/bin/bash\nexec sleep 600\n", {"name": "can"}),
 }
-"""Recorded job id -> what to submit as alice."""
+"""Recorded job id -> the job to submit as alice."""
 
 CANCELLED_BEFORE = {
     "compute_job_cancelled_ok": "15",

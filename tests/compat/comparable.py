@@ -1,4 +1,4 @@
-"""What of a reply may be compared: everything but what must differ from run to run.
+"""The comparable parts of a reply: all that must not differ from run to run.
 
 `comparable(body, view)` replaces ids, clocks, inodes, machine names and load figures by placeholders,
 numbers of users by their names, and the recorded jobs' ids by those of the jobs submitted now. Two
@@ -179,7 +179,7 @@ def _partitions(view: View, value: Json, owner: Mapping[str, Json]) -> Json:
 
 
 def _services(view: View, value: Json, owner: Mapping[str, Json]) -> Json:
-    """Sorted; what a check had to say depends on how busy the machine was."""
+    """Sorted; messages of checks are left out, since they depend on the machine's load."""
     entries = [entry | {"message": "<health>"} for entry in value]
     return sorted(entries, key=lambda entry: (entry["serviceType"], entry.get("path", "")))
 

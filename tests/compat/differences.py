@@ -71,7 +71,7 @@ class Difference:
     """Makes the expected body out of the recorded one, both in comparable form."""
 
     def expected(self, recorded: Json, actual: Json) -> Json:
-        """What `actual` has to be equal to."""
+        """The value that `actual` has to equal."""
         status = self.status or recorded["status"]
         headers = recorded["headers"] if status == recorded["status"] else actual["headers"]
         return {"status": status, "headers": headers, "body": self._body(recorded, actual)}
@@ -293,7 +293,7 @@ DIFFERENCES: dict[str, Difference] = {
     "transfer_cp_no_account": Difference("default-account", 201, body=ANYTHING),
     "transfer_cp_bad_account": _refused("Invalid account or account/partition combination"),
 }
-"""Case -> what is expected of it."""
+"""Case -> its expected difference."""
 
 
 def table() -> str:

@@ -1,4 +1,4 @@
-"""Replays recorded cases against a running server and says what differs."""
+"""Replays recorded cases against a running server and reports differences."""
 
 import re
 import time
@@ -67,12 +67,12 @@ FILES_BEFORE: dict[str, Callable[[], None]] = {
     "fs_rm_symlink_ok": _newlink,
     "fs_extract_none": _tar,
 }
-"""Case -> what other cases, which are not in the recording, had left for it."""
+"""Case -> the files that unrecorded cases had left for it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A reply next to what was expected, both in comparable form."""
+    """A reply and the expected one, both in comparable form."""
 
     expected: dict[str, Any]
     actual: dict[str, Any]
@@ -226,7 +226,7 @@ def _content(body: Any) -> dict[str, Any]:
 
 
 def _new_job(body: Any) -> str | None:
-    """The id of the job that this reply says was submitted."""
+    """The id of the submitted job in this reply."""
     if not isinstance(body, dict):
         return None
     result = body.get("transferJob", body).get("jobId")

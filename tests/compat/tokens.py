@@ -50,7 +50,7 @@ class Issuer:
         return {"keys": [key | {"kid": KEY_ID, "use": "sig", "alg": "RS256"}]}
 
     def documents(self) -> dict[str, Any]:
-        """What the issuer publishes: path below `url` -> JSON document."""
+        """The issuer's published documents: path below `url` -> JSON."""
         discovery = {
             "issuer": self.url,
             "jwks_uri": f"{self.url}/jwks",

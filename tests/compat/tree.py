@@ -55,7 +55,7 @@ LINKS = {
 }
 LOCK = Path("/home/.passerelle-golden-tree.lock")
 MADE_BY_CASES = (ALICE / "escaped.txt", Path("/var/tmp/alice_link"))
-"""What some cases leave outside the tree."""
+"""Files that some cases leave outside the tree."""
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def golden_tree() -> Iterator[None]:
 
 
 def remove() -> None:
-    """Remove the tree, and what the cases may have left beside it."""
+    """Remove the tree, and the files that cases may have left beside it."""
     for directory in (GOLDEN, ALICE / "ls2000", PRIVATE):
         shutil.rmtree(directory, ignore_errors=True)
     logs = [log for log in ALICE.glob(".f7t_file_handling_job_*") if _is_old(log)]

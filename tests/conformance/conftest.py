@@ -1,3 +1,3 @@
-"""What the conformance suites share."""
+"""Fixtures of all conformance suites."""
 
 from tests.storage_fixtures import worlds  # noqa: F401  # a fixture

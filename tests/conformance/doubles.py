@@ -1,4 +1,4 @@
-"""For each installed plugin what the conformance suites put through its paces, found by a convention."""
+"""The objects of each installed plugin that the conformance suites test, found by a convention."""
 
 import importlib
 from importlib.metadata import entry_points

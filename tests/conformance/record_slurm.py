@@ -29,7 +29,7 @@ SLEEP = "#!/bin/bash\nsleep 900\n"
 
 
 class RecordingShell:
-    """Runs commands as a user, and keeps what they answered first."""
+    """Runs commands as a user, and records their first answers."""
 
     def __init__(self, system: str) -> None:
         self._system = system
@@ -94,7 +94,7 @@ MISTAKES: tuple[dict[str, Any], ...] = (
 
 
 def described(**fields: Any) -> JobDescription:
-    """A job to submit, with defaults for what is left out."""
+    """A job to submit, with defaults for missing fields."""
     return JobDescription(**{"working_directory": "/tmp", "script": SLEEP, **fields})
 
 

@@ -1,4 +1,4 @@
-"""What commands answered on a real system, kept as files, and a `Shell` that answers from them.
+"""Recorded answers of commands on a real system, in files, and a `Shell` that replays them.
 
 A recording is a header of `# key: value` lines (`system`, with version; `date`; `argv`, a JSON list; `status`; and
 where it matters the `state` of the system), an empty line, stdout, and, where there is any, a line `--- stderr` and
@@ -25,14 +25,14 @@ _NEXT = "\n=====\n"
 
 @dataclass(frozen=True)
 class Recording:
-    """One command, and what it answered."""
+    """One command, and its answer."""
 
     system: str
     date: str
     argv: tuple[str, ...]
     output: Output
     state: str = ""
-    """What was so when it was recorded, in words."""
+    """The circumstances of the recording, as a sentence."""
 
     def write(self, file: Path) -> None:
         """Write it to a file."""
@@ -47,7 +47,7 @@ class Recording:
         file.write_text(f"{text}\n{self.output.stdout}{stderr}")
 
     def result(self, command: Command[T]) -> T:
-        """What `command` makes of the answer, as if it had been asked."""
+        """The value that `command` parses from the recorded answer."""
         stdout = self.output.stdout.replace("{mark}", mark_of(command.argv))
         return command.result(replace(self.output, stdout=stdout))
 

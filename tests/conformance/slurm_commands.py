@@ -1,4 +1,4 @@
-"""The command of today's slurm plugin that asks what was asked when a recording was made."""
+"""The present slurm plugin's command for the query of a recording."""
 
 from collections.abc import Callable
 from typing import Any

@@ -44,7 +44,7 @@ def computer_transport(settings: dict[str, Any]) -> Any:
 
 
 def answer(write: Callable[[str], Any], call: Callable[[], Any]) -> None:
-    """Write what the call returns or raises."""
+    """Write the call's result or exception."""
     try:
         body = {"result": call()}
     except Exception as error:

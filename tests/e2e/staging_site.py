@@ -31,7 +31,7 @@ SYSTEMS = {
     "held": ("#SBATCH --hold",),
     "bare": ("export PATH=/nowhere",),  # where nodes have no Python
 }
-"""The names of the cluster in this site, and what transfer jobs have more in each."""
+"""The cluster's names in this site, and the additional settings of transfer jobs in each."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class StagingSite:
     token: Callable[[str], str]
     """A fresh access token of a user."""
     earlier: frozenset[str]
-    """What others had in the store when the site began."""
+    """Objects of others in the store when the site began."""
 
     def request(self, verb: str, where: str, user: str, **body: Any) -> httpx.Response:
-        """What a request of that user is answered."""
+        """The reply to a request of that user."""
         headers = {"Authorization": f"Bearer {self.token(user)}"}
         return httpx.request(
             verb,
@@ -94,7 +94,7 @@ class StagingSite:
         self.request("DELETE", path, user).raise_for_status()
 
     def slurm(self, *command: str) -> str:
-        """What a command of Slurm's administrator says."""
+        """The output of a command of Slurm's administrator."""
         environment = os.environ | {"SLURM_CONF": str(self.cluster.slurm_conf)}
         return subprocess.run(
             command, env=environment, check=True, capture_output=True, text=True, timeout=60
@@ -125,7 +125,7 @@ class StagingSite:
             time.sleep(0.1)
 
     def until_nothing_is_left(self, *jobs: dict[str, Any]) -> None:
-        """Wait until these transfers have left nothing, and nobody anything in the store."""
+        """Wait until nothing is left of these transfers, and the store is empty."""
         self.until(
             lambda: not self.unfinished(*jobs) and not self.in_store(),
             lambda: (self.unfinished(*jobs), self.in_store()),
@@ -171,7 +171,7 @@ def number_of(job: dict[str, Any]) -> str:
 
 
 def log_of(job: dict[str, Any]) -> str:
-    """All that a job has said."""
+    """All output of a job."""
     paths = (Path(path) for path in job["logs"].values())
     return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 

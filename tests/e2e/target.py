@@ -1,4 +1,4 @@
-"""What the end-to-end tests run against: one system behind a running gateway."""
+"""The target of the end-to-end tests: one system behind a running gateway."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Real Envoy before a real gRPC server with our own pipeline; below it, services that show what they were asked."""
+"""Real Envoy before a real gRPC server with our own pipeline, and services that return their requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ class Tokens:
 
 
 class Judge:
-    """What the auth service knows of tokens: the same as `Tokens`."""
+    """Tokens of the auth service: the same as `Tokens`."""
 
     async def principal(self, token: str) -> Any:
         return await Tokens().caller(token, access=Access(), system="")
@@ -64,7 +64,7 @@ class Profile(
     filesystem_pb2_grpc.FilesystemServiceServicer,
     status_pb2_grpc.StatusServiceServicer,
 ):
-    """FirecREST methods that show what arrived."""
+    """FirecREST methods that return the request."""
 
     async def GetSystems(self, request: Any, context: Any) -> HttpBody:
         metadata = dict(context.invocation_metadata())
@@ -105,7 +105,7 @@ class Profile(
 
 
 class Native(native_compute.ComputeServiceServicer, native_storage.StorageServiceServicer):
-    """Native methods that show what arrived."""
+    """Native methods that return the request."""
 
     async def SubmitJob(self, request: Any, context: Any) -> Any:
         return compute_pb2.Job(job_id=f"{request.system}/{request.job.name}")
@@ -144,23 +144,23 @@ class Native(native_compute.ComputeServiceServicer, native_storage.StorageServic
 
 @dataclass(frozen=True)
 class Stack:
-    """Where Envoy listens, and what it has logged."""
+    """Envoy's addresses and logs."""
 
     port: int
     log: Path
 
     @property
     def url(self) -> str:
-        """What REST clients call."""
+        """The address for REST clients."""
         return f"http://127.0.0.1:{self.port}"
 
     def channel(self) -> grpc.aio.Channel:
-        """What gRPC clients call."""
+        """The address for gRPC clients."""
         return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
 
 
 def site(listen: int, services: int, *, dead: str = "", **gateway: Any) -> SiteBase:
-    """A site whose services share one port, but for the one that is `dead`: nobody serves it."""
+    """A site whose services share one port, except `dead`, which is not served."""
     there = {"address": f"127.0.0.1:{services}"}
     section = {
         "listen": f"127.0.0.1:{listen}",

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Exchange:
-    """A request and, once the store was asked, its answer; a fault changes it."""
+    """A request and, once the store has replied, its answer; a fault changes them."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Exchange:
 
     @property
     def kind(self) -> str:
-        """What is asked: part, content, complete, or the method of anything else."""
+        """The kind of request: part, content, complete, or the HTTP method of any other."""
         if "uploadId=" in self.path:
             return {"PUT": "part", "POST": "complete"}.get(self.method, self.method)
         of_object = self.path.partition("?")[0].count("/") > 1
@@ -37,13 +37,13 @@ Fault = Callable[[Exchange], None]
 
 @dataclass
 class Faults:
-    """What is to happen, each once: to requests on their way in, and to answers on their way out."""
+    """The faults to inject, each once: into requests to the store, and into its answers."""
 
     url: str
     before: list[tuple[str, Fault]] = field(default_factory=list)
-    """Kinds with what happens before the store hears of it; a fault that sets a status keeps it from there."""
+    """Faults before the store gets a request, by kind; one that sets a status replaces the store's answer."""
     after: list[tuple[str, Fault]] = field(default_factory=list)
-    """The same, with what happens to the store's answer."""
+    """Faults in the store's answers, by kind."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def happen(self, faults: list[tuple[str, Fault]], exchange: Exchange) -> None:

@@ -55,7 +55,7 @@ class Processes:
         return await self.again()
 
     async def ends(self, system: str) -> Mapping[str, bool | None]:
-        """What became of the jobs."""
+        """The jobs' outcomes."""
         return {
             str(process.pid): None if process.returncode is None else process.returncode == 0
             for process in self.running
@@ -86,7 +86,7 @@ class Processes:
         return await asyncio.wait_for(self.running[-1].wait(), END_SECONDS)
 
     async def said(self, words: str) -> None:
-        """Until the last job has said so."""
+        """Wait until the last job's log has these words."""
         log = Path(self.submitted[-1].standard_output)
         async with asyncio.timeout(END_SECONDS):
             while words not in log.read_text():
@@ -107,7 +107,7 @@ class Processes:
         return most
 
     def words(self) -> str:
-        """All that the last job has said."""
+        """All output of the last job."""
         job = self.submitted[-1]
         return Path(job.standard_output).read_text() + Path(job.standard_error).read_text()
 
@@ -126,7 +126,7 @@ class Processes:
         await self.running[-1].wait()
 
     async def close(self) -> None:
-        """End what still runs."""
+        """End all running jobs."""
         for process in self.running:
             if process.returncode is None:
                 process.kill()
@@ -162,7 +162,7 @@ async def complete(staged: Staged, tags: list[str]) -> None:
 
 
 def parts_of(staged: Staged) -> PartUrls:
-    """What an upload's client has to do."""
+    """The client's part of an upload."""
     assert isinstance(staged.instructions, PartUrls)
     return staged.instructions
 

@@ -1,4 +1,4 @@
-"""A `Shell` on this machine: what sshd does with a command line, without the network."""
+"""A `Shell` on this machine: runs command lines as sshd does, without the network."""
 
 import asyncio
 import os

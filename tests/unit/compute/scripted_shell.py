@@ -1,4 +1,4 @@
-"""A `Shell` that answers Slurm's programs as a test says: the one fake below the compute service."""
+"""A `Shell` with the answers of Slurm's programs that a test sets: the only fake below the compute service."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ NOTHING = Output(0, "", "")
 UP = Output(0, "Slurmctld(primary) at n1 is UP\n", "")
 
 Answer = Output | Callable[[str], Output]
-"""What a program answers; a function gets the mark that ends each field."""
+"""A program's answer; a function gets the mark that ends each field."""
 
 _QUEUED = {
     "JobArrayID": "7",

@@ -40,7 +40,7 @@ class NameIsToken:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a REST client would get: status, and the body parsed from JSON, or None."""
+    """The reply to a REST client: status, and the body parsed from JSON, or None."""
 
     status: int
     body: Any
@@ -52,7 +52,7 @@ class Answer:
 
     @property
     def told(self) -> str:
-        """All that an error says."""
+        """All fields of an error."""
         return json.dumps(self.body)
 
 
@@ -78,7 +78,7 @@ class Served:
 
 
 def metadata(user: str = "alice") -> tuple[tuple[str, str], ...]:
-    """What a gRPC call of `user` says."""
+    """The result of a gRPC call of `user`."""
     return (("authorization", f"Bearer {user}"),)
 
 

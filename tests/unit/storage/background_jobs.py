@@ -22,7 +22,7 @@ class PrivateDirectory:
         return str(path)
 
     async def record(self, path: str, job_id: str) -> None:
-        """Nobody asks for it here."""
+        """Not used by these tests."""
 
     async def discard(self, path: str) -> None:
         """Remove it."""
@@ -30,7 +30,7 @@ class PrivateDirectory:
 
 
 class BackgroundJobs:
-    """A compute service that starts what is submitted with bash; the jobs are numbered from 1."""
+    """A compute service that runs submitted jobs with bash; they are numbered from 1."""
 
     def __init__(self) -> None:
         self.submitted: list[BatchJob] = []
@@ -70,7 +70,7 @@ class BackgroundJobs:
         os.killpg(self._running[-1].pid, signal.SIGTERM)
 
     async def ended(self) -> tuple[int, str, str]:
-        """The exit status of the last job, once it has ended, and what it printed to its logs."""
+        """The exit status of the last job, once it has ended, and its logs."""
         job = self.submitted[-1]
         async with asyncio.timeout(30):
             status = await self._running[-1].wait()

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Access(_message.Message):
-    """What a caller needs to use an RPC. Every RPC sets it; the interceptors of every service enforce it."""
+    """The requirements for callers of an RPC. Every RPC sets them; the interceptors of every service enforce them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,17 +34,17 @@ class Access(_message.Message):
     class _EffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Access._Effect.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         EFFECT_UNSPECIFIED: Access._Effect.ValueType  # 0
-        """Never valid: an RPC must say what it does."""
+        """Never valid: every RPC must declare its effect."""
         READS: Access._Effect.ValueType  # 1
         """Looks, and leaves everything as it was."""
         CHANGES: Access._Effect.ValueType  # 2
         """Changes, starts or ends something for somebody."""
 
     class Effect(_Effect, metaclass=_EffectEnumTypeWrapper):
-        """What an RPC does."""
+        """The effects of RPCs."""
 
     EFFECT_UNSPECIFIED: Access.Effect.ValueType  # 0
-    """Never valid: an RPC must say what it does."""
+    """Never valid: every RPC must declare its effect."""
     READS: Access.Effect.ValueType  # 1
     """Looks, and leaves everything as it was."""
     CHANGES: Access.Effect.ValueType  # 2
@@ -57,23 +57,23 @@ class Access(_message.Message):
     class _AudienceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Access._Audience.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         AUDIENCE_UNSPECIFIED: Access._Audience.ValueType  # 0
-        """Never valid: an RPC must say who it is for."""
+        """Never valid: every RPC must declare its callers."""
         PUBLIC: Access._Audience.ValueType  # 1
         """Anyone, without a token."""
         USER: Access._Audience.ValueType  # 2
-        """Whoever shows a valid access token and satisfies `scope` and `relation`."""
+        """Callers with a valid access token that satisfies `scope` and `relation`."""
         INTERNAL: Access._Audience.ValueType  # 3
         """Only Passerelle's own services, which show the deployment's service secret. Never routed by Envoy."""
 
     class Audience(_Audience, metaclass=_AudienceEnumTypeWrapper):
-        """Who an RPC is for."""
+        """The kinds of permitted callers."""
 
     AUDIENCE_UNSPECIFIED: Access.Audience.ValueType  # 0
-    """Never valid: an RPC must say who it is for."""
+    """Never valid: every RPC must declare its callers."""
     PUBLIC: Access.Audience.ValueType  # 1
     """Anyone, without a token."""
     USER: Access.Audience.ValueType  # 2
-    """Whoever shows a valid access token and satisfies `scope` and `relation`."""
+    """Callers with a valid access token that satisfies `scope` and `relation`."""
     INTERNAL: Access.Audience.ValueType  # 3
     """Only Passerelle's own services, which show the deployment's service secret. Never routed by Envoy."""
 
@@ -107,7 +107,7 @@ class Access(_message.Message):
     ALSO_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
     audience: Global___Access.Audience.ValueType
-    """Who may call at all."""
+    """The permitted callers."""
     scope: _builtins.str
     """The OAuth scope the token must carry where a site enforces scopes. Only for `USER`."""
     relation: _builtins.str

@@ -38,7 +38,7 @@ Global___GetPrincipalRequest: _TypeAlias = GetPrincipalRequest  # noqa: Y015
 
 @_typing.final
 class Principal(_message.Message):
-    """Who an access token stands for."""
+    """The principal of an access token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

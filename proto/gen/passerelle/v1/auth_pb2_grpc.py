@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """Who the caller is.
+    """The caller's identity.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """Who the caller is.
+    """The caller's identity.
     """
 
     def GetPrincipal(self, request, context):
@@ -70,7 +70,7 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """Who the caller is.
+    """The caller's identity.
     """
 
     @staticmethod

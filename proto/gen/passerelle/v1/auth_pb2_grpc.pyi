@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuthServiceStub:
-    """Who the caller is."""
+    """The caller's identity."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,14 +38,14 @@ class AuthServiceStub:
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
-    """Who the caller is."""
+    """The caller's identity."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetPrincipal: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetPrincipalRequest, _auth_pb2.Principal]  # type: ignore[assignment]
     """Returns the principal that the request's access token stands for."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Who the caller is."""
+    """The caller's identity."""
 
     @_abc_1.abstractmethod
     def GetPrincipal(

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class JobDescription(_message.Message):
-    """What to run, and how."""
+    """A description of a job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1071,7 +1071,7 @@ Global___Reservation: _TypeAlias = Reservation  # noqa: Y015
 
 @_typing.final
 class GetUserInfoRequest(_message.Message):
-    """Asks who the caller is on a system."""
+    """A request for the caller's identity on a system."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1211,7 +1211,7 @@ class PingSchedulerResponse(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """What it said, in one line."""
+    """Its answer, in one line."""
     def __init__(
         self,
         *,

@@ -106,7 +106,7 @@ class ComputeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs: the caller's own, unless all users' are asked for.
+        """Lists jobs: the caller's own, unless all users' are requested.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

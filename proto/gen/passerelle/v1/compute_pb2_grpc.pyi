@@ -39,7 +39,7 @@ class ComputeServiceStub:
     state and what the scheduler chose.
     """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_compute_pb2.ListJobsRequest, _compute_pb2.ListJobsResponse]
-    """Lists jobs: the caller's own, unless all users' are asked for."""
+    """Lists jobs: the caller's own, unless all users' are requested."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_compute_pb2.GetJobRequest, _compute_pb2.GetJobResponse]
     """Returns one job. The answer is a list, since the id of a job array stands for all its tasks."""
     GetJobMetadata: _grpc.UnaryUnaryMultiCallable[_compute_pb2.GetJobMetadataRequest, _compute_pb2.JobMetadata]
@@ -70,7 +70,7 @@ class ComputeServiceAsyncStub(ComputeServiceStub):
     state and what the scheduler chose.
     """
     ListJobs: _aio.UnaryUnaryMultiCallable[_compute_pb2.ListJobsRequest, _compute_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Lists jobs: the caller's own, unless all users' are asked for."""
+    """Lists jobs: the caller's own, unless all users' are requested."""
     GetJob: _aio.UnaryUnaryMultiCallable[_compute_pb2.GetJobRequest, _compute_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns one job. The answer is a list, since the id of a job array stands for all its tasks."""
     GetJobMetadata: _aio.UnaryUnaryMultiCallable[_compute_pb2.GetJobMetadataRequest, _compute_pb2.JobMetadata]  # type: ignore[assignment]
@@ -110,7 +110,7 @@ class ComputeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _compute_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_compute_pb2.ListJobsResponse, _abc.Awaitable[_compute_pb2.ListJobsResponse]]:
-        """Lists jobs: the caller's own, unless all users' are asked for."""
+        """Lists jobs: the caller's own, unless all users' are requested."""
 
     @_abc_1.abstractmethod
     def GetJob(

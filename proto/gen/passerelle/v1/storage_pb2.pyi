@@ -38,7 +38,7 @@ class _WriteModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteMode.V
     """Adds to its end; makes it when it is not there."""
 
 class WriteMode(_WriteMode, metaclass=_WriteModeEnumTypeWrapper):
-    """What writing does to a file that is there already."""
+    """The treatment of an existing file by a write."""
 
 WRITE_MODE_UNSPECIFIED: WriteMode.ValueType  # 0
 """As `OVERWRITE`."""
@@ -108,7 +108,7 @@ class File(_message.Message):
         """A block device."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
-        """What an entry can be."""
+        """The types of entries."""
 
     TYPE_UNSPECIFIED: File.Type.ValueType  # 0
     """Something this version does not know."""
@@ -145,7 +145,7 @@ class File(_message.Message):
     RAW_NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The absolute path asked about, or the name relative to the listed directory."""
+    """The requested absolute path, or the name relative to the listed directory."""
     type: Global___File.Type.ValueType
     """What it is."""
     link_target: _builtins.str
@@ -311,7 +311,7 @@ Global___BatchStatFilesResponse: _TypeAlias = BatchStatFilesResponse  # noqa: Y0
 
 @_typing.final
 class FileOrError(_message.Message):
-    """A file, or why nothing is known about it."""
+    """A file, or the error of the attempt to read its attributes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,14 +319,14 @@ class FileOrError(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """The path asked about."""
+    """The requested path."""
     @_builtins.property
     def file(self) -> Global___File:
         """The file."""
 
     @_builtins.property
     def error(self) -> _streams_pb2.StreamError:
-        """What the system refused."""
+        """The system's error."""
 
     def __init__(
         self,
@@ -367,7 +367,7 @@ class ListFilesRequest(_message.Message):
     show_hidden: _builtins.bool
     """Also entries whose name begins with a dot."""
     recursive: _builtins.bool
-    """Also what lies in subdirectories; names are then relative paths."""
+    """Include the entries of subdirectories; names are then relative paths."""
     dereference: _builtins.bool
     """Follow symbolic links."""
     pattern: _builtins.str
@@ -446,7 +446,7 @@ class WalkFilesRequest(_message.Message):
     path: _builtins.str
     """The absolute path. Required, unless `raw_path` is given."""
     show_hidden: _builtins.bool
-    """Also entries whose name begins with a dot, and what is in such directories."""
+    """Include entries whose name begins with a dot, and the contents of such directories."""
     dereference: _builtins.bool
     """Follow symbolic links."""
     pattern: _builtins.str
@@ -492,7 +492,7 @@ class WalkFilesResponse(_message.Message):
     """Nothing is left: this is the last message."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
-        """The entries; names are relative to the path asked about."""
+        """The entries; names are relative to the requested path."""
 
     @_builtins.property
     def error(self) -> _streams_pb2.StreamError:
@@ -624,7 +624,7 @@ class WriteFileResponse(_message.Message):
     size_bytes: _builtins.int
     """How many bytes were written."""
     sha256: _builtins.str
-    """The SHA-256 of what was written, in lower-case hexadecimal."""
+    """The SHA-256 of the written content, in lower-case hexadecimal."""
     etag: _builtins.str
     """The new version of the file."""
     def __init__(
@@ -881,7 +881,7 @@ class PingFilesystemResponse(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """What the caller's account lacks on the system, and what is used instead: `python3`, SFTP; empty when nothing."""
+    """The means that the caller's account lacks on the system, such as `python3` or SFTP, and their replacements."""
     def __init__(
         self,
         *,
@@ -897,7 +897,7 @@ Global___PingFilesystemResponse: _TypeAlias = PingFilesystemResponse  # noqa: Y0
 
 @_typing.final
 class GetFileTypeResponse(_message.Message):
-    """What a file holds."""
+    """The type of a file's content."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -984,7 +984,7 @@ Global___ChecksumFileRequest: _TypeAlias = ChecksumFileRequest  # noqa: Y015
 
 @_typing.final
 class CopyFileRequest(_message.Message):
-    """Names what to copy, and to where."""
+    """A copy: its source and target."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1005,7 +1005,7 @@ class CopyFileRequest(_message.Message):
     overwrite: _builtins.bool
     """Replace files that are there already."""
     dereference: _builtins.bool
-    """Copy what symbolic links point to."""
+    """Copy the targets of symbolic links instead of the links."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     raw_target: _builtins.bytes
@@ -1036,7 +1036,7 @@ Global___CopyFileRequest: _TypeAlias = CopyFileRequest  # noqa: Y015
 
 @_typing.final
 class MoveFileRequest(_message.Message):
-    """Names what to move, and to where."""
+    """A move: its source and target."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1084,7 +1084,7 @@ Global___MoveFileRequest: _TypeAlias = MoveFileRequest  # noqa: Y015
 
 @_typing.final
 class DeleteFileRequest(_message.Message):
-    """Names what to delete."""
+    """The file or directory to delete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1120,7 +1120,7 @@ Global___DeleteFileRequest: _TypeAlias = DeleteFileRequest  # noqa: Y015
 
 @_typing.final
 class ReadArchiveRequest(_message.Message):
-    """Names what to put in an archive."""
+    """The file or directory to put in an archive."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1137,7 +1137,7 @@ class ReadArchiveRequest(_message.Message):
     format: Global___ArchiveFormat.ValueType
     """How it is packed; `TAR_GZ` when unset."""
     dereference: _builtins.bool
-    """Pack what symbolic links point to."""
+    """Pack the targets of symbolic links instead of the links."""
     pattern: _builtins.str
     """Only files whose name matches this shell pattern."""
     raw_path: _builtins.bytes
@@ -1270,7 +1270,7 @@ Global___MeasureUsageRequest: _TypeAlias = MeasureUsageRequest  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """What a tree takes."""
+    """The disk usage of a tree."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1282,7 +1282,7 @@ class Usage(_message.Message):
     size_bytes: _builtins.int
     """The sum of their sizes, bytes."""
     allocated_bytes: _builtins.int
-    """What they take on disk, bytes."""
+    """Their allocated size on disk, bytes."""
     def __init__(
         self,
         *,
@@ -1336,7 +1336,7 @@ class Quota(_message.Message):
 
     @_typing.final
     class Room(_message.Message):
-        """What is used, and what may be."""
+        """Used amounts and limits."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -1378,7 +1378,7 @@ class Quota(_message.Message):
 
     @_builtins.property
     def user(self) -> Global___Quota.Room:
-        """What the caller may use of it; unset where the system sets or tells no quota."""
+        """The caller's quota; unset where the system has or reports none."""
 
     def __init__(
         self,
@@ -1426,7 +1426,7 @@ class FileProgress(_message.Message):
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What the tree takes."""
+        """The usage of the tree."""
 
     @_builtins.property
     def file(self) -> Global___File:

@@ -151,21 +151,21 @@ class StorageServiceServicer:
     """
 
     def StatFile(self, request, context):
-        """Returns what is known about one file, without following a final symbolic link unless asked.
+        """Returns the attributes of one file; a final symbolic link is followed on request only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchStatFiles(self, request, context):
-        """Returns what is known about many files, each with its own answer.
+        """Returns the attributes of many files, with a result or an error for each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still.
+        """Lists a directory, in pages when it is large. `WalkFiles` streams even larger ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,7 +281,7 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MeasureUsage(self, request, context):
-        """Adds up what a directory tree takes.
+        """Measures the disk usage of a directory tree.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,11 +40,11 @@ class StorageServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StorageServiceAsyncStub: ...
     StatFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StatFileRequest, _storage_pb2.File]
-    """Returns what is known about one file, without following a final symbolic link unless asked."""
+    """Returns the attributes of one file; a final symbolic link is followed on request only."""
     BatchStatFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BatchStatFilesRequest, _storage_pb2.BatchStatFilesResponse]
-    """Returns what is known about many files, each with its own answer."""
+    """Returns the attributes of many files, with a result or an error for each."""
     ListFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]
-    """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
+    """Lists a directory, in pages when it is large. `WalkFiles` streams even larger ones."""
     WalkFiles: _grpc.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.WalkFilesResponse]
     """Streams a directory tree, of any size."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]
@@ -83,7 +83,7 @@ class StorageServiceStub:
     WriteArchive: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]
     """Unpacks an archive while it arrives. The directory appears only when all of the archive has been unpacked."""
     MeasureUsage: _grpc.UnaryStreamMultiCallable[_storage_pb2.MeasureUsageRequest, _storage_pb2.FileProgress]
-    """Adds up what a directory tree takes."""
+    """Measures the disk usage of a directory tree."""
     GetQuota: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetQuotaRequest, _storage_pb2.Quota]
     """Returns how much of a filesystem is used, and of the caller's quota on it."""
 
@@ -98,11 +98,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StatFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.StatFileRequest, _storage_pb2.File]  # type: ignore[assignment]
-    """Returns what is known about one file, without following a final symbolic link unless asked."""
+    """Returns the attributes of one file; a final symbolic link is followed on request only."""
     BatchStatFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.BatchStatFilesRequest, _storage_pb2.BatchStatFilesResponse]  # type: ignore[assignment]
-    """Returns what is known about many files, each with its own answer."""
+    """Returns the attributes of many files, with a result or an error for each."""
     ListFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListFilesRequest, _storage_pb2.ListFilesResponse]  # type: ignore[assignment]
-    """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
+    """Lists a directory, in pages when it is large. `WalkFiles` streams even larger ones."""
     WalkFiles: _aio.UnaryStreamMultiCallable[_storage_pb2.WalkFilesRequest, _storage_pb2.WalkFilesResponse]  # type: ignore[assignment]
     """Streams a directory tree, of any size."""
     ReadFile: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
@@ -141,7 +141,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     WriteArchive: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteArchiveRequest, _storage_pb2.WriteArchiveResponse]  # type: ignore[assignment]
     """Unpacks an archive while it arrives. The directory appears only when all of the archive has been unpacked."""
     MeasureUsage: _aio.UnaryStreamMultiCallable[_storage_pb2.MeasureUsageRequest, _storage_pb2.FileProgress]  # type: ignore[assignment]
-    """Adds up what a directory tree takes."""
+    """Measures the disk usage of a directory tree."""
     GetQuota: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetQuotaRequest, _storage_pb2.Quota]  # type: ignore[assignment]
     """Returns how much of a filesystem is used, and of the caller's quota on it."""
 
@@ -159,7 +159,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.StatFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.File, _abc.Awaitable[_storage_pb2.File]]:
-        """Returns what is known about one file, without following a final symbolic link unless asked."""
+        """Returns the attributes of one file; a final symbolic link is followed on request only."""
 
     @_abc_1.abstractmethod
     def BatchStatFiles(
@@ -167,7 +167,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.BatchStatFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.BatchStatFilesResponse, _abc.Awaitable[_storage_pb2.BatchStatFilesResponse]]:
-        """Returns what is known about many files, each with its own answer."""
+        """Returns the attributes of many files, with a result or an error for each."""
 
     @_abc_1.abstractmethod
     def ListFiles(
@@ -175,7 +175,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.ListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ListFilesResponse, _abc.Awaitable[_storage_pb2.ListFilesResponse]]:
-        """Lists a directory, page by page when it is large. `WalkFiles` streams what is larger still."""
+        """Lists a directory, in pages when it is large. `WalkFiles` streams even larger ones."""
 
     @_abc_1.abstractmethod
     def WalkFiles(
@@ -310,7 +310,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.MeasureUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.FileProgress], _abc.AsyncIterator[_storage_pb2.FileProgress]]:
-        """Adds up what a directory tree takes."""
+        """Measures the disk usage of a directory tree."""
 
     @_abc_1.abstractmethod
     def GetQuota(

@@ -33,7 +33,7 @@ class StreamError(_message.Message):
     reason: _builtins.str
     """The reason, as in `google.rpc.ErrorInfo`: `NOT_FOUND`, `NO_SPACE` …"""
     message: _builtins.str
-    """What happened, for people."""
+    """A description of the error, for people."""
     def __init__(
         self,
         *,

@@ -151,7 +151,7 @@ class Filesystem(_message.Message):
     path: _builtins.str
     """The absolute path of its root."""
     data_type: _builtins.str
-    """What it is for: `users`, `store`, `archive`, `apps`, `scratch` or `project`."""
+    """Its purpose: `users`, `store`, `archive`, `apps`, `scratch` or `project`."""
     default_work_dir: _builtins.bool
     """Whether transfer jobs keep their working files here."""
     def __init__(
@@ -209,13 +209,13 @@ class Health(_message.Message):
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     service: Global___Health.Service.ValueType
-    """What was checked."""
+    """The checked subject."""
     path: _builtins.str
     """The filesystem's path, for `FILESYSTEM`."""
     healthy: _builtins.bool
     """Whether it answered, after hysteresis: one failed check alone does not make it unhealthy."""
     message: _builtins.str
-    """What the last check said, or why it failed."""
+    """The result of the last check, or the reason of its failure."""
     @_builtins.property
     def check_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last checked."""

@@ -308,7 +308,7 @@ Global___StageDownloadRequest: _TypeAlias = StageDownloadRequest  # noqa: Y015
 
 @_typing.final
 class StagedTransfer(_message.Message):
-    """A transfer job, and what the caller's side has to do."""
+    """A transfer job, and the instructions for the client."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -368,7 +368,7 @@ class StagedTransfer(_message.Message):
 
     @_typing.final
     class Wormhole(_message.Message):
-        """What to tell `wormhole`."""
+        """The arguments for `wormhole`."""
 
         DESCRIPTOR: _descriptor.Descriptor
 

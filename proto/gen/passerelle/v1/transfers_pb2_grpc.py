@@ -65,14 +65,14 @@ class TransferServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StageUpload(self, request, context):
-        """Lets a file come to the system by a staging method: submits the job that will fetch it, and says where to put it.
+        """Uploads a file by a staging method: submits the job that fetches it, and returns instructions for the client.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StageDownload(self, request, context):
-        """Lets a file leave the system by a staging method: submits the job that will bring it, and says where to get it.
+        """Downloads a file by a staging method: submits the job that sends it, and returns instructions for the client.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,9 +38,9 @@ class TransferServiceStub:
     for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
     """
     StageUpload: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.StageUploadRequest, _transfers_pb2.StagedTransfer]
-    """Lets a file come to the system by a staging method: submits the job that will fetch it, and says where to put it."""
+    """Uploads a file by a staging method: submits the job that fetches it, and returns instructions for the client."""
     StageDownload: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.StageDownloadRequest, _transfers_pb2.StagedTransfer]
-    """Lets a file leave the system by a staging method: submits the job that will bring it, and says where to get it."""
+    """Downloads a file by a staging method: submits the job that sends it, and returns instructions for the client."""
 
 @_typing.type_check_only
 class TransferServiceAsyncStub(TransferServiceStub):
@@ -52,9 +52,9 @@ class TransferServiceAsyncStub(TransferServiceStub):
     for `resume`, and the target appears only when all of it has arrived and has the source's checksum.
     """
     StageUpload: _aio.UnaryUnaryMultiCallable[_transfers_pb2.StageUploadRequest, _transfers_pb2.StagedTransfer]  # type: ignore[assignment]
-    """Lets a file come to the system by a staging method: submits the job that will fetch it, and says where to put it."""
+    """Uploads a file by a staging method: submits the job that fetches it, and returns instructions for the client."""
     StageDownload: _aio.UnaryUnaryMultiCallable[_transfers_pb2.StageDownloadRequest, _transfers_pb2.StagedTransfer]  # type: ignore[assignment]
-    """Lets a file leave the system by a staging method: submits the job that will bring it, and says where to get it."""
+    """Downloads a file by a staging method: submits the job that sends it, and returns instructions for the client."""
 
 class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     """Bulk data: between two systems of the site, and in and out of a system by ways that do not pass the gateway."""
@@ -75,7 +75,7 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transfers_pb2.StageUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transfers_pb2.StagedTransfer, _abc.Awaitable[_transfers_pb2.StagedTransfer]]:
-        """Lets a file come to the system by a staging method: submits the job that will fetch it, and says where to put it."""
+        """Uploads a file by a staging method: submits the job that fetches it, and returns instructions for the client."""
 
     @_abc_1.abstractmethod
     def StageDownload(
@@ -83,6 +83,6 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transfers_pb2.StageDownloadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transfers_pb2.StagedTransfer, _abc.Awaitable[_transfers_pb2.StagedTransfer]]:
-        """Lets a file leave the system by a staging method: submits the job that will bring it, and says where to get it."""
+        """Downloads a file by a staging method: submits the job that sends it, and returns instructions for the client."""
 
 def add_TransferServiceServicer_to_server(servicer: TransferServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -138,7 +138,7 @@ class WriteUploadRequest(_message.Message):
     path: _builtins.str
     """The absolute path of the file it will be. Required, unless `raw_path` is given."""
     offset: _builtins.int
-    """Where the first byte belongs: not beyond what has arrived."""
+    """The offset of the first byte: at most the number of bytes received."""
     raw_path: _builtins.bytes
     """The path's bytes, instead of `path`, when they are not UTF-8."""
     request_id: _builtins.str
@@ -170,7 +170,7 @@ Global___WriteUploadRequest: _TypeAlias = WriteUploadRequest  # noqa: Y015
 
 @_typing.final
 class CompleteUploadRequest(_message.Message):
-    """Names an upload, and what it must be."""
+    """An upload to complete, and the conditions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

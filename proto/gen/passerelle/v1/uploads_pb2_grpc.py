@@ -94,14 +94,14 @@ class UploadServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteUpload(self, request, context):
-        """Checks what has arrived, and puts it in the file's place.
+        """Checks the received content, and moves it to the target.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUpload(self, request, context):
-        """Gives up an upload, and deletes what has arrived.
+        """Aborts an upload, and deletes the received content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

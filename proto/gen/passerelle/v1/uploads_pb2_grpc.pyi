@@ -45,9 +45,9 @@ class UploadServiceStub:
     WriteUpload: _grpc.StreamUnaryMultiCallable[_uploads_pb2.WriteUploadRequest, _uploads_pb2.Upload]
     """Writes the next bytes, from `offset` on. What arrived before the line broke is kept."""
     CompleteUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.CompleteUploadRequest, _storage_pb2.WriteFileResponse]
-    """Checks what has arrived, and puts it in the file's place."""
+    """Checks the received content, and moves it to the target."""
     DeleteUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.DeleteUploadRequest, _empty_pb2.Empty]
-    """Gives up an upload, and deletes what has arrived."""
+    """Aborts an upload, and deletes the received content."""
 
 @_typing.type_check_only
 class UploadServiceAsyncStub(UploadServiceStub):
@@ -64,9 +64,9 @@ class UploadServiceAsyncStub(UploadServiceStub):
     WriteUpload: _aio.StreamUnaryMultiCallable[_uploads_pb2.WriteUploadRequest, _uploads_pb2.Upload]  # type: ignore[assignment]
     """Writes the next bytes, from `offset` on. What arrived before the line broke is kept."""
     CompleteUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.CompleteUploadRequest, _storage_pb2.WriteFileResponse]  # type: ignore[assignment]
-    """Checks what has arrived, and puts it in the file's place."""
+    """Checks the received content, and moves it to the target."""
     DeleteUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.DeleteUploadRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Gives up an upload, and deletes what has arrived."""
+    """Aborts an upload, and deletes the received content."""
 
 class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
     """Uploads that survive broken lines: begin one, write its bytes in as many calls as it takes, ask how much has arrived and
@@ -104,7 +104,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _uploads_pb2.CompleteUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.WriteFileResponse, _abc.Awaitable[_storage_pb2.WriteFileResponse]]:
-        """Checks what has arrived, and puts it in the file's place."""
+        """Checks the received content, and moves it to the target."""
 
     @_abc_1.abstractmethod
     def DeleteUpload(
@@ -112,6 +112,6 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _uploads_pb2.DeleteUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Gives up an upload, and deletes what has arrived."""
+        """Aborts an upload, and deletes the received content."""
 
 def add_UploadServiceServicer_to_server(servicer: UploadServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
