@@ -44,7 +44,7 @@ async def test_a_job_is_submitted_with_201(daint: Served) -> None:
     assert {*daint.shell.users} == {"alice"}
     argv, stdin = sent_to_sbatch(daint)
     assert argv == ["--parsable", "--chdir=/home/alice", "--export-file=/dev/fd/3"]
-    assert stdin == f"SLURM_JOB_NAME=sbatch\0F7T_version=v2.0.0\0\0{SCRIPT}"
+    assert stdin == f"2\nSLURM_JOB_NAME=sbatch\0F7T_version=v2.0.0\0{SCRIPT}"
 
 
 async def test_all_that_a_job_can_say(daint: Served) -> None:
@@ -64,7 +64,7 @@ async def test_all_that_a_job_can_say(daint: Served) -> None:
         *("--partition=partition", "--reservation=reservation", "--constraint=constraints"),
         *("--input=/i", "--output=o", "--error=e", "--export-file=/dev/fd/3", "--", "/s.sh"),
     ]
-    assert stdin == "SLURM_JOB_NAME=name\0A=1\0\0"
+    assert stdin == "2\nSLURM_JOB_NAME=name\0A=1\0"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_of_two_scripts_the_file_is_run(daint: Served) -> None:
     argv, stdin = sent_to_sbatch(daint)
     assert argv[-1] == "/s.sh"
     assert SCRIPT not in stdin
-    assert stdin.startswith("SLURM_JOB_NAME=directed\0")
+    assert stdin.startswith("2\nSLURM_JOB_NAME=directed\0")
 
 
 async def test_variables_as_a_list_keep_their_commas_and_equal_signs(daint: Served) -> None:

@@ -53,7 +53,7 @@ class Command(Generic[T]):
     `accepts` are the exit statuses that mean success. `unset` are variables of the user's own environment that the
     program shall not see (`NAME`, or `PREFIX*`), `environment` those that it shall. `greeted` is told the lines that
     the program prints, up to the one for which it says yes; only then does its input go to it, so that without a
-    greeting it has had none.
+    greeting it has had none. `seconds_after_input` is how long it may run with it; then it is told to end.
     """
 
     argv: tuple[str, ...]
@@ -65,6 +65,7 @@ class Command(Generic[T]):
     unset: tuple[str, ...] = STEADY
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     greeted: Callable[[str], bool] | None = None
+    seconds_after_input: float | None = None
 
     @property
     def request(self) -> Request:

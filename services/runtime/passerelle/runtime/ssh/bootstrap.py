@@ -12,11 +12,14 @@ else from its input as data (`read -r` keeps every byte but NUL), so that no she
     .                       the end of these
     none, frames or all     start; the program's input is empty, follows in frames, or is all that follows
 
-A frame is a line with its size in bytes and as many bytes; a line `0` ends the program's input. `NONCE<` and a line
-break begin the program's output, `NONCE>STATUS` and a line break end it; anything before and after was printed by
-start-up files, or by processes that they left running. On stderr the markers are `NONCE2<` and `NONCE2>STATUS`. They
-stand around those of stdout, so that they are not taken for output where a start-up file has joined both
-streams (`exec 2>&1`).
+A frame is a line with its size in bytes and as many bytes, for which `dd` is started; or it is `,TEXT` and `=TEXT` as
+above, which the shell copies itself, byte by byte, so that a short script costs no process. A line `0` ends the
+program's input.
+
+`NONCE<` and a line break begin the program's output, `NONCE>STATUS` and a line break end it; anything before and after
+was printed by start-up files, or by processes that they left running. On stderr the markers are `NONCE2<` and
+`NONCE2>STATUS`. They stand around those of stdout, so that they are not taken for output where a start-up file has
+joined both streams (`exec 2>&1`).
 
 The program's input ends with its last frame and not with the channel's input, so that half of a script is never run as
 if it were complete. The channel's input outlives the program's (except with `all`): when it ends before the program
@@ -34,7 +37,8 @@ from passerelle.runtime.command import Request
 # Descriptor 3 is the channel's input, 4 the program's, 6 the channel's stderr; 2 keeps the shell's own remarks out.
 # `env` is what tells that there is no such program, in words that are everywhere the same.
 # $IFS is blank, tab and line break: where a line break comes from. In `frames` the guard is the process that feeds the
-# program; its id, which no shell tells it, comes from /proc. `away` finds the descendants in other process groups.
+# program; its id, which no shell tells it, comes from /proc. No SIGPIPE ends it when the program does not read. `away`
+# finds the descendants in other process groups.
 _SCRIPT = """
 exec 3<&0 6>&2 </dev/null; LC_ALL=C; export LC_ALL; o=$IFS; n=${IFS#??}; a=; t=; set -f; set --;
 IFS= read -r h <&3 || exit 1; case $h in "passerelle "*) h=${h#* } ;;
@@ -54,8 +58,12 @@ while [ "$3" ]; do case $r in *" $1 "*) ;; *" $2 "*) r="$r$1 " ;; esac; [ $1 = $
 set -- $l; while [ "$3" ]; do case $r in *" $1 "*) [ $3 = $g ] || x="$x $1" ;; esac; shift 3; done; };
 guard() { while read -r l <&3; do :; done; trap : TERM; away; kill -TERM 0 $x; i=0; trap i=9 TERM;
 while [ $i -lt 9 ]; do sleep 0.1; i=$((i + 1)); done; kill -KILL $x; kill -KILL 0; };
-feed() { read -r g l </proc/self/stat; echo $g; while IFS= read -r l <&3; do
-[ "$l" -gt 0 ] || { exec >/dev/null; return; }; dd bs=$l count=1 iflag=fullblock <&3 2>/dev/null || return; done; };
+feed() { read -r g l </proc/self/stat; echo $g; trap "" PIPE; while IFS= read -r l <&3; do case $l in
+,*) printf %s "${l#?}$n" || return ;;
+=*) printf %s "${l#?}" || return ;;
+0) exec >/dev/null; return ;;
+*) dd bs=$l count=1 iflag=fullblock <&3 || return ;;
+esac; done; };
 run() { [ $t ] || (exec "$@" <&4 2>&6 3<&- 4<&- 6>&-); s=$?; kill $g; echo "$h>$s"; echo "${h}2>$s" >&6; };
 case $l in
 all) exec "$@" <&3 3<&- 6>&- ;;
@@ -69,29 +77,33 @@ LINE = f"exec /bin/sh -c '{' '.join(_SCRIPT.split(chr(10))).strip()}'"
 NONE, FRAMES, ALL = b"none\n", b"frames\n", b"all\n"
 """What the program's input is."""
 
+_LONGEST_TEXT = 2048  # bytes; reading more of them one by one takes longer than starting dd
+_LONGEST_FRAME = 1 << 18  # bytes
 _MOST_NOISE = 1024  # bytes that are kept of what start-up files print
 _STATUS = re.compile(rb"(\d+)\n")
 
 
 def request_lines(request: Request, nonce: str) -> bytes:
     """What `LINE` reads before it starts the program; raises ValueError for values that no program can get."""
-    lines = "".join(line + "\n" for line in _lines(request, nonce)).encode(
-        "utf-8", "surrogateescape"
-    )
+    lines = b"".join(_lines(request, nonce))
     if b"\0" in lines:
         raise ValueError("a NUL character in a program's arguments or environment")
     return lines
 
 
-def _lines(request: Request, nonce: str) -> Iterator[str]:
-    yield f"passerelle {nonce}"
-    yield from (f"-{name}" for name in request.unset)
-    yield from (f"@{name}={value}" for name, value in request.environment.items())
-    for word in request.argv:
-        *parts, last = word.split("\n")
-        yield from (f",{part}" for part in parts)
-        yield f"={last}"
-    yield "."
+def _lines(request: Request, nonce: str) -> Iterator[bytes]:
+    yield f"passerelle {nonce}\n".encode()
+    yield from (f"-{name}\n".encode() for name in request.unset)
+    for name, value in request.environment.items():
+        yield f"@{name}={value}\n".encode("utf-8", "surrogateescape")
+    yield from (_text(word.encode("utf-8", "surrogateescape")) for word in request.argv)
+    yield b".\n"
+
+
+def _text(data: bytes) -> bytes:
+    """The lines `,TEXT` and `=TEXT` for data without NUL."""
+    *parts, last = data.split(b"\n")
+    return b"".join(b",%b\n" % part for part in parts) + b"=%b\n" % last
 
 
 def new_nonce() -> str:
@@ -102,6 +114,15 @@ def new_nonce() -> str:
 def frame(data: bytes) -> bytes:
     """A piece of the program's input; an empty one ends it."""
     return b"%d\n" % len(data) + data
+
+
+def whole_input(data: bytes) -> Iterator[bytes]:
+    """All of the program's input, in frames that are sent one by one, and its end."""
+    if len(data) <= _LONGEST_TEXT and b"\0" not in data:
+        yield _text(data) + frame(b"")
+        return
+    yield from (frame(data[at : at + _LONGEST_FRAME]) for at in range(0, len(data), _LONGEST_FRAME))
+    yield frame(b"")
 
 
 class MarkedStream:

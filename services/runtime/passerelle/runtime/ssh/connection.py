@@ -107,12 +107,14 @@ class Connection:
         errors: str = "backslashreplace",
         at_once: bool = False,
         greeted: Callable[[str], bool] | None = None,
+        seconds_after_input: float | None = None,
     ) -> Output:
         """Run a program to its end, within `limit` seconds counted from its start.
 
         `errors` says how bytes of the output that are not UTF-8 are decoded, as for bytes.decode. Unless `at_once`, the
         program starts only when the login shell has answered, so never after the request was cancelled. With `greeted`,
-        it gets its input when it has printed a line for which that returns true.
+        it gets its input when it has printed a line for which that returns true. It is told to end when it still runs
+        `seconds_after_input`; unlike after `limit`, what it left is returned.
 
         Raises Overloaded when too many wait already, DeadlineExceeded when it takes longer, ConnectionFailed when the
         connection is lost, BackendError when the login shell does not run it. When this returns or raises, also when it
@@ -120,7 +122,14 @@ class Connection:
         """
         async with self._started() as program:
             work = asyncio.create_task(
-                outcome(program, request, stdin.encode(), at_once=at_once, greeted=greeted)
+                outcome(
+                    program,
+                    request,
+                    stdin.encode(),
+                    at_once=at_once,
+                    greeted=greeted,
+                    seconds_after_input=seconds_after_input,
+                )
             )
             try:
                 await asyncio.wait({work}, timeout=limit)

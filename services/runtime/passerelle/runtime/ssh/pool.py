@@ -154,6 +154,7 @@ class SystemShell:
                 self._timeout,
                 at_once=command.repeatable or command.greeted is not None,
                 greeted=command.greeted,
+                seconds_after_input=command.seconds_after_input,
             )
         return command.result(output)
 

@@ -17,6 +17,7 @@ from passerelle.runtime.ssh.bootstrap import (
     frame,
     new_nonce,
     request_lines,
+    whole_input,
 )
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ _LEAVING = 0.2  # seconds in which the shell around an ended program ends, too
 # asyncssh (2.24) grants the sender a whole window whenever a part of the received data is read. With reads of
 # everything that is there, no more than two windows are buffered.
 _ALL = 1 << 30
-_FRAME = 1 << 18  # bytes
 _MAX_NOISE = 200  # characters of what start-up files printed, in an error
 
 
@@ -95,11 +95,11 @@ class Program:
         self._write(frame(b""))
 
     async def feed(self, data: bytes) -> None:
-        """Send all of its input; that it does not read it is no error."""
+        """Send all of its input, and end that; that it does not read it is no error."""
         with suppress(*LOST, OSError):
-            for at in range(0, len(data), _FRAME):
-                await self.write(data[at : at + _FRAME])
-        self.end_input()
+            for part in whole_input(data):
+                self._process.stdin.write(part)
+                await self._process.stdin.drain()
 
     async def output(self) -> AsyncIterator[bytes]:
         """Its stdout, piece by piece, to the end."""
@@ -207,11 +207,13 @@ async def outcome(
     *,
     at_once: bool,
     greeted: Callable[[str], bool] | None = None,
+    seconds_after_input: float | None = None,
 ) -> tuple[int, bytes, bytes]:
     """Run it to its end; returns its exit status, stdout and stderr.
 
     Unless `at_once`, it starts only when the login shell has answered, and so never after its request was cancelled.
     `greeted` is called with each line that it prints, until one for which it returns true; then the input is sent.
+    When it has not ended so many `seconds_after_input`, it is told to.
     """
     program.send(request)
     feeding: asyncio.Task[None] | None = None
@@ -221,17 +223,25 @@ async def outcome(
             await program.ready()
         program.go(FRAMES if stdin else NONE)
         if stdin and greeted is None:
-            feeding = asyncio.create_task(program.feed(stdin))
+            feeding = asyncio.create_task(_fed(program, stdin, seconds_after_input))
         async for piece in program.output():
             stdout += piece
             while greeted and feeding is None and (end := stdout.find(b"\n", line_start)) >= 0:
                 if greeted(stdout[line_start:end].decode(errors="replace")):
-                    feeding = asyncio.create_task(program.feed(stdin))
+                    feeding = asyncio.create_task(_fed(program, stdin, seconds_after_input))
                 line_start = end + 1
         status, stderr = await program.status(), await program.stderr()
         return status, bytes(stdout), bytes(stdout[line_start:]) if program.joined else stderr
     finally:
         await abandoned(feeding)
+
+
+async def _fed(program: Program, stdin: bytes, seconds_after: float | None) -> None:
+    """Send a program all of its input, and tell it to end so many seconds later, if any."""
+    await program.feed(stdin)
+    if seconds_after is not None:
+        await asyncio.sleep(seconds_after)
+        program.stop()
 
 
 async def abandoned(*tasks: "asyncio.Task[Any] | None") -> None:

@@ -16,7 +16,7 @@ from passerelle.runtime.errors import (
 
 _LIMITS = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 _LIMIT = re.compile(r"sbatch: error: (?:QOS|Assoc)(?:Grp|Max|Min)\w*Limit", re.IGNORECASE)
-_OUT_OF_TIME = (124, 137, 143)  # of timeout(1): the program was ended
+_OUT_OF_TIME = (137, 143)  # it was told to end
 
 # The field that a reason of slurm_errno.c, or the beginning of a line of sbatch's own, is about. What is not here can
 # only stand in the script.

@@ -20,6 +20,8 @@ _SUBMIT = "".join(
     if not line.startswith("#")
 )
 _VARIABLES = "/dev/fd/3"
+# Seconds that sbatch gets: where the queue is full it tries again for minutes, longer than the request is waited for.
+_SUBMITTING = 7.0
 # Seconds to find out whether there is a job: a new login, the end of the session that submitted (2 s), and the answer.
 _LOOKING = 10.0
 # Waits for the end of a session that was told to end: its leader ends last, at most a second later.
@@ -97,11 +99,12 @@ def submit_command(
     return Command(
         ("bash", "-c", _SUBMIT, "sbatch", "--parsable", *_options(job), *export, *path),
         job_outputs.parse_submitted,
-        stdin=f"{variables}\0{job.script or ''}",
+        stdin=f"{len(environment)}\n{variables}{job.script or ''}",
         failure=refusals.refused_submission,
         repeatable=False,
         unset=(),  # a login's variables are the job's, too
         greeted=greeted,
+        seconds_after_input=_SUBMITTING,
     )
 
 
