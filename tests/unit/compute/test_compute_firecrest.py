@@ -44,7 +44,7 @@ async def test_a_job_is_submitted_with_201(daint: Served) -> None:
     assert {*daint.shell.users} == {"alice"}
     argv, stdin = sent_to_sbatch(daint)
     assert argv == ["--parsable", "--chdir=/home/alice", "--export-file=/dev/fd/3"]
-    assert stdin == f"2\nSLURM_JOB_NAME=sbatch\0F7T_version=v2.0.0\0{SCRIPT}"
+    assert stdin == f"=SLURM_JOB_NAME=sbatch\n=F7T_version=v2.0.0\n.\n{SCRIPT}"
 
 
 async def test_all_that_a_job_can_say(daint: Served) -> None:
@@ -64,7 +64,7 @@ async def test_all_that_a_job_can_say(daint: Served) -> None:
         *("--partition=partition", "--reservation=reservation", "--constraint=constraints"),
         *("--input=/i", "--output=o", "--error=e", "--export-file=/dev/fd/3", "--", "/s.sh"),
     ]
-    assert stdin == "2\nSLURM_JOB_NAME=name\0A=1\0"
+    assert stdin == "=SLURM_JOB_NAME=name\n=A=1\n.\n"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_spellings_of_a_job(daint: Served, spelling: Any) -> None:
 
 async def test_an_empty_environment_replaces_the_default(daint: Served) -> None:
     await daint.ask("SubmitJob", submission({**JOB, "env": {}}))
-    assert sent_to_sbatch(daint) == (["--parsable", "--chdir=/home/alice"], f"\0{SCRIPT}")
+    assert sent_to_sbatch(daint) == (["--parsable", "--chdir=/home/alice"], f".\n{SCRIPT}")
 
 
 async def test_of_two_scripts_the_file_is_run(daint: Served) -> None:
@@ -94,12 +94,12 @@ async def test_of_two_scripts_the_file_is_run(daint: Served) -> None:
     argv, stdin = sent_to_sbatch(daint)
     assert argv[-1] == "/s.sh"
     assert SCRIPT not in stdin
-    assert stdin.startswith("2\nSLURM_JOB_NAME=directed\0")
+    assert stdin.startswith("=SLURM_JOB_NAME=directed\n")
 
 
 async def test_variables_as_a_list_keep_their_commas_and_equal_signs(daint: Served) -> None:
     await daint.ask("SubmitJob", submission({**JOB, "env": ["L=a,b=c", "E="]}))
-    assert sent_to_sbatch(daint)[1] == f"SLURM_JOB_NAME=sbatch\0L=a,b=c\0E=\0\0{SCRIPT}"
+    assert sent_to_sbatch(daint)[1] == f"=SLURM_JOB_NAME=sbatch\n=L=a,b=c\n=E=\n.\n{SCRIPT}"
 
 
 @pytest.mark.parametrize(

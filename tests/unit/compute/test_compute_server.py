@@ -66,7 +66,7 @@ async def test_a_job_is_submitted(daint: Served) -> None:
             "--export-file=/dev/fd/3",
         ),
     )
-    assert command.stdin == f"2\nSLURM_JOB_NAME=n\0A=1\0{SCRIPT}"
+    assert command.stdin == f"=SLURM_JOB_NAME=n\n=A=1\n.\n{SCRIPT}"
 
 
 async def test_without_variables_the_script_decides_what_is_exported(daint: Served) -> None:

@@ -99,9 +99,9 @@ HOSTILE = {
 
 
 def test_variables_and_script_arrive_exactly_and_nowhere_else(sbatch: Path) -> None:
-    submitted(sbatch, described())
+    submitted(sbatch, described(), SHLVL="1")
     before = environment_of(sbatch)
-    assert submitted(sbatch, described(environment=HOSTILE)) == "77"
+    assert submitted(sbatch, described(environment=HOSTILE), SHLVL="1") == "77"
     assert environment_of(sbatch) == before
     login = {name: value for name, value in before.items() if name not in ("_", "SBATCH_EXPORT")}
     wanted = {**login, "SLURM_JOB_NAME": "the name", **HOSTILE}

@@ -93,13 +93,13 @@ def submit_command(
         return match is not None
 
     environment = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
-    variables = "".join(f"{name}={value}\0" for name, value in environment.items())
+    variables = "".join(_lines(f"{name}={value}") for name, value in environment.items())
     export = (f"--export-file={_VARIABLES}",) if environment else ()
     path = ("--", job.script_path) if job.script_path is not None else ()
     return Command(
         ("bash", "-c", _SUBMIT, "sbatch", "--parsable", *_options(job), *export, *path),
         job_outputs.parse_submitted,
-        stdin=f"{len(environment)}\n{variables}{job.script or ''}",
+        stdin=f"{variables}.\n{job.script or ''}",
         failure=refusals.refused_submission,
         repeatable=False,
         unset=(),  # a login's variables are the job's, too
@@ -127,6 +127,12 @@ def directives_command(script_path: str) -> Command[str]:
         lambda text: text,
         accepts=tuple(range(256)),
     )
+
+
+def _lines(variable: str) -> str:
+    """A variable as submit.sh reads it: lines that go on begin with a comma, the last one with an equal sign."""
+    *lines, last = variable.split("\n")
+    return "".join(f",{line}\n" for line in lines) + f"={last}\n"
 
 
 def _options(job: JobDescription) -> Iterator[str]:
