@@ -136,10 +136,12 @@ def _rivals(
         source, python = options.firecrest
         yield running_firecrest(source, python, stack.cluster, stack.issuer, tokens)
     if options.rival:
-        given = os.environ.get(TOKENS, "").split()
-        if len(given) < len(tokens):
-            sys.exit(f"{len(tokens)} users are measured, and {TOKENS} has {len(given)} tokens.")
-        of_users = dict(zip(tokens, given, strict=False))
+        rival_tokens = os.environ.get(TOKENS, "").split()
+        if len(rival_tokens) < len(tokens):
+            sys.exit(
+                f"{len(tokens)} users are measured, and {TOKENS} has {len(rival_tokens)} tokens."
+            )
+        of_users = dict(zip(tokens, rival_tokens, strict=False))
         yield nullcontext(Server("rival", options.rival, of_users, (), options.rival_system))
 
 

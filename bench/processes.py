@@ -16,7 +16,7 @@ ENDED = "commands"
 
 def memory_mib(*pids: int) -> dict[str, float]:
     """Proportional set size of processes and all their descendants, in MiB, by name (smaps_rollup)."""
-    found: defaultdict[str, float] = defaultdict(float)
+    memory: defaultdict[str, float] = defaultdict(float)
     for process in _with_descendants(pids):
         try:
             rollup = (process / "smaps_rollup").read_text()
@@ -24,8 +24,8 @@ def memory_mib(*pids: int) -> dict[str, float]:
         except _GONE:
             continue
         lines = [line for line in rollup.splitlines() if line.startswith("Pss:")]
-        found[name] += sum(int(line.split()[1]) for line in lines) / 1024
-    return dict(found)
+        memory[name] += sum(int(line.split()[1]) for line in lines) / 1024
+    return dict(memory)
 
 
 def resident_mib(*pids: int) -> float:
@@ -38,16 +38,16 @@ def cpu_seconds(*pids: int) -> dict[str, float]:
 
     To the nanosecond where threads still run; in ticks of the clock (10 ms) where processes have ended.
     """
-    found: defaultdict[str, float] = defaultdict(float)
+    seconds: defaultdict[str, float] = defaultdict(float)
     for process in _with_descendants(pids):
         try:
             threads = [(task / "schedstat").read_text() for task in (process / "task").iterdir()]
             name, fields = _name(process), (process / "stat").read_text().rpartition(")")[2].split()
         except _GONE:
             continue
-        found[name] += sum(int(thread.split()[0]) for thread in threads) / 1e9
-        found[ENDED] += sum(int(ticks) for ticks in fields[_CHILDREN_TIMES]) / _TICKS
-    return dict(found)
+        seconds[name] += sum(int(thread.split()[0]) for thread in threads) / 1e9
+        seconds[ENDED] += sum(int(ticks) for ticks in fields[_CHILDREN_TIMES]) / _TICKS
+    return dict(seconds)
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

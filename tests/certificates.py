@@ -31,7 +31,7 @@ class Certificate:
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
     def served(self, directory: Path) -> ssl.SSLContext:
-        """What a server shows it with; its files are in `directory`."""
+        """The server's TLS context; its files are in `directory`."""
         cert, key = directory / "cert.pem", directory / "key.pem"
         cert.write_bytes(self.pem)
         key.write_bytes(self.key())

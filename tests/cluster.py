@@ -24,12 +24,12 @@ START_SECONDS = 900  # with the packages to install, on a slow mirror
 
 
 class CannotRunHere(Exception):
-    """This machine cannot run the recipe; the text says why."""
+    """This machine cannot run the recipe; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where a running cluster is and who may use it."""
+    """The location of a running cluster, and its users."""
 
     directory: Path
     name: str
@@ -41,7 +41,7 @@ class Cluster:
     """The private key whose certificates sshd accepts; a certificate's principal is the user."""
     slurm_conf: Path
     users: tuple[str, ...]
-    """Who may log in: alice, bob, and those that `up --users` made."""
+    """The users that may log in: alice, bob, and those that `up --users` made."""
 
     @classmethod
     def at(cls, directory: Path) -> "Cluster":
@@ -101,7 +101,7 @@ def given_cluster() -> Cluster | None:
 
 
 def shared_cluster() -> Cluster:
-    """The cluster that PASSERELLE_TEST_CLUSTER names, else that of this run; the first who asks starts it."""
+    """The cluster that PASSERELLE_TEST_CLUSTER names, else that of this run, which is started at the first call."""
     if there := given_cluster():
         return there
     with parallel.one_at_a_time("cluster"):
@@ -117,7 +117,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the cluster of this run, if anyone asked for it."""
+    """End the cluster of this run, if it was started."""
     if not parallel.is_worker(config):
         _end(_of_this_run())
 

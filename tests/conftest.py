@@ -1,4 +1,4 @@
-"""Shared by all tests: the fixtures of the real stack, and what is told at the end."""
+"""Shared by all tests: the fixtures of the real stack, and the summary at the end."""
 
 from collections import defaultdict
 from typing import Any
@@ -22,14 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """On a worker: hand over what it exercised."""
+    """On a worker: report the real things that it exercised."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["real"] = real.noted()
 
 
 def pytest_testnodedown(node: Any) -> None:
-    """A worker has ended: take over what it exercised; one that crashed says nothing."""
+    """A worker has ended: add the real things that it exercised; one that crashed reports none."""
     if noted := getattr(node, "workeroutput", {}).get("real"):
         real.add(*noted)
 

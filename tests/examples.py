@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: all in a strict run, a third in the inner loop."""
+"""The number of examples of hypothesis: all in a strict run, a third otherwise."""
 
 from tests import real
 

@@ -18,7 +18,7 @@ class FileServer:
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def files(self) -> list[Path]:
-        """What it has now."""
+        """Its present content."""
         return sorted(self.directory.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Commands as one would type them: for tests that run them without SSH, or look at what they would be."""
+"""Command lines for a shell: for tests that run them without SSH, or compare them."""
 
 import shlex
 from typing import Any

@@ -94,7 +94,7 @@ class MinioServer:
             self._process = None
 
     def version(self) -> str:
-        """What it says it is."""
+        """Its version."""
         done = subprocess.run(
             (self._program, "--version"), capture_output=True, text=True, timeout=60, check=True
         )
@@ -138,6 +138,6 @@ def running_minio(certificates: Path | None = None) -> Iterator[MinioServer]:
 
 @pytest.fixture(scope="session")
 def minio() -> Iterator[MinioServer]:
-    """The object store of this test run; whoever kills it starts it again."""
+    """The object store of this test run; a test that kills it starts it again."""
     with running_minio() as server:
         yield server

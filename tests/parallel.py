@@ -1,4 +1,4 @@
-"""How a run is spread over the workers of pytest-xdist, and what all of them share.
+"""The distribution of a run over the workers of pytest-xdist, and their shared state.
 
 What is worth sharing (a cluster) is started by the first worker that needs it, in the run's own directory, and ended by
 the process that began the run, when all workers are done. Where that process was killed, the next run ends and removes
@@ -101,14 +101,14 @@ def abandoned(place: Path) -> Iterator[Path]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove it, when what ran there has ended."""
+    """Remove the directory, when its processes have ended."""
     if not is_worker(config):
         shutil.rmtree(os.environ.pop(_DIRECTORY))
         config.stash[_OWNED].close()
 
 
 def directory() -> Path:
-    """Of this run, for what its workers share."""
+    """The directory that the workers of this run share."""
     return Path(os.environ[_DIRECTORY])
 
 

@@ -14,7 +14,7 @@ _turns = itertools.count(_start)
 
 
 def free_port() -> int:
-    """A port that nobody listens on; no other worker of this run is given it, nor is this one soon again."""
+    """A free port; no other worker of this run gets it, and this one not soon again."""
     return free_ports(1)
 
 

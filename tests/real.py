@@ -25,14 +25,14 @@ EXPECTED = (
     "systemd-analyze",
     "Go",
 )
-"""What a complete run exercises."""
+"""The real things that a complete run exercises."""
 
 _exercised: dict[str, str] = {}
 _missing: dict[str, str] = {}
 
 
 def exercised(name: str, what: str) -> None:
-    """Note that the real `name` is used; `what` is its version or where it came from."""
+    """Record that the real `name` is used; `what` is its version or origin."""
     _exercised.setdefault(name, what)
 
 
@@ -45,12 +45,12 @@ def missing(name: str, why: str) -> NoReturn:
 
 
 def noted() -> tuple[dict[str, str], dict[str, str]]:
-    """What this process exercised, and what it missed."""
+    """The real things that this process exercised, and those it missed."""
     return _exercised, _missing
 
 
 def add(exercised: dict[str, str], missing: dict[str, str]) -> None:
-    """Add what another process noted."""
+    """Add the records of another process."""
     _exercised.update(exercised)
     _missing.update(missing)
 

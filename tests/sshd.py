@@ -26,7 +26,7 @@ class Server:
     forwards: bool = True
     """Whether it can be a jump host."""
     before: str = ""
-    """What the login shell runs before each command, as a start-up file would."""
+    """Commands that the login shell runs first, as from a start-up file."""
 
     def drop_all(self) -> None:
         """Cut every connection, as a failing network would."""
@@ -45,7 +45,7 @@ class Keys:
         self.asked = 0
 
     async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
-        """The one key, for whoever asks."""
+        """The one key, for every user."""
         self.asked += 1
         private = self.key.export_private_key().decode()
         return SshCredential(self.username, "", private, self.expires)
@@ -146,7 +146,7 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None
 
 
 async def _feed(source: "asyncssh.SSHReader[bytes]", child: asyncio.subprocess.Process) -> None:
-    """What the client sends, to the child; a signal of the client's, to its whole group."""
+    """Pass the client's input to the child, and its signals to the child's process group."""
     assert child.stdin is not None
     while True:
         try:

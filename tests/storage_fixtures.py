@@ -12,7 +12,7 @@ from tests.unit.storage.profile import Profile
 from tests.unit.storage.world import World, Worlds, remote, serving_storage
 
 _LIMIT = 100_000
-"""Of what operations read into memory, in bytes."""
+"""The limit of reads into memory, in bytes."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -56,7 +56,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def said(*argv: str) -> bytes:
+def output_of(*argv: str) -> bytes:
     """What a program of this machine prints, in the C locale."""
     return subprocess.run(argv, env={"LC_ALL": "C"}, capture_output=True, check=True).stdout
 
@@ -168,7 +168,7 @@ async def test_recursive_listing_in_the_order_of_ls(world: World, tree: Path) ->
     entries = await world.files.list(str(tree), Listing(recursive=True, hidden=True))
     names = [info.name for info in entries]
     assert names[-4:] == ["suid", "sub/a", "sub/deep", "sub/deep/x"]
-    lines = said("ls", "-AR1", str(tree)).decode().splitlines()
+    lines = output_of("ls", "-AR1", str(tree)).decode().splitlines()
     basenames = [line for line in lines if line and not line.endswith(":")]
     assert [os.path.basename(name) for name in names] == basenames
 
@@ -205,7 +205,7 @@ async def test_table_has_the_columns_asked_for(world: World, tree: Path) -> None
 async def test_local_time_is_the_systems(world: World, tree: Path) -> None:
     os.utime(tree / "b.txt", ns=(0, 1767323045_999999999))
     info = await world.files.stat(str(tree / "b.txt"))
-    date = said("date", "-r", str(tree / "b.txt"), "+%Y-%m-%dT%H:%M:%S")
+    date = output_of("date", "-r", str(tree / "b.txt"), "+%Y-%m-%dT%H:%M:%S")
     assert info.local_time == date.decode().strip()
     assert info.mtime_ns == 1767323045_999999999
 
@@ -268,7 +268,7 @@ async def test_excerpts_are_those_of_head_and_tail(
     path = world.root / "file"
     path.write_bytes(content)
     mark = f"-{count}" if from_end else f"{count}" if before else f"+{count + 1}"
-    expected = said("head" if before else "tail", f"--{unit}={mark}", str(path))
+    expected = output_of("head" if before else "tail", f"--{unit}={mark}", str(path))
     excerpt = Excerpt(unit, count, from_end, before)  # type: ignore[arg-type]
     assert await world.files.excerpt(str(path), excerpt, 1000) == expected
 

@@ -34,7 +34,7 @@ def wire(name: str) -> WireForm:
     return WIRES[name]
 
 
-def said(model: type[BaseModel], field: str) -> tuple[Any, ...]:
+def literal_values(model: type[BaseModel], field: str) -> tuple[Any, ...]:
     """The names that a model takes for its own."""
     return get_args(model.model_fields[field].annotation)
 
@@ -47,8 +47,8 @@ def some(model: type[Instructions]) -> Instructions:
 
 def test_it_goes_by_the_name_by_which_it_is_registered(name: str, wire: WireForm) -> None:
     for model in (wire.upload, wire.download, *wire.instructions):
-        assert said(model, "transfer_method") == (name,)
-    assert said(wire.service, "service_type") == (name,)
+        assert literal_values(model, "transfer_method") == (name,)
+    assert literal_values(wire.service, "service_type") == (name,)
     for answered in map(some, wire.instructions):
         assert answered.json_form()["transferMethod"] == name
 

@@ -21,7 +21,7 @@ def staging_by(minio: MinioServer) -> list[dict[str, Any]]:
     return [{"type": "s3", "options": options}]
 
 
-def said(*argv: object, **environment: str) -> str:
+def output_of(*argv: object, **environment: str) -> str:
     """What a command prints, run with these variables besides ours; raises CalledProcessError when it fails."""
     return subprocess.run(
         [str(word) for word in argv],

@@ -16,7 +16,7 @@ import httpx
 import yaml
 
 from tests.cluster import RECIPE, Cluster
-from tests.e2e.sites import S3_KEY, said, staging_by
+from tests.e2e.sites import S3_KEY, output_of, staging_by
 from tests.minio import MinioServer
 from tests.ports import free_port
 from tests.stack import PASSERELLE, running_site
@@ -179,7 +179,7 @@ def log_of(job: dict[str, Any]) -> str:
 @contextmanager
 def staging_site(cluster: Cluster, store: MinioServer) -> Iterator[StagingSite]:
     """The site, inside the block."""
-    site = yaml.safe_load(said(sys.executable, RECIPE / "configuration.py", cluster.directory))
+    site = yaml.safe_load(output_of(sys.executable, RECIPE / "configuration.py", cluster.directory))
     port = free_port()
     streamer = {"host": "127.0.0.1", "public_ips": ["127.0.0.1"], "port_range": [port, port + 9]}
     staging = [*staging_by(store), {"type": "streamer", "options": streamer}, {"type": "wormhole"}]
@@ -195,7 +195,7 @@ def staging_site(cluster: Cluster, store: MinioServer) -> Iterator[StagingSite]:
                 ready["ready"],
                 cluster,
                 store,
-                _remembered(lambda user: said(*command, user, **S3_KEY).strip()),
+                _remembered(lambda user: output_of(*command, user, **S3_KEY).strip()),
                 frozenset(stored(store)),
             )
 

@@ -16,7 +16,7 @@ from firecrest.FirecrestException import TransferJobFailedException
 from firecrest.v2 import AsyncFirecrest, Firecrest
 
 from tests.cluster import RECIPE, Cluster
-from tests.e2e.sites import said
+from tests.e2e.sites import output_of
 from tests.e2e.target import Target
 from tests.e2e.test_pyfirecrest_cli import Cli
 from tests.minio import ACCESS_KEY, SECRET_KEY, MinioServer
@@ -32,7 +32,7 @@ SECRET = re.compile(r"X-Amz-|uploadId=|http://", re.IGNORECASE)
 @pytest.fixture(scope="module")
 def target(cluster: Cluster, minio: MinioServer) -> Iterator[Target]:
     """Alice on the real Slurm, which stages with the store; jobs and callers know that by different names."""
-    site = yaml.safe_load(said(sys.executable, RECIPE / "configuration.py", cluster.directory))
+    site = yaml.safe_load(output_of(sys.executable, RECIPE / "configuration.py", cluster.directory))
     options = {
         "private_url": minio.url,
         "public_url": minio.url.replace("127.0.0.1", "localhost"),
@@ -52,7 +52,7 @@ def target(cluster: Cluster, minio: MinioServer) -> Iterator[Target]:
                 base_url=ready["ready"],
                 system="cluster",
                 user="alice",
-                token=lambda: said(*token, **key).strip(),
+                token=lambda: output_of(*token, **key).strip(),
                 directory="/home/alice",
                 partition="debug",
                 account="proj1sub",
@@ -119,8 +119,8 @@ def test_no_secret_is_where_others_look(
     job = up.transfer_data["transferJob"]
     _wait_for(client, target, job, "Waiting till the file")
     slurm = {"SLURM_CONF": str(cluster.slurm_conf)}
-    job_record = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
-    job_record += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
+    job_record = output_of("scontrol", "show", "job", "-d", job["jobId"], **slurm)
+    job_record += output_of("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
     job_record += _processes("alice")
     assert f"JobId={job['jobId']}" in job_record
     assert "staging.s3.remote.ingress" in job_record

@@ -18,7 +18,7 @@ from firecrest.FirecrestException import TransferJobFailedException, UnexpectedS
 from firecrest.v2 import AsyncFirecrest, Firecrest
 
 from tests.cluster import RECIPE, Cluster
-from tests.e2e.sites import said
+from tests.e2e.sites import output_of
 from tests.e2e.target import Target
 from tests.mailbox import Mailbox
 from tests.ports import free_ports
@@ -31,7 +31,7 @@ LIMIT = 20 * MIB
 @pytest.fixture(scope="module")
 def target(cluster: Cluster, mailbox: Mailbox) -> Iterator[Target]:
     """Alice on the real Slurm, whose jobs are reached on loopback."""
-    site = yaml.safe_load(said(sys.executable, RECIPE / "configuration.py", cluster.directory))
+    site = yaml.safe_load(output_of(sys.executable, RECIPE / "configuration.py", cluster.directory))
     first = free_ports(5)
     streamer = {"host": "127.0.0.1", "public_ips": ["127.0.0.1"], "port_range": [first, first + 4]}
     wormhole = {"relay_url": mailbox.relay_url, "transit_helper": mailbox.transit_helper}
@@ -48,7 +48,7 @@ def target(cluster: Cluster, mailbox: Mailbox) -> Iterator[Target]:
                 base_url=ready["ready"],
                 system="cluster",
                 user="alice",
-                token=lambda: said(*token).strip(),
+                token=lambda: output_of(*token).strip(),
                 directory="/home/alice",
                 partition="debug",
                 account="proj1sub",
@@ -166,9 +166,9 @@ def test_no_secret_is_where_others_look_and_a_cancelled_job_leaves_nothing(
     secret = json.loads(base64.urlsafe_b64decode(directives["coordinates"]))["secret"]
     _wait_for(client, target, job, "Listening on port")
     slurm = {"SLURM_CONF": str(cluster.slurm_conf)}
-    job_record = said("scontrol", "show", "job", "-d", job["jobId"], **slurm)
-    job_record += said("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
-    job_record += said("ps", "-u", "alice", "-wwo", "args", "e")
+    job_record = output_of("scontrol", "show", "job", "-d", job["jobId"], **slurm)
+    job_record += output_of("scontrol", "write", "batch_script", job["jobId"], "-", **slurm)
+    job_record += output_of("ps", "-u", "alice", "-wwo", "args", "e")
     assert f"JobId={job['jobId']}" in job_record
     assert secret not in job_record + _log(client, target, job)
     assert len(_names(client, target, directory)) == 1
@@ -236,7 +236,7 @@ def test_up_and_down_by_wormhole(
         blocking=False,
         transfer_method="wormhole",
     )
-    said("wormhole", "receive", "--accept-file", "-o", back, down.wormhole_code)
+    output_of("wormhole", "receive", "--accept-file", "-o", back, down.wormhole_code)
     down.wait_for_transfer_job(timeout=120)
     assert back.read_bytes() == local.read_bytes()
 

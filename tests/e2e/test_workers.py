@@ -19,7 +19,7 @@ import yaml
 from tests import real
 from tests.cluster import Cluster
 from tests.compat.tokens import Issuer, published_issuer
-from tests.e2e.sites import said
+from tests.e2e.sites import output_of
 from tests.ports import free_port
 from tests.stack import running_site
 
@@ -294,7 +294,7 @@ def submitted(cluster: Cluster, mark: str) -> dict[str, str]:
     lines = [
         line
         for command in (remembered, in_accounts)
-        for line in said(*command, SLURM_CONF=str(cluster.slurm_conf)).splitlines()
+        for line in output_of(*command, SLURM_CONF=str(cluster.slurm_conf)).splitlines()
     ]
     jobs = dict(line.strip().split("|", 1) for line in lines)
     return {job: name for job, name in jobs.items() if name.startswith(mark)}

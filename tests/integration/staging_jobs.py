@@ -85,7 +85,7 @@ class Processes:
         """The exit status of the last job."""
         return await asyncio.wait_for(self.running[-1].wait(), END_SECONDS)
 
-    async def said(self, words: str) -> None:
+    async def wait_for_log(self, words: str) -> None:
         """Wait until the last job's log has these words."""
         log = Path(self.submitted[-1].standard_output)
         async with asyncio.timeout(END_SECONDS):

@@ -26,9 +26,9 @@ from tests.unit.compute.local_shell import LocalShell
 _PATIENCE = 60.0  # seconds
 SCRIPT = """#!/usr/bin/python3 -IS
 with open("/proc/self/environ", "rb") as environment:
-    told = environment.read()
+    content = environment.read()
 with open("told", "wb") as file:
-    file.write(told)
+    file.write(content)
 """
 HOSTILE = {
     "PATH": "{work}/traps",
@@ -100,7 +100,7 @@ async def system(request: pytest.FixtureRequest, work: Path) -> AsyncIterator[Re
             yield system
 
 
-async def told(system: Real, environment: dict[str, str]) -> dict[str, str]:
+async def environment_of_job(system: Real, environment: dict[str, str]) -> dict[str, str]:
     """The environment that a job with these variables finds."""
     reported = system.work / "told"
     reported.unlink(missing_ok=True)
@@ -123,8 +123,8 @@ async def test_hostile_variables_reach_the_job_exactly_and_nothing_else(system: 
     trap.chmod(0o755)
     os.symlink("sbatch", trap.parent / "env")
     wanted = {name: value.replace("{work}", str(system.work)) for name, value in HOSTILE.items()}
-    plain = await told(system, {"F7T_version": "v2.0.0"})
-    result = await told(system, wanted)
+    plain = await environment_of_job(system, {"F7T_version": "v2.0.0"})
+    result = await environment_of_job(system, wanted)
     assert {name: result.get(name) for name in wanted} == wanted
     assert not (system.work / "trapped").exists()
     others = plain.keys() - wanted.keys() - {"F7T_version"}

@@ -33,8 +33,8 @@ async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def said(stack: Stack, request: str) -> str:
-    """All that Envoy says before it ends the connection."""
+async def raw_reply(stack: Stack, request: str) -> str:
+    """The bytes that Envoy sends until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
     writer.write(request.encode())
     answer = await asyncio.wait_for(reader.read(), 30)
@@ -47,7 +47,7 @@ async def said(stack: Stack, request: str) -> str:
 async def test_http_1_0_is_answered_once_and_whole(stack: Stack, headers: str) -> None:
     """No host is named, none is needed; a connection that shall be kept is not."""
     request = f"GET /filesystem/x/ops/stat?path=/a HTTP/1.0\r\n{BEARER}{headers}\r\n"
-    answer = await said(stack, request * 2)
+    answer = await raw_reply(stack, request * 2)
     head, _, body = answer.partition("\r\n\r\n")
     assert head.startswith("HTTP/1.0 200 OK\r\n")
     assert f"content-length: {len(body)}" in head
@@ -57,23 +57,25 @@ async def test_http_1_0_is_answered_once_and_whole(stack: Stack, headers: str) -
 
 @pytest.mark.parametrize("request_line", ["GET /status/liveness/", "GET /docs", "GET /"])
 async def test_health_and_documents_over_http_1_0(stack: Stack, request_line: str) -> None:
-    assert (await said(stack, f"{request_line} HTTP/1.0\r\n\r\n")).startswith("HTTP/1.0 200 OK\r\n")
+    assert (await raw_reply(stack, f"{request_line} HTTP/1.0\r\n\r\n")).startswith(
+        "HTTP/1.0 200 OK\r\n"
+    )
 
 
 async def test_http_1_0_has_to_show_a_token(stack: Stack) -> None:
-    answer = await said(stack, "GET /status/systems HTTP/1.0\r\n\r\n")
+    answer = await raw_reply(stack, "GET /status/systems HTTP/1.0\r\n\r\n")
     assert answer.startswith("HTTP/1.0 401 Unauthorized\r\n")
 
 
 async def test_a_body_whose_end_programs_differ_in_is_no_second_request(stack: Stack) -> None:
     post = f"POST /compute/daint/jobs HTTP/1.0\r\n{BEARER}{KEEP}Transfer-Encoding: chunked\r\n\r\n"
-    answer = await said(stack, f"{post}0\r\n\r\n{STAT}")
+    answer = await raw_reply(stack, f"{post}0\r\n\r\n{STAT}")
     assert answer.count("HTTP/1.") == 1
 
 
 async def test_the_native_surface_needs_http_1_1(stack: Stack) -> None:
     request = f"GET /v1/systems/x/files:archive?path=/breaks HTTP/1.0\r\n{BEARER}\r\n"
-    head, _, body = (await said(stack, request)).partition("\r\n\r\n")
+    head, _, body = (await raw_reply(stack, request)).partition("\r\n\r\n")
     assert head.startswith("HTTP/1.0 426 ")
     assert json.loads(body)["error"]["message"] == "HTTP/1.1 or HTTP/2 is required."
 
@@ -81,7 +83,7 @@ async def test_the_native_surface_needs_http_1_1(stack: Stack) -> None:
 async def test_requests_in_a_row_without_waiting(stack: Stack) -> None:
     last = STAT.replace(BEARER, f"{BEARER}Connection: close\r\n")
     cancel = STAT.replace("GET /filesystem/x/ops/stat?path=/a", "DELETE /compute/x/jobs/5")
-    answer = await said(stack, STAT + cancel + STAT + last)
+    answer = await raw_reply(stack, STAT + cancel + STAT + last)
     reported = [part.split("\r\n", 1)[0] for part in answer.split("HTTP/1.1 ")[1:]]
     assert reported == ["200 OK", "204 No Content", "200 OK", "200 OK"]
 

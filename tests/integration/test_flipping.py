@@ -78,8 +78,8 @@ async def content(world: World, path: str) -> bytes:
 
 
 async def checksum(world: World, path: str) -> bytes:
-    known = {hashlib.sha256(text).hexdigest(): text for text in (INSIDE, OUTSIDE)}
-    return known[await world.parts.checksums.sha256(path)]
+    contents = {hashlib.sha256(text).hexdigest(): text for text in (INSIDE, OUTSIDE)}
+    return contents[await world.parts.checksums.sha256(path)]
 
 
 async def copied(world: World, path: str) -> bytes:

@@ -43,7 +43,7 @@ async def local(shell: LocalShell) -> AsyncIterator[Local]:
         await scheduler.cancel(job.id)
 
 
-def asked(home: Path, script: str = "#!/bin/sh\n", **fields: Any) -> JobDescription:
+def description(home: Path, script: str = "#!/bin/sh\n", **fields: Any) -> JobDescription:
     fields.setdefault("working_directory", str(home))
     return JobDescription(script=None if "script_path" in fields else script, **fields)
 
@@ -79,7 +79,7 @@ def alive(pid: int) -> bool:
 
 async def test_a_job_runs_and_is_remembered(local: Local, tmp_path: Path) -> None:
     script = "#!/bin/sh\necho out $SLURM_JOB_ID\necho err >&2\n"
-    job = await ran(local, asked(tmp_path, script, name="first"))
+    job = await ran(local, description(tmp_path, script, name="first"))
     assert (job.id, job.name, job.partition, job.cluster) == ("1", "first", "local", "local")
     assert (job.status.state, job.status.word, job.status.reason) == (
         State.SUCCEEDED,
@@ -101,14 +101,14 @@ async def test_a_job_runs_and_is_remembered(local: Local, tmp_path: Path) -> Non
 
 
 async def test_a_submitted_job_is_running_at_once(local: Local, tmp_path: Path) -> None:
-    job_id = await local.submit(asked(tmp_path, "#!/bin/sh\nsleep 60\n", time_limit=600))
+    job_id = await local.submit(description(tmp_path, "#!/bin/sh\nsleep 60\n", time_limit=600))
     [job] = await local.job(job_id)
     assert (job.status.word, job.time.end, job.time.limit) == ("RUNNING", None, 600)
     assert job.steps[0].status.word == "RUNNING"
 
 
 async def test_what_a_job_leaves_is_private(local: Local, tmp_path: Path) -> None:
-    job_id = await local.submit(asked(tmp_path, environment={"TOKEN": "s3cret"}))
+    job_id = await local.submit(description(tmp_path, environment={"TOKEN": "s3cret"}))
     await finished(local, job_id)
     jobs = tmp_path / ".local/state/passerelle/jobs"
     assert jobs.stat().st_mode & 0o777 == 0o700
@@ -120,7 +120,7 @@ async def test_what_a_job_leaves_is_private(local: Local, tmp_path: Path) -> Non
 
 async def test_nothing_secret_is_in_argv(local: Local, shell: LocalShell, tmp_path: Path) -> None:
     script = "#!/bin/sh\n# hidden in the script\ncat /proc/$PPID/cmdline\n"
-    job_id = await local.submit(asked(tmp_path, script, environment={"TOKEN": "s3cret"}))
+    job_id = await local.submit(description(tmp_path, script, environment={"TOKEN": "s3cret"}))
     await finished(local, job_id)
     observed = "".join(shell.lines) + (tmp_path / f"job-{job_id}.out").read_text()
     assert "python" in observed
@@ -134,13 +134,13 @@ async def test_nothing_secret_is_in_argv(local: Local, shell: LocalShell, tmp_pa
 async def test_failures_tell_how(
     local: Local, tmp_path: Path, last: str, code: int, number: int
 ) -> None:
-    job = await ran(local, asked(tmp_path, f"#!/bin/sh\n{last}\n"))
+    job = await ran(local, description(tmp_path, f"#!/bin/sh\n{last}\n"))
     assert (job.status.state, job.status.word) == (State.FAILED, "FAILED")
     assert (job.status.exit_code, job.status.signal) == (code, number)
 
 
 async def test_a_missing_interpreter_fails_the_job(local: Local, tmp_path: Path) -> None:
-    job = await ran(local, asked(tmp_path, "#!/no/such/interpreter\n"))
+    job = await ran(local, description(tmp_path, "#!/no/such/interpreter\n"))
     assert (job.status.word, job.status.exit_code) == ("FAILED", 127)
     assert "No such file" in (tmp_path / "job-1.out").read_text()
 
@@ -148,7 +148,7 @@ async def test_a_missing_interpreter_fails_the_job(local: Local, tmp_path: Path)
 async def test_the_environment_is_the_login_s_and_the_given_one_exactly(
     local: Local, tmp_path: Path
 ) -> None:
-    given = {
+    variables = {
         "A": "two\nlines",
         "B": 'it\'s "quoted" $HOME `id`',
         "C": "日本 é",
@@ -156,16 +156,16 @@ async def test_the_environment_is_the_login_s_and_the_given_one_exactly(
         "E": "a=b,c",
     }
     script = f"#!{sys.executable}\nimport json, os\nprint(json.dumps(dict(os.environ)))\n"
-    await ran(local, asked(tmp_path, script, environment=given))
+    await ran(local, description(tmp_path, script, environment=variables))
     observed = json.loads((tmp_path / "job-1.out").read_text())
-    assert {name: observed[name] for name in given} == given
+    assert {name: observed[name] for name in variables} == variables
     assert (observed["FROM_LOGIN"], observed["PASSERELLE_JOB_ID"]) == ("yes", "1")
     assert "LC_ALL" not in observed
 
 
 async def test_streams_go_where_they_are_asked_to(local: Local, tmp_path: Path) -> None:
     (tmp_path / "in put").write_text("fed")
-    job = asked(
+    job = description(
         tmp_path,
         "#!/bin/sh\ncat\necho err >&2\n",
         standard_input="in put",
@@ -180,11 +180,11 @@ async def test_streams_go_where_they_are_asked_to(local: Local, tmp_path: Path) 
 async def test_output_of_a_pipe_that_nobody_reads_is_refused(local: Local, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidArgument, match="No such device"):
-        await local.submit(asked(tmp_path, standard_output="pipe"))
+        await local.submit(description(tmp_path, standard_output="pipe"))
 
 
 async def test_programs_get_their_signals_as_usual(local: Local, tmp_path: Path) -> None:
-    await ran(local, asked(tmp_path, "#!/bin/sh\ngrep -E 'Sig(Blk|Ign)' /proc/self/status\n"))
+    await ran(local, description(tmp_path, "#!/bin/sh\ngrep -E 'Sig(Blk|Ign)' /proc/self/status\n"))
     masks = [line.split()[1] for line in (tmp_path / "job-1.out").read_text().splitlines()]
     # Signals 32 and 33 are the C library's own: whoever started the tests may have left them ignored, and nobody may
     # change that (signal(7)).
@@ -196,7 +196,7 @@ async def test_programs_get_their_signals_as_usual(local: Local, tmp_path: Path)
     "name", ["a'; touch pwned; '", "$(touch pwned)", "../../x", 'q"\n\\', "日本"]
 )
 async def test_hostile_names_are_just_names(local: Local, tmp_path: Path, name: str) -> None:
-    job = await ran(local, asked(tmp_path, name=name))
+    job = await ran(local, description(tmp_path, name=name))
     assert job.name == name
     assert [one_job.name for one_job in await local.jobs(JobFilter(name=name))] == [name]
     assert not list(tmp_path.rglob("pwned"))
@@ -204,14 +204,14 @@ async def test_hostile_names_are_just_names(local: Local, tmp_path: Path, name: 
 
 async def test_a_script_may_be_large(local: Local, tmp_path: Path) -> None:
     script = "#!/bin/sh\n" + "# filling\n" * (1024 * 1024 // 10) + "echo end\n"
-    await ran(local, asked(tmp_path, script))
+    await ran(local, description(tmp_path, script))
     assert (tmp_path / "job-1.out").read_text() == "end\n"
     assert (await local.metadata("1")).script == script
 
 
 async def test_a_script_on_the_system(local: Local, tmp_path: Path) -> None:
     (tmp_path / "my job.sh").write_bytes(b"#!/bin/sh\n#SBATCH -o frompath.txt\necho yes # \xff\n")
-    job = await ran(local, asked(tmp_path, script_path=str(tmp_path / "my job.sh")))
+    job = await ran(local, description(tmp_path, script_path=str(tmp_path / "my job.sh")))
     assert job.name == "my job.sh"
     assert (tmp_path / "frompath.txt").read_text() == "yes\n"
     assert "�" in ((await local.metadata("1")).script or "")
@@ -219,7 +219,7 @@ async def test_a_script_on_the_system(local: Local, tmp_path: Path) -> None:
 
 async def test_explicit_fields_win_over_directives(local: Local, tmp_path: Path) -> None:
     script = "#!/bin/sh\n#SBATCH -J theirs --time=1:00\n#SBATCH --output=out.txt\n"
-    job = await ran(local, asked(tmp_path, script, name="ours"))
+    job = await ran(local, description(tmp_path, script, name="ours"))
     assert (job.name, job.time.limit) == ("ours", 60)
     assert (tmp_path / "out.txt").exists()
 
@@ -246,7 +246,7 @@ async def test_what_is_wrong_is_named(
     local: Local, tmp_path: Path, fields: dict[str, Any], name: str, words: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=words) as refused:
-        await local.submit(asked(tmp_path, **fields))
+        await local.submit(description(tmp_path, **fields))
     assert [field.name for field in refused.value.fields] == [f"job.{name}"]
     assert await local.jobs(JobFilter()) == ()
     assert not list(tmp_path.glob(".local/state/passerelle/jobs/*"))
@@ -254,11 +254,11 @@ async def test_what_is_wrong_is_named(
 
 async def test_job_arrays_are_unsupported(local: Local, tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="--array"):
-        await local.submit(asked(tmp_path, "#!/bin/sh\n#SBATCH --array=0-3\n"))
+        await local.submit(description(tmp_path, "#!/bin/sh\n#SBATCH --array=0-3\n"))
 
 
 async def test_ids_are_not_given_twice(local: Local, tmp_path: Path) -> None:
-    jobs = [local.submit(asked(tmp_path, "#!/bin/sh\nsleep 60\n")) for _ in range(64)]
+    jobs = [local.submit(description(tmp_path, "#!/bin/sh\nsleep 60\n")) for _ in range(64)]
     ids = await asyncio.gather(*jobs)
     assert len(set(ids)) == 64
     assert [job.id for job in await local.jobs(JobFilter())] == sorted(ids, key=int)
@@ -267,7 +267,7 @@ async def test_ids_are_not_given_twice(local: Local, tmp_path: Path) -> None:
 
 async def test_cancel_ends_all_processes(local: Local, tmp_path: Path) -> None:
     script = "#!/bin/bash\nset -m\ntrap '' TERM\nsleep 61 & timeout 62 sleep 63 &\necho $$ $! > pids\nwait\n"
-    job_id = await local.submit(asked(tmp_path, script))
+    job_id = await local.submit(description(tmp_path, script))
     await until(lambda: (tmp_path / "pids").exists() and bool((tmp_path / "pids").read_text()))
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     await local.cancel(job_id)
@@ -281,7 +281,7 @@ async def test_cancel_ends_all_processes(local: Local, tmp_path: Path) -> None:
 
 
 async def test_a_stopped_job_is_cancelled_by_term(local: Local, tmp_path: Path) -> None:
-    job_id = await local.submit(asked(tmp_path, "#!/bin/sh\nkill -STOP $$\nsleep 60\n"))
+    job_id = await local.submit(description(tmp_path, "#!/bin/sh\nkill -STOP $$\nsleep 60\n"))
     leader = record(tmp_path, job_id)["leader"][0]
     await until(lambda: ") T " in Path(f"/proc/{leader}/stat").read_text())
     await local.cancel(job_id)
@@ -289,7 +289,7 @@ async def test_a_stopped_job_is_cancelled_by_term(local: Local, tmp_path: Path) 
 
 
 async def test_a_time_limit_ends_the_job(local: Local, tmp_path: Path) -> None:
-    job = await ran(local, asked(tmp_path, "#!/bin/sh\nsleep 60\n", time_limit=1))
+    job = await ran(local, description(tmp_path, "#!/bin/sh\nsleep 60\n", time_limit=1))
     assert (job.status.state, job.status.word) == (State.TIMEOUT, "TIMEOUT")
     assert (job.steps[0].status.word, job.steps[0].status.signal) == ("CANCELLED", 15)
     assert job.time.limit == 1
@@ -297,19 +297,19 @@ async def test_a_time_limit_ends_the_job(local: Local, tmp_path: Path) -> None:
 
 async def test_the_default_time_limit(shell: LocalShell, tmp_path: Path) -> None:
     local = Local(shell, Local.Options(python=PYTHON, default_time_limit=90))
-    assert (await ran(local, asked(tmp_path))).time.limit == 90
-    assert (await ran(local, asked(tmp_path, "#!/bin/sh\n#SBATCH -t 2\n"))).time.limit == 120
-    assert (await ran(local, asked(tmp_path, "#!/bin/sh\n#SBATCH -t 0\n"))).time.limit is None
+    assert (await ran(local, description(tmp_path))).time.limit == 90
+    assert (await ran(local, description(tmp_path, "#!/bin/sh\n#SBATCH -t 2\n"))).time.limit == 120
+    assert (await ran(local, description(tmp_path, "#!/bin/sh\n#SBATCH -t 0\n"))).time.limit is None
 
 
 async def test_what_a_script_leaves_behind_ends_with_it(local: Local, tmp_path: Path) -> None:
-    await ran(local, asked(tmp_path, "#!/bin/sh\nsleep 60 &\necho $! > pid\n"))
+    await ran(local, description(tmp_path, "#!/bin/sh\nsleep 60 &\necho $! > pid\n"))
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.parametrize("job_id", ["7", "0", "01", "abc", "../1", "1;id", "9" * 300, "", "１"])
 async def test_unknown_jobs_are_not_found(local: Local, tmp_path: Path, job_id: str) -> None:
-    await ran(local, asked(tmp_path))
+    await ran(local, description(tmp_path))
     for call in (local.job, local.metadata, local.cancel):
         with pytest.raises(NotFound, match="Job not found"):
             await call(job_id)
@@ -320,7 +320,9 @@ async def test_unknown_jobs_are_not_found(local: Local, tmp_path: Path, job_id: 
 async def test_attach_runs_beside_the_job(local: Local, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     script = "#!/bin/sh\nsleep 60\n"
-    job = asked(tmp_path, script, environment={"A": "it's"}, working_directory=f"{tmp_path}/work")
+    job = description(
+        tmp_path, script, environment={"A": "it's"}, working_directory=f"{tmp_path}/work"
+    )
     job_id = await local.submit(job)
     await local.attach(job_id, 'echo "$A" $SLURM_JOB_ID > attached; cat; echo lots; echo more >&2')
     assert (tmp_path / "work/attached").read_text() == f"it's {job_id}\n"
@@ -332,7 +334,7 @@ async def test_attach_runs_beside_the_job(local: Local, tmp_path: Path) -> None:
 
 
 async def test_a_killed_runner_is_noticed(local: Local, tmp_path: Path) -> None:
-    job_id = await local.submit(asked(tmp_path, "#!/bin/sh\nsleep 60\n"))
+    job_id = await local.submit(description(tmp_path, "#!/bin/sh\nsleep 60\n"))
     pids = {role: record(tmp_path, job_id)[role][0] for role in ("runner", "leader")}
     os.kill(pids["runner"], signal.SIGKILL)
     await until(lambda: not alive(pids["runner"]))
@@ -345,7 +347,7 @@ async def test_a_killed_runner_is_noticed(local: Local, tmp_path: Path) -> None:
 
 
 async def test_a_terminated_runner_takes_its_job_along(local: Local, tmp_path: Path) -> None:
-    job_id = await local.submit(asked(tmp_path, "#!/bin/sh\nsleep 60\n"))
+    job_id = await local.submit(description(tmp_path, "#!/bin/sh\nsleep 60\n"))
     os.kill(record(tmp_path, job_id)["runner"][0], signal.SIGTERM)
     job = await finished(local, job_id)
     assert (job.status.word, job.status.reason) == ("FAILED", "NodeFail")
@@ -354,7 +356,7 @@ async def test_a_terminated_runner_takes_its_job_along(local: Local, tmp_path: P
 
 async def test_jobs_are_filtered(local: Local, tmp_path: Path) -> None:
     for name in ("a", "b", "a"):
-        await ran(local, asked(tmp_path, name=name))
+        await ran(local, description(tmp_path, name=name))
     me = (await local.user_info()).user.name
     observed = {
         "all": JobFilter(),
@@ -379,7 +381,7 @@ async def test_the_machine(local: Local, tmp_path: Path) -> None:
     assert (idle.name, idle.cpus, idle.states) == (os.uname().nodename, os.cpu_count(), ("IDLE",))
     assert idle.memory is not None
     assert 0 < (idle.free_memory or 0) < idle.memory
-    await local.submit(asked(tmp_path, "#!/bin/sh\nsleep 60\n"))
+    await local.submit(description(tmp_path, "#!/bin/sh\nsleep 60\n"))
     [busy] = await local.nodes()
     assert busy.states == (("MIXED",) if busy.cpus > 1 else ("ALLOCATED",))
     assert (busy.allocated_cpus, busy.idle_cpus) == (1, busy.cpus - 1)
@@ -417,7 +419,9 @@ async def test_a_directory_open_to_others_is_refused(shell: LocalShell, tmp_path
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(BackendError, match="not the user's alone"):
-        await Local(shell, Local.Options(python=PYTHON, directory="~/open")).submit(asked(tmp_path))
+        await Local(shell, Local.Options(python=PYTHON, directory="~/open")).submit(
+            description(tmp_path)
+        )
 
 
 @pytest.mark.parametrize("options", [{"keep_day": 3}, {"kill_wait": -1}, {"directory": "jobs"}])

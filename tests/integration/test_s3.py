@@ -72,7 +72,7 @@ class Site:
 
     def s3(self, **options: Any) -> S3:
         """The plugin."""
-        given = {
+        settings = {
             "private_url": self.server.url,
             "access_key_id": ACCESS_KEY,
             "secret_access_key": SECRET_KEY,
@@ -80,7 +80,7 @@ class Site:
             **options,
         }
         jobs = TransferJobs(self.world.system, self.jobs, self.world.private, "PASSERELLE_JOB_ID")
-        return S3(self.world.system, self.world.files, jobs, S3.Options.model_validate(given))
+        return S3(self.world.system, self.world.files, jobs, S3.Options.model_validate(settings))
 
     @property
     def client(self) -> Minio:
@@ -304,7 +304,7 @@ async def test_what_cannot_be_written_to_is_refused_before_anything_is_made(
 async def test_a_pipe_made_while_the_content_comes_is_not_replaced(site: Site) -> None:
     target = site.world.root / "x"
     staged = await site.s3().upload(by_s3(str(target), 3))
-    await site.jobs.said("Waiting")
+    await site.jobs.wait_for_log("Waiting")
     os.mkfifo(target)
     await complete(staged, await put_parts(staged, b"new"))
     assert "Is a named pipe" in await site.failed()
@@ -320,7 +320,7 @@ async def test_a_link_out_made_while_the_content_comes_is_not_followed(
     directory = site.world.root / "directory"
     directory.mkdir()
     staged = await site.s3().upload(by_s3(str(directory / "x"), 3))
-    await site.jobs.said("Waiting")
+    await site.jobs.wait_for_log("Waiting")
     directory.rmdir()
     directory.symlink_to(outside)
     await complete(staged, await put_parts(staged, b"new"))
@@ -346,10 +346,10 @@ async def test_what_became_a_link_out_before_the_job_ran_is_not_sent(
 
 async def test_a_store_that_cannot_be_reached_is_told_while_it_is_waited_for(site: Site) -> None:
     await site.s3().upload(by_s3(str(site.world.root / "x"), 3))
-    await site.jobs.said("Waiting")
+    await site.jobs.wait_for_log("Waiting")
     site.server.stop()
     try:
-        await site.jobs.said("Connection refused; trying again")
+        await site.jobs.wait_for_log("Connection refused; trying again")
         site.jobs.interrupt()
         words = await site.failed(unfinished=1)
         assert "its time was up; before that, the connection" in words
@@ -387,7 +387,7 @@ async def test_an_object_replaced_while_it_is_read_is_refused(site: Site) -> Non
     target, size = site.world.root / "x", 40 * PART
     staged = await site.s3(parallel=1).upload(by_s3(str(target), size))
     await complete(staged, await put_parts(staged, content_of(size)))
-    await site.jobs.said("Downloading")
+    await site.jobs.wait_for_log("Downloading")
     site.jobs.running[-1].send_signal(signal.SIGSTOP)
     (key,) = [
         stored_object.object_name
@@ -409,7 +409,7 @@ async def test_an_object_of_another_size_is_refused(site: Site) -> None:
 
 async def test_a_vanished_bucket_ends_the_waiting(site: Site) -> None:
     await site.s3().upload(by_s3(str(site.world.root / "x"), 10))
-    await site.jobs.said("Waiting")
+    await site.jobs.wait_for_log("Waiting")
     site.client.remove_bucket("alice")
     assert "bucket of this transfer is gone" in await site.failed()
 
@@ -425,7 +425,7 @@ async def test_a_bucket_that_vanished_is_made_again(site: Site) -> None:
 
 async def test_an_upload_given_up_ends_the_waiting(site: Site) -> None:
     staged = await site.s3().upload(by_s3(str(site.world.root / "x"), 10))
-    await site.jobs.said("Waiting")
+    await site.jobs.wait_for_log("Waiting")
     part = urlsplit(parts_of(staged).parts_upload_urls[0])
     (upload,) = parse_qs(part.query)["uploadId"]
     name = ObjectName(*part.path[1:].split("/", 1))
@@ -450,7 +450,7 @@ async def test_the_memory_of_jobs_does_not_grow_with_files(site: Site) -> None:
 async def test_cancelled_while_it_waits(site: Site) -> None:
     staged = await site.s3().upload(by_s3(str(site.world.root / "x"), 10))
     await put_parts(staged, b"0123456789")
-    await site.jobs.said("Waiting")
+    await site.jobs.wait_for_log("Waiting")
     assert site.in_store()
     site.jobs.interrupt()
     assert "cancelled" in await site.failed()
@@ -462,7 +462,7 @@ async def test_cancelled_while_it_receives(site: Site) -> None:
     size = 40 * PART
     staged = await site.s3(parallel=1).upload(by_s3(str(site.world.root / "x"), size))
     await complete(staged, await put_parts(staged, content_of(size)))
-    await site.jobs.said("Downloading")
+    await site.jobs.wait_for_log("Downloading")
     site.jobs.interrupt()
     assert "cancelled" in await site.failed()
     assert not (site.world.root / "x").exists()
@@ -474,7 +474,7 @@ async def test_cancelled_while_it_sends(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
     await site.s3(parallel=1).download(by_s3(str(source)))
-    await site.jobs.said("Sending")
+    await site.jobs.wait_for_log("Sending")
     site.jobs.interrupt()
     assert "cancelled" in await site.failed()
     assert site.in_store() == []
@@ -484,7 +484,7 @@ async def test_a_store_killed_and_restarted_while_it_is_sent_to(site: Site) -> N
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
     staged = await site.s3(parallel=2).download(by_s3(str(source)))
-    await site.jobs.said("Sending")
+    await site.jobs.wait_for_log("Sending")
     await _restart(site)
     await site.succeeded()
     assert isinstance(staged.instructions, DownloadUrl)
@@ -496,7 +496,7 @@ async def test_a_store_killed_and_restarted_while_it_is_read_from(site: Site) ->
     content = content_of(40 * PART)
     staged = await site.s3(parallel=2).upload(by_s3(str(site.world.root / "x"), len(content)))
     await complete(staged, await put_parts(staged, content))
-    await site.jobs.said("Downloading")
+    await site.jobs.wait_for_log("Downloading")
     await _restart(site)
     await site.succeeded()
     assert (site.world.root / "x").read_bytes() == content
@@ -514,7 +514,7 @@ async def test_a_store_that_stays_away_is_given_up(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
     await site.s3(retries=1).download(by_s3(str(source)))
-    await site.jobs.said("Sending")
+    await site.jobs.wait_for_log("Sending")
     site.server.stop()
     try:
         assert "connection to the object store failed" in await site.failed(unfinished=1)
@@ -544,7 +544,7 @@ async def test_a_file_that_grows_while_it_is_sent(site: Site) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
     await site.s3(parallel=1).download(by_s3(str(source)))
-    await site.jobs.said("Sending")
+    await site.jobs.wait_for_log("Sending")
     with source.open("ab") as file:
         file.write(b"more")
     assert "changed while it was being sent" in await site.failed()

@@ -27,12 +27,12 @@ def s3(site: Site, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 async def tidied(site: Site, s3: S3) -> None:
     """Until nothing is left."""
-    found = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, [s3])
-    found.watch()
+    watcher = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, [s3])
+    watcher.watch()
     async with asyncio.timeout(END_SECONDS):
         while site.debris():
             await asyncio.sleep(0.02)
-    await found.close()
+    await watcher.close()
     assert site.in_store() == []
     assert debris(site.world.root) == []
 
@@ -59,7 +59,7 @@ async def test_killed_while_it_receives(site: Site, s3: S3) -> None:
     target.write_text("old")
     staged = await s3.upload(by_s3(str(target), size))
     await complete(staged, await put_parts(staged, content_of(size)))
-    await site.jobs.said("Downloading")
+    await site.jobs.wait_for_log("Downloading")
     await site.jobs.kill()
     assert len(debris(site.world.root)) == 1
     await tidied(site, s3)
@@ -70,7 +70,7 @@ async def test_killed_while_it_sends(site: Site, s3: S3) -> None:
     source = site.world.root / "x"
     source.write_bytes(content_of(40 * PART))
     await s3.download(by_s3(str(source)))
-    await site.jobs.said("Sending")
+    await site.jobs.wait_for_log("Sending")
     await site.jobs.kill()
     await tidied(site, s3)
 
@@ -80,10 +80,10 @@ async def test_what_was_sent_is_there_to_be_fetched(site: Site, s3: S3) -> None:
     source.write_bytes(b"content")
     await s3.download(by_s3(str(source)))
     await site.succeeded()
-    found = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, [s3])
-    found.watch()
+    watcher = Tidying(site.world.system, site.world.files, site.world.private, site.jobs, [s3])
+    watcher.watch()
     async with asyncio.timeout(END_SECONDS):
-        while found._tasks:
+        while watcher._tasks:
             await asyncio.sleep(0.02)
     assert len(site.in_store()) == 1
 
@@ -95,11 +95,11 @@ async def test_a_job_whose_node_was_lost_goes_on_when_it_is_started_again(
     size, target = 20 * PART, site.world.root / "x"
     staged = await s3.upload(by_s3(str(target), size))
     if when == "Waiting":
-        await site.jobs.said(when)
+        await site.jobs.wait_for_log(when)
         await site.jobs.kill()
     await complete(staged, await put_parts(staged, content_of(size)))
     if when == "Downloading":
-        await site.jobs.said(when)
+        await site.jobs.wait_for_log(when)
         await site.jobs.kill()
     await site.jobs.again()
     await site.succeeded()

@@ -225,7 +225,7 @@ async def test_where_the_output_of_a_forgotten_job_is(own_cluster: Cluster) -> N
                     await asyncio.sleep(0.1)
                 jobs = [await slurm.submit(job) for job in described]
                 for job_id in jobs:
-                    while await known(shell, job_id):
+                    while await is_known(shell, job_id):
                         await asyncio.sleep(0.5)
             metadata = [await slurm.metadata(job_id) for job_id in (*jobs, f"{jobs[-1]}_4")]
     assert [job.script for job in metadata[:4]] == [job.script for job in described]
@@ -237,7 +237,7 @@ async def test_where_the_output_of_a_forgotten_job_is(own_cluster: Cluster) -> N
     shutil.rmtree(directory)
 
 
-async def known(shell: Shell, job_id: str) -> bool:
+async def is_known(shell: Shell, job_id: str) -> bool:
     """Whether slurmctld knows the job."""
     try:
         await shell.run(streams_command(job_id))

@@ -97,7 +97,7 @@ async def client_does(operation: Any, staged: Staged, path: Path) -> None:
 
 async def connected(jobs: BackgroundJobs, staged: Staged, **headers: str) -> ClientConnection:
     """A client of our own, once the job listens."""
-    output = await jobs.said("Listening on port")
+    output = await jobs.wait_for_log("Listening on port")
     port = output.split("Listening on port ")[1].split(".")[0]
     headers.setdefault("Authorization", f"Bearer {coordinates(staged)['secret']}")
     return await connect(f"ws://127.0.0.1:{port}", additional_headers=headers, max_size=2 * CHUNK)
@@ -159,7 +159,7 @@ async def test_the_secret_is_in_no_script_and_no_log(
 ) -> None:
     staged = await uploaded(streamer, tmp_path / "new")
     secret = coordinates(staged)["secret"]
-    await jobs.said("Listening")
+    await jobs.wait_for_log("Listening")
     shown = [*tmp_path.rglob("*"), *Path("/proc").glob("[0-9]*/cmdline")]
     paths = [path for path in shown if path.is_file() and secret.encode() in readable(path)]
     [own] = tmp_path.glob(".transfer-*")  # which the user alone can read
@@ -352,12 +352,12 @@ async def test_a_cancelled_job_leaves_nothing(
     jobs: BackgroundJobs, streamer: Streamer, tmp_path: Path, when: str
 ) -> None:
     staged = await uploaded(streamer, tmp_path / "new")
-    await jobs.said("Listening")
+    await jobs.wait_for_log("Listening")
     assert len(debris(tmp_path)) == 1
     if when == "receiving":
         client = await connected(jobs, staged)
         await client.send(record("init", file_size=3))
-        await jobs.said("Connected")
+        await jobs.wait_for_log("Connected")
     jobs.interrupt()
     status, _, error = await jobs.ended()
     assert status != 0
@@ -394,7 +394,7 @@ async def test_a_taken_port_and_other_jobs_are_passed_by(
     staged = []
     for name in "abc":
         staged.append(await uploaded(streamer, tmp_path / name))
-        await jobs.said("Listening")
+        await jobs.wait_for_log("Listening")
         (tmp_path / f"{name}.source").write_text(name)
     for name, one in reversed(list(zip("abc", staged, strict=True))):
         await client_does(streamer_client.client_send, one, tmp_path / f"{name}.source")

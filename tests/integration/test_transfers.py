@@ -64,7 +64,7 @@ def target(pair: Pair) -> Path:
     return pair.other.root / "target"
 
 
-async def told(call: Any) -> list[pb.TransferProgress]:
+async def progress_of(call: Any) -> list[pb.TransferProgress]:
     """All that a call says."""
     return [progress async for progress in call]
 
@@ -72,7 +72,7 @@ async def told(call: Any) -> list[pb.TransferProgress]:
 async def refused(call: Any) -> tuple[StatusCode, str]:
     """How a call fails."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await told(call)
+        await progress_of(call)
     return caught.value.code(), str(caught.value.details())
 
 
@@ -85,7 +85,7 @@ def part_of(target: Path) -> Path | None:
 
 async def once_some_arrived(target: Path, act: Callable[[], Awaitable[None]], call: Any) -> Any:
     """What the call says when `act` happens after the target's first bytes have come."""
-    saying = asyncio.create_task(told(call))
+    saying = asyncio.create_task(progress_of(call))
     while part_of(target) is None and not saying.done():
         await asyncio.sleep(0.002)
     assert not target.exists()
@@ -97,7 +97,7 @@ async def once_some_arrived(target: Path, act: Callable[[], Awaitable[None]], ca
 async def test_a_file_is_copied(pair: Pair, target: Path, size: int) -> None:
     content = os.urandom(size)
     (pair.lab.root / "source").write_bytes(content)
-    progress = await told(pair.transfer(pair.lab.root / "source", target))
+    progress = await progress_of(pair.transfer(pair.lab.root / "source", target))
     assert target.read_bytes() == content
     assert debris(pair.other.root) == []
     first, last = progress[0], progress[-1]
@@ -114,7 +114,7 @@ async def test_names_need_not_be_utf8(pair: Pair) -> None:
     request = pb.TransferFileRequest(
         system="lab", raw_path=source, target_system="other", raw_target=target
     )
-    assert (await told(pair.stub.TransferFile(request, metadata=METADATA)))[-1].finished
+    assert (await progress_of(pair.stub.TransferFile(request, metadata=METADATA)))[-1].finished
     assert Path(os.fsdecode(target)).read_bytes() == b"content"
 
 
@@ -125,7 +125,7 @@ async def test_a_target_that_is_there_is_replaced_only_when_asked(pair: Pair, ta
     code, words = await refused(pair.transfer(source, target))
     assert (code, target.read_bytes()) == (StatusCode.ALREADY_EXISTS, b"old")
     assert "On system other" in words
-    await told(pair.transfer(source, target, overwrite=True))
+    await progress_of(pair.transfer(source, target, overwrite=True))
     assert target.read_bytes() == b"new"
 
 
@@ -139,7 +139,7 @@ async def test_a_target_that_appears_meanwhile_stays(
         await once_some_arrived(target, appear, pair.transfer(source, target))
     assert caught.value.code() is StatusCode.ALREADY_EXISTS
     assert target.read_bytes() == b"somebody else's"
-    last = (await told(pair.transfer(source, target, overwrite=True, resume=True)))[-1]
+    last = (await progress_of(pair.transfer(source, target, overwrite=True, resume=True)))[-1]
     assert last.bytes_resumed == LONG  # nothing had to be sent again
     assert target.read_bytes() == source.read_bytes()
 
@@ -148,7 +148,7 @@ async def test_within_one_system(pair: Pair) -> None:
     source, target = pair.lab.root / "source", pair.lab.root / "target"
     source.write_bytes(b"content")
     here = {"target_system": "lab"}
-    assert (await told(pair.transfer(source, target, **here)))[-1].finished
+    assert (await progress_of(pair.transfer(source, target, **here)))[-1].finished
     assert target.read_bytes() == b"content"
     code, words = await refused(pair.transfer(source, source, overwrite=True, **here))
     assert (code, words) == (StatusCode.INVALID_ARGUMENT, "target is the file itself")
@@ -234,7 +234,7 @@ async def test_both_systems_must_allow_it_before_anything_is_opened(
         assert (code, words) == (StatusCode.PERMISSION_DENIED, "alice has no can_write on other")
         assert (pair.lab.server.logins, pair.other.server.logins) == (0, 0)
         here = strict.transfer(source, source.with_name("target"), target_system="lab")
-        assert (await told(here))[-1].finished
+        assert (await progress_of(here))[-1].finished
 
 
 async def test_what_a_lost_connection_left_is_resumed(
@@ -251,7 +251,7 @@ async def test_what_a_lost_connection_left_is_resumed(
     left = part_of(target)
     assert left is not None
     arrived = left.stat().st_size
-    progress = await told(pair.transfer(source, target, resume=True))
+    progress = await progress_of(pair.transfer(source, target, resume=True))
     assert progress[0].bytes_resumed == progress[-1].bytes_resumed == arrived
     assert progress[-1].bytes_done == LONG
     assert target.read_bytes() == source.read_bytes()
@@ -270,7 +270,7 @@ async def test_a_cancelled_copy_can_be_resumed_or_begun_anew(
 
     with pytest.raises(asyncio.CancelledError):
         await once_some_arrived(target, cancel, call)
-    last = (await told(pair.transfer(source, target, resume=resume)))[-1]
+    last = (await progress_of(pair.transfer(source, target, resume=resume)))[-1]
     assert bool(last.bytes_resumed) is resume
     assert target.read_bytes() == source.read_bytes()
     assert debris(pair.other.root) == []
@@ -279,7 +279,7 @@ async def test_a_cancelled_copy_can_be_resumed_or_begun_anew(
 async def test_resuming_what_never_began_begins(pair: Pair, target: Path) -> None:
     source = pair.lab.root / "source"
     source.write_bytes(b"content")
-    last = (await told(pair.transfer(source, target, resume=True)))[-1]
+    last = (await progress_of(pair.transfer(source, target, resume=True)))[-1]
     assert (last.bytes_resumed, last.bytes_done) == (0, 7)
     assert target.read_bytes() == b"content"
 
@@ -315,7 +315,7 @@ async def test_what_a_changed_source_left_is_not_resumed(
     with pytest.raises(grpc.aio.AioRpcError):
         await once_some_arrived(target, cut, pair.transfer(source, target))
     source.write_bytes(b"another content")
-    last = (await told(pair.transfer(source, target, resume=True)))[-1]
+    last = (await progress_of(pair.transfer(source, target, resume=True)))[-1]
     assert (last.bytes_resumed, target.read_bytes()) == (0, b"another content")
 
 
@@ -353,5 +353,5 @@ async def test_copies_that_cross_each_other_do_not_wait_for_each_other(pair: Pai
             )
             calls.append(pair.stub.TransferFile(request, metadata=METADATA))
     async with asyncio.timeout(120):
-        for progress in await asyncio.gather(*map(told, calls)):
+        for progress in await asyncio.gather(*map(progress_of, calls)):
             assert progress[-1].finished

@@ -148,7 +148,7 @@ async def test_the_code_is_in_no_script_no_command_and_no_log(
 ) -> None:
     (tmp_path / "source").write_bytes(b"content")
     code = await downloaded(wormhole, tmp_path / "source")
-    await jobs.said("Waiting for the receiver")
+    await jobs.wait_for_log("Waiting for the receiver")
     while not (programs := [path for path in cmdlines() if mentions(path, "wormhole(arguments")]):
         await asyncio.sleep(0.02)
     shown = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -207,7 +207,7 @@ async def test_a_file_that_was_not_there_when_it_was_asked(
     async with client(mailbox, "send", str(source)) as sender:
         code = await code_of(sender)
         await uploaded(wormhole, target, code)
-        await jobs.said("Waiting for the file")
+        await jobs.wait_for_log("Waiting for the file")
         target.write_bytes(b"somebody else's")
         status, _, error = await jobs.ended()
     assert status == 1
@@ -250,7 +250,7 @@ async def test_a_directory_that_went_out_of_the_filesystems_meanwhile(
     async with client(mailbox, "send", str(source)) as sender:
         code = await code_of(sender)
         await uploaded(wormhole, directory / "new", code)
-        await jobs.said("Waiting for the file")
+        await jobs.wait_for_log("Waiting for the file")
         directory.rename(outside / "directory")
         directory.symlink_to(outside / "directory")
         status, _, error = await jobs.ended()
@@ -269,7 +269,7 @@ async def test_a_cancelled_job_leaves_nothing(
     jobs: BackgroundJobs, wormhole: Wormhole, tmp_path: Path
 ) -> None:
     await uploaded(wormhole, tmp_path / "target", new_code())
-    await jobs.said("Waiting for the file")
+    await jobs.wait_for_log("Waiting for the file")
     assert len(debris(tmp_path)) == 1
     jobs.interrupt()
     status, _, error = await jobs.ended()

@@ -16,7 +16,7 @@ from passerelle.runtime.errors import (
 )
 
 
-def said(words: str, status: int = 1) -> Output:
+def failed_output(words: str, status: int = 1) -> Output:
     return Output(status, "", f"{words}\n")
 
 
@@ -44,7 +44,7 @@ def said(words: str, status: int = 1) -> Output:
     ],
 )
 def test_a_failed_query(words: str, error: type[ApiError]) -> None:
-    refusal = failures.ERRORS.error(said(words))
+    refusal = failures.ERRORS.error(failed_output(words))
     assert type(refusal) is error
     assert refusal.detail == ("Job not found." if error is NotFound else words)
 
@@ -59,11 +59,11 @@ def test_a_failed_query(words: str, error: type[ApiError]) -> None:
 )
 def test_what_others_say_does_not_matter(notice: str) -> None:
     unknown = f"{notice}\nslurm_load_jobs error: Invalid job id specified"
-    assert type(failures.ERRORS.error(said(unknown))) is NotFound
+    assert type(failures.ERRORS.error(failed_output(unknown))) is NotFound
     account = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
-    refused = refusals.refused_submission(said(f"{notice}\n{account}"))
+    refused = refusals.refused_submission(failed_output(f"{notice}\n{account}"))
     assert (type(refused), refused.detail) == (Refused, account)
-    assert type(failures.ERRORS.error(said(notice))) is BackendError
+    assert type(failures.ERRORS.error(failed_output(notice))) is BackendError
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_program_that_cannot_be_loaded_is_not_the_callers_fault(words: str) ->
     ],
 )
 def test_the_callers_own_text_does_not_matter(words: str) -> None:
-    assert type(refusals.refused_submission(said(words))) is Refused
+    assert type(refusals.refused_submission(failed_output(words))) is Refused
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_busy_scheduler_is_to_be_asked_again(reason: str) -> None:
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
         f"sbatch: error: Batch job submission failed: {reason}"
     )
-    refusal = refusals.refused_submission(said(words))
+    refusal = refusals.refused_submission(failed_output(words))
     assert type(refusal) is BackendUnavailable
     assert refusal.retry_after
 
@@ -149,7 +149,7 @@ def test_a_busy_scheduler_is_to_be_asked_again(reason: str) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_attached(words: str, status: int) -> None:
-    refusal = failures.refused_attachment(said(f"notice\n{words}", status))
+    refusal = failures.refused_attachment(failed_output(f"notice\n{words}", status))
     assert isinstance(refusal, FailedPrecondition)
     assert (refusal.reason, refusal.detail) == ("FAILED_PRECONDITION", words)
 
@@ -175,7 +175,7 @@ def test_a_failure_without_words() -> None:
     ],
 )  # fmt: skip
 def test_a_refused_submission(words: str, error: type[ApiError]) -> None:
-    refusal = refusals.refused_submission(said(words))
+    refusal = refusals.refused_submission(failed_output(words))
     assert type(refusal) is error
     assert refusal.detail == words
 
@@ -184,7 +184,7 @@ def test_a_refused_submission(words: str, error: type[ApiError]) -> None:
     "limit", ["QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit", "qosminGRESlimit"]
 )
 def test_an_exceeded_limit(limit: str) -> None:
-    refusal = refusals.refused_submission(said(f"sbatch: error: {limit}"))
+    refusal = refusals.refused_submission(failed_output(f"sbatch: error: {limit}"))
     assert type(refusal) is LimitExceeded
     assert refusal.detail == f"sbatch: error: {limit}"
 
@@ -236,6 +236,6 @@ def test_a_cancellation_that_went_well(output: str) -> None:
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_field(words: str, field: str) -> None:
-    refusal = refusals.refused_submission(said(words))
+    refusal = refusals.refused_submission(failed_output(words))
     assert isinstance(refusal, Refused)
     assert [(one.location, one.name) for one in refusal.fields] == [("body", f"job.{field}")]

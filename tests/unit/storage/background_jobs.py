@@ -77,7 +77,7 @@ class BackgroundJobs:
         logs = (Path(path).read_text() for path in (job.standard_output, job.standard_error))
         return (status, *logs)  # type: ignore[return-value]  # two of them
 
-    async def said(self, words: str) -> str:
+    async def wait_for_log(self, words: str) -> str:
         """The last job's log, once these words are in it."""
         log = Path(self.submitted[-1].standard_output)
         async with asyncio.timeout(30):

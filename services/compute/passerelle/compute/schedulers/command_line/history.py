@@ -36,7 +36,7 @@ class LiveJobs(Protocol):
         """The jobs of an id; none when the controller does not know it."""
         ...
 
-    def is_complete(self, job: Job, asked: str) -> bool:
+    def is_complete(self, job: Job, requested: str) -> bool:
         """Whether the history has nothing to add to this job, which is one of those of the requested id."""
         ...
 
@@ -69,13 +69,13 @@ class RecordedJobs:
 
     async def jobs(self, wanted: JobFilter) -> tuple[Job, ...]:
         """The wanted jobs, whatever their names."""
-        known = self._histories.get(_key(wanted))
-        if known is None:
+        stored = self._histories.get(_key(wanted))
+        if stored is None:
             live, history = await both(self._live.jobs(wanted), self._history(wanted))
         else:
             live = await self._live.jobs(wanted)
-            missing = lacking(known.jobs, live)
-            history = await self._history(wanted, missing) if missing - known.awaited else known
+            missing = lacking(stored.jobs, live)
+            history = await self._history(wanted, missing) if missing - stored.awaited else stored
         return self._merge(history.jobs, live)
 
     async def job(self, job_id: str) -> tuple[Job, ...]:

@@ -6,7 +6,7 @@ from passerelle.compute.scheduler import Account, Job, JobFilter, JobMetadata, P
 from passerelle.compute.schedulers.command_line.concurrency import both
 from passerelle.compute.schedulers.command_line.errors import job_not_found
 from passerelle.compute.schedulers.slurm import commands, site
-from passerelle.compute.schedulers.slurm.ids import of_asked
+from passerelle.compute.schedulers.slurm.ids import of_requested
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
 from passerelle.runtime.command import Command, Shell, T
 from passerelle.runtime.errors import (
@@ -42,7 +42,7 @@ class Accounting:
         """
         try:
             ask = commands.history_command(f"--jobs={job_id}")
-            return of_asked(await self._ask(ask, _PATIENCE if known else None), job_id)
+            return of_requested(await self._ask(ask, _PATIENCE if known else None), job_id)
         except (NotFound, Unsupported):
             return ()
         except BackendUnavailable:

@@ -39,6 +39,6 @@ def is_component(job_id: str) -> bool:
     return "+" in job_id
 
 
-def of_asked(jobs: tuple[Job, ...], asked: str) -> tuple[Job, ...]:
+def of_requested(jobs: tuple[Job, ...], requested: str) -> tuple[Job, ...]:
     """The jobs of the requested id: Slurm lists all components of a heterogeneous job for any one of them."""
-    return tuple(job for job in jobs if job.id == asked or not is_component(asked))
+    return tuple(job for job in jobs if job.id == requested or not is_component(requested))

@@ -7,7 +7,7 @@ from passerelle.compute.scheduler import Job, JobFilter, State, Step
 from passerelle.compute.schedulers.command_line.concurrency import both
 from passerelle.compute.schedulers.command_line.errors import job_not_found
 from passerelle.compute.schedulers.slurm import commands
-from passerelle.compute.schedulers.slurm.ids import is_component, is_task, of_asked
+from passerelle.compute.schedulers.slurm.ids import is_component, is_task, of_requested
 from passerelle.runtime.command import Shell
 from passerelle.runtime.errors import NotFound
 
@@ -28,13 +28,13 @@ class Queue:
         """See `LiveJobs.job`."""
         which = (f"--jobs={job_id}",)
         try:
-            return of_asked(await self._jobs(which, which), job_id)
+            return of_requested(await self._jobs(which, which), job_id)
         except NotFound:
             return ()
 
-    def is_complete(self, job: Job, asked: str) -> bool:
+    def is_complete(self, job: Job, requested: str) -> bool:
         """See `LiveJobs.is_complete`: not of an array, whose ended tasks slurmctld forgets."""
-        return job.status.state in _LIVE and (is_task(asked) or not is_task(job.id))
+        return job.status.state in _LIVE and (is_task(requested) or not is_task(job.id))
 
     async def number(self, job_id: str) -> str:
         """The number of a task's or component's own job. Raises NotFound without one."""
