@@ -72,7 +72,7 @@ READING: Mapping[str, Act] = {
     "extract": lambda world, path: world.parts.tarballs.extract(path, f"{world.root}/into", "gzip"),
 }
 WRITING: Mapping[str, Act] = {
-    "write": lambda world, path: world.files.write(path, pieces(b"new")),
+    "write": lambda world, path: world.files.write(path, pieces(b"new"), cut_off_raises=True),
     "compress to": lambda world, path: world.parts.tarballs.compress(
         Tarball(f"{world.root}/file"), path
     ),

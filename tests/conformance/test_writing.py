@@ -68,7 +68,7 @@ async def version(world: World, path: Path) -> str:
 
 
 async def test_create_refuses_what_is_there_and_takes_no_content(world: World, path: Path) -> None:
-    written = await world.files.write(str(path), pieces(b"first"), CREATE)
+    written = await world.files.write(str(path), pieces(b"first"), CREATE, cut_off_raises=True)
     assert written.version == await version(world, path)
     taken = False
 
@@ -78,13 +78,16 @@ async def test_create_refuses_what_is_there_and_takes_no_content(world: World, p
         yield b"second"
 
     with pytest.raises(FileError) as raised:
-        await world.files.write(str(path), content(), CREATE)
+        await world.files.write(str(path), content(), CREATE, cut_off_raises=True)
     assert (raised.value.errno, raised.value.http, taken) == (errno.EEXIST, 409, False)
     assert path.read_bytes() == b"first"
 
 
 async def test_of_many_creators_one_wins(world: World, path: Path) -> None:
-    calls = (world.files.write(str(path), pieces(b"%d" % n), CREATE) for n in range(8))
+    calls = (
+        world.files.write(str(path), pieces(b"%d" % n), CREATE, cut_off_raises=True)
+        for n in range(8)
+    )
     results = await asyncio.gather(*calls, return_exceptions=True)
     refused = [error for error in results if isinstance(error, FileError)]
     assert {error.errno for error in refused} == {errno.EEXIST}
@@ -97,10 +100,10 @@ async def test_of_many_creators_one_wins(world: World, path: Path) -> None:
 
 async def test_append_adds_to_what_is_there_and_makes_what_is_not(world: World, path: Path) -> None:
     content = os.urandom(2_500_000)
-    await world.files.write(str(path), pieces(b"first"), APPEND)
+    await world.files.write(str(path), pieces(b"first"), APPEND, cut_off_raises=True)
     path.chmod(0o604)
     inode = path.stat().st_ino
-    written = await world.files.write(str(path), pieces(content), APPEND)
+    written = await world.files.write(str(path), pieces(content), APPEND, cut_off_raises=True)
     assert path.read_bytes() == b"first" + content
     assert (path.stat().st_ino, stat.S_IMODE(path.stat().st_mode)) == (inode, 0o604)
     assert (written.size, written.version) == (len(content), await version(world, path))
@@ -143,7 +146,9 @@ async def test_a_version_that_changes_while_content_arrives_is_kept(
         path.write_bytes(b"somebody else's")
 
     with pytest.raises(PreconditionFailed):
-        await world.files.write(str(path), content(), WriteConditions(if_match=before.version))
+        await world.files.write(
+            str(path), content(), WriteConditions(if_match=before.version), cut_off_raises=True
+        )
     assert path.read_bytes() == b"somebody else's"
     assert debris(path.parent) == []
 

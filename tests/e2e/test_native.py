@@ -187,15 +187,17 @@ def test_a_file_with_a_wrong_checksum_does_not_appear(http: httpx.Client, direct
     assert everything["files"] == []
 
 
+@pytest.mark.parametrize("announced", [{}, {"content-length": "1500000"}])
 def test_an_upload_that_breaks_off_leaves_nothing(
-    target: Target, http: httpx.Client, directory: str
+    target: Target, http: httpx.Client, directory: str, announced: dict[str, str]
 ) -> None:
     def broken() -> Iterator[bytes]:
         yield b"x" * 1_000_000
         raise ConnectionResetError("the client went away")
 
+    path = {"path": f"{directory}/data.bin"}
     with pytest.raises(ConnectionResetError):
-        http.put("/files:content", params={"path": f"{directory}/data.bin"}, content=broken())
+        http.put("/files:content", params=path, content=broken(), headers=announced)
     deadline = time.monotonic() + 20
     hidden = {"path": directory, "showHidden": "true"}
     while left := http.get("/files", params=hidden).json()["files"]:

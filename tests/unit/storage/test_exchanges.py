@@ -53,7 +53,8 @@ async def test_a_small_upload_takes_one(
 ) -> None:
     content = bytes(size)
     chunks = (content[start : start + 100_000] for start in range(0, size, 100_000))
-    await world.files.write(str(tmp_path / "file"), pieces(*chunks), WriteConditions(mode))
+    path, conditions = str(tmp_path / "file"), WriteConditions(mode)
+    await world.files.write(path, pieces(*chunks), conditions, cut_off_raises=True)
     assert requests == ["write_file"]
     assert not await has_sftp(world)
     assert (tmp_path / "file").read_bytes() == content
@@ -62,10 +63,18 @@ async def test_a_small_upload_takes_one(
 async def test_a_larger_upload_goes_over_sftp(
     world: World, requests: list[str], tmp_path: Path
 ) -> None:
-    await world.files.write(str(tmp_path / "file"), pieces(bytes(2 * MIB), b"x"))
+    chunks = pieces(bytes(2 * MIB), b"x")
+    await world.files.write(str(tmp_path / "file"), chunks, cut_off_raises=True)
     assert requests == ["write_target", "place_part"]
     assert await has_sftp(world)
     assert (tmp_path / "file").read_bytes() == bytes(2 * MIB) + b"x"
+
+
+async def test_what_may_be_cut_off_without_a_word_is_not_written_at_once(
+    world: World, requests: list[str], tmp_path: Path
+) -> None:
+    await world.files.write(str(tmp_path / "file"), pieces(b"x"))
+    assert requests == ["write_target", "place_part"]
 
 
 async def test_a_small_upload_that_is_refused_leaves_nothing(

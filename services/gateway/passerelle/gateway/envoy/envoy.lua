@@ -119,6 +119,8 @@ function envoy_on_request(handle)
   lower_case_path(handle, headers)
   tidy_query(handle, headers)
   headers:replace(HEADERS.REST, "1")
+  local length = headers:get("content-length")  -- which the transcoder drops
+  if length then headers:replace(HEADERS.BODY_LENGTH, length) end
   -- The transcoder knows no HEAD: the service is asked to leave the body out, which can be long.
   if headers:get(":method") == "HEAD" and handle:metadata():get("head") then
     headers:replace(":method", "GET")

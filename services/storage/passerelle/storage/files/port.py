@@ -88,10 +88,17 @@ class Files(Protocol):
         ...
 
     async def write(
-        self, path: str, chunks: AsyncIterator[bytes], conditions: WriteConditions = REPLACE
+        self,
+        path: str,
+        chunks: AsyncIterator[bytes],
+        conditions: WriteConditions = REPLACE,
+        *,
+        cut_off_raises: bool = False,
     ) -> Written:
         """Write a file of any size in constant memory.
 
+        `cut_off_raises` says that `chunks` raise when content is missing at their end. Otherwise they may just end
+        when the client goes away, a moment before this call is cancelled; what then has arrived is not written.
         It gets its name when `chunks` has ended without an error and the `conditions` hold. Raises InvalidArgument for
         a wrong checksum, PreconditionFailed or FileError (EEXIST) because of the existing file.
         """

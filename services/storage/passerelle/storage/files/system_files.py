@@ -125,13 +125,18 @@ class SystemFiles:
         path: str,
         chunks: AsyncIterator[bytes],
         conditions: values.WriteConditions = values.REPLACE,
+        *,
+        cut_off_raises: bool = False,
     ) -> values.Written:
         """See `Files.write`."""
+        known_whole = cut_off_raises or bool(conditions.sha256)
         if conditions.depend_on_target:
             require_conditions(await self._writing.target(path), conditions)
         async with self._access.transfer() as transfer:
             operations = await transfer.operations()
-            beginning = Beginning(chunks, operations.content_limit, transfer.stall)
+            # One request of the helper cannot be taken back when the cancellation comes.
+            limit = operations.content_limit if known_whole else 0
+            beginning = Beginning(chunks, limit, transfer.stall)
             content = await beginning.complete()
             if content is not None:
                 async with ending_in(transfer.stall):

@@ -207,7 +207,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
         path = posixpath.join(directory, await form.name())
         log_fields.note(path=path)
         with errors_of("bash", path):
-            await system.files.write(path, form.content())
+            await system.files.write(path, form.content(), cut_off_raises=True)
         await set_status(context, 204)
         return HttpBody()
 

@@ -33,7 +33,7 @@ from passerelle.storage.native.tree_messages import (
     usage_progress,
     walk_of,
 )
-from passerelle.storage.request_content import pieces
+from passerelle.storage.request_content import announced_length, of_length, pieces
 from passerelle.storage.systems import Systems
 from passerelle.storage.values import Progress, Steps
 from passerelle.v1 import storage_pb2 as pb
@@ -125,9 +125,14 @@ class StorageService(pb_grpc.StorageServiceServicer):
         first = await anext(requests)
         system, path = self._target(first)
         conditions = conditions_of(first, context)
-        content = pieces(first.content.data, requests)
+        content, length = pieces(first.content.data, requests), announced_length(context)
         del first
-        return written_message(path, await system.files.write(path, content, conditions))
+        if length is not None:
+            content = of_length(content, length)
+        written = await system.files.write(
+            path, content, conditions, cut_off_raises=length is not None
+        )
+        return written_message(path, written)
 
     async def CreateDirectory(self, request: pb.CreateDirectoryRequest, context: Any) -> pb.File:
         """Create a directory."""
