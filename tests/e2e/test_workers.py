@@ -64,7 +64,10 @@ class Site:
         """The process ids of the site's processes, by their names."""
         names = {}
         for task in Path(f"/proc/{self.pid}/task").iterdir():
-            for pid in (task / "children").read_text().split():
+            children = ""
+            with suppress(FileNotFoundError):  # a thread that has just ended
+                children = (task / "children").read_text()
+            for pid in children.split():
                 with suppress(FileNotFoundError):  # it has just ended
                     argv = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
                     if "serve" in argv:

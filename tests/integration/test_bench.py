@@ -46,6 +46,7 @@ def left_behind() -> list[Path]:
 
 
 def test_the_bench_compares_two_servers_and_the_floor(stack: Stack, tmp_path: Path) -> None:
+    before = left_behind()  # by a bench that was killed
     done = bench(stack, tmp_path, "--only", "systems,upload1MiB,submit", "--clients", "1,3")
     assert done.returncode == 0, done.stderr
     cells = json.loads((tmp_path / "bench.json").read_text())["cells"]
@@ -63,7 +64,7 @@ def test_the_bench_compares_two_servers_and_the_floor(stack: Stack, tmp_path: Pa
         assert ours["memory"]["storage"] > 10
     assert "geometric mean over 2 of 10 operations" in done.stdout
     assert "times</text>" in (tmp_path / "bench.svg").read_text()
-    assert not left_behind()
+    assert set(left_behind()) <= set(before)
 
 
 def test_a_rival_that_refuses_does_not_count(stack: Stack, tmp_path: Path) -> None:

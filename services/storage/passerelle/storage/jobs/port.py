@@ -205,7 +205,8 @@ def is_hidden_part(path: str) -> bool:
 
 
 def word(text: str) -> str:
-    """`text` as one word of a bash script: quoted, and without carriage returns, which sbatch refuses."""
+    """`text` as one word of a bash script: quoted, and without carriage returns: sbatch refuses scripts with
+    DOS line breaks."""
     return shlex.quote(text).replace("\r", "'$'\\r''")
 
 
