@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.parallel import abandoned, owned
@@ -28,7 +29,12 @@ def test_a_server_ends_with_the_process_that_started_it() -> None:
     command = (sys.executable, "-c", STARTER)
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
-        server = os.pidfd_open(int(starter.stdout.readline()))
+        pid = int(starter.stdout.readline())
+        while (
+            Path(f"/proc/{pid}/comm").read_text() != "sleep\n"
+        ):  # setpriv has asked for the signal then
+            time.sleep(0.01)
+        server = os.pidfd_open(pid)
         starter.kill()
     ended, _, _ = select.select([server], [], [], PATIENCE)
     os.close(server)
