@@ -76,8 +76,8 @@ def _table(users: int, clients: int, cells: Mapping[Cell, _Sides]) -> Iterator[s
     for cell, measured in cells.items():
         for side in filter(measured.__contains__, sides):
             shares = sorted(results.cpu(measured[side]).items(), key=lambda share: -share[1])
-            told = ", ".join(f"{name} {spent:.0f}" for name, spent in shares if spent >= 1)
-            yield f"  {cell.operation:13}{side:7}{told}"
+            shown = ", ".join(f"{name} {spent:.0f}" for name, spent in shares if spent >= 1)
+            yield f"  {cell.operation:13}{side:7}{shown}"
 
 
 def _figures(sides: Sequence[Sequence[Sample]]) -> str:
@@ -139,13 +139,13 @@ def _memory(samples: Mapping[Cell, _Sides]) -> Iterator[str]:
         most = results.memory(all_samples)
         if most:
             together = max(sum(sample.memory.values()) for sample in all_samples)
-            told = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(most.items()))
-            yield f"  {side:7}{told}; all at once {together:.0f}"
+            shown = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(most.items()))
+            yield f"  {side:7}{shown}; all at once {together:.0f}"
 
 
 def _refused(samples: Mapping[Cell, _Sides]) -> Iterator[str]:
     for cell, sides in _in_order(samples):
         for side, each in sides.items():
-            if wrong := results.refused(each):
-                told = ", ".join(f"{number} times {what}" for what, number in wrong.items())
-                yield f"refused: {cell}: {side} answered {told}"
+            if outcomes := results.refused(each):
+                shown = ", ".join(f"{number} times {what}" for what, number in outcomes.items())
+                yield f"refused: {cell}: {side} answered {shown}"

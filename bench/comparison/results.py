@@ -19,10 +19,10 @@ class Ratio:
 
 def refused(samples: Sequence[Sample]) -> dict[str, int]:
     """All outcomes but 2xx, counted. A cell with any of them does not count: errors are fast."""
-    wrong: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     for sample in samples:
-        wrong.update({what: n for what, n in sample.outcomes.items() if not what.startswith("2")})
-    return dict(wrong)
+        errors.update(sample.errors)
+    return dict(errors)
 
 
 def rate_ratio(ours: Sequence[Sample], other: Sequence[Sample]) -> Ratio | None:

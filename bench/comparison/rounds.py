@@ -45,6 +45,11 @@ class Sample:
     memory: dict[str, float]
     """The most that each process took, in MiB (proportional set size)."""
 
+    @property
+    def errors(self) -> dict[str, int]:
+        """The outcomes that are not 2xx."""
+        return {what: n for what, n in self.outcomes.items() if not what.startswith("2")}
+
 
 @dataclass
 class Comparison:
@@ -68,9 +73,9 @@ class Comparison:
         for number in range(self.rounds):
             order = random.sample(cells, len(cells))
             for done, cell in enumerate(order, 1):
-                told = [await self._measured(cell, side) for side in self._shuffled()]
+                rates = [await self._measured(cell, side) for side in self._shuffled()]
                 where = f"round {number + 1}/{self.rounds}, {done}/{len(order)}"
-                self.report(f"{where}: {cell}: {', '.join(filter(None, told))}")
+                self.report(f"{where}: {cell}: {', '.join(filter(None, rates))}")
 
     def _shuffled(self) -> list[Side]:
         return random.sample(self.sides, len(self.sides))
@@ -86,8 +91,7 @@ class Comparison:
             sample = await self._sample(side, clients)
         self.after(cell)
         self.samples.setdefault(cell, {}).setdefault(side.name, []).append(sample)
-        wrong = {what: n for what, n in sample.outcomes.items() if not what.startswith("2")}
-        return f"{side.name} {sample.calls_per_second:.0f}/s {wrong or ''}".rstrip()
+        return f"{side.name} {sample.calls_per_second:.0f}/s {sample.errors or ''}".rstrip()
 
     async def _sample(self, side: Side, clients: Sequence[Call]) -> Sample:
         watched = (*side.pids, *self.system_pids)

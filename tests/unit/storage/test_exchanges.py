@@ -80,8 +80,8 @@ async def test_what_may_be_cut_off_without_a_word_is_not_written_at_once(
 async def test_a_small_upload_that_is_refused_leaves_nothing(
     world: World, requests: list[str], tmp_path: Path
 ) -> None:
-    wrong = WriteConditions(sha256="0" * 64)
+    another = WriteConditions(sha256="0" * 64)
     with pytest.raises(InvalidArgument, match="SHA-256 is"):
-        await world.files.write(str(tmp_path / "file"), pieces(b"x"), wrong)
+        await world.files.write(str(tmp_path / "file"), pieces(b"x"), another)
     assert requests == ["write_file"]
     assert os.listdir(tmp_path) == []

@@ -1,8 +1,8 @@
 """The tree in which Envoy looks for the route of a request, made of a list in which the first match counts.
 
-Envoy tries the routes of a list one after another, and does so three times for a REST request: when it arrives, when
-`envoy.lua` has read it, and when the transcoder has found its method. With the tree it first takes the longest
-literal beginning of a path, and tries only the routes whose paths can begin with that.
+Envoy tries the routes of a list one after another, and does so twice for a REST request: when it arrives, and when the
+transcoder has found its method. With the tree it first takes the longest literal beginning of a path, and tries only
+the routes whose paths can begin with that.
 """
 
 import re
@@ -19,8 +19,8 @@ _PATH = {
         "header_name": ":path",
     },
 }
-# What a regular expression of `Binding.regex` begins with: plain characters, and escaped ones.
-_LITERAL = re.compile(r"(?:[^\\\[\]^$.*+?(){}|]|\\.)*")
+# Where the literal beginning of a regular expression of `Binding.regex` ends: at a special character, not escaped.
+_SPECIAL = re.compile(r"(?<!\\)[\[\]^$.*+?(){}|]")
 
 
 def tree(routes: Sequence[Json]) -> Json:
@@ -39,10 +39,9 @@ def beginning(route: Json) -> str:
     if "safe_regex" not in match:
         path: str = match.get("path") or match.get("prefix") or match["path_separated_prefix"]
         return path
-    literal = _LITERAL.match(match["safe_regex"]["regex"])
-    assert literal  # noqa: S101  # it matches the empty text, too
-    text = literal[0]
-    if match["safe_regex"]["regex"][len(text) : len(text) + 1] in ("?", "*", "{"):
+    regex: str = match["safe_regex"]["regex"]
+    text = _SPECIAL.split(regex, maxsplit=1)[0]
+    if regex[len(text) : len(text) + 1] in ("?", "*", "{"):
         text = text[:-1]  # the last character may be missing
     return re.sub(r"\\(.)", r"\1", text)
 

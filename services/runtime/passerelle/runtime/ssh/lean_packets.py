@@ -33,9 +33,8 @@ log = logging.getLogger(__name__)
 TESTED = "2.24.1"
 """The version of asyncssh that is changed. Before it is raised, compare the originals of what is replaced here."""
 
-_LARGE = (
-    1 << 15
-)  # bytes received at once from which on a view of them pays: the data of more than one packet
+# Bytes received at once from which on a view of them pays: the data of more than one packet.
+_LARGE = 1 << 15
 _PACKET_LOG = 3  # asyncssh's debug level that logs packets
 
 

@@ -2,11 +2,15 @@
 
 import fcntl
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from passerelle.storage.remote.locking import lock
 from passerelle.storage.remote.outcome import Call, Failure, raw
 from passerelle.storage.remote.registry import operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @operation("make_part")
@@ -33,30 +37,20 @@ def settled_size(call: Call, part: str) -> bytes:
 @operation("write_part")
 def write_part(call: Call, part: str, offset: int, content: bytes = b"") -> bytes:
     """Write all of `content` at `offset`."""
-    fd = _open(part)
     remaining = memoryview(content)
-    try:
+    with _writing(part) as fd:
         while remaining:
             call.check()
             written = os.pwrite(fd, remaining, offset)
             remaining, offset = remaining[written:], offset + written
-    except OSError as error:
-        raise Failure("write", raw(part), error.errno or 0) from None
-    finally:
-        os.close(fd)
     return b""
 
 
 @operation("truncate_part")
 def truncate_part(call: Call, part: str, size: int) -> bytes:
     """Truncate the file to `size` bytes."""
-    fd = _open(part)
-    try:
+    with _writing(part) as fd:
         os.ftruncate(fd, size)
-    except OSError as error:
-        raise Failure("write", raw(part), error.errno or 0) from None
-    finally:
-        os.close(fd)
     return b""
 
 
@@ -69,6 +63,18 @@ def remove_part(call: Call, part: str) -> bytes:
     except OSError as error:
         raise Failure("unlink", raw(part), error.errno or 0) from None
     return b""
+
+
+@contextmanager
+def _writing(part: str) -> "Iterator[int]":
+    """A descriptor of the open file inside the block, where an OSError becomes a Failure to write."""
+    fd = _open(part)
+    try:
+        yield fd
+    except OSError as error:
+        raise Failure("write", raw(part), error.errno or 0) from None
+    finally:
+        os.close(fd)
 
 
 def _open(part: str, flags: int = 0) -> int:

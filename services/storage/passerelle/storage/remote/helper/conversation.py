@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
-MAX_THREADS = (
-    64  # a call that hangs in a dead filesystem occupies its thread; others must still run
-)
+# A call that hangs in a dead filesystem occupies its thread; others must still run.
+MAX_THREADS = 64
 GRACE = 30  # seconds that running calls have to clean up when the channel is closed
 HELD = 0.0005  # seconds that an answer may wait for others that are sent with it
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of linux/fcntl.h, which Python has only since 3.10
-PIPE_SIZE = (
-    1 << 20
-)  # bytes, instead of 64 KiB: sshd and the helper wake each other less often for content
+# Bytes, instead of 64 KiB: sshd and the helper wake each other less often for content.
+PIPE_SIZE = 1 << 20
 LARGE = 1 << 16  # bytes of an answer that is sent alone, and not by the leading thread
 
 

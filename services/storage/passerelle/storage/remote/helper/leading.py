@@ -20,9 +20,8 @@ PATIENCE = 0.025
 SLOW = 0.0005
 """Seconds. Operations that take longer on average run in parallel, each in a thread of its own."""
 _WEIGHT = 1 / 8  # of the last operation in the average
-_DECAY = (
-    1 / 64
-)  # of the average with each operation in a thread of its own, so that the leading thread tries again
+# Of the average with each operation in a thread of its own, so that the leading thread tries again.
+_DECAY = 1 / 64
 
 
 class Leading:
