@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -11,11 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.compute.scheduler import JobDescription, JobFilter
+from passerelle.compute.scheduler import JobDescription, JobFilter, Refused
 from passerelle.compute.schedulers.slurm import Slurm
+from passerelle.compute.schedulers.slurm.submission import (
+    Session,
+    submit_command,
+    submitted_command,
+)
 from passerelle.runtime import caller
 from passerelle.runtime.command import Command, Shell, T
-from passerelle.runtime.errors import BackendUnavailable, ConnectionFailed
+from passerelle.runtime.errors import BackendError, BackendUnavailable, ConnectionFailed
 from tests.cluster import Cluster
 from tests.cluster_shell import cluster_shell
 
@@ -139,6 +146,75 @@ async def test_a_connection_that_breaks_before_the_job_is_taken(
     with pytest.raises(ConnectionFailed, match=r"was lost\. Slurm has no such job\.$"):
         await slurm.submit(JobDescription(str(directory), name="broken", script="#!/bin/sh\n"))
     assert not await slurm.jobs(JobFilter(user="alice", name="broken"))
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.1, 4])
+async def test_an_sbatch_that_goes_on_without_the_connection(
+    slurm: Slurm, directory: Path, seconds: float
+) -> None:
+    """No signal but KILL ends it: whether it comes to submit the job or not, the answer is true."""
+    stand_in(directory, f"trap '' TERM; {BREAK}sleep {seconds}\n{TAKEN}")
+    name = f"late-{seconds}-{os.getpid()}"
+    script = "#!/bin/sh\n#SBATCH --begin=now+1hour\n"
+    try:
+        answered, reported = (
+            [await slurm.submit(JobDescription("/tmp", name=name, script=script))],
+            "",
+        )
+    except ConnectionFailed as error:
+        answered, reported = [], error.detail
+    assert "not known" not in reported
+    await asyncio.sleep(seconds)
+    queued = [job.id for job in await slurm.jobs(JobFilter(user="alice", name=name))]
+    for job_id in queued:
+        await slurm.cancel(job_id)
+    assert queued == answered
+
+
+async def test_a_job_of_an_earlier_session_with_the_same_number_is_another(
+    slurm: Slurm, cluster: Cluster
+) -> None:
+    """Session numbers are numbers of processes, which come again."""
+    sessions: list[Session] = []
+    script = "#!/bin/sh\n#SBATCH --begin=now+1hour\n"
+    command = submit_command(JobDescription("/tmp", script=script), "number", sessions.append)
+    async with cluster_shell(cluster) as shell:
+        job_id = await shell.run(command)
+        assert await shell.run(submitted_command(sessions[0])) == {job_id}
+        await asyncio.sleep(3.1)
+        later = replace(sessions[0], since=int(time.time()))
+        assert not await shell.run(submitted_command(later))
+        assert await shell.run(submitted_command(sessions[0])) == {job_id}
+    await slurm.cancel(job_id)
+
+
+@pytest.mark.parametrize(
+    ("number", "host"),
+    [
+        (os.getpid(), socket.gethostname()),  # it goes on
+        (1 << 22, "another"),  # the question came to another login node
+    ],
+)
+async def test_a_session_that_may_still_submit_leaves_it_open(
+    cluster: Cluster, number: int, host: str
+) -> None:
+    session = Session(str(number), host, int(time.time()))
+    with caller.bind(caller.Caller("alice", "")):
+        async with cluster_shell(cluster) as shell:
+            with pytest.raises(BackendError, match="has not ended"):
+                await shell.run(submitted_command(session))
+
+
+async def test_a_refusal_is_in_doubt_when_nobody_can_tell(slurm: Slurm, directory: Path) -> None:
+    """A site's own sbatch can fail when Slurm has taken the job."""
+    squeue = directory / "squeue"
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    squeue.chmod(0o755)
+    stand_in(directory, f"{TAKEN}echo 'sbatch: error: a project is needed' >&2; exit 1")
+    script = "#!/bin/sh\n#SBATCH --begin=now+1hour\n"
+    with pytest.raises(Refused, match="look for it before you submit it again"):
+        await slurm.submit(JobDescription("/tmp", script=script))
+    await slurm.cancel((directory / "said").read_text().strip())
 
 
 async def test_when_nobody_can_tell_the_error_says_so(slurm: Slurm, directory: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from passerelle.compute.scheduler import JobDescription, JobFilter
 from passerelle.compute.schedulers.slurm import commands, submission
 from passerelle.compute.schedulers.slurm.directives import job_name
+from passerelle.runtime.errors import BackendError
+from tests.conformance.recordings import mark_of
 from tests.lines import line_of
 
 SCRIPT = "#!/bin/bash\nread -r line\necho 日本 \\$HOME `id`\n"
@@ -201,9 +204,58 @@ def test_the_session_that_submits_is_told_from_what_else_is_printed() -> None:
     sessions: list[submission.Session] = []
     greeted = submission.submit_command(described(), "n", sessions.append).greeted
     assert greeted
-    lines = ("Welcome", "session 7", "session a b", "Quota: 99%session 42 1795892777")
+    lines = ("Welcome", "session 7", "session a b c", "Quota: 99%session 42 n1.lab 1795892777")
     assert [greeted(line) for line in lines] == [False, False, False, True]
-    assert sessions == [submission.Session("42", 1795892777)]
+    assert sessions == [submission.Session("42", "n1.lab", 1795892777)]
+
+
+SESSION = submission.Session("42", "n1", 1000)
+
+
+def found(rows: Sequence[tuple[str, str, str]], end: str) -> frozenset[str]:
+    """The jobs of `SESSION`, by squeue's rows and the last line of what is printed."""
+    command = submission.submitted_command(SESSION)
+    mark = mark_of(command.argv)
+    text = "".join("".join(f"{value}{mark}" for value in row) + "\n" for row in rows)
+    return command.parse(f"{text}{end}\n")
+
+
+# Jobs by id, session and time; then whether the session has ended, and the clocks of slurmctld and the login node.
+@pytest.mark.parametrize(
+    ("rows", "end", "ids"),
+    [
+        ([], "yes 1010 1010", set()),
+        ([("7", "42", "1001")], "yes 1010 1010", {"7"}),
+        ([("7", "42", "1001")], "no 1010 1010", {"7"}),
+        ([("7_[0-3]", "42", "1001"), ("8", "43", "1001")], "yes 1010 1010", {"7"}),
+        ([("6", "42", "960"), ("7", "42", "1001")], "yes 1010 1010", {"7"}),  # the number again
+        ([("6", "42", "960")], "yes 1010 1010", set()),
+        ([("6", "42", "660"), ("7", "42", "701")], "yes 710 1010", {"7"}),  # one clock is slow
+        ([("6", "42", "1260"), ("7", "42", "1301")], "yes 1310 1010", {"7"}),
+        ([("8", "43", "1001")], "yes  1010", set()),  # no clock is needed
+    ],
+)
+def test_jobs_of_a_session_are_told_from_those_of_an_earlier_one(
+    rows: Sequence[tuple[str, str, str]], end: str, ids: set[str]
+) -> None:
+    assert found(rows, end) == ids
+
+
+@pytest.mark.parametrize(
+    ("rows", "end"),
+    [
+        ([], "no 1010 1010"),
+        ([("6", "42", "960")], "no 1010 1010"),
+        ([("7", "42", "1001")], "yes  1010"),  # slurmctld's clock is not known
+        ([("7", "42", "1011")], "yes 1010 1010"),  # submitted later than now
+        ([], ""),
+    ],
+)
+def test_where_it_is_not_certain_there_is_no_answer(
+    rows: Sequence[tuple[str, str, str]], end: str
+) -> None:
+    with pytest.raises(BackendError):
+        found(rows, end)
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(1, 1), (60, 1), (61, 2), (3600, 60)])

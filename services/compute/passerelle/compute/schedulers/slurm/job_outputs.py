@@ -28,9 +28,8 @@ HISTORY_FIELDS = (
     *("Suspended", "TimelimitRaw", "Account", "AllocNodes", "Cluster", "Group", "NodeList"),
     *("Partition", "User", "WorkDir", "Priority"),
 )
-_CLOCK_SKEW = (
-    300  # seconds by which the clocks of a login node and of slurmctld may differ for munge
-)
+_SESSION_END = re.compile(r"(yes|no) (\d*) (\d+)")
+_ROUNDING = 2  # seconds by which the difference of two times in whole seconds, on each of two clocks, is too large
 
 
 def parse_queue(text: str, mark: str) -> tuple[Job, ...]:
@@ -199,12 +198,43 @@ def parse_submitted(text: str) -> str:
 
 
 def parse_submitted_from(text: str, mark: str, session: str, since: int) -> frozenset[str]:
-    """The ids of jobs from squeue that were submitted from a session, since then: session numbers are reused."""
-    return frozenset(
+    """The ids of jobs that were submitted from a session that began at `since`, from what submitted.sh prints.
+
+    Session numbers come again: after 32768 processes on some systems, which a busy login node starts within minutes. So
+    a job counts only when it is no older than the session, each by the clock that its time comes from. Raises
+    BackendError when there is no job and the session has not ended, and when the clocks do not tell.
+    """
+    table, _, last = text.rstrip("\n").rpartition("\n")
+    same = [row for row in table_rows(table, SUBMITTED_FIELDS, mark) if row["AllocSID"] == session]
+    ended, slurmctld, login = _session_end(last)
+    jobs = frozenset(
         whole_job(row["JobArrayID"])
-        for row in table_rows(text, SUBMITTED_FIELDS, mark)
-        if row["AllocSID"] == session and (epoch(row["SubmitTime"]) or 0) >= since - _CLOCK_SKEW
+        for row in same
+        if _age(row["SubmitTime"], slurmctld) <= _age(str(since), login) + _ROUNDING
     )
+    if not jobs and not ended:
+        raise BackendError("The session that submits has not ended.")
+    return jobs
+
+
+def _session_end(line: str) -> tuple[bool, str, str]:
+    """The last line of submitted.sh: whether the session had ended, and the clocks of slurmctld and the login node."""
+    match = _SESSION_END.fullmatch(line)
+    if match is None:
+        raise _unknown_form()
+    return match[1] == "yes", match[2], match[3]
+
+
+def _age(moment: str, now: str) -> int:
+    """The seconds between two times of one clock; BackendError for what is none."""
+    then, clock = epoch(moment), epoch(now)
+    if then is None or clock is None or then > clock:
+        raise _unknown_form()
+    return clock - then
+
+
+def _unknown_form() -> BackendError:
+    return BackendError("Slurm answered in a form that is not known here.")
 
 
 def parse_cancelled(text: str) -> None:

@@ -62,10 +62,9 @@ def _field(own: list[str]) -> str:
 def unsubmitted(error: ApiError, *, known: bool) -> ApiError:
     """The error of a submit of which slurmctld shows no job; `known` is that it was able to.
 
-    A refusal is certain. For other errors the outcome is not known elsewhere; trying again may make a second job.
+    Where it was not, nobody knows: a site's own sbatch may refuse what Slurm has taken already. Trying again may make a
+    second job.
     """
-    if error.http < 500:
-        return error
-    if known:
-        return error.extended("Slurm has no such job.")
-    return in_doubt(error)
+    if not known:
+        return in_doubt(error)
+    return error if error.http < 500 else error.extended("Slurm has no such job.")

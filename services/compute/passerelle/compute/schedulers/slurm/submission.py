@@ -14,30 +14,30 @@ from passerelle.compute.schedulers.slurm.directives import job_name
 from passerelle.runtime.command import Command, Shell
 from passerelle.runtime.errors import ApiError
 
-_SUBMIT = "".join(
-    line
-    for line in files(__package__).joinpath("submit.sh").read_text().splitlines(keepends=True)
-    if not line.startswith("#")
-)
+
+def _script(name: str) -> str:
+    """The shell script of that name beside this module, without its comments."""
+    lines = files(__package__).joinpath(name).read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("#"))
+
+
+_SUBMIT, _SUBMITTED = _script("submit.sh"), _script("submitted.sh")
 _VARIABLES = "/dev/fd/3"
 # Seconds that sbatch gets: where the queue is full it tries again for minutes, longer than the request is waited for.
 _SUBMITTING = 7.0
-# Seconds to find out whether there is a job: a new login, the end of the session that submitted (2 s), and the answer.
+# Seconds to find out whether there is a job: a new login, the end of the session that submitted (one second; five where
+# the node is busy), and the answer.
 _LOOKING = 10.0
-# Waits for the end of a session that was told to end: its leader ends last, at most a second later.
-_WHEN_ENDED = (
-    'i=0; while [ -d "/proc/$1" ] && [ $i -lt 20 ]; do sleep 0.1; i=$((i + 1)); done; '
-    'shift; exec "$@"'
-)
 # At the end of a line: what start-up files left running prints may stand before it.
-_GREETING = re.compile(r"session (\d+) (\d+)$")
+_GREETING = re.compile(r"session (\d+) (\S+) (\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The process session on the login node that submits, by its id, and since when, in seconds of the epoch."""
+    """The process session that submits: its id, the name of its login node, and since when, in seconds of the epoch."""
 
     id: str
+    host: str
     since: int
 
 
@@ -46,7 +46,7 @@ async def submit(shell: Shell, job: JobDescription) -> str:
 
     When sbatch gives no id (the connection was lost, time ran out, slurmctld did not answer it, a site's own sbatch
     failed afterwards), slurmctld is asked once, on a new connection if need be, for a job from the session that
-    submitted. Unless the job was refused for certain, the errors say whether there may be one.
+    submitted. The errors say whether there may be one.
     """
     name = await _name_of(shell, job)
     sessions: list[Session] = []
@@ -89,7 +89,7 @@ def submit_command(
 
     def greeted(line: str) -> bool:
         if match := _GREETING.search(line):
-            begun(Session(match[1], int(match[2])))
+            begun(Session(match[1], match[2], int(match[3])))
         return match is not None
 
     environment = {"SLURM_JOB_NAME": name, **job.environment} if job.environment else {}
@@ -109,12 +109,15 @@ def submit_command(
 
 
 def submitted_command(session: Session) -> Command[frozenset[str]]:
-    """The ids of the jobs that `submit_command` has brought into the queue from this session: one, or none."""
+    """The ids of the jobs that `submit_command` has brought into the queue from this session: one, or none.
+
+    Its parser raises BackendError when there is none so far, and the session has not ended.
+    """
     mark = new_mark()
     shown = ",".join(f"{field}:{mark}" for field in job_outputs.SUBMITTED_FIELDS)
     squeue = ("squeue", "--me", "--noheader", "--all", "--states=all", f"--Format={shown}")
     return question(
-        ("sh", "-c", _WHEN_ENDED, "squeue", session.id, *squeue),
+        ("sh", "-c", _SUBMITTED, "squeue", session.id, session.host, *squeue),
         lambda text: job_outputs.parse_submitted_from(text, mark, session.id, session.since),
         of="squeue",
     )

@@ -1,7 +1,7 @@
 # Run by bash on the login node, as `bash -c SCRIPT sbatch OPTION...`; never with a value of a caller in its text.
 #
-# Says first from which session it submits, which slurmctld keeps with the job (AllocSID), and when; its input comes only
-# after that, so that whoever has not heard it knows that nothing was submitted.
+# Says first from which session it submits, which slurmctld keeps with the job (AllocSID), on which node, and when; its
+# input comes only after that, so that whoever has not heard it knows that nothing was submitted.
 # Reads the variables of the job's environment from stdin, each `NAME=value` as `=LINE`, with `,LINE` before it for lines
 # that go on, up to a `.`, and leaves the rest of stdin, the script, to sbatch: neither is ever seen in a process list.
 # No NUL stands there, so that a short input costs no process on its way. The variables are the job's alone:
@@ -13,7 +13,8 @@
 command -v sbatch >/dev/null || { echo "bash: sbatch: command not found" >&2; exit 127; }
 read -r passerelle_stat <"/proc/$$/stat"
 passerelle_stat=(${passerelle_stat##*) })
-printf "session %d %(%s)T\n" "${passerelle_stat[3]}" -1
+read -r passerelle_host </proc/sys/kernel/hostname
+printf "session %d %s %(%s)T\n" "${passerelle_stat[3]}" "$passerelle_host" -1
 passerelle_pairs=()
 passerelle_pair=
 while IFS= read -r passerelle_line || exit; do
