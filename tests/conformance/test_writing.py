@@ -28,7 +28,7 @@ from passerelle.storage.files.writing import Target
 from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles, Unfinished
 from passerelle.storage.values import WriteConditions, WriteMode
-from tests.examples import examples
+from tests.examples import examples, strictly
 from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, remote
 
 CREATE, APPEND = WriteConditions(WriteMode.CREATE), WriteConditions(WriteMode.APPEND)
@@ -36,7 +36,8 @@ ANY_ID = "0123456789abcdef" * 2
 
 
 @pytest_asyncio.fixture(
-    params=["helper", "commands", "helper alone", "commands alone"], loop_scope="session"
+    params=["helper", "helper alone", "commands", *strictly("commands alone")],
+    loop_scope="session",
 )
 async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
     helper, sftp = request.param.startswith("helper"), not request.param.endswith("alone")

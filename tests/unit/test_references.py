@@ -1,9 +1,7 @@
 """Every file, folder and module of ours that the docs, docstrings and comments name exists."""
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from importlib import import_module
@@ -47,9 +45,7 @@ def written(path: str) -> Iterator[str]:
         mark = _COMMENTS.get(path.rpartition(".")[2], "")
         yield from (line for line in text.splitlines() if mark in line)
         return
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.string
+    yield from (line[line.index("#") :] for line in text.splitlines() if "#" in line)
     for node in ast.walk(ast.parse(text)):
         match node:
             case ast.Expr(value=ast.Constant(value=str(docstring))):

@@ -51,8 +51,14 @@ def _basic(name: str, secret: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(shown.encode()).decode()}
 
 
-async def test_a_token_holds_what_its_issuer_says(tmp_path: Path) -> None:
-    async with _serving(tmp_path) as (url, http):
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a key that is made once: that takes longer than all else."""
+    return tmp_path_factory.mktemp("issuer")
+
+
+async def test_a_token_holds_what_its_issuer_says(directory: Path) -> None:
+    async with _serving(directory) as (url, http):
         async with http.post(f"{url}/token", data=POST) as reply:
             granted = await reply.json()
             assert reply.headers["cache-control"] == "no-store"
@@ -72,8 +78,8 @@ async def test_a_token_holds_what_its_issuer_says(tmp_path: Path) -> None:
     assert "email" not in claims
 
 
-async def test_publishes_no_private_part(tmp_path: Path) -> None:
-    async with _serving(tmp_path) as (url, http), http.get(f"{url}/jwks") as reply:
+async def test_publishes_no_private_part(directory: Path) -> None:
+    async with _serving(directory) as (url, http), http.get(f"{url}/jwks") as reply:
         (key,) = (await reply.json())["keys"]
     assert set(key) == {"kty", "n", "e", "kid", "use", "alg"}
 
@@ -82,14 +88,14 @@ async def test_publishes_no_private_part(tmp_path: Path) -> None:
     ("sent_value", "granted"), [("a.read", "a.read"), ("openid a.write", "a.write"), ("other", "")]
 )
 async def test_grants_no_more_scopes_than_asked_for_and_owned(
-    tmp_path: Path, sent_value: str, granted: str
+    directory: Path, sent_value: str, granted: str
 ) -> None:
-    status, body, _ = await _ask(tmp_path, POST | {"scope": sent_value})
+    status, body, _ = await _ask(directory, POST | {"scope": sent_value})
     assert (status, body["scope"]) == (200, granted)
 
 
-async def test_basic_authentication(tmp_path: Path) -> None:
-    status, body, _ = await _ask(tmp_path, GRANT, _basic("web", SECRET))
+async def test_basic_authentication(directory: Path) -> None:
+    status, body, _ = await _ask(directory, GRANT, _basic("web", SECRET))
     assert (status, "access_token" in body) == (200, True)
 
 
@@ -110,9 +116,9 @@ async def test_basic_authentication(tmp_path: Path) -> None:
     ],
 )
 async def test_refusals_are_those_of_rfc_6749(
-    tmp_path: Path, form: Any, headers: Mapping[str, str] | None, status: int, error: str
+    directory: Path, form: Any, headers: Mapping[str, str] | None, status: int, error: str
 ) -> None:
-    result, body, replied = await _ask(tmp_path, form, headers)
+    result, body, replied = await _ask(directory, form, headers)
     assert (result, body["error"]) == (status, error)
     assert ("WWW-Authenticate" in replied) is (status == 401)
     assert SECRET not in str(body)
