@@ -194,6 +194,7 @@ async def test_a_job_of_an_earlier_session_with_the_same_number_is_another(
         (os.getpid(), socket.gethostname()),  # it goes on
         (1 << 22, "another"),  # the question came to another login node
     ],
+    ids=["goes on", "elsewhere"],  # the same for all workers
 )
 async def test_a_session_that_may_still_submit_leaves_it_open(
     cluster: Cluster, number: int, host: str
