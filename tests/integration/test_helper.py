@@ -42,22 +42,26 @@ Processes = Callable[[], list[int]]
 
 @pytest.fixture
 def processes() -> Processes:
-    """Lists the helpers among this process's descendants that were not there before the test."""
+    """Lists the helpers that SSH servers in this process run, but for those that were there before the test.
+
+    These are its children. Servers in processes of their own, which other tests of this worker have left running, start
+    helpers too: at any time, for the health of their systems.
+    """
 
     def found() -> list[int]:
-        return [pid for pid, words in _descendants(os.getpid()) if {"-I", "-B"} <= set(words)]
+        return [pid for pid, words in _children() if {"-I", "-B"} <= set(words)]
 
     before = set(found())
     return lambda: [pid for pid in found() if pid not in before]
 
 
-def _descendants(parent: int) -> Iterator[tuple[int, list[str]]]:
-    for task in Path(f"/proc/{parent}/task").iterdir():
+def _children() -> Iterator[tuple[int, list[str]]]:
+    """This process's children, and what their command lines are made of."""
+    for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # it ended meanwhile
             for child in map(int, (task / "children").read_text().split()):
                 with suppress(OSError):
                     yield child, Path(f"/proc/{child}/cmdline").read_text().split("\0")
-                    yield from _descendants(child)
 
 
 async def test_what_a_login_script_prints_does_no_harm(
