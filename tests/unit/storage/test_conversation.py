@@ -70,8 +70,8 @@ class Client:
 
     @property
     def threads(self) -> int:
-        """How many there are besides the main one and the watchdog."""
-        return len(os.listdir(f"/proc/{self.process.pid}/task")) - 2
+        """How many there are besides the main one, the watchdog and the one that watches the channel."""
+        return len(os.listdir(f"/proc/{self.process.pid}/task")) - 3
 
     async def end(self) -> None:
         """Let it end, as it does when nobody asks any more."""

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import resource
+import select
 import sys
 import threading
 import time
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # A call that hangs in a dead filesystem occupies its thread; others must still run.
 MAX_THREADS = 64
-GRACE = 30  # seconds that running calls have to clean up when the channel is closed
+# Seconds that the leading thread has to notice that the channel is closed, and then running calls to clean up.
+GRACE = 30
 HELD = 0.0005  # seconds that an answer may wait for others that are sent with it
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of linux/fcntl.h, which Python has only since 3.10
 # Bytes, instead of 64 KiB: sshd and the helper wake each other less often for content.
@@ -35,6 +37,7 @@ class Conversation:
     """Answers requests. The answers to requests that are received together are sent together."""
 
     def __init__(self, source: "BinaryIO", sink: int) -> None:
+        self._source = source
         self._sink = sink
         self._writing = threading.Lock()
         self._ended = threading.Event()
@@ -50,12 +53,21 @@ class Conversation:
         """Send the greeting, answer requests until the channel is closed, then cancel running calls and wait."""
         self._write(GREETING)
         self._leading.start()
+        threading.Thread(target=self._watch_channel, daemon=True).start()
         self._ended.wait()
         last = time.monotonic() + GRACE
         while self._calls and time.monotonic() < last:
             for call in list(self._calls.values()):
                 call.cancel()
             time.sleep(0.02)
+
+    def _watch_channel(self) -> None:
+        """End the conversation when the channel is closed and no thread reads that: all may hang."""
+        channel = select.poll()
+        channel.register(self._source, 0)
+        channel.poll()
+        self._ended.wait(GRACE)
+        self._ended.set()
 
     def _lead(self) -> None:
         """Answer requests until another thread leads."""
