@@ -128,12 +128,13 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None
         await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()
         if waiting.done():
+            _signal(child.pid, signal.SIGKILL)  # at once: the number of what has ended is given again
             await process.stdout.drain()
             await process.stderr.drain()
             process.exit(child.returncode or 0)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        if child.returncode is None:
+            _signal(child.pid, signal.SIGKILL)
         # asyncio waits for output that nobody reads any more, and has no public way not to
         child._transport.close()  # type: ignore[attr-defined]
         await child.wait()
@@ -145,6 +146,11 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None
             await asyncio.wait_for(process.wait_closed(), 1)
 
 
+def _signal(group: int, which: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, which)
+
+
 async def _feed(source: "asyncssh.SSHReader[bytes]", child: asyncio.subprocess.Process) -> None:
     """Pass the client's input to the child, and its signals to the child's process group."""
     assert child.stdin is not None
@@ -152,8 +158,8 @@ async def _feed(source: "asyncssh.SSHReader[bytes]", child: asyncio.subprocess.P
         try:
             data = await source.read(1 << 16)
         except asyncssh.SignalReceived as received:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.Signals[f"SIG{received.signal}"])
+            if child.returncode is None:
+                _signal(child.pid, signal.Signals[f"SIG{received.signal}"])
             continue
         if not data:
             child.stdin.close()
