@@ -128,7 +128,8 @@ async def _run(process: "asyncssh.SSHServerProcess[bytes]", before: str) -> None
         await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()
         if waiting.done():
-            _signal(child.pid, signal.SIGKILL)  # at once: the number of what has ended is given again
+            # at once: the number of what has ended is given again
+            _signal(child.pid, signal.SIGKILL)
             await process.stdout.drain()
             await process.stderr.drain()
             process.exit(child.returncode or 0)
