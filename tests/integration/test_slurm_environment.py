@@ -16,6 +16,8 @@ from passerelle.runtime.command import Command
 from tests.cluster import Cluster
 from tests.cluster_shell import cluster_shell
 
+USER = "bob"
+"""Not alice, who runs srun in other tests meanwhile: that heeds SLURM_CLUSTERS, as the user wishes."""
 EXPORTED = (
     *("SQUEUE_PARTITION=nosuch", "SQUEUE_USERS=nobody", "SQUEUE_FORMAT=%i", "SQUEUE_SORT=-i"),
     *("SQUEUE_ARRAY=1", "SQUEUE_STATES=FAILED", "SQUEUE_NAMES=nosuch", "SLURM_CLUSTERS=nosuch"),
@@ -27,8 +29,8 @@ EXPORTED = (
 
 @contextmanager
 def exported() -> Iterator[None]:
-    """Let alice's start-up file export these variables inside the block."""
-    file = Path(pwd.getpwnam("alice").pw_dir) / ".bashrc"
+    """Let the user's start-up file export these variables inside the block."""
+    file = Path(pwd.getpwnam(USER).pw_dir) / ".bashrc"
     before = file.read_text() if file.exists() else None
     file.write_text("".join(f"export {shlex.quote(one)}\n" for one in EXPORTED))
     try:
@@ -42,7 +44,7 @@ def exported() -> Iterator[None]:
 
 async def answers(slurm: Slurm, job_id: str) -> list[Any]:
     """What is asked of a waiting job, the site and the user."""
-    wanted = JobFilter(user="alice", name="exported")
+    wanted = JobFilter(user=USER, name="exported")
     return [
         lasting(await slurm.job(job_id)),
         lasting(await slurm.jobs(wanted)),
@@ -55,8 +57,8 @@ async def answers(slurm: Slurm, job_id: str) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with caller.bind(caller.Caller("alice", "")):
+def user() -> Iterator[None]:
+    with caller.bind(caller.Caller(USER, "")):
         yield
 
 
