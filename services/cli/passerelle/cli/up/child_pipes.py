@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 # Seconds to read what an ended child wrote; processes that it started may keep its pipes open for ever.
 _DRAIN_SECONDS = 0.5
@@ -24,8 +25,7 @@ class _Reader(asyncio.Protocol):
         self._transport: asyncio.ReadTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.ReadTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.ReadTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.receive(data)

@@ -37,6 +37,7 @@ def configure_logging(service: str, level: str = "INFO", audit_log: Path | None 
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Lines do not show these, and they are looked up for each (logging's HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # the place in the code that logs
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_shows_no_header)
     audit.log.setLevel(logging.INFO)  # never less, whatever the others say

@@ -7,7 +7,7 @@ So even with fewer channels than MaxSessions one is sometimes refused; it is req
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
 import asyncssh
@@ -45,6 +45,22 @@ _NOT_STARTED = 0xFFFFFFFF
 
 class NoSftp(Exception):
     """This account has no SFTP on this system; the text has the reason."""
+
+
+class _Use(AbstractAsyncContextManager[None]):
+    """See `Connection.use`. A class, since a generator around each call would take longer."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> None:
+        self._connection._busy += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._connection._busy -= 1
+        self._connection.used = time.monotonic()
 
 
 class Connection:
@@ -88,15 +104,9 @@ class Connection:
         """Whether no call uses it now."""
         return self._busy == 0
 
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[None]:
+    def use(self) -> AbstractAsyncContextManager[None]:
         """Keep the connection from being closed as idle inside the block."""
-        self._busy += 1
-        try:
-            yield
-        finally:
-            self._busy -= 1
-            self.used = time.monotonic()
+        return _Use(self)
 
     async def run(
         self,

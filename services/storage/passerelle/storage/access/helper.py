@@ -4,9 +4,10 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
+
+import orjson
 
 from passerelle.runtime.command import Request
 from passerelle.runtime.errors import ApiError, ConnectionFailed, DeadlineExceeded
@@ -161,8 +162,11 @@ class RemoteHelper:
         Raises FileError or ConnectionFailed. Cancelling the call cancels the work.
         """
         pending = _Whole()
-        with self._request(pending, operation, arguments, content):
+        number = self._begin(pending, operation, arguments, content)
+        try:
             return await pending.answer
+        finally:
+            self._end(number)
 
     async def stream(
         self, operation: str, arguments: dict[str, Any], stall: float
@@ -173,7 +177,8 @@ class RemoteHelper:
         Raises DeadlineExceeded when nothing comes for `stall` seconds. Closing the iterator cancels the work.
         """
         pending = _Stream()
-        with self._request(pending, operation, arguments) as number:
+        number = self._begin(pending, operation, arguments)
+        try:
             last = False
             while not last:
                 piece, last = await pending.next(stall)
@@ -181,27 +186,29 @@ class RemoteHelper:
                     yield piece
                 if not last:
                     self._send(number, "acknowledge", {})
+        finally:
+            self._end(number)
 
-    @contextmanager
-    def _request(
+    def _begin(
         self,
         pending: "_Whole | _Stream",
         operation: str,
         arguments: dict[str, Any],
         content: bytes = b"",
-    ) -> Iterator[int]:
-        """Send a request whose answer goes to `pending`; its id. It is cancelled if the block ends earlier."""
+    ) -> int:
+        """Send a request whose answer goes to `pending`; its id."""
         if not self.alive:
             raise _lost(self.system)
         number = next(self._numbers)
         self._pending[number] = pending
         streamed = isinstance(pending, _Stream)
         self._send(number, operation, arguments, streamed=streamed, content=content)
-        try:
-            yield number
-        finally:
-            if self._pending.pop(number, None) is not None and self.alive:
-                self._send(number, "cancel", {})
+        return number
+
+    def _end(self, number: int) -> None:
+        """Cancel the request, unless its answer has come."""
+        if self._pending.pop(number, None) is not None and self.alive:
+            self._send(number, "cancel", {})
 
     def _send(
         self,
@@ -211,7 +218,7 @@ class RemoteHelper:
         streamed: bool = False,
         content: bytes = b"",
     ) -> None:
-        request = json.dumps([operation, arguments, streamed]).encode()
+        request = _encoded([operation, arguments, streamed])
         if not self._outgoing:  # the requests of one round of the event loop are sent together
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing += REQUEST.pack(number, len(request), len(content)) + request
@@ -245,6 +252,14 @@ class RemoteHelper:
         if not failure["errno"]:
             log.error("the helper on system %s failed: %s", self.system, failure["step"])
         return helper_error(failure, self.system)
+
+
+def _encoded(request: list[Any]) -> bytes:
+    """In JSON. orjson takes a tenth of the time of json, but takes no half of a surrogate pair, as paths may have."""
+    try:
+        return orjson.dumps(request)
+    except orjson.JSONEncodeError:
+        return json.dumps(request).encode()
 
 
 def _lost(system: str) -> ConnectionFailed:

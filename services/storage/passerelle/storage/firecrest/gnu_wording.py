@@ -3,8 +3,8 @@
 One table, from FirecREST's recorded messages (coreutils 9.1, C locale); the exit statuses are those tools' too.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from passerelle.runtime.errors import (
     ApiError,
@@ -34,26 +34,45 @@ _PHRASES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-@contextmanager
-def errors_of(
-    program: str, path: str, *, too_large: str = "Command output exceeded buffer limit."
-) -> Iterator[None]:
-    """Raise errors of the block in FirecREST's words: the message that `program` would have printed for `path`."""
-    try:
-        yield
-    except Outside as error:
-        raise InvalidArgument(
-            f"The provided path ({error.path}) does not match any of the defined filesystem paths "
-            f"for the requested system ({error.system})."
-        ) from None
-    except FileError as error:
-        if error.step == "limit":
-            raise TooLarge(too_large) from None
-        raise _refused(program, path, error) from None
-    except ProgramFailed as error:
-        raise _failed(error) from None
-    except InvalidAttribute as error:
-        raise InvalidAttribute(_message(program, error.detail), error.fields) from None
+class errors_of(AbstractContextManager[None]):
+    """Raise errors of the block in FirecREST's words: the message that `program` would have printed for `path`.
+
+    A class, since a generator around each call would take longer.
+    """
+
+    __slots__ = ("_path", "_program", "_too_large")
+
+    def __init__(
+        self,
+        program: str,
+        path: str,
+        *,
+        too_large: str = "Command output exceeded buffer limit.",
+    ) -> None:
+        self._program = program
+        self._path = path
+        self._too_large = too_large
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None and (reworded := self._reworded(error)) is not None:
+            raise reworded from None
+
+    def _reworded(self, error: BaseException) -> ApiError | None:
+        match error:
+            case Outside():
+                return InvalidArgument(
+                    f"The provided path ({error.path}) does not match any of the defined filesystem paths "
+                    f"for the requested system ({error.system})."
+                )
+            case FileError(step="limit"):
+                return TooLarge(self._too_large)
+            case FileError():
+                return _refused(self._program, self._path, error)
+            case ProgramFailed():
+                return _failed(error)
+            case InvalidAttribute():
+                return InvalidAttribute(_message(self._program, error.detail), error.fields)
+        return None
 
 
 def _refused(program: str, path: str, error: FileError) -> ApiError:
