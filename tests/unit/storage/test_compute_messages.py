@@ -73,7 +73,8 @@ def as_alice() -> Any:
 
 
 async def test_it_submits_with_the_callers_own_token(jobs: ComputeJobs, compute: Compute) -> None:
-    with as_alice(), caller.bind_request("r-1"):
+    caller.begin_request("r-1")
+    with as_alice():
         assert await jobs.submit("lab", JOB) == "77"
     [(request, metadata)] = compute.asked
     assert request == pb.SubmitJobRequest(

@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +62,14 @@ def begin(caller: Caller) -> None:
     _caller.set(caller)
 
 
-def bind(caller: Caller) -> AbstractContextManager[None]:
+@contextmanager
+def bind(caller: Caller) -> Iterator[None]:
     """Make `caller` the current one inside the block."""
-    return _bound(_caller, caller)
+    reset = _caller.set(caller)
+    try:
+        yield
+    finally:
+        _caller.reset(reset)
 
 
 def current() -> Caller:
@@ -80,24 +83,10 @@ def known() -> Caller | None:
 
 
 def begin_request(request_id: str) -> None:
-    """Make `request_id` the one that is passed on to other services from now on."""
+    """Make `request_id` the one of this context from now on; it is passed on to other services."""
     _request_id.set(request_id)
-
-
-def bind_request(request_id: str) -> AbstractContextManager[None]:
-    """Make `request_id` the one that is passed on to other services inside the block."""
-    return _bound(_request_id, request_id)
 
 
 def request_id() -> str:
     """The request id of the RPC being served; empty outside of one."""
     return _request_id.get()
-
-
-@contextmanager
-def _bound(variable: ContextVar[T], value: T) -> Iterator[None]:
-    reset = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(reset)

@@ -1,10 +1,10 @@
 """The storage service: constructs and connects its parts."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 
@@ -92,43 +92,11 @@ class SystemParts:
     jobs: TransferJobs
     staging: StagedTransfers
 
-    def for_storage(self) -> StorageContext:
-        """The parts for native file operations."""
-        return StorageContext(
-            self.config,
-            self.files,
-            self.downloads,
-            self.trees,
-            self.attributes,
-            self.checksums,
+    def those_of(self, context: type[C]) -> C:
+        """The parts that a servicer uses: the fields of its `context`, a dataclass, by their names."""
+        return context(
+            **{field.name: getattr(self, field.name) for field in fields(cast(Any, context))}
         )
-
-    def for_archives(self) -> ArchiveContext:
-        """The parts for native archives."""
-        return ArchiveContext(self.config, self.archives, self.downloads)
-
-    def for_uploads(self) -> UploadContext:
-        """The parts for native uploads."""
-        return UploadContext(self.config, self.uploads)
-
-    def for_copies(self) -> CopyContext:
-        """The parts for copies between systems."""
-        return CopyContext(self.config, self.files, self.uploads, self.checksums, self.staging)
-
-    def for_filesystem(self) -> FilesystemContext:
-        """The parts for the profile's file operations."""
-        return FilesystemContext(
-            self.config,
-            self.files,
-            self.downloads,
-            self.attributes,
-            self.checksums,
-            self.tarballs,
-        )
-
-    def for_transfers(self) -> TransferContext:
-        """The parts for the profile's transfers."""
-        return TransferContext(self.config, self.files, self.jobs, self.staging)
 
 
 def register_servicers(
@@ -139,19 +107,17 @@ def register_servicers(
     def resume(name: str) -> None:
         parts[name].staging.resume()
 
-    def systems(context: Callable[[SystemParts], C]) -> Systems[C]:
-        return Systems({name: context(each) for name, each in parts.items()}, resume)
+    def systems(context: type[C]) -> Systems[C]:
+        return Systems({name: each.those_of(context) for name, each in parts.items()}, resume)
 
-    storage = StorageService(systems(SystemParts.for_storage), systems(SystemParts.for_archives))
+    storage = StorageService(systems(StorageContext), systems(ArchiveContext))
     routes: Mapping[str, Route] = {"direct": Direct(), "staged": ByStore(compute)}
-    transfers = TransferService(systems(SystemParts.for_copies), routes)
+    transfers = TransferService(systems(CopyContext), routes)
     add_StorageServiceServicer_to_server(storage, server)
-    add_UploadServiceServicer_to_server(UploadService(systems(SystemParts.for_uploads)), server)
+    add_UploadServiceServicer_to_server(UploadService(systems(UploadContext)), server)
     add_TransferServiceServicer_to_server(transfers, server)
-    add_FilesystemServiceServicer_to_server(
-        FilesystemService(systems(SystemParts.for_filesystem)), server
-    )
-    add_profile_transfers(TransferProfile(systems(SystemParts.for_transfers)), server)
+    add_FilesystemServiceServicer_to_server(FilesystemService(systems(FilesystemContext)), server)
+    add_profile_transfers(TransferProfile(systems(TransferContext)), server)
     surfaces().serve("storage", server, parts)
 
 

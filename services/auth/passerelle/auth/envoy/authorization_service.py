@@ -43,14 +43,14 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:
         """Accept the request, or return the answer for the client."""
         http = request.attributes.request.http
-        with caller.bind_request(http.headers.get(REQUEST_ID, "")):
-            try:
-                await self._tokens.principal(bearer(http.headers))
-            except ApiError as error:
-                address = request.attributes.source.address.socket_address.address
-                answer = self._limited(error, address)
-                self._write(answer, http, address)
-                return _denied(answer, http)
+        caller.begin_request(http.headers.get(REQUEST_ID, ""))
+        try:
+            await self._tokens.principal(bearer(http.headers))
+        except ApiError as error:
+            address = request.attributes.source.address.socket_address.address
+            answer = self._limited(error, address)
+            self._write(answer, http, address)
+            return _denied(answer, http)
         return pb.CheckResponse(status=status_pb2.Status())
 
     def _limited(self, error: ApiError, address: str) -> ApiError:

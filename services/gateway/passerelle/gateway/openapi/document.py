@@ -4,7 +4,9 @@ Paths, fields and words come from the descriptor set. Where methods carry plain 
 queries as strings, what these are comes from the models that `Surface.operations` names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Literal
@@ -70,53 +72,56 @@ def document_of(surfaces: Sequence[Surface]) -> Json:
     }
 
 
+@dataclass(frozen=True)
 class _Operation:
     """One method, as one of its bindings offers it."""
 
-    def __init__(
-        self,
-        contracts: Contracts,
-        schemas: Schemas,
-        surface: Surface,
-        service_name: str,
-        method: MethodDescriptorProto,
-        binding: Binding,
-    ) -> None:
-        self._contracts = contracts
-        self._schemas = schemas
-        self._service_name = service_name
-        self._method = method
-        self._binding = binding
-        self._access = method.options.Extensions[access_pb2.access]
-        self._surface = surface
-        self._described = surface.operations(service_name).get(method.name, Operation())
-        self._fields = {f.name: f for f in contracts.messages[method.input_type].field}
+    contracts: Contracts
+    schemas: Schemas
+    surface: Surface
+    service_name: str
+    method: MethodDescriptorProto
+    binding: Binding
+
+    @cached_property
+    def _access(self) -> access_pb2.Access:
+        return self.method.options.Extensions[access_pb2.access]
+
+    @cached_property
+    def _described(self) -> Operation:
+        """What the surface says of the method."""
+        return self.surface.operations(self.service_name).get(self.method.name, Operation())
+
+    @cached_property
+    def _fields(self) -> Mapping[str, FieldDescriptorProto]:
+        """The fields of the method's request by their names."""
+        return {f.name: f for f in self.contracts.messages[self.method.input_type].field}
 
     @property
     def path(self) -> str:
         """The template of its path."""
-        return self._binding.template
+        return self.binding.template
 
     @property
     def verb(self) -> str:
         """Its HTTP verb, lower-case."""
-        return self._binding.verb.lower()
+        return self.binding.verb.lower()
 
     @property
     def tag(self) -> tuple[str, str]:
         """The group it is listed in, and what that is."""
-        segment = self._binding.template.split("/")[1]
-        if segment in self._surface.groups:
-            return f"{self._surface.title}: {segment}", self._surface.groups[segment]
-        name = self._service_name.rpartition(".")[2].removesuffix("Service").lower()
-        return f"{self._surface.title}: {name}", self._contracts.text(self._service_name)
+        segment = self.binding.template.split("/")[1]
+        if segment in self.surface.groups:
+            return f"{self.surface.title}: {segment}", self.surface.groups[segment]
+        name = self.service_name.rpartition(".")[2].removesuffix("Service").lower()
+        return f"{self.surface.title}: {name}", self.contracts.text(self.service_name)
 
     def json(self) -> Json:
         """The operation object."""
-        text = self._contracts.text(self._service_name, self._method.name)
-        service = self._service_name.rpartition(".")[2]
+        text = self.contracts.text(self.service_name, self.method.name)
+        service = self.service_name.rpartition(".")[2]
         operation: Json = {
-            "operationId": f"{self._surface.schema_prefix}{service}.{self._method.name}",
+            "operationId": f"{self.surface.schema_prefix}{service}.{self.method.name}",
             "tags": [self.tag[0]],
             "summary": text.split(". ")[0].rstrip("."),
             "description": self._description(text),
@@ -132,7 +137,7 @@ class _Operation:
         return bool(self._access.audience == access_pb2.Access.PUBLIC)
 
     def _description(self, text: str) -> str:
-        lines = [text, f"Over gRPC: `{self._service_name}/{self._method.name}`."]
+        lines = [text, f"Over gRPC: `{self.service_name}/{self.method.name}`."]
         if self._access.scope:
             lines.append(f"Scope, where the site enforces scopes: `{self._access.scope}`.")
         return "\n\n".join(lines)
@@ -140,13 +145,13 @@ class _Operation:
     def _path_parameters(self) -> list[Json]:
         return [
             {"name": name, "in": "path", "required": True} | self._parameter(self._fields[name])
-            for name in self._binding.variables
+            for name in self.binding.variables
         ]
 
     def _query_parameters(self) -> list[Json]:
-        if self._binding.body == "*":
+        if self.binding.body == "*":
             return []
-        elsewhere = {*self._binding.variables, self._binding.body}
+        elsewhere = {*self.binding.variables, self.binding.body}
         fields = [field for name, field in self._fields.items() if name not in elsewhere]
         return [
             {"name": field.json_name, "in": "query", "required": is_required(field)}
@@ -168,28 +173,28 @@ class _Operation:
         )
 
     def _parameter(self, field: FieldDescriptorProto) -> Json:
-        schema = self._schemas.field(self._method.input_type, field)
+        schema = self.schemas.field(self.method.input_type, field)
         return {"description": schema.pop("description", ""), "schema": schema}
 
     def _request_body(self) -> Json | None:
         if self._described.body is not None:
             return _content(self._model(self._described.body, "validation"), required=True)
-        if not self._binding.body:
+        if not self.binding.body:
             return None
-        if self._binding.body == "*":
-            schema = self._schemas.object_of(self._method.input_type, self._binding.variables)
+        if self.binding.body == "*":
+            schema = self.schemas.object_of(self.method.input_type, self.binding.variables)
             return _content(schema, required=True)
-        field = self._fields[self._binding.body]
+        field = self._fields[self.binding.body]
         if field.type_name != _BODY:
-            return _content(self._schemas.message(field.type_name), required=True)
+            return _content(self.schemas.message(field.type_name), required=True)
         if self._described.multipart:
             form = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
             return _content(form, "multipart/form-data", required=True)
-        kind = "application/octet-stream" if self._method.client_streaming else "application/json"
-        return _content(_BINARY if self._method.client_streaming else {}, kind, required=True)
+        kind = "application/octet-stream" if self.method.client_streaming else "application/json"
+        return _content(_BINARY if self.method.client_streaming else {}, kind, required=True)
 
     def _responses(self) -> Json:
-        refused = _content({"$ref": f"#/components/schemas/{_error_name(self._surface)}"})
+        refused = _content({"$ref": f"#/components/schemas/{_error_name(self.surface)}"})
         return self._successes() | {
             "4XX": {"description": "The request was refused."} | refused,
             "5XX": {"description": "The service, or the system behind it, failed."} | refused,
@@ -201,14 +206,14 @@ class _Operation:
                 str(status): {"description": HTTPStatus(status).phrase} | self._reply(model)
                 for status, model in self._described.replies.items()
             }
-        if self._method.output_type != _BODY:
-            reply = self._schemas.message(self._method.output_type)
-            if self._method.server_streaming:
+        if self.method.output_type != _BODY:
+            reply = self.schemas.message(self.method.output_type)
+            if self.method.server_streaming:
                 reply = {"type": "array", "items": reply}
             return {"200": {"description": "OK"} | _content(reply)}
-        kind = "application/octet-stream" if self._method.server_streaming else "application/json"
-        text = "OK; a stream of any size." if self._method.server_streaming else "OK"
-        schema = _BINARY if self._method.server_streaming else {}
+        kind = "application/octet-stream" if self.method.server_streaming else "application/json"
+        text = "OK; a stream of any size." if self.method.server_streaming else "OK"
+        schema = _BINARY if self.method.server_streaming else {}
         return {"200": {"description": text} | _content(schema, kind)}
 
     def _reply(self, model: Any) -> Json:
@@ -219,7 +224,7 @@ class _Operation:
         return _content(self._model(model, "serialization"))
 
     def _model(self, model: Any, mode: Literal["validation", "serialization"]) -> Json:
-        return self._schemas.model(model, mode, self._surface.schema_prefix)
+        return self.schemas.model(model, mode, self.surface.schema_prefix)
 
 
 def _error_name(surface: Surface) -> str:

@@ -76,20 +76,18 @@ class Contracts:
         for i, enum in enumerate(file.enum_type):
             self._add_enum(file.package, enum, (5, i), comments)
         for i, service in enumerate(file.service):
-            name = f"{file.package}.{service.name}"
+            name = self._add_text(file.package, service, (6, i), comments)
             self.services.append((name, service))
-            self.texts[name] = comments.get((6, i), "")
             for j, method in enumerate(service.method):
-                self.texts[f"{name}.{method.name}"] = comments.get((6, i, 2, j), "")
+                self._add_text(name, method, (6, i, 2, j), comments)
 
     def _add_message(
         self, scope: str, message: DescriptorProto, path: tuple[int, ...], comments: Comments
     ) -> None:
-        name = f"{scope}.{message.name}"
+        name = self._add_text(scope, message, path, comments)
         self.messages[f".{name}"] = message
-        self.texts[name] = comments.get(path, "")
         for i, field in enumerate(message.field):
-            self.texts[f"{name}.{field.name}"] = comments.get((*path, 2, i), "")
+            self._add_text(name, field, (*path, 2, i), comments)
         for i, nested in enumerate(message.nested_type):
             self._add_message(name, nested, (*path, 3, i), comments)
         for i, enum in enumerate(message.enum_type):
@@ -98,11 +96,16 @@ class Contracts:
     def _add_enum(
         self, scope: str, enum: EnumDescriptorProto, path: tuple[int, ...], comments: Comments
     ) -> None:
-        name = f"{scope}.{enum.name}"
+        name = self._add_text(scope, enum, path, comments)
         self.enums[f".{name}"] = enum
-        self.texts[name] = comments.get(path, "")
         for i, value in enumerate(enum.value):
-            self.texts[f"{name}.{value.name}"] = comments.get((*path, 2, i), "")
+            self._add_text(name, value, (*path, 2, i), comments)
+
+    def _add_text(self, scope: str, element: Any, path: tuple[int, ...], comments: Comments) -> str:
+        """Keep the comment at `path` as the text of a descriptor in `scope`; the descriptor's full name."""
+        name = f"{scope}.{element.name}"
+        self.texts[name] = comments.get(path, "")
+        return name
 
 
 def is_required(field: FieldDescriptorProto) -> bool:

@@ -28,32 +28,44 @@ HISTORY_FIELDS = (
     *("Suspended", "TimelimitRaw", "Account", "AllocNodes", "Cluster", "Group", "NodeList"),
     *("Partition", "User", "WorkDir", "Priority"),
 )
+_HISTORY_NAMES: Mapping[str, str] = {
+    "JobArrayID": "JobID",
+    "Name": "JobName",
+    "NumNodes": "AllocNodes",
+    "GroupName": "Group",
+    "UserName": "User",
+    "PriorityLong": "Priority",
+}
+"""sacct's names of squeue's fields, where they differ."""
+_QUEUE_NAMES = tuple(_HISTORY_NAMES.get(field, field) for field in QUEUE_FIELDS)
 _SESSION_END = re.compile(r"(yes|no) (\d*) (\d+)")
 _ROUNDING = 2  # seconds by which the difference of two times in whole seconds, on each of two clocks, is too large
 
 
 def parse_queue(text: str, mark: str) -> tuple[Job, ...]:
     """Jobs from squeue, by id. A running job's status is as sacct would show it."""
-    jobs = [_queued(row) for row in table_rows(text, QUEUE_FIELDS, mark)]
+    rows = table_rows(text, _QUEUE_NAMES, mark)
+    jobs = [_job(row, _queue_status(row), _queue_times(row)) for row in rows]
     return tuple(sorted(jobs, key=lambda job: id_order(job.id)))
 
 
-def _queued(row: Mapping[str, str]) -> Job:
-    status, time = _queue_status(row), _queue_times(row)
+def _job(row: Mapping[str, str], status: Status, time: Times) -> Job:
+    """A job from a record of squeue or sacct, by sacct's names."""
     return Job(
-        id=row["JobArrayID"],
-        name=row["Name"],
+        id=row["JobID"],
+        name=row["JobName"],
         status=status,
         time=time,
         account=row["Account"] or None,
-        node_count=number(row["NumNodes"]) or 0,
+        node_count=number(row["AllocNodes"]) or 0,
         cluster=row["Cluster"],
-        group=row["GroupName"] or None,
+        group=row["Group"] or None,
         nodes=row["NodeList"],
         partition=row["Partition"],
-        user=row["UserName"] or None,
+        user=row["User"] or None,
         working_directory=row["WorkDir"],
-        priority=number(row["PriorityLong"]),
+        priority=number(row["Priority"]),
+        kill_request_user=cancelled_by(row["State"]),
     )
 
 
@@ -117,28 +129,9 @@ def parse_history(text: str, mark: str) -> tuple[Job, ...]:
             step = Step(row["JobID"], row["JobName"], _past_status(row), _past_times(row))
             steps.setdefault(_job_of(step.id), []).append(step)
         elif row["Partition"]:
-            jobs[row["JobID"]] = _past(row)
+            jobs[row["JobID"]] = _job(row, _past_status(row), _past_times(row))
     complete = [replace(job, steps=tuple(steps.get(job.id, ()))) for job in jobs.values()]
     return tuple(sorted(complete, key=lambda job: id_order(job.id)))
-
-
-def _past(row: Mapping[str, str]) -> Job:
-    return Job(
-        id=row["JobID"],
-        name=row["JobName"],
-        status=_past_status(row),
-        time=_past_times(row),
-        account=row["Account"] or None,
-        node_count=number(row["AllocNodes"]) or 0,
-        cluster=row["Cluster"],
-        group=row["Group"] or None,
-        nodes=row["NodeList"],
-        partition=row["Partition"],
-        user=row["User"] or None,
-        working_directory=row["WorkDir"],
-        priority=number(row["Priority"]),
-        kill_request_user=cancelled_by(row["State"]),
-    )
 
 
 def _past_status(row: Mapping[str, str]) -> Status:
