@@ -13,12 +13,15 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
     ServiceDescriptorProto,
 )
+from google.protobuf.message import Message
 from pydantic import TypeAdapter
 
 Json = dict[str, Any]
 Comments = dict[tuple[int, ...], str]
 
 _NATIVE = "passerelle.v1"
+_PARTS = {"message_type", "nested_type", "enum_type", "service", "field", "value", "method"}
+"""The fields of descriptors that hold what comments are kept for."""
 
 # JSON forms of https://protobuf.dev/programming-guides/json/; 64-bit integers travel as strings.
 _SCALARS: dict[int, Json] = {
@@ -71,41 +74,25 @@ class Contracts:
             for location in file.source_code_info.location
             if location.leading_comments
         }
-        for i, message in enumerate(file.message_type):
-            self._add_message(file.package, message, (4, i), comments)
-        for i, enum in enumerate(file.enum_type):
-            self._add_enum(file.package, enum, (5, i), comments)
-        for i, service in enumerate(file.service):
-            name = self._add_text(file.package, service, (6, i), comments)
-            self.services.append((name, service))
-            for j, method in enumerate(service.method):
-                self._add_text(name, method, (6, i, 2, j), comments)
+        self._add_parts(file.package, file, (), comments)
 
-    def _add_message(
-        self, scope: str, message: DescriptorProto, path: tuple[int, ...], comments: Comments
+    def _add_parts(
+        self, scope: str, whole: Message, path: tuple[int, ...], comments: Comments
     ) -> None:
-        name = self._add_text(scope, message, path, comments)
-        self.messages[f".{name}"] = message
-        for i, field in enumerate(message.field):
-            self._add_text(name, field, (*path, 2, i), comments)
-        for i, nested in enumerate(message.nested_type):
-            self._add_message(name, nested, (*path, 3, i), comments)
-        for i, enum in enumerate(message.enum_type):
-            self._add_enum(name, enum, (*path, 4, i), comments)
-
-    def _add_enum(
-        self, scope: str, enum: EnumDescriptorProto, path: tuple[int, ...], comments: Comments
-    ) -> None:
-        name = self._add_text(scope, enum, path, comments)
-        self.enums[f".{name}"] = enum
-        for i, value in enumerate(enum.value):
-            self._add_text(name, value, (*path, 2, i), comments)
-
-    def _add_text(self, scope: str, element: Any, path: tuple[int, ...], comments: Comments) -> str:
-        """Keep the comment at `path` as the text of a descriptor in `scope`; the descriptor's full name."""
-        name = f"{scope}.{element.name}"
-        self.texts[name] = comments.get(path, "")
-        return name
+        """Add all parts of a descriptor. The keys of comments are built as the paths of SourceCodeInfo."""
+        for kind in whole.DESCRIPTOR.fields:
+            if kind.name not in _PARTS:
+                continue
+            for i, part in enumerate(getattr(whole, kind.name)):
+                name, part_path = f"{scope}.{part.name}", (*path, kind.number, i)
+                self.texts[name] = comments.get(part_path, "")
+                if isinstance(part, DescriptorProto):
+                    self.messages[f".{name}"] = part
+                elif isinstance(part, EnumDescriptorProto):
+                    self.enums[f".{name}"] = part
+                elif isinstance(part, ServiceDescriptorProto):
+                    self.services.append((name, part))
+                self._add_parts(name, part, part_path, comments)
 
 
 def is_required(field: FieldDescriptorProto) -> bool:
