@@ -141,6 +141,17 @@ class JobDescription:
     script_path: str | None = None
 
 
+_TEXTS = (
+    *("name", "account", "reservation", "partition", "constraints"),
+    *("standard_input", "standard_output", "standard_error"),
+)
+
+
+def optional_texts(request: Any) -> dict[str, str | None]:
+    """A request's optional texts of a job, from its attributes of these names; None for empty ones."""
+    return {name: getattr(request, name) or None for name in _TEXTS}
+
+
 @dataclass(frozen=True, slots=True)
 class JobFilter:
     """Which jobs to list: of `user` (None: everybody's), `account`, `name`; ended ones up to `window` seconds back."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from passerelle.compute import limits
-from passerelle.compute.scheduler import JobDescription, JobFilter
+from passerelle.compute.scheduler import JobDescription, JobFilter, optional_texts
 from passerelle.runtime import caller
 from passerelle.surfaces.firecrest.bodies import Model
 
@@ -108,15 +108,9 @@ class JobBody(Model):
         """The same for the scheduler."""
         return JobDescription(
             working_directory=self.working_directory,
-            name=self.name or None,
-            account=self.account or None,
-            reservation=self.reservation or None,
-            partition=self.partition or None,
-            constraints=self.constraints or None,
-            standard_input=self.standard_input or None,
-            standard_output=self.standard_output or None,
-            standard_error=self.standard_error or None,
+            **optional_texts(self),
             environment=self._environment(),
+            time_limit=None,
             # FirecREST gives both to sbatch, which then reads the file.
             script=None if self.script_path else self.script or None,
             script_path=self.script_path or None,

@@ -14,7 +14,7 @@ from passerelle.compute.native.messages import (
     submitted_message,
     user_message,
 )
-from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler
+from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler, optional_texts
 from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.runtime import caller, log_fields
 from passerelle.runtime.errors import Field, InvalidArgument
@@ -118,14 +118,7 @@ def _description(job: pb.JobDescription) -> JobDescription:
     limited = job.HasField("time_limit")
     description = JobDescription(
         working_directory=job.working_directory,
-        name=job.name or None,
-        account=job.account or None,
-        reservation=job.reservation or None,
-        partition=job.partition or None,
-        constraints=job.constraints or None,
-        standard_input=job.standard_input or None,
-        standard_output=job.standard_output or None,
-        standard_error=job.standard_error or None,
+        **optional_texts(job),
         environment=dict(job.environment),
         time_limit=_seconds(job.time_limit) if limited else None,
         script=job.script if job.HasField("script") else None,
