@@ -18,10 +18,15 @@ class S3Request(Parameters):
     file_size: int | None = Field(default=None, ge=0, lt=2**63)
 
 
-class PartUrls(Instructions):
-    """Presigned URLs for an upload: one to PUT each part of `maxPartSize` bytes, one to POST the list of parts."""
+class S3Instructions(Instructions):
+    """What the caller gets: presigned URLs."""
 
     transfer_method: Literal["s3"] = "s3"
+
+
+class PartUrls(S3Instructions):
+    """Presigned URLs for an upload: one to PUT each part of `maxPartSize` bytes, one to POST the list of parts."""
+
     parts_upload_urls: tuple[str, ...] = Field(repr=False)
     complete_upload_url: str = Field(repr=False)
     max_part_size: int
@@ -36,10 +41,9 @@ class PartUrls(Instructions):
         return pb.StagedTransfer(s3=urls)
 
 
-class DownloadUrl(Instructions):
+class DownloadUrl(S3Instructions):
     """A presigned URL to GET, once the job has completed."""
 
-    transfer_method: Literal["s3"] = "s3"
     download_url: str = Field(repr=False)
 
     def native(self) -> pb.StagedTransfer:

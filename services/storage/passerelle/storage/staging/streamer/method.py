@@ -4,6 +4,7 @@ import base64
 import json
 import posixpath
 import secrets
+from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,7 @@ _SOURCE = job_program(
 )
 
 
+@dataclass(frozen=True)
 class Streamer:
     """Files straight between the caller and a job on the system, over a WebSocket without TLS."""
 
@@ -54,20 +56,19 @@ class Streamer:
                 raise ValueError("port_range must be two ports from 1 to 65535, the lower first")
             return self
 
-    def __init__(self, system: System, files: Files, jobs: TransferJobs, options: Options) -> None:
-        self._roots = system.roots
-        self._files = files
-        self._jobs = jobs
-        self._options = options
+    system: System
+    files: Files
+    jobs: TransferJobs
+    options: Options
 
     async def upload(self, request: StagingRequest[StreamerRequest]) -> Staged:
         """As `Staging.upload`. Raises TooLarge above the limit, TargetExists when the file exists."""
-        limit, size = self._options.inbound_transfer_limit, request.parameters.file_size
+        limit, size = self.options.inbound_transfer_limit, request.parameters.file_size
         if size is not None and size > limit:
             raise TooLarge(
                 f"Inbound transfer limit exceeded, max allowed transfer size: {limit} bytes."
             )
-        await require_absent(self._files, request.path)
+        await require_absent(self.files, request.path)
         return await self._staged(
             "IngressFileTransfer",
             "receive",
@@ -79,7 +80,7 @@ class Streamer:
 
     async def download(self, request: StagingRequest[StreamerRequest]) -> Staged:
         """As `Staging.download`."""
-        await require_readable(self._files, request.path)
+        await require_readable(self.files, request.path)
         return await self._staged(
             "OutgressFileTransfer", "send", request.path, request.account, Leftovers()
         )
@@ -99,22 +100,22 @@ class Streamer:
             "operation": operation,
             "path": path,
             "part": posixpath.basename(leftovers.part),
-            "roots": self._roots,
+            "roots": self.system.roots,
             "secret": secret,
-            "host": self._options.host,
-            "port_range": self._options.port_range,
-            "wait_timeout": self._options.wait_timeout,
+            "host": self.options.host,
+            "port_range": self.options.port_range,
+            "wait_timeout": self.options.wait_timeout,
             **more,
         }
         work = AgentWork(_SOURCE, parameters, leftovers)
-        job = await self._jobs.submit(name, work, account)
+        job = await self.jobs.submit(name, work, account)
         return Staged(job, self._coordinates(secret, operation))
 
     def _coordinates(self, secret: str, operation: str) -> Coordinates:
         """The argument of `streamer --coordinates` (firecrest-streamer, streamer_client.py)."""
-        first, last = self._options.port_range
-        ips = self._options.public_ips
-        rounds = -(-self._options.attempts // ((last - first + 1) * len(ips)))
+        first, last = self.options.port_range
+        ips = self.options.public_ips
+        rounds = -(-self.options.attempts // ((last - first + 1) * len(ips)))
         data = {
             "ports": (first, last),
             "ips": ips * rounds,

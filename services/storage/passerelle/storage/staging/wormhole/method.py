@@ -3,6 +3,7 @@
 import posixpath
 import re
 import secrets
+from dataclasses import dataclass
 
 from pydantic import Field as Setting
 
@@ -33,6 +34,7 @@ _CODE = re.compile(r"(?=.{1,200}\Z)[1-9][0-9]{0,8}(-[A-Za-z0-9]+)+", re.ASCII)
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 
 
+@dataclass(frozen=True)
 class Wormhole:
     """Files by magic-wormhole: neither side has to be reachable from the other."""
 
@@ -64,35 +66,34 @@ class Wormhole:
             description="How long a job may take, its wait for the other side included, s.",
         )
 
-    def __init__(self, system: System, files: Files, jobs: TransferJobs, options: Options) -> None:
-        self._roots = system.roots
-        self._files = files
-        self._jobs = jobs
-        self._options = options
+    system: System
+    files: Files
+    jobs: TransferJobs
+    options: Options
 
     async def upload(self, request: StagingRequest[WormholeUploadRequest]) -> Staged:
         """As `Staging.upload`. Raises TargetExists when the file exists."""
         code = _checked(request.parameters.wormhole_code)
-        await require_absent(self._files, request.path)
+        await require_absent(self.files, request.path)
         work = self._work("receive", request.path, code, Leftovers(hidden_part(request.path)))
-        job = await self._jobs.submit("IngressFileTransfer", work, request.account)
+        job = await self.jobs.submit("IngressFileTransfer", work, request.account)
         return Staged(job, SenderWaits())
 
     async def download(self, request: StagingRequest[WormholeRequest]) -> Staged:
         """As `Staging.download`."""
-        await require_readable(self._files, request.path)
+        await require_readable(self.files, request.path)
         code = new_code()
         work = self._work("send", request.path, code, Leftovers())
-        job = await self._jobs.submit("OutgressFileTransfer", work, request.account)
+        job = await self.jobs.submit("OutgressFileTransfer", work, request.account)
         return Staged(job, WormholeCode(wormhole_code=code))
 
     def _work(self, operation: str, path: str, code: str, leftovers: Leftovers) -> AgentWork:
         parameters = {
-            **self._options.model_dump(),
+            **self.options.model_dump(),
             "operation": operation,
             "path": path,
             "part": posixpath.basename(leftovers.part),
-            "roots": self._roots,
+            "roots": self.system.roots,
             "code": code,
         }
         return AgentWork(_SOURCE, parameters, leftovers)

@@ -14,18 +14,16 @@ from passerelle.storage.staging.remote.job import boundary, encoded, ignore_sign
 from passerelle.storage.staging.s3.remote.http import (
     BLOCK,
     Answer,
-    Store,
     StoreError,
     composite,
     md5,
     store_error,
 )
-from passerelle.storage.staging.s3.remote.workers import in_parallel, remove_from_store, run_job
+from passerelle.storage.staging.s3.remote.workers import Transfer, run_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     Part = tuple[str, bytes]
     """A part that has arrived: its ETag, and its MD5."""
@@ -33,15 +31,8 @@ if TYPE_CHECKING:
 _COMPLETING = 600  # seconds: the store may join the parts only then
 
 
-class Egress:
+class Egress(Transfer):
     """Sends one file to the store."""
-
-    def __init__(self, parameters: "dict[str, Any]", store: Store) -> None:
-        self._parameters = parameters
-        self._store = store
-        self._part_size = int(parameters["part_size"])
-        self._file = -1
-        self._size = 0
 
     def run(self) -> bool:
         """Send the file; True, since nothing has to be removed then. Raises StoreError, Failure or OSError."""
@@ -55,7 +46,7 @@ class Egress:
         if count > len(self._parameters["parts"]):
             raise StoreError("the file has grown since the transfer was asked for; ask again")
         log("Sending %d bytes in %d parts ..." % (self._size, count))  # noqa: UP031
-        parts = in_parallel(self._store, self._parameters["parallel"], count, self._send)
+        parts = self._in_parallel(count, self._send)
         after = os.fstat(self._file)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise StoreError("the file changed while it was being sent")
@@ -64,14 +55,10 @@ class Egress:
         log("Multipart file upload successfully completed")
         return True
 
-    def undo(self) -> bool:
-        """Remove everything from the store; whether that succeeded."""
-        return remove_from_store(self._store, self._parameters)
-
     def _send(self, number: int) -> "Part":
-        offset = number * self._part_size
-        length = min(self._part_size, self._size - offset)
-        return self._store.attempts(self._put, self._parameters["parts"][number], offset, length)
+        return self._store.attempts(
+            self._put, self._parameters["parts"][number], *self._range(number)
+        )
 
     def _put(self, url: str, offset: int, length: int) -> "Part":
         digest = md5()

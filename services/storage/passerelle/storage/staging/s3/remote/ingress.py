@@ -21,12 +21,7 @@ from passerelle.storage.staging.s3.remote.http import (
     composite,
     md5,
 )
-from passerelle.storage.staging.s3.remote.workers import (
-    in_parallel,
-    log_unless_done,
-    remove_from_store,
-    run_job,
-)
+from passerelle.storage.staging.s3.remote.workers import Transfer, run_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,17 +32,14 @@ _SHORT = 20  # seconds for a response without content
 _MAX_OUTAGE = 1800  # seconds that the store may be unreachable while the job waits
 
 
-class Ingress:
+class Ingress(Transfer):
     """Fetches one object into a file."""
 
     def __init__(self, parameters: "dict[str, Any]", store: Store) -> None:
-        self._parameters = parameters
-        self._store = store
+        super().__init__(parameters, store)
         self._size = int(parameters["size"])
-        self._part_size = int(parameters["part_size"])
         self._temporary = parameters["part"].encode()
         self._target: Target | None = None
-        self._file = -1
         self._tag = ""
 
     def run(self) -> bool:
@@ -69,7 +61,7 @@ class Ingress:
         self._file = os.open(self._temporary, flags, permissions, dir_fd=target.directory)
         log("Downloading %d bytes ..." % self._size)  # noqa: UP031
         count = -(-self._size // self._part_size)
-        digests = in_parallel(self._store, self._parameters["parallel"], count, self._fetch)
+        digests = self._in_parallel(count, self._fetch)
         self._verify(digests)
         os.fsync(self._file)
         old = target.require_writable()  # the target may have been changed meanwhile
@@ -77,7 +69,7 @@ class Ingress:
             os.fchmod(self._file, old.st_mode & 0o777)
         ignore_signals()  # a complete file is not removed
         target.replace_by(self._temporary)
-        removed = log_unless_done(self._store.remove(self._parameters["delete"]), "the object")
+        removed = self._remove_object()
         log("File was successfully downloaded (size: %.3fMB)" % (self._size / (1 << 20)))
         return removed
 
@@ -89,7 +81,7 @@ class Ingress:
         except OSError:
             log("The incomplete file could not be removed.")
             discarded = False
-        return remove_from_store(self._store, self._parameters) and discarded
+        return super().undo() and discarded
 
     def _discard(self) -> None:
         """Remove the incomplete file."""
@@ -158,9 +150,7 @@ class Ingress:
         return target
 
     def _fetch(self, number: int) -> bytes:
-        offset = number * self._part_size
-        length = min(self._part_size, self._size - offset)
-        return self._store.attempts(self._get, offset, length)
+        return self._store.attempts(self._get, *self._range(number))
 
     def _get(self, offset: int, length: int) -> bytes:
         """Fetch a range of the object and write it to the file; its MD5."""

@@ -1,4 +1,4 @@
-"""Moving the parts of a file in several threads, in a job that can be stopped at any time.
+"""What the jobs that send a file to the store and fetch one from it share: moving its parts in several threads.
 
 Runs on the system, on Python 3.6 and newer.
 """
@@ -27,9 +27,46 @@ if TYPE_CHECKING:
 _STOP_TIMEOUT = 5  # seconds that threads have to notice that they are stopped
 
 
-def in_parallel(store: Store, workers: int, count: int, work: "Callable[[int], T]") -> "list[T]":
-    """The results of `work` for each number below `count`, in at most `workers` threads. Raises the first failure."""
-    return _Workers(store, count, work).run(min(workers, count))
+class Transfer:
+    """Moves a file of `_size` bytes, opened as `_file`, in parts. `run` and `undo` differ by the direction.
+
+    `parameters` are the job's; `part_size` in bytes and `parallel`, the number of threads, are read here.
+    """
+
+    def __init__(self, parameters: "dict[str, Any]", store: Store) -> None:
+        self._parameters = parameters
+        self._store = store
+        self._part_size = int(parameters["part_size"])
+        self._size = 0
+        self._file = -1
+
+    def run(self) -> bool:
+        """Move the file; whether nothing is left to remove. Raises StoreError, Failure or OSError."""
+        raise NotImplementedError
+
+    def undo(self) -> bool:
+        """Remove what the transfer left behind; whether that succeeded. Here: the store's upload and object."""
+        parts = self._remove("abort", "the parts of the upload")
+        return self._remove_object() and parts
+
+    def _remove_object(self) -> bool:
+        return self._remove("delete", "the object")
+
+    def _remove(self, url: str, description: str) -> bool:
+        """Request the removal by the URL in the parameter `url`; whether it was done, which is logged if not."""
+        done = self._store.remove(self._parameters[url])
+        if not done:
+            log("The object store did not remove %s now." % description)  # noqa: UP031
+        return done
+
+    def _in_parallel(self, count: int, work: "Callable[[int], T]") -> "list[T]":
+        """The results of `work` for each number below `count`. Raises the first failure."""
+        return _Workers(self._store, count, work).run(min(self._parameters["parallel"], count))
+
+    def _range(self, number: int) -> "tuple[int, int]":
+        """The offset and the length in bytes of the part with this number, counted from 0."""
+        offset = number * self._part_size
+        return offset, min(self._part_size, self._size - offset)
 
 
 class _Workers:
@@ -73,39 +110,25 @@ class _Workers:
             self._ended.release()
 
 
-def run_job(kind: "Callable[[dict[str, Any], Store], Any]") -> None:
-    """Call the job's `run`, and its `undo` when that fails or the scheduler ends it. Then log why, and end the job.
+def run_job(direction: "type[Transfer]") -> None:
+    """Call the transfer's `run`, and its `undo` when that fails or the scheduler ends the job. Then log why, and end.
 
-    `kind` makes the job from its parameters and the store. Both methods return whether nothing is left to remove. Of an
-    unexpected exception only its type is logged, since its text may contain a URL.
+    Of an unexpected exception only its type is logged, since its text may contain a URL.
     """
     parameters = read_parameters()
     store = Store(parameters["ca"], parameters["retries"])
-    job = kind(parameters, store)
+    transfer = direction(parameters, store)
     failure = ""
     try:
-        tidy = job.run()
+        tidy = transfer.run()
     except BaseException as error:
         ignore_signals()
         failure = "Transfer failed: " + _reason(parameters["path"], error, store.last_error)
-        tidy = job.undo()
+        tidy = transfer.undo()
     if tidy:
         remove_parameters()
     if failure:
         fail(failure)
-
-
-def remove_from_store(store: Store, parameters: "dict[str, Any]") -> bool:
-    """Remove a transfer's upload and object from the store; whether both were removed."""
-    parts = log_unless_done(store.remove(parameters["abort"]), "the parts of the upload")
-    return log_unless_done(store.remove(parameters["delete"]), "the object") and parts
-
-
-def log_unless_done(done: bool, description: str) -> bool:
-    """Log what was not removed, unless `done`, which is returned."""
-    if not done:
-        log("The object store did not remove %s now." % description)  # noqa: UP031
-    return done
 
 
 def _reason(path: str, error: BaseException, last_error: str) -> str:
