@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import grpc
 
@@ -25,7 +25,6 @@ from passerelle.storage.files.archives import Archives
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
 from passerelle.storage.files.downloads import Downloads
-from passerelle.storage.files.port import Files
 from passerelle.storage.files.system_files import SystemFiles
 from passerelle.storage.files.tarballs import Tarballs
 from passerelle.storage.files.trees import Trees
@@ -35,13 +34,12 @@ from passerelle.storage.firecrest.transfer_service import TransferContext, Trans
 from passerelle.storage.jobs.compute_client import compute_jobs
 from passerelle.storage.jobs.port import Submitter, TransferJobs
 from passerelle.storage.jobs.private_files import PrivateFiles
-from passerelle.storage.native.archive_service import ArchiveContext
 from passerelle.storage.native.storage_service import StorageContext, StorageService
 from passerelle.storage.native.transfer_service import TransferService
 from passerelle.storage.native.upload_service import UploadContext, UploadService
 from passerelle.storage.staging.staged import StagedTransfers
 from passerelle.storage.staging.tidying import Compute, Tidying
-from passerelle.storage.systems import C, Systems
+from passerelle.storage.systems import Systems
 from passerelle.storage.transfers.by_store import ByStore, Jobs
 from passerelle.storage.transfers.copies import CopyContext, Route
 from passerelle.storage.transfers.direct import Direct
@@ -77,26 +75,8 @@ class TransferCompute(Submitter, Compute, Protocol):
 
 
 @dataclass(frozen=True)
-class SystemParts:
-    """All parts of one system. Each servicer gets the parts that it uses."""
-
-    config: System
-    files: Files
-    attributes: Attributes
-    checksums: Checksums
-    uploads: Uploads
-    archives: Archives
-    downloads: Downloads
-    tarballs: Tarballs
-    trees: Trees
-    jobs: TransferJobs
-    staging: StagedTransfers
-
-    def those_of(self, context: type[C]) -> C:
-        """The parts that a servicer uses: the fields of its `context`, a dataclass, by their names."""
-        return context(
-            **{field.name: getattr(self, field.name) for field in fields(cast(Any, context))}
-        )
+class SystemParts(StorageContext, UploadContext, CopyContext, FilesystemContext, TransferContext):
+    """All parts of one system: the context of each servicer, whose class declares what the servicer uses."""
 
 
 def register_servicers(
@@ -107,17 +87,13 @@ def register_servicers(
     def resume(name: str) -> None:
         parts[name].staging.resume()
 
-    def systems(context: type[C]) -> Systems[C]:
-        return Systems({name: each.those_of(context) for name, each in parts.items()}, resume)
-
-    storage = StorageService(systems(StorageContext), systems(ArchiveContext))
+    systems = Systems(parts, resume)
     routes: Mapping[str, Route] = {"direct": Direct(), "staged": ByStore(compute)}
-    transfers = TransferService(systems(CopyContext), routes)
-    add_StorageServiceServicer_to_server(storage, server)
-    add_UploadServiceServicer_to_server(UploadService(systems(UploadContext)), server)
-    add_TransferServiceServicer_to_server(transfers, server)
-    add_FilesystemServiceServicer_to_server(FilesystemService(systems(FilesystemContext)), server)
-    add_profile_transfers(TransferProfile(systems(TransferContext)), server)
+    add_StorageServiceServicer_to_server(StorageService(systems), server)
+    add_UploadServiceServicer_to_server(UploadService(systems), server)
+    add_TransferServiceServicer_to_server(TransferService(systems, routes), server)
+    add_FilesystemServiceServicer_to_server(FilesystemService(systems), server)
+    add_profile_transfers(TransferProfile(systems), server)
     surfaces().serve("storage", server, parts)
 
 

@@ -16,7 +16,7 @@ class SystemContext(Protocol):
         ...
 
 
-C = TypeVar("C", bound=SystemContext)
+C = TypeVar("C", bound=SystemContext, covariant=True)
 
 
 class Systems(Generic[C]):
@@ -32,3 +32,10 @@ class Systems(Generic[C]):
             raise NotFound("System not found", system=name)
         self._notice(name)
         return self._contexts[name]
+
+
+class SystemsServicer(Generic[C]):
+    """A servicer whose requests each name a system; it uses the parts of the system that the context `C` declares."""
+
+    def __init__(self, systems: Systems[C]) -> None:
+        self._systems = systems

@@ -6,7 +6,7 @@ The rules are from its contract and recorded replies; docs/firecrest-profile.md 
 import posixpath
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -33,11 +33,10 @@ from passerelle.storage.firecrest.ops_bodies import (
     ListQuery,
     MakeDirectoryBody,
     MakeSymlinkBody,
-    PathBody,
     StatQuery,
     TailQuery,
     ViewQuery,
-    given_path,
+    target_and_body,
 )
 from passerelle.storage.firecrest.ops_replies import (
     ChangedFileReply,
@@ -52,9 +51,9 @@ from passerelle.storage.firecrest.ops_replies import (
 )
 from passerelle.storage.firecrest.paths import checked_path
 from passerelle.storage.request_content import pieces
-from passerelle.storage.systems import Systems
+from passerelle.storage.systems import SystemsServicer
 from passerelle.storage.values import Columns, Excerpt, FileInfo, Listing
-from passerelle.surfaces.firecrest.bodies import read_body, read_query
+from passerelle.surfaces.firecrest.bodies import read_query
 from passerelle.surfaces.firecrest.replies import json_reply, set_status
 
 _COLUMNS: Columns = (
@@ -83,8 +82,6 @@ _STAT: Columns = (
 _NUMERIC: Mapping[str, str] = {"user": "uid_text", "group": "gid_text"}
 _NUMERIC_COLUMNS: Columns = tuple((key, _NUMERIC.get(field, field)) for key, field in _COLUMNS)
 
-B = TypeVar("B", bound=PathBody)
-
 OPENAPI: Mapping[str, Operation] = {
     "List": Operation(query=ListQuery, replies={200: ListReply}),
     "Stat": Operation(query=StatQuery, replies={200: StatReply}),
@@ -105,7 +102,7 @@ OPENAPI: Mapping[str, Operation] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FilesystemContext:
     """A system, and its parts for file operations."""
 
@@ -117,11 +114,8 @@ class FilesystemContext:
     tarballs: Tarballs
 
 
-class FilesystemService(pb_grpc.FilesystemServiceServicer):
+class FilesystemService(SystemsServicer[FilesystemContext], pb_grpc.FilesystemServiceServicer):
     """The profile's file operations."""
-
-    def __init__(self, systems: Systems[FilesystemContext]) -> None:
-        self._systems = systems
 
     async def List(self, request: pb.ListRequest, context: Any) -> HttpBody:
         """`ls`: the helper's JSON goes out as it came."""
@@ -175,7 +169,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
 
     async def MakeDirectory(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`mkdir`."""
-        system, path, body = self._read(MakeDirectoryBody, request)
+        system, path, body = target_and_body(self._systems, MakeDirectoryBody, request)
         with errors_of("mkdir", path):
             made = await system.files.make_directory(path, parents=body.parent)
         await set_status(context, 201)
@@ -227,21 +221,21 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
 
     async def ChangeMode(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`chmod`; of a link the target is changed, but the reply has the link itself."""
-        system, path, body = self._read(ChangeModeBody, request)
+        system, path, body = target_and_body(self._systems, ChangeModeBody, request)
         with errors_of("chmod", path):
             await system.attributes.change_mode(path, body.mode)
             return json_reply(_changed(await system.files.stat(path)))
 
     async def ChangeOwner(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`chown`; of a link the target is changed, but the reply has the link itself."""
-        system, path, body = self._read(ChangeOwnerBody, request)
+        system, path, body = target_and_body(self._systems, ChangeOwnerBody, request)
         with errors_of("chown", path):
             await system.attributes.change_owner(path, body.owner or "", body.group or "")
             return json_reply(_changed(await system.files.stat(path)))
 
     async def MakeSymlink(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`ln -s`; the link, too, has to be inside the filesystems."""
-        system, target, body = self._read(MakeSymlinkBody, request)
+        system, target, body = target_and_body(self._systems, MakeSymlinkBody, request)
         path = checked_path(system.config, body.link_path)
         with errors_of("ln", path):
             await system.attributes.make_symlink(path, target)
@@ -251,7 +245,7 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
 
     async def Compress(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`tar -c`."""
-        system, path, body = self._read(CompressBody, request)
+        system, path, body = target_and_body(self._systems, CompressBody, request)
         target = checked_path(system.config, body.target_path)
         tarball = Tarball(path, body.compression, body.dereference, body.match_pattern)
         with errors_of("tar", path):
@@ -261,18 +255,12 @@ class FilesystemService(pb_grpc.FilesystemServiceServicer):
 
     async def Extract(self, request: pb.BodyRequest, context: Any) -> HttpBody:
         """`tar -x`."""
-        system, path, body = self._read(ExtractBody, request)
+        system, path, body = target_and_body(self._systems, ExtractBody, request)
         target = checked_path(system.config, body.target_path)
         with errors_of("tar", path):
             await system.tarballs.extract(path, target, body.compression)
         await set_status(context, 204)
         return HttpBody()
-
-    def _read(self, model: type[B], request: pb.BodyRequest) -> tuple[FilesystemContext, str, B]:
-        """The system, the path and the body, checked in FirecREST's order."""
-        system = self._systems.named(request.system)
-        path = checked_path(system.config, given_path(request.body))
-        return system, path, read_body(model, request.body)
 
     def _target(self, request: Any, *, keep_slash: bool = False) -> tuple[FilesystemContext, str]:
         """The request's system and path. `keep_slash` keeps a final slash, which follows a link to a directory."""

@@ -1,12 +1,15 @@
 """The queries and bodies of FirecREST v2's file operations, in all their spellings."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
 from pydantic import Field
 
+from passerelle.firecrest.v2.filesystem_pb2 import BodyRequest
 from passerelle.runtime.errors import InvalidArgument
+from passerelle.storage.firecrest.paths import checked_path
+from passerelle.storage.systems import C, Systems
 from passerelle.surfaces.firecrest.bodies import SOURCE_PATH, Model, Text, json_of, read_body
 
 Compression = Literal["none", "bzip2", "gzip", "xz"]
@@ -134,7 +137,17 @@ class MakeSymlinkBody(PathBody):
     link_path: Text
 
 
-def given_path(body: HttpBody) -> str | None:
+B = TypeVar("B", bound=PathBody)
+
+
+def target_and_body(systems: Systems[C], model: type[B], request: BodyRequest) -> tuple[C, str, B]:
+    """A request's system, path and body, checked in FirecREST's order. Raises NotFound and InvalidArgument."""
+    system = systems.named(request.system)
+    path = checked_path(system.config, _path_in(request.body))
+    return system, path, read_body(model, request.body)
+
+
+def _path_in(body: HttpBody) -> str | None:
     """The path in a JSON body, which is checked before the whole body; None without one."""
     try:
         data: Any = json_of(body) if body.data else None

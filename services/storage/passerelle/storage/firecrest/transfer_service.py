@@ -6,7 +6,7 @@ The rules are from its contract and recorded replies; docs/firecrest-profile.md 
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 
@@ -20,7 +20,7 @@ from passerelle.storage.files.port import Files
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.firecrest.clients import adapted, for_old_client, is_old
 from passerelle.storage.firecrest.gnu_wording import errors_of
-from passerelle.storage.firecrest.ops_bodies import given_path
+from passerelle.storage.firecrest.ops_bodies import target_and_body
 from passerelle.storage.firecrest.paths import checked_path
 from passerelle.storage.firecrest.transfer_bodies import (
     CompressJobBody,
@@ -42,8 +42,8 @@ from passerelle.storage.staging.port import Staged, Staging, StagingRequest
 from passerelle.storage.staging.staged import StagedTransfers
 from passerelle.storage.staging.targets import refuse_pipe, require_inside
 from passerelle.storage.staging.wire import Parameters
-from passerelle.storage.systems import Systems
-from passerelle.surfaces.firecrest.bodies import read_body, read_query
+from passerelle.storage.systems import SystemsServicer
+from passerelle.surfaces.firecrest.bodies import read_query
 from passerelle.surfaces.firecrest.replies import json_reply, set_status
 
 OPENAPI: Mapping[str, Operation] = {
@@ -56,10 +56,8 @@ OPENAPI: Mapping[str, Operation] = {
     "Download": Operation(body=DownloadBody, replies={201: StagedReply}),
 }
 
-B = TypeVar("B", bound=JobBody)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TransferContext:
     """A system, and its parts for transfer jobs."""
 
@@ -69,21 +67,18 @@ class TransferContext:
     staging: StagedTransfers
 
 
-class TransferProfile(pb_grpc.TransferServiceServicer):
+class TransferProfile(SystemsServicer[TransferContext], pb_grpc.TransferServiceServicer):
     """The profile's transfers."""
-
-    def __init__(self, systems: Systems[TransferContext]) -> None:
-        self._systems = systems
 
     async def Move(self, request: BodyRequest, context: Any) -> HttpBody:
         """`mv` by a job."""
-        system, source, body = self._read(TargetJobBody, request)
+        system, source, body = target_and_body(self._systems, TargetJobBody, request)
         work = scripts.move(source, await _target(system, source, body))
         return await _submitted(context, system, "MoveFiles", work, body)
 
     async def Copy(self, request: BodyRequest, context: Any) -> HttpBody:
         """`cp` by a job."""
-        system, source, body = self._read(CopyJobBody, request)
+        system, source, body = target_and_body(self._systems, CopyJobBody, request)
         target = await _target(system, source, body, follow=body.dereference)
         work = scripts.copy(source, target, dereference=body.dereference)
         return await _submitted(context, system, "CopyFiles", work, body)
@@ -99,7 +94,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Compress(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -c` by a job."""
-        system, source, body = self._read(CompressJobBody, request)
+        system, source, body = target_and_body(self._systems, CompressJobBody, request)
         if body.match_pattern:  # files beside the source match, too
             checked_path(system.config, posixpath.dirname(source))
         target = await _target(system, source, body, follow=body.dereference)
@@ -111,7 +106,7 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
 
     async def Extract(self, request: BodyRequest, context: Any) -> HttpBody:
         """`tar -x` by a job."""
-        system, source, body = self._read(ExtractJobBody, request)
+        system, source, body = target_and_body(self._systems, ExtractJobBody, request)
         target = await _target(system, source, body, follow=True)
         with errors_of("tar", source):
             await refuse_pipe(system.files, source)
@@ -139,14 +134,8 @@ class TransferProfile(pb_grpc.TransferServiceServicer):
     ) -> tuple[TransferContext, StagingRequest[Parameters]]:
         """The system, and the request for its staging method."""
         methods = self._systems.named(request.system).staging.methods
-        system, path, body = self._read(model, adapted(request, methods))
+        system, path, body = target_and_body(self._systems, model, adapted(request, methods))
         return system, StagingRequest(path, body.transfer_directives, body.account)
-
-    def _read(self, model: type[B], request: BodyRequest) -> tuple[TransferContext, str, B]:
-        """The system, the path there, and the body, checked in FirecREST's order."""
-        system = self._systems.named(request.system)
-        path = checked_path(system.config, given_path(request.body))
-        return system, path, read_body(model, request.body)
 
 
 def _method(system: TransferContext, staging_request: StagingRequest[Parameters]) -> Staging:

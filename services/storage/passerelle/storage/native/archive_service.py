@@ -20,7 +20,7 @@ from passerelle.storage.systems import Systems
 from passerelle.v1 import storage_pb2 as pb
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ArchiveContext:
     """A system, its archives, and its downloads."""
 

@@ -7,10 +7,8 @@ from typing import Any, TypeVar
 
 from google.api.httpbody_pb2 import HttpBody
 
-from passerelle.runtime.config.site import System
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
-from passerelle.storage.files.downloads import Downloads
 from passerelle.storage.files.port import Files
 from passerelle.storage.files.trees import Trees
 from passerelle.storage.native.archive_service import ArchiveContext, read_archive, write_archive
@@ -34,7 +32,7 @@ from passerelle.storage.native.tree_messages import (
     walk_of,
 )
 from passerelle.storage.request_content import announced_length, of_length, pieces
-from passerelle.storage.systems import Systems
+from passerelle.storage.systems import SystemsServicer
 from passerelle.storage.values import Progress, Steps
 from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
@@ -42,24 +40,18 @@ from passerelle.v1 import storage_pb2_grpc as pb_grpc
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class StorageContext:
-    """A system, and its parts for file operations."""
+@dataclass(frozen=True)
+class StorageContext(ArchiveContext):
+    """A system, and its parts for file operations and archives."""
 
-    config: System
     files: Files
-    downloads: Downloads
     trees: Trees
     attributes: Attributes
     checksums: Checksums
 
 
-class StorageService(pb_grpc.StorageServiceServicer):
+class StorageService(SystemsServicer[StorageContext], pb_grpc.StorageServiceServicer):
     """Files over gRPC, and over REST under /v1."""
-
-    def __init__(self, systems: Systems[StorageContext], archives: Systems[ArchiveContext]) -> None:
-        self._systems = systems
-        self._archives = archives
 
     async def StatFile(self, request: pb.StatFileRequest, context: Any) -> pb.File:
         """Return the attributes of one file."""
@@ -177,13 +169,13 @@ class StorageService(pb_grpc.StorageServiceServicer):
 
     def ReadArchive(self, request: pb.ReadArchiveRequest, context: Any) -> AsyncIterator[HttpBody]:
         """Stream a directory as an archive."""
-        return read_archive(self._archives, request, context)
+        return read_archive(self._systems, request, context)
 
     async def WriteArchive(
         self, requests: AsyncIterator[pb.WriteArchiveRequest], context: Any
     ) -> pb.WriteArchiveResponse:
         """Unpack an archive."""
-        return await write_archive(self._archives, requests)
+        return await write_archive(self._systems, requests)
 
     def CopyFile(self, request: pb.CopyFileRequest, context: Any) -> AsyncIterator[pb.FileProgress]:
         """Copy a file or a directory."""

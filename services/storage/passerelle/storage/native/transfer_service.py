@@ -10,18 +10,18 @@ from passerelle.storage.native.file_messages import path_in, target
 from passerelle.storage.paths import checked_path
 from passerelle.storage.staging.port import Staged, Staging, StagingRequest
 from passerelle.storage.staging.wire import NativeRequest, Parameters
-from passerelle.storage.systems import Systems
+from passerelle.storage.systems import Systems, SystemsServicer
 from passerelle.storage.transfers.copies import CopyContext, CopyProgress, CopySpec, Route
 from passerelle.v1 import transfers_pb2 as pb
 from passerelle.v1 import transfers_pb2_grpc as pb_grpc
 
 
-class TransferService(pb_grpc.TransferServiceServicer):
+class TransferService(SystemsServicer[CopyContext], pb_grpc.TransferServiceServicer):
     """Bulk data over gRPC, and over REST under /v1."""
 
     def __init__(self, systems: Systems[CopyContext], routes: Mapping[str, Route]) -> None:
         """`routes` between systems: `direct` and `staged`."""
-        self._systems = systems
+        super().__init__(systems)
         self._routes = routes
 
     async def TransferFile(

@@ -14,13 +14,13 @@ from passerelle.storage.native.content_messages import conditions_of, written_me
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
 from passerelle.storage.request_content import pieces
-from passerelle.storage.systems import Systems
+from passerelle.storage.systems import SystemsServicer
 from passerelle.v1 import storage_pb2
 from passerelle.v1 import uploads_pb2 as pb
 from passerelle.v1 import uploads_pb2_grpc as pb_grpc
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UploadContext:
     """A system and the uploads to it."""
 
@@ -28,11 +28,8 @@ class UploadContext:
     uploads: Uploads
 
 
-class UploadService(pb_grpc.UploadServiceServicer):
+class UploadService(SystemsServicer[UploadContext], pb_grpc.UploadServiceServicer):
     """Resumable uploads over gRPC, and over REST under /v1."""
-
-    def __init__(self, systems: Systems[UploadContext]) -> None:
-        self._systems = systems
 
     async def CreateUpload(self, request: pb.CreateUploadRequest, context: Any) -> pb.Upload:
         """Begin an upload."""

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _INTERVAL = 1.0  # seconds between words about how far it is
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CopyContext:
     """A system, and what copies to and from it use."""
 
