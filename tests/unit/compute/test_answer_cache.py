@@ -1,6 +1,8 @@
 """Shared answers: when a question is asked again, and when not."""
 
 import asyncio
+import gc
+from weakref import ref
 
 import pytest
 
@@ -49,6 +51,22 @@ async def test_an_answer_is_kept_no_longer_than_told() -> None:
     await cache.read(OWNER, "q", source.ask)
     await asyncio.sleep(0.1)
     assert await cache.read(OWNER, "q", source.ask) == 2
+
+
+async def test_an_answer_takes_no_memory_after_its_time_also_when_nobody_asks_again() -> None:
+    class Answer:
+        pass
+
+    async def ask() -> Answer:
+        return Answer()
+
+    cache = AnswerCache(0.05)
+    answer = ref(await cache.read(OWNER, "q", ask))
+    gc.collect()
+    assert answer() is not None
+    await asyncio.sleep(0.2)
+    gc.collect()
+    assert answer() is None
 
 
 async def test_owners_and_questions_are_apart() -> None:

@@ -1,12 +1,14 @@
 """The FirecREST profile of compute, over a real gRPC channel."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from firecrest.utilities import sched_state_completed
 
+from passerelle.compute.scheduler import Job
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.runtime.command import Output
 from tests.lines import line_of
@@ -520,6 +522,31 @@ async def test_many_who_ask_the_same_cost_one_question() -> None:
         answers = await asyncio.gather(*(daint.ask("GetJob", job("7")) for _ in range(50)))
     assert {answer.status for answer in answers} == {200}
     assert shell.asked == ["squeue", "steps"]
+
+
+async def test_a_list_of_many_jobs() -> None:
+    ids = [str(number) for number in range(1, 2001)]
+    shell = ScriptedShell(
+        squeue=slurm.queue(*({"JobArrayID": job_id} for job_id in ids)), sacct=NOTHING
+    )
+    async with served(shell, cache_seconds=1000) as daint:
+        request = pb.GetJobsRequest(system="daint")
+        answers = await asyncio.gather(*(daint.ask("GetJobs", request) for _ in range(3)))
+    for answer in answers:
+        assert [job["jobId"] for job in answer.body["jobs"]] == ids
+
+
+async def test_a_reply_takes_no_memory_when_it_is_no_longer_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("passerelle.compute.firecrest.compute_service._KEPT_SECONDS", 0.05)
+    shell = ScriptedShell(squeue=slurm.queue({"Name": "short-lived"}), sacct=NOTHING)
+    async with served(shell) as daint:
+        await daint.ask("GetJobs", pb.GetJobsRequest(system="daint"))
+        await asyncio.sleep(0.2)
+        gc.collect()
+        jobs = [one for one in gc.get_objects() if isinstance(one, Job)]
+        assert "short-lived" not in {one.name for one in jobs}
 
 
 async def test_lists_of_different_users_are_not_mixed_up() -> None:

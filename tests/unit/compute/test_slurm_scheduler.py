@@ -225,6 +225,36 @@ async def test_histories_are_kept_by_user_and_by_what_was_wanted() -> None:
     assert "sacct" in shell.asked
 
 
+async def test_kept_histories_are_bounded_by_their_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("passerelle.compute.schedulers.command_line.history._MAX_JOBS", 5)
+    shell = ScriptedShell(squeue=slurm.queue(), sacct=slurm.history({"JobID": "1"}, {"JobID": "2"}))
+    scheduler = Slurm(shell, Slurm.Options(history_cache_seconds=1000))
+
+    async def asks_accounting(window: int) -> bool:
+        shell.commands.clear()
+        await scheduler.jobs(JobFilter(window=window))
+        return "sacct" in shell.asked
+
+    assert [await asks_accounting(window) for window in (1, 1, 2, 2, 1)] == [
+        *(True, False, True, False),
+        True,  # the list of the second window took its place
+    ]
+    shell.answers["sacct"] = slurm.history(*({"JobID": str(number)} for number in range(1, 7)))
+    assert [await asks_accounting(3), await asks_accounting(3)] == [True, True]  # too long to keep
+
+
+async def test_a_queue_of_many_jobs_is_complete_and_in_order() -> None:
+    ids = [str(number) for number in range(1, 2001)]
+    shell = ScriptedShell(
+        squeue=slurm.queue(*({"JobArrayID": job_id} for job_id in reversed(ids))),
+        steps=slurm.steps({"StepID": "1500.0"}),
+        sacct=slurm.history({"JobID": "9999"}),
+    )
+    jobs = await Slurm(shell, Slurm.Options()).jobs(JobFilter())
+    assert [job.id for job in jobs] == [*ids, "9999"]
+    assert [job.id for job in jobs if job.steps] == ["1500"]
+
+
 async def test_waiting_tasks_that_accounting_still_has_are_stale() -> None:
     shell = ScriptedShell(
         squeue=slurm.queue({"JobArrayID": "9_1"}, {"JobArrayID": "9_[2-4]", "State": "PENDING"}),

@@ -17,6 +17,7 @@ from passerelle.compute.native.messages import (
 from passerelle.compute.scheduler import JobDescription, JobFilter, Scheduler, optional_texts
 from passerelle.compute.systems import Schedulers, scheduler_of
 from passerelle.runtime import caller, log_fields
+from passerelle.runtime.computation import computed
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.runtime.paging import page_of
 from passerelle.v1 import compute_pb2 as pb
@@ -45,7 +46,10 @@ class ComputeService(pb_grpc.ComputeServiceServicer):
         scheduler = self._scheduler(request)
         jobs = await scheduler.jobs(_filter(request))
         page, token = page_of(request, jobs, lambda job: job.id)
-        return pb.ListJobsResponse(jobs=map(job_message, page), next_page_token=token)
+        return await computed(
+            lambda: pb.ListJobsResponse(jobs=map(job_message, page), next_page_token=token),
+            len(page),
+        )
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         """Return one job, with all tasks of an array."""

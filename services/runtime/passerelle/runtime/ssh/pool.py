@@ -10,6 +10,7 @@ import asyncssh
 
 from passerelle.runtime import background, caller
 from passerelle.runtime.command import Command, T
+from passerelle.runtime.computation import computed
 from passerelle.runtime.config.site import System
 from passerelle.runtime.errors import ConnectionFailed, Overloaded, Unauthenticated
 from passerelle.runtime.flight import Flights
@@ -156,7 +157,7 @@ class SystemShell:
                 greeted=command.greeted,
                 seconds_after_input=command.seconds_after_input,
             )
-        return command.result(output)
+        return await computed(lambda: command.result(output), output.stdout.count("\n"))
 
 
 def _ends_soon(connection: Connection) -> bool:

@@ -16,13 +16,13 @@ from passerelle.compute.scheduler import Job, JobFilter
 from passerelle.compute.schedulers.command_line.concurrency import both
 from passerelle.compute.schedulers.command_line.errors import job_not_found
 from passerelle.runtime import caller
+from passerelle.runtime.computation import computed
 from passerelle.runtime.errors import BackendUnavailable, NotFound
 
 V = TypeVar("V")
 
 _MAX_ENDED = 4096
-_MAX_HISTORIES = 256
-_MAX_HISTORY_JOBS = 20_000  # a longer history is not kept
+_MAX_JOBS = 100_000  # in all histories that are kept; each takes some 1.5 KiB
 
 
 class LiveJobs(Protocol):
@@ -76,7 +76,10 @@ class RecordedJobs:
             live = await self._live.jobs(wanted)
             missing = lacking(stored.jobs, live)
             history = await self._history(wanted, missing) if missing - stored.awaited else stored
-        return self._merge(history.jobs, live)
+        return await computed(
+            lambda: self._merge(history.jobs, live),
+            len(live) + len(history.jobs),
+        )
 
     async def job(self, job_id: str) -> tuple[Job, ...]:
         """The jobs of an id; NotFound when there are none.
@@ -173,11 +176,11 @@ class History:
 
 
 class Histories:
-    """Lists of jobs from the history, for `seconds` each."""
+    """Lists of jobs from the history, for `seconds` each; when they become too many jobs, the oldest list goes."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._histories: TTLCache[Hashable, History] = TTLCache(
-            _MAX_HISTORIES, seconds, timer=clock
+            _MAX_JOBS, seconds, timer=clock, getsizeof=_size
         )
 
     def get(self, key: Hashable) -> History | None:
@@ -189,6 +192,11 @@ class Histories:
     ) -> History:
         """Remember a new list, and return it as a History."""
         history = History(jobs, awaited)
-        if len(jobs) <= _MAX_HISTORY_JOBS:
+        if _size(history) <= _MAX_JOBS:
             self._histories[key] = history
         return history
+
+
+def _size(history: History) -> int:
+    """How many jobs it has room for: an empty history takes some, too."""
+    return len(history.jobs) + 1

@@ -9,6 +9,7 @@ from passerelle.compute.schedulers.command_line.errors import job_not_found
 from passerelle.compute.schedulers.slurm import commands
 from passerelle.compute.schedulers.slurm.ids import is_component, is_task, of_requested
 from passerelle.runtime.command import Shell
+from passerelle.runtime.computation import computed
 from passerelle.runtime.errors import NotFound
 
 _LIVE = (State.PENDING, State.RUNNING)
@@ -52,7 +53,10 @@ class Queue:
         later = [job.id for job in queue if _runs_later(job)]
         if later:
             running |= await self._steps_of_components(later, jobs)
-        return tuple(_with_steps(job, _steps_of(job, running)) for job in queue)
+        return await computed(
+            lambda: tuple(_with_steps(job, _steps_of(job, running)) for job in queue),
+            len(queue),
+        )
 
     async def _steps_of_components(
         self, later: Sequence[str], jobs: tuple[str, ...]
@@ -89,6 +93,6 @@ def _runs_later(job: Job) -> bool:
 
 def _with_steps(job: Job, steps: tuple[Step, ...]) -> Job:
     if job.status.state is not State.SUSPENDED:
-        return replace(job, steps=steps)
+        return replace(job, steps=steps) if steps else job
     status = replace(job.status, reason=None)
     return replace(job, steps=tuple(replace(step, status=status) for step in steps))
