@@ -348,6 +348,9 @@ async def write_file(files: FileOperations, root: Path) -> None:
         version = (await files.stat(path, dereference=True)).version
         assert done == Written(len(content), digest, version)
         assert (root / "file").read_bytes() == left
+    hasty = await files.write_file(path, b"x", WriteConditions(), digest=False)
+    version = (await files.stat(path, dereference=True)).version
+    assert hasty == Written(1, "", version)
     with pytest.raises(FileError) as raised:
         await files.write_file(f"{root}/file", b"x", WriteConditions(WriteMode.CREATE))
     assert raised.value.errno == errno.EEXIST
@@ -447,6 +450,7 @@ async def test_an_operation_does_what_it_says(
 
 
 VALUES: Mapping[str, object] = {
+    "digest": True,
     "dereference": True,
     "listing": Listing(dereference=True),
     "columns": (("n", "name"),),

@@ -58,7 +58,13 @@ def test_content_that_the_filesystem_does_not_take_leaves_the_old_file(tmp_path:
 
 
 def _write_file(path: Path, size: int) -> bytes:
-    arguments = {"path": str(path), "sha256": "", "mode": "overwrite", "if_match": ""}
+    arguments = {
+        "path": str(path),
+        "sha256": "",
+        "mode": "overwrite",
+        "if_match": "",
+        "digest": True,
+    }
     words = json.dumps(["write_file", arguments, False]).encode()
     return REQUEST.pack(1, len(words), size) + words
 

@@ -31,6 +31,8 @@ _CIPHERS = (
     "aes256-ctr",
     "aes128-ctr",
 )
+# Bytes that a server may send in one packet, instead of asyncssh's 32 KiB: OpenSSH then sends what it has read at once.
+_PACKET = 256 << 10
 _FOREVER = 1 << 40  # seconds since the epoch
 # asyncssh reads these variables and uses neither here. A container whose user has no name has neither.
 _PLACEHOLDERS = {"LOGNAME": "passerelle", "HOME": "/nonexistent"}
@@ -171,6 +173,7 @@ async def _open(
         preferred_auth="publickey",
         encryption_algs=_CIPHERS,
         compression_algs=None,
+        max_pktsize=_PACKET,
         connect_timeout=settings.timeout.connection,
         login_timeout=settings.timeout.login,
         keepalive_interval=settings.timeout.keep_alive,

@@ -13,26 +13,46 @@ class Answers:
     """A parser of the data that a helper's channel has received."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._left = b""  # of the data before: in it, a head or END may begin
+        self._head: tuple[int, int] | None = (
+            None  # id and status of the answer that is being received
+        )
+        self._payload: list[bytes] = []
+        self._missing = 0  # bytes of its payload
 
     def take(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """The answers that `data` completes: id, status and payload. Raises Spoiled."""
-        self._buffer += data
+        """The answers that `data` completes: id, status and payload. Raises Spoiled.
+
+        A large payload is kept in the pieces in which it was received, and copied once.
+        """
+        data = self._left + data
         position = 0
         try:
-            while (start := self._buffer.find(MARK, position)) >= 0:
-                position = start
-                if len(self._buffer) < start + ANSWER.size:
+            while True:
+                if self._head is None:
+                    start = data.find(MARK, position)
+                    if start < 0:
+                        position = max(position, len(data) - len(MARK) + 1)
+                        return
+                    position = start
+                    if len(data) < start + ANSWER.size:
+                        return
+                    _, number, status, self._missing = ANSWER.unpack_from(data, start)
+                    self._head = number, status
+                    position += ANSWER.size
+                if self._missing:
+                    piece = data[position : position + self._missing]
+                    self._payload.append(piece)
+                    position += len(piece)
+                    self._missing -= len(piece)
+                if self._missing or len(data) < position + len(END):
                     return
-                _, number, status, length = ANSWER.unpack_from(self._buffer, start)
-                end = start + ANSWER.size + length
-                if len(self._buffer) < end + len(END):
-                    return
-                if not self._buffer.startswith(END, end):
+                if not data.startswith(END, position):
                     raise Spoiled
-                payload = bytes(memoryview(self._buffer)[start + ANSWER.size : end])
-                position = end + len(END)
+                position += len(END)
+                number, status = self._head
+                payload = b"".join(self._payload)
+                self._head, self._payload = None, []
                 yield number, status, payload
-            position = max(position, len(self._buffer) - len(MARK) + 1)
         finally:
-            del self._buffer[:position]
+            self._left = data[position:]

@@ -193,7 +193,7 @@ class HelperOperations:
         return self._steps("place_part", arguments, _version_or_refusal)
 
     async def write_file(
-        self, path: str, content: bytes, conditions: WriteConditions
+        self, path: str, content: bytes, conditions: WriteConditions, *, digest: bool = True
     ) -> Written | Refusal:
         """See `FileOperations.write_file`."""
         arguments = {
@@ -201,6 +201,7 @@ class HelperOperations:
             "sha256": conditions.sha256,
             "mode": conditions.mode.value,
             "if_match": conditions.if_match,
+            "digest": digest,
         }
         result = orjson.loads(await self._helper.call("write_file", arguments, content))
         return Refusal(**result) if "mismatch" in result else Written(**result)

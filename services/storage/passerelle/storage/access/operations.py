@@ -205,11 +205,11 @@ class FileOperations(Protocol):
         ...
 
     async def write_file(
-        self, path: str, content: bytes, conditions: WriteConditions
+        self, path: str, content: bytes, conditions: WriteConditions, *, digest: bool = True
     ) -> Written | Refusal:
         """Write a file or append to it, completely or not at all; the result, or why nothing was changed.
 
-        `content` has at most `content_limit` bytes.
+        `content` has at most `content_limit` bytes. Without `digest`, the result's SHA-256 is that in `conditions`.
         """
         ...
 

@@ -66,7 +66,7 @@ class PlainCommands(LookingCommands, ReadingCommands, PlacingCommands, TreeComma
         return UnpackSource(await self._real(path), truncated=False)
 
     async def write_file(
-        self, path: str, content: bytes, conditions: WriteConditions
+        self, path: str, content: bytes, conditions: WriteConditions, *, digest: bool = True
     ) -> Written | Refusal:
         """Raises Unsupported."""
         raise self._takes_python()

@@ -94,11 +94,13 @@ class Files(Protocol):
         conditions: WriteConditions = REPLACE,
         *,
         cut_off_raises: bool = False,
+        digest: bool = True,
     ) -> Written:
         """Write a file of any size in constant memory.
 
         `cut_off_raises` says that `chunks` raise when content is missing at their end. Otherwise they may just end
         when the client goes away, a moment before this call is cancelled; what then has arrived is not written.
+        Without `digest`, the result may lack the SHA-256, which for small content saves computing it.
         It gets its name when `chunks` has ended without an error and the `conditions` hold. Raises InvalidArgument for
         a wrong checksum, PreconditionFailed or FileError (EEXIST) because of the existing file.
         """

@@ -127,6 +127,7 @@ class SystemFiles:
         conditions: values.WriteConditions = values.REPLACE,
         *,
         cut_off_raises: bool = False,
+        digest: bool = True,
     ) -> values.Written:
         """See `Files.write`."""
         known_whole = cut_off_raises or bool(conditions.sha256)
@@ -140,7 +141,8 @@ class SystemFiles:
             content = await beginning.complete()
             if content is not None:
                 async with ending_in(transfer.stall):
-                    return accepted(path, await operations.write_file(path, content, conditions))
+                    written = await operations.write_file(path, content, conditions, digest=digest)
+                return accepted(path, written)
             target = await self._writing.target(path)
             require_conditions(target, conditions)
             part = target.part(new_token())

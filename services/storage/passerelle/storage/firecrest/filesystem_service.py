@@ -50,6 +50,7 @@ from passerelle.storage.firecrest.ops_replies import (
     ViewReply,
 )
 from passerelle.storage.firecrest.paths import checked_path
+from passerelle.storage.reply_content import body
 from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import SystemsServicer
 from passerelle.storage.values import Columns, Excerpt, FileInfo, Listing
@@ -183,13 +184,13 @@ class FilesystemService(SystemsServicer[FilesystemContext], pb_grpc.FilesystemSe
         await set_status(context, 204)
         return HttpBody()
 
-    async def Download(self, request: pb.PathRequest, context: Any) -> HttpBody:
-        """A small file's bytes."""
+    async def Download(self, request: pb.PathRequest, context: Any) -> bytes:
+        """A small file's bytes, as a serialized HttpBody: the message itself would copy them several times."""
         system, path = self._target(request)
         limit = _limit(system)
         with errors_of("base64", path, too_large="File to download is too large."):
             content = await system.downloads.read(path, limit)
-        return HttpBody(content_type="application/octet-stream", data=content)
+        return body("application/octet-stream", content)
 
     async def Upload(self, requests: AsyncIterator[pb.UploadRequest], context: Any) -> HttpBody:
         """A small file, from a form into a directory."""
@@ -201,7 +202,7 @@ class FilesystemService(SystemsServicer[FilesystemContext], pb_grpc.FilesystemSe
         path = posixpath.join(directory, await form.name())
         log_fields.note(path=path)
         with errors_of("bash", path):
-            await system.files.write(path, form.content(), cut_off_raises=True)
+            await system.files.write(path, form.content(), cut_off_raises=True, digest=False)
         await set_status(context, 204)
         return HttpBody()
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from google.api.httpbody_pb2 import HttpBody
-
 from passerelle.runtime.errors import Field, InvalidArgument
 from passerelle.runtime.headers import HEAD, HTTP_STATUS, REST, STREAM_LENGTH
 from passerelle.storage.errors import PreconditionFailed
@@ -12,6 +10,7 @@ from passerelle.storage.files.etags import among, tags
 from passerelle.storage.files.port import OpenFile
 from passerelle.storage.native.ranges import Span, span_of
 from passerelle.storage.paths import shown
+from passerelle.storage.reply_content import body
 from passerelle.storage.values import WriteConditions, WriteMode, Written
 from passerelle.v1 import storage_pb2 as pb
 
@@ -123,9 +122,9 @@ class Reading:
         return tuple(headers)
 
 
-def content_message(data: bytes) -> HttpBody:
-    """A piece of a file."""
-    return HttpBody(content_type=_BINARY, data=data)
+def content_message(data: bytes) -> bytes:
+    """A piece of a file, as a serialized HttpBody."""
+    return body(_BINARY, data)
 
 
 def _headers(context: Any) -> dict[str, str]:

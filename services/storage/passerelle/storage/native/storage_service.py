@@ -92,8 +92,8 @@ class StorageService(SystemsServicer[StorageContext], pb_grpc.StorageServiceServ
                 yield batch_message(batch)
         yield pb.WalkFilesResponse(finished=True)
 
-    async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
-        """Stream a file's bytes, or a range of them."""
+    async def ReadFile(self, request: pb.ReadFileRequest, context: Any) -> AsyncIterator[bytes]:
+        """Stream a file's bytes, or a range of them, as serialized HttpBody messages."""
         system, path = self._target(request)
         async with system.downloads.opened(path) as file:
             reading = Reading(request, context, file)

@@ -18,18 +18,25 @@ if TYPE_CHECKING:
 
 @operation("write_file", path=FOLLOWED)
 def write_file(
-    call: Call, path: bytes, sha256: str, mode: str, if_match: str, content: bytes = b""
+    call: Call,
+    path: bytes,
+    sha256: str,
+    mode: str,
+    if_match: str,
+    digest: bool,
+    content: bytes = b"",
 ) -> bytes:
     """Write `content` to a hidden part, check it, and rename it to `path`, or append it to that file.
 
     The result is JSON with `size`, `sha256` and the new `version`. Where a condition does not hold, nothing is changed,
-    and the result has `mismatch` (`sha256` or `version`) and `actual`, its value.
+    and the result has `mismatch` (`sha256` or `version`) and `actual`, its value. Without `digest`, the content is only
+    hashed to be compared with `sha256`.
     """
     import hashlib  # slow to load
 
     with Target(call.boundary, path) as target:
         target.require_writable()
-        actual = hashlib.sha256(content).hexdigest()
+        actual = hashlib.sha256(content).hexdigest() if sha256 or digest else ""
         if sha256 and actual != sha256:
             return json.dumps({"mismatch": "sha256", "actual": actual}).encode()
         result = _placed(call, target, content, mode, if_match)
