@@ -355,7 +355,7 @@ async def test_malformed_json(http: httpx.AsyncClient, body: str) -> None:
     assert reply.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("kib", [127, 129, 257, 383, 511])
+@pytest.mark.parametrize("kib", [255, 257, 511, 513, 767, 1023])
 async def test_a_body_of_any_allowed_size_goes_on_when_auth_has_judged(
     http: httpx.AsyncClient, kib: int
 ) -> None:
@@ -363,6 +363,15 @@ async def test_a_body_of_any_allowed_size_goes_on_when_auth_has_judged(
     body = {"path": "/x".ljust((kib << 10) - 20, "x")}
     reply = await http.post("/v1/systems/daint/files:batchStat", json=body, timeout=20)
     assert reply.status_code == 501
+
+
+@pytest.mark.parametrize("kib", [1025, 1535, 2049, 4097])
+async def test_a_larger_body_is_refused_when_auth_has_judged(stack: Stack, kib: int) -> None:
+    """By a blocking client, as below."""
+    content = b"x" * (kib << 10)
+    url = f"{stack.url}/v1/systems/daint/files:batchStat"
+    reply = await asyncio.to_thread(httpx.post, url, content=content, headers=TOKEN, timeout=20)
+    assert_native_error(reply, 413, "OUT_OF_RANGE", "too large")
 
 
 async def test_a_body_that_is_too_large(stack: Stack) -> None:

@@ -10,6 +10,11 @@ from passerelle.runtime.config.addresses import ListenAddress, clashing, is_loop
 from passerelle.runtime.config.findings import Finding, SectionContext, note, problem
 from passerelle.runtime.config.sections import Section
 
+LEAST_BODY_LIMIT = 1 << 20
+"""The limit of a request body, where it is no stream of file content and no job script, and the least for those, bytes.
+
+Envoy reads a quarter of it at once (envoy/configuration.py)."""
+
 
 class Tls(Section):
     """The public port's certificate. Without one, it speaks plain HTTP."""
@@ -45,8 +50,7 @@ class GatewaySection(Section):
     """TLS ends in a proxy in front, which alone reaches this port: off loopback it needs no `tls` then."""
     insecure_plain_http: bool = False
     """DANGEROUS: let the public port be off loopback without TLS; tokens can be read on their way."""
-    # Envoy stops reading at 128 KiB while auth judges a request, and goes on only where twice that is allowed.
-    max_body: int = Field(default=8 << 20, ge=512 << 10)
+    max_body: int = Field(default=8 << 20, ge=LEAST_BODY_LIMIT)
     """Largest request body that is no stream of file content, bytes."""
     max_requests: int = Field(default=2048, ge=1)
     """Requests at once to one service; more are answered 429."""

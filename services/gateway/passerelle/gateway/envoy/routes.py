@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from passerelle.gateway.config import LEAST_BODY_LIMIT
 from passerelle.gateway.contracts import Binding, Method
 from passerelle.gateway.envoy import authentication, limits
 from passerelle.gateway.envoy.replies import header
@@ -40,7 +41,7 @@ def _limited(size: int) -> Json:
 
 
 _LARGE = {"SubmitJob"}  # methods whose body has a script, and may have `max_body` bytes
-_MODEST_BODY = _limited(512 << 10)
+_MODEST_BODY = _limited(LEAST_BODY_LIMIT)
 _SMALL_BODY = _limited(4096)
 _NOT_TRANSCODED = {
     _TRANSCODER: {
