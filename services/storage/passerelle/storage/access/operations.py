@@ -29,52 +29,52 @@ from passerelle.storage.values import (
 
 @dataclass(frozen=True, slots=True)
 class HeldFile:
-    """A regular file that is held open on the system."""
+    """A regular file that is held open on the system.
+
+    `at` is a path that opens this very file even after it was moved or replaced; empty when the system has none.
+    """
 
     info: FileInfo
     at: str
-    """A path that opens this very file even after it was moved or replaced; empty when the system has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteTarget:
-    """The file that a write to a path replaces or makes."""
+    """The file that a write to a path replaces or makes: its path without links, and its ETag (None: no file yet)."""
 
     real: str
-    """Its path, without links."""
     version: str | None
-    """Its ETag; None when there is no file yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a part was not placed: its size, its checksum or the version of the existing file did not match."""
+    """Why a part was not placed: its size, its checksum or the version of the existing file did not match.
+
+    `actual` is the actual value: a size in bytes, a checksum in lower-case hexadecimal, or an ETag (empty: no file).
+    """
 
     mismatch: Literal["size", "sha256", "version"]
     actual: str
-    """The actual value: a size in bytes, a checksum in lower-case hexadecimal, or an ETag (empty without a file)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackSource:
-    """A file or directory to pack."""
+    """A file or directory to pack: its path without links, and whether it is a directory.
+
+    `parent` is the directory that contains the name by which the caller gave it; without links.
+    """
 
     real: str
-    """Its path, without links."""
     parent: str
-    """The directory that contains the name by which the caller gave it; without links."""
     directory: bool
-    """Whether it is a directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackSource:
-    """An archive to unpack."""
+    """An archive to unpack: its path without links, and whether it is an uncompressed tar that lacks its end marker."""
 
     real: str
-    """Its path, without links."""
     truncated: bool
-    """Whether it is an uncompressed tar archive that lacks its end marker."""
 
 
 @dataclass(frozen=True, slots=True)
