@@ -1,6 +1,6 @@
 """Fixtures of the storage service over an SSH server of this process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.unit.storage.profile import Profile
-from tests.unit.storage.world import World, Worlds, remote, serving_storage
+from tests.unit.storage.world import World, Worlds, as_alice, remote, serving_storage
 
 _LIMIT = 100_000
 """The limit of reads into memory, in bytes."""
@@ -30,6 +30,13 @@ async def shared_channel(
     world = await worlds.at(tmp_path_factory.getbasetemp(), limit=_LIMIT)
     async with serving_storage(world) as shared_channel:
         yield shared_channel
+
+
+@pytest.fixture
+def alice() -> Iterator[None]:
+    """The test runs as alice: she is the current caller, as in an RPC of hers."""
+    with as_alice():
+        yield
 
 
 @pytest.fixture

@@ -2,27 +2,16 @@
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from passerelle.runtime.errors import InvalidArgument, Unsupported
 from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.tarballs import Tarball
-from tests.unit.storage.world import World, Worlds, as_alice, pieces, remote
+from tests.unit.storage.world import World, pieces, remote
 
-
-@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
-async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
-    return await worlds.at(tmp_path, helper=request.param)
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 @pytest.fixture

@@ -10,13 +10,11 @@ import os
 import subprocess
 import uuid
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import google_crc32c
 import pytest
-import pytest_asyncio
 import xxhash
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -29,7 +27,9 @@ from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.files.attributes import InvalidAttribute
 from passerelle.storage.files.checksums import Algorithm
 from tests.examples import examples, strictly
-from tests.unit.storage.world import World, Worlds, as_alice, remote
+from tests.unit.storage.world import World, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 NAMES = st.one_of(
     st.binary(min_size=1, max_size=255), st.text(min_size=1, max_size=60).map(str.encode)
@@ -47,17 +47,6 @@ MODES = [
     "=755",
     "g+s,+t",
 ]
-
-
-@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
-async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
-    return await worlds.at(tmp_path, helper=request.param)
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 async def checksum(world: World, path: object, algorithm: Algorithm) -> str:

@@ -1,7 +1,7 @@
 """Where paths may point: into the filesystem, also after their links are followed; over the helper, over commands."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,11 @@ import pytest
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.errors import FileError, Outside
 from passerelle.storage.values import Excerpt, Listing, Walk
-from tests.unit.storage.world import World, as_alice, pieces, remote
+from tests.unit.storage.world import World, pieces, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 HELPER = pytest.mark.parametrize("helper", [True, False], ids=["helper", "commands"])
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

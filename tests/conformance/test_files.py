@@ -9,12 +9,11 @@ import hashlib
 import os
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,20 +21,11 @@ from passerelle.runtime.errors import BackendError, DeadlineExceeded, InvalidArg
 from passerelle.storage.errors import FileError
 from passerelle.storage.values import Excerpt, Listing, WriteConditions
 from tests.examples import examples
-from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, remote
+from tests.unit.storage.world import World, debris, pieces, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 COLUMNS = (("n", "name"), ("kind", "letter"), ("100%", "size_text"), ("to", "target"))
-
-
-@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
-async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
-    return await worlds.at(tmp_path, helper=request.param)
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

@@ -9,27 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from passerelle.storage.errors import FileError
 from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.checksums import Algorithm
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.values import Excerpt
-from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces
+from tests.unit.storage.world import World, debris, pieces
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 PATIENCE = 15  # seconds; well below the time of a command, which would end what hangs
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
-
-
-@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
-async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
-    return await worlds.at(tmp_path, helper=request.param)
 
 
 @pytest.fixture

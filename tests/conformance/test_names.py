@@ -2,33 +2,22 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from passerelle.runtime.errors import ApiError
 from passerelle.storage.values import FileInfo, Listing, Walk
 from tests.examples import examples
-from tests.unit.storage.world import World, Worlds, as_alice, pieces
+from tests.unit.storage.world import World, pieces
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 PATH_MAX = 4096  # linux/limits.h, with the NUL at its end
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
-
-
-@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
-async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
-    return await worlds.at(tmp_path, helper=request.param)
 
 
 WICKED = st.sampled_from(b" \n\t\\\"'`$;|&<>*?[]{}~!#-.\x80\xff\xc3\xa9%=:,\x01\x7f")

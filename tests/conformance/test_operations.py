@@ -9,7 +9,7 @@ import errno
 import hashlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from importlib import import_module
 from pathlib import Path
@@ -45,7 +45,9 @@ from passerelle.storage.values import (
     Written,
     finished,
 )
-from tests.unit.storage.world import World, as_alice, remote
+from tests.unit.storage.world import World, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 STORAGE = Path(inspect.getfile(FileOperations)).parents[1]
 NAMES = sorted(name for name in vars(FileOperations) if not name.startswith("_"))
@@ -110,12 +112,6 @@ def test_the_helper_is_asked_by_its_client_alone() -> None:
         in ("_helper", "RemoteHelper")
     }
     assert used == {"alive", "start"}
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What the slurm plugin makes of a real Slurm 26.05 where it tells other things than 22.05, value by value."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from passerelle.compute.schedulers.slurm import Slurm
@@ -11,14 +9,9 @@ from passerelle.compute.schedulers.slurm.stream_paths import (
     expanded,
     streams,
 )
-from passerelle.runtime import caller
 from tests.conformance.recordings import RECORDED, ReplayShell, recordings
 
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with caller.bind(caller.Caller("alice", "")):
-        yield
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def slurm(*files: str) -> Slurm:

@@ -1,6 +1,6 @@
 """What the slurm plugin makes of a real Slurm 22.05, value by value."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,23 +15,18 @@ from passerelle.compute.scheduler import (
     Status,
 )
 from passerelle.compute.schedulers.conformance import Prepared
-from passerelle.runtime import caller
 from passerelle.runtime.errors import FailedPrecondition, Forbidden, InvalidArgument, NotFound
 from tests.conformance.record_slurm import HOSTILE_NAME, JOBS, MISTAKES, described
 from tests.conformance.schedulers.slurm import prepared
 from tests.unit.compute.local_shell import LocalShell
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 @pytest.fixture
 async def recorded(tmp_path: Path) -> AsyncIterator[Prepared]:
     async with prepared(LocalShell(tmp_path), tmp_path) as recorded:
         yield recorded
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with caller.bind(caller.Caller("alice", "")):
-        yield
 
 
 def programs(recorded: Prepared) -> list[str]:

@@ -17,20 +17,11 @@ from passerelle.storage.errors import FileError
 from passerelle.storage.files.trees import Trees
 from passerelle.storage.values import FileInfo, Listing, Walk
 from tests import real
-from tests.unit.storage.world import World, Worlds, as_alice, debris, remote
+from tests.unit.storage.world import World, Worlds, debris, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 OLD = (1_000_000_000_123_456_789, 1_100_000_000_987_654_321)
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
-
-
-@pytest_asyncio.fixture(params=[True, False], ids=["helper", "commands"], loop_scope="session")
-async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) -> World:
-    return await worlds.at(tmp_path, helper=request.param)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -10,7 +10,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,9 @@ from passerelle.storage.jobs.port import AgentWork, Leftovers, hidden_part
 from passerelle.storage.jobs.private_files import PrivateFiles, Unfinished
 from passerelle.storage.values import WriteConditions, WriteMode
 from tests.examples import examples, strictly
-from tests.unit.storage.world import World, Worlds, as_alice, debris, pieces, remote
+from tests.unit.storage.world import World, Worlds, debris, pieces, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 CREATE, APPEND = WriteConditions(WriteMode.CREATE), WriteConditions(WriteMode.APPEND)
 ANY_ID = "0123456789abcdef" * 2
@@ -47,12 +49,6 @@ async def world(request: pytest.FixtureRequest, worlds: Worlds, tmp_path: Path) 
 @pytest.fixture
 def uploads(world: World) -> Uploads:
     return world.parts.uploads
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

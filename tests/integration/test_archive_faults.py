@@ -30,7 +30,9 @@ from passerelle.v1 import storage_pb2 as pb
 from passerelle.v1 import storage_pb2_grpc as pb_grpc
 from tests.integration.test_archives import archive, file, link
 from tests.unit.storage.profile import Profile
-from tests.unit.storage.world import METADATA, as_alice, debris
+from tests.unit.storage.world import METADATA, debris
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 GOOD = archive(file("good"))
 WRONG: Mapping[str, bytes] = {
@@ -53,12 +55,6 @@ WRONG: Mapping[str, bytes] = {
 }
 REFUSED = (400, grpc.StatusCode.INVALID_ARGUMENT)
 FORMATS = {"none": pb.TAR, "gzip": pb.TAR_GZ}
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 async def native(

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -25,7 +25,9 @@ from passerelle.runtime.errors import (
 from passerelle.storage.errors import FileError
 from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Format, Selection
 from passerelle.storage.remote.changing.packing import leads_out
-from tests.unit.storage.world import World, as_alice, pieces, remote
+from tests.unit.storage.world import World, pieces, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 FORMATS = pytest.mark.parametrize("packing", [TAR, TAR_GZ, TAR_ZST], ids=lambda p: p.suffix)
 NAMES = (
@@ -42,12 +44,6 @@ NAMES = (
 BIG = 3 << 20
 Member = tuple[str, bytes, bytes | str]
 EVERYTHING, FOLLOWED = Selection(), Selection(dereference=True)
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

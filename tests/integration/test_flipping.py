@@ -16,16 +16,12 @@ from passerelle.runtime.errors import ApiError
 from passerelle.storage.files.archives import TAR, Selection
 from passerelle.storage.files.tarballs import Tarball
 from passerelle.storage.values import Excerpt, Listing, Walk
-from tests.unit.storage.world import World, as_alice, remote
+from tests.unit.storage.world import World, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 INSIDE, OUTSIDE = b"inside", b"beyond"  # as long, and of the same owner
 TRIES = 150
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

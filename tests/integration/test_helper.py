@@ -21,15 +21,11 @@ from passerelle.storage.access.helper_operations import HelperOperations
 from passerelle.storage.remote.outcome import WINDOW
 from passerelle.storage.remote.reading.listing import PIECE
 from passerelle.storage.values import Listing, Walk
-from tests.unit.storage.world import World, as_alice, remote
+from tests.unit.storage.world import World, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 STAT = {"path": "/", "dereference": False, "columns": [("kind", "letter")]}
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

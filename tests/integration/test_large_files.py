@@ -5,22 +5,18 @@ import fcntl
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from passerelle.runtime.errors import ConnectionFailed
 from passerelle.storage.values import WriteConditions
-from tests.unit.storage.world import World, as_alice, debris, pieces, remote
+from tests.unit.storage.world import World, debris, pieces, remote
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 LARGE = 20 << 20  # bytes: many windows
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture(params=["helper", "commands", "helper alone", "commands alone"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
@@ -10,13 +10,9 @@ from pathlib import Path
 import pytest
 
 from passerelle.storage.values import FileInfo, Walk, finished
-from tests.unit.storage.world import World, as_alice, remote
+from tests.unit.storage.world import World, remote
 
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 @pytest.fixture

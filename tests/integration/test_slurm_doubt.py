@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,15 +42,6 @@ class Behind:
         path = f"PATH={self._directory}:/usr/local/bin:/usr/bin:/bin"
         home = f"HOME={self._directory}"
         return await self._shell.run(replace(command, argv=("env", path, home, *command.argv)))
-
-
-@pytest.fixture
-def directory(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
-    path = Path("/tmp") / f"doubt-{os.getpid()}-{tmp_path.name}"
-    path.mkdir()
-    shutil.chown(path, "alice", "alice")
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Tasks of arrays and components of heterogeneous jobs, each by its id, on a real Slurm."""
 
 import asyncio
-import os
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,15 +21,6 @@ srun --het-group=1 sleep 300 &
 srun --het-group=0 sleep 300
 """
 ARRAY = "#!/bin/sh\n#SBATCH --array=1-3 --time=5\nsleep 300\n"
-
-
-@pytest.fixture
-def directory(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
-    path = Path("/tmp") / f"parts-{os.getpid()}-{tmp_path.name}"
-    path.mkdir()
-    shutil.chown(path, "alice", "alice")
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

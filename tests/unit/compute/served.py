@@ -18,11 +18,10 @@ from passerelle.firecrest.v2 import compute_pb2_grpc as profile_grpc
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Unauthenticated
 from passerelle.runtime.headers import REST
-from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import authorise, in_time, map_errors, observe
-from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2_grpc as pb_grpc
 from passerelle.v1.access_pb2 import Access
+from tests.grpc_service import channel_to
 from tests.unit.compute.scripted_shell import ScriptedShell
 
 SECRET = "s" * 32
@@ -97,11 +96,8 @@ async def served(shell: ScriptedShell, *, cache_seconds: float = 0) -> AsyncIter
         pb_grpc.add_ComputeServiceServicer_to_server(ComputeService(schedulers), server)
         profile_grpc.add_ComputeServiceServicer_to_server(ComputeProfile(schedulers), server)
 
-    pipeline = Pipeline([observe, map_errors, in_time(20), authorise(NameIsToken(), SECRET)])
-    async with (
-        serving(register, [pipeline], drain=0) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
+    stages = [observe, map_errors, in_time(20), authorise(NameIsToken(), SECRET)]
+    async with channel_to(register, stages) as channel:
         native: pb_grpc.ComputeServiceAsyncStub = pb_grpc.ComputeServiceStub(channel)
         profile: profile_grpc.ComputeServiceAsyncStub = profile_grpc.ComputeServiceStub(channel)
         yield Served(native, profile, shell)

@@ -14,10 +14,9 @@ from passerelle.gateway.directory.checks import CHECKS, Service
 from passerelle.gateway.directory.probe import AccessToken, AccountRefused, GrpcProbe, NoToken
 from passerelle.runtime.config.site import ServiceAccount, System
 from passerelle.runtime.errors import ConnectionFailed, NotFound, Unauthenticated
-from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import in_time, map_errors
-from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
+from tests.grpc_service import channel_to
 
 _CHECKS = {check.service: check for check in CHECKS}
 SCHEDULER, FILESYSTEM = _CHECKS[Service.SCHEDULER], _CHECKS[Service.FILESYSTEM]
@@ -117,10 +116,7 @@ async def probe(services: Services, http: aiohttp.ClientSession) -> AsyncIterato
         compute_pb2_grpc.add_ComputeServiceServicer_to_server(services, server)
         storage_pb2_grpc.add_StorageServiceServicer_to_server(services, server)
 
-    async with (
-        serving(register, [Pipeline([map_errors, in_time(5)])], drain=0) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
+    async with channel_to(register, [map_errors, in_time(5)]) as channel:
         yield GrpcProbe({"compute": channel, "storage": channel}, http)
 
 

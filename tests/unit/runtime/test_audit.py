@@ -20,7 +20,6 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.headers import CLIENT_ADDRESS, REST, SERVICE_SECRET
 from passerelle.runtime.pipeline import audit
-from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.log_lines import configure_logging
 from passerelle.runtime.pipeline.stages import (
     authorise,
@@ -28,7 +27,6 @@ from passerelle.runtime.pipeline.stages import (
     map_errors,
     observe,
 )
-from passerelle.runtime.serving.server import serving
 from passerelle.surfaces.native import Native
 from passerelle.v1 import (
     auth_pb2,
@@ -39,6 +37,7 @@ from passerelle.v1 import (
     storage_pb2_grpc,
 )
 from passerelle.v1.access_pb2 import Access
+from tests.grpc_service import channel_to
 
 ALICE = (("authorization", "Bearer alice"), ("x-request-id", "r-1"))
 WHO = {"issuer": "https://idp", "subject": "s-alice", "client_id": "portal", "user": "alice"}
@@ -101,10 +100,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         f7t_grpc.add_FilesystemServiceServicer_to_server(Profile(), server)  # type: ignore[abstract]
 
     stages = [observe, map_errors, in_time(5), authorise(Authority(), "s3cret")]
-    async with (
-        serving(register, [Pipeline(stages)], drain=0) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
-    ):
+    async with channel_to(register, stages) as opened:
         yield opened
 
 

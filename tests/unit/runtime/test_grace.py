@@ -13,11 +13,10 @@ from google.api.httpbody_pb2 import HttpBody
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.headers import REST
 from passerelle.runtime.pipeline.grace import Grace
-from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import authorise, in_time, map_errors, observe
-from passerelle.runtime.serving.server import serving
 from passerelle.v1 import storage_pb2, storage_pb2_grpc
 from passerelle.v1.access_pb2 import Access
+from tests.grpc_service import channel_to
 
 ALICE = (("authorization", "Bearer alice"),)
 LONG = 3600.0  # seconds
@@ -72,10 +71,7 @@ async def served(
         storage_pb2_grpc.add_StorageServiceServicer_to_server(storage, server)
 
     stages = [observe, map_errors, in_time(5), authorise(Authority(left), "s3cret", grace)]
-    async with (
-        serving(register, [Pipeline(stages)], drain=0) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
-    ):
+    async with channel_to(register, stages) as opened:
         yield storage_pb2_grpc.StorageServiceStub(opened)
 
 

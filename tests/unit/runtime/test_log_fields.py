@@ -15,12 +15,11 @@ from passerelle.runtime import background, caller, log_fields
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.flight import Flights
 from passerelle.runtime.log_fields import CallFields
-from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.log_lines import JsonLine
 from passerelle.runtime.pipeline.stages import authorise, in_time, map_errors, observe
-from passerelle.runtime.serving.server import serving
 from passerelle.v1 import compute_pb2, compute_pb2_grpc, storage_pb2, storage_pb2_grpc
 from passerelle.v1.access_pb2 import Access
+from tests.grpc_service import channel_to
 from tests.log_lines import Lines, logged_lines
 
 log = logging.getLogger("test")
@@ -65,10 +64,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         storage_pb2_grpc.add_StorageServiceServicer_to_server(Storage(), server)  # type: ignore[abstract]
 
     stages = [observe, map_errors, in_time(5), authorise(Authority(), "s3cret")]
-    async with (
-        serving(register, [Pipeline(stages)], drain=0) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
-    ):
+    async with channel_to(register, stages) as opened:
         yield opened
 
 

@@ -22,7 +22,6 @@ from passerelle.runtime.caller import Caller
 from passerelle.runtime.errors import Forbidden, NotFound, Overloaded, Unauthenticated
 from passerelle.runtime.headers import REST as REST_HEADER
 from passerelle.runtime.headers import SERVICE_SECRET
-from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import (
     authorise,
     in_time,
@@ -41,6 +40,7 @@ from passerelle.v1 import (
     transfers_pb2_grpc,
 )
 from passerelle.v1.access_pb2 import Access
+from tests.grpc_service import channel_to
 from tests.log_lines import logged_lines
 
 ALICE = (("authorization", "Bearer alice"),)
@@ -143,10 +143,7 @@ async def channel(compute: Compute) -> AsyncIterator[grpc.aio.Channel]:
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
 
     stages = [observe, map_errors, in_time(0.3), authorise(Authority(), "s3cret")]
-    async with (
-        serving(register, [Pipeline(stages)], drain=0) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened,
-    ):
+    async with channel_to(register, stages) as opened:
         yield opened
 
 
@@ -527,11 +524,8 @@ async def test_an_empty_secret_opens_nothing() -> None:
     def register(server: grpc.aio.Server) -> None:
         auth_pb2_grpc.add_AccessServiceServicer_to_server(Internal(), server)  # type: ignore[abstract]
 
-    pipeline = Pipeline([map_errors, in_time(5), authorise(Authority(), "")])
-    async with (
-        serving(register, [pipeline], drain=0) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
+    stages = [map_errors, in_time(5), authorise(Authority(), "")]
+    async with channel_to(register, stages) as channel:
         stub = auth_pb2_grpc.AccessServiceStub(channel)
         for shown in ((), ((SERVICE_SECRET, ""),)):
             error = await failure(stub.Authorize(auth_pb2.AuthorizeRequest(), metadata=shown))

@@ -3,7 +3,13 @@
 import grpc
 import pytest
 
-from tests.storage_fixtures import profile, shared_channel, world, worlds  # noqa: F401  # fixtures
+from tests.storage_fixtures import (  # noqa: F401  # fixtures
+    alice,
+    profile,
+    shared_channel,
+    world,
+    worlds,
+)
 
 
 @pytest.fixture

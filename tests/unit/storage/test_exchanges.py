@@ -1,7 +1,6 @@
 """How many requests an operation takes: each one costs a way to the system and back."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,11 @@ import pytest
 from passerelle.runtime.errors import InvalidArgument
 from passerelle.storage.access.helper import RemoteHelper
 from passerelle.storage.values import WriteConditions, WriteMode
-from tests.unit.storage.world import World, as_alice, pieces
+from tests.unit.storage.world import World, pieces
+
+pytestmark = pytest.mark.usefixtures("alice")
 
 MIB = 1 << 20
-
-
-@pytest.fixture(autouse=True)
-def alice() -> Iterator[None]:
-    with as_alice():
-        yield
 
 
 @pytest.fixture

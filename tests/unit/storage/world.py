@@ -12,9 +12,7 @@ import grpc
 from passerelle.runtime import caller
 from passerelle.runtime.caller import Caller
 from passerelle.runtime.config.site import System
-from passerelle.runtime.pipeline.interceptors import Pipeline
 from passerelle.runtime.pipeline.stages import Authority, authorise, in_time, map_errors, observe
-from passerelle.runtime.serving.server import serving
 from passerelle.runtime.ssh.pool import SshPool
 from passerelle.storage.access.system_access import SystemAccess
 from passerelle.storage.commands.plain_commands import PlainCommands
@@ -27,6 +25,7 @@ from passerelle.storage.staging.port import Staging
 from passerelle.storage.staging.staged import StagedTransfers
 from passerelle.storage.staging.tidying import Tidying
 from passerelle.v1.access_pb2 import Access
+from tests.grpc_service import channel_to
 from tests.sshd import Keys, Server, serving_ssh
 from tests.unit.storage.bash_jobs import BashJobs
 
@@ -148,11 +147,8 @@ async def serving_storage(
     def register(server: grpc.aio.Server) -> None:
         register_servicers(server, parts, ComputeJobs(None, 1))
 
-    pipeline = Pipeline([observe, map_errors, in_time(60), authorise(authority, "s" * 32)])
-    async with (
-        serving(register, [pipeline], drain=0.1) as port,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
+    stages = [observe, map_errors, in_time(60), authorise(authority, "s" * 32)]
+    async with channel_to(register, stages, drain=0.1) as channel:
         yield channel
 
 
