@@ -105,7 +105,7 @@ async def large_headers(address: str, token: str) -> Counter[str]:
 async def nothing_taken(address: str, token: str) -> Counter[str]:
     """Answers that may not be sent: of Envoy to anybody, and of a service to somebody with a valid token."""
     bearer = f"Bearer {token}"
-    asked = [
+    requests = [
         request(1 + 4 * n, "GET", "/docs/swagger-ui-bundle.js", end=True)
         for n in range(_STREAMS // 2)
     ] + [
@@ -113,7 +113,7 @@ async def nothing_taken(address: str, token: str) -> Counter[str]:
         for n in range(_STREAMS // 2)
     ]
     window = http2.setting(INITIAL_WINDOW_SIZE, 0)
-    return await _many(20, lambda: _answered(address, sorted(asked, key=_number), window))
+    return await _many(20, lambda: _answered(address, sorted(requests, key=_number), window))
 
 
 async def open_calls(address: str, token: str) -> Counter[str]:
@@ -137,10 +137,10 @@ def _number(piece: bytes) -> int:
 
 
 async def _many(connections: int, attack: Callable[[], Awaitable[Counter[str]]]) -> Counter[str]:
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for one in await asyncio.gather(*(attack() for _ in range(connections))):
-        found += one
-    return found
+        outcomes += one
+    return outcomes
 
 
 async def _trickled(address: str, head: bytes, *, seconds: float = _SECONDS) -> Counter[str]:

@@ -30,8 +30,8 @@ async def unfinished_streams(
         async with grpc.aio.insecure_channel(address, options=_CHANNEL) as channel:
             return await asyncio.gather(*(one(channel, number) for number in range(streams)))
 
-    found = await asyncio.gather(*(connection() for _ in range(connections)))
-    return Counter(code for codes in found for code in codes)
+    codes_of_each = await asyncio.gather(*(connection() for _ in range(connections)))
+    return Counter(code for codes in codes_of_each for code in codes)
 
 
 async def unfinished_bodies(

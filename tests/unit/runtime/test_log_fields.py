@@ -127,14 +127,16 @@ async def test_a_later_call_on_the_same_connection_has_fields_of_its_own(
 
 
 async def test_work_that_outlives_its_call_has_none_of_its_fields(lines: Lines) -> None:
-    async def lasting() -> Caller | None:
+    async def lasting() -> Caller:
         log_fields.bind(job_id="its own")
         log.info("lasting")
-        return caller.known()
+        return caller.current()
 
     fields = CallFields({"request_id": "r-1"})
     with log_fields.of_call(fields), caller.bind(Caller("alice", "t0ken")):
-        assert await background.start(lasting(), system="daint") is None
+        work = background.start(lasting(), system="daint")
+        with pytest.raises(LookupError):
+            await work
     (line,) = lines()
     assert "request_id" not in line
     assert (line["system"], line["job_id"]) == ("daint", "its own")

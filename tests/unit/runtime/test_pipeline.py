@@ -114,8 +114,10 @@ class Profile(f7t_grpc.ComputeServiceServicer):
 
 class Status(status_pb2_grpc.StatusServiceServicer):
     async def GetLiveness(self, request: Any, context: Any) -> Any:
-        bound = caller.known(), caller.request_id(), log_fields.logged()
-        assert bound == (None, "", {}), "a call has nothing of an earlier one"
+        with pytest.raises(LookupError):
+            caller.current()
+        bound = caller.request_id(), log_fields.logged()
+        assert bound == ("", {}), "a call has nothing of an earlier one"
         return HttpBody(data=b"alive")
 
 

@@ -75,5 +75,5 @@ def _keys(http: aiohttp.ClientSession, issuer: Issuer) -> KeySet:
 def _credentials(settings: AuthSection) -> Credentials | None:
     if settings.ssh_credentials is None:
         return None
-    made: Credentials = make("auth.ssh_credentials", settings.ssh_credentials)
-    return made
+    credentials: Credentials = make("auth.ssh_credentials", settings.ssh_credentials)
+    return credentials

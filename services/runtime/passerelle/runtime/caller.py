@@ -77,11 +77,6 @@ def current() -> Caller:
     return _caller.get()
 
 
-def known() -> Caller | None:
-    """The caller, or None before it has been authenticated."""
-    return _caller.get(None)
-
-
 def begin_request(request_id: str) -> None:
     """Make `request_id` the one of this context from now on; it is passed on to other services."""
     _request_id.set(request_id)

@@ -23,7 +23,7 @@ class KeysService(pb_grpc.KeysServicer):
         """The JWK set of one issuer."""
         if request.issuer >= len(self._issuers):
             await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such issuer.")
-        keys = self._issuers[request.issuer].known
+        keys = self._issuers[request.issuer].keys
         if not keys:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Its keys are not known.")
         return HttpBody(content_type="application/json", data=orjson.dumps(jwk_set(keys)))

@@ -72,8 +72,8 @@ class KeySet:
         return self._source.name
 
     @property
-    def known(self) -> tuple[Key, ...]:
-        """The keys that are known now, and may be used."""
+    def keys(self) -> tuple[Key, ...]:
+        """The keys that were read last; none when they were read too long ago."""
         return self._keys if self._usable else ()
 
     async def find(self, kid: Any, algorithm: str) -> Key | None:

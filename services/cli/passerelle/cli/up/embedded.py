@@ -88,12 +88,12 @@ def _public_key(path: Path) -> str:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     if not path.exists():
-        made = Ed25519PrivateKey.generate().private_bytes(
+        private = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.OpenSSH,
             serialization.NoEncryption(),
         )
-        write_private(path, made.decode())
+        write_private(path, private.decode())
     key = serialization.load_ssh_private_key(path.read_bytes(), password=None)
     public = key.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH

@@ -66,7 +66,7 @@ def document_of(surfaces: Sequence[Surface]) -> Json:
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted((schemas.found | errors).items())),
+            "schemas": dict(sorted((schemas.by_name | errors).items())),
             "securitySchemes": {"bearer": bearer},
         },
     }

@@ -105,10 +105,10 @@ def _unwrapped(comment: str) -> str:
 
 
 class Schemas:
-    """The document's `components.schemas`, filled by what is referred to."""
+    """The document's `components.schemas`, in `by_name`: those that were referred to until now."""
 
     def __init__(self, contracts: Contracts) -> None:
-        self.found: dict[str, Json] = {}
+        self.by_name: dict[str, Json] = {}
         self._contracts = contracts
 
     def message(self, name: str) -> Json:
@@ -150,7 +150,7 @@ class Schemas:
         return self._keep(f"{prefix}{model.__name__}", schema)
 
     def _keep(self, name: str, schema: Json) -> Json:
-        if self.found.setdefault(name, schema) != schema:
+        if self.by_name.setdefault(name, schema) != schema:
             raise ValueError(f"there are different models of the name {name}")
         return {"$ref": f"#/components/schemas/{name}"}
 
@@ -169,9 +169,9 @@ class Schemas:
 
     def _referred(self, name: str, make: Callable[[], Json]) -> Json:
         short = name.removeprefix(f".{_NATIVE}.").lstrip(".")
-        if short not in self.found:
-            self.found[short] = {}  # so that a message that holds itself comes to an end
-            self.found[short] = make()
+        if short not in self.by_name:
+            self.by_name[short] = {}  # so that a message that holds itself comes to an end
+            self.by_name[short] = make()
         return {"$ref": f"#/components/schemas/{short}"}
 
     def _described(self, schema: Json, *names: str) -> Json:

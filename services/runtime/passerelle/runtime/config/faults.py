@@ -118,9 +118,9 @@ def _sentence(item: ErrorDetails) -> str:
     return message.replace("Input should be", "must be").replace("String should", "must")
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` with the known word that was probably meant; empty when none is near."""
-    plain = {_plain(name): name for name in known}
+def closest(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean …?` with the choice that was probably meant; empty when none is similar to `word`."""
+    plain = {_plain(name): name for name in choices}
     matches = get_close_matches(_plain(word), plain, 1, 0.7)
     return f"; did you mean {plain[matches[0]]}?" if matches else ""
 

@@ -19,8 +19,8 @@ def common_trials(login: SystemLogin) -> Iterator[Trial]:
 
     async def clock() -> str:
         before = time.time()
-        there = float(await output_of(login, ("date", "+%s")))
-        ahead = there - (before + time.time()) / 2
+        system_time = float(await output_of(login, ("date", "+%s")))
+        ahead = system_time - (before + time.time()) / 2
         if abs(ahead) > _MAX_SKEW:
             side = "ahead of" if ahead > 0 else "behind"
             raise Failed(f"it is {abs(ahead):.0f} s {side} ours")

@@ -37,8 +37,8 @@ class AmountQuery(Model):
     amount_bytes: Number | None = Field(default=None, alias="bytes")
     lines: Number | None = None
 
-    def given(self) -> bool:
-        """Whether there is a number."""
+    def has_number(self) -> bool:
+        """Whether the query names a number other than 0."""
         return bool(self.amount_bytes or self.lines)
 
     def amount(self) -> tuple[Literal["lines", "bytes"], int]:

@@ -48,8 +48,8 @@ class PastJobs(Protocol):
         """The wanted jobs, whatever their names; none where there is no history."""
         ...
 
-    async def job(self, job_id: str, *, known: bool = False) -> tuple[Job, ...]:
-        """The jobs of an id; none where there are none. Not waited for long when the controller has `known` the job."""
+    async def job(self, job_id: str, *, is_live: bool = False) -> tuple[Job, ...]:
+        """The jobs of an id; none where there are none. Where the controller has it (`is_live`), the wait is short."""
         ...
 
 
@@ -96,7 +96,7 @@ class RecordedJobs:
         ended_job = self._ended.get(user, job_id, live)
         if ended_job is not None:
             return ended_job
-        history = await self._past.job(job_id, known=bool(live))
+        history = await self._past.job(job_id, is_live=bool(live))
         jobs = self._merge(history, live)
         if not jobs:
             raise job_not_found()

@@ -35,18 +35,18 @@ class Accounting:
         except Unsupported:
             return ()
 
-    async def job(self, job_id: str, *, known: bool = False) -> tuple[Job, ...]:
+    async def job(self, job_id: str, *, is_live: bool = False) -> tuple[Job, ...]:
         """The records of one id; none where there are none, or no accounting.
 
-        For a job that slurmctld has (`known`), the wait is short, and there are none when the database is down.
+        For a job that slurmctld has (`is_live`), the wait is short, and there are none when the database is down.
         """
         try:
             ask = commands.history_command(f"--jobs={job_id}")
-            return of_requested(await self._ask(ask, _PATIENCE if known else None), job_id)
+            return of_requested(await self._ask(ask, _PATIENCE if is_live else None), job_id)
         except (NotFound, Unsupported):
             return ()
         except BackendUnavailable:
-            if not known:
+            if not is_live:
                 raise
             return ()
 

@@ -59,12 +59,12 @@ def _field(own: list[str]) -> str:
     return next((field for reason, field in _FIELDS.items() if reason in reasons), "script")
 
 
-def unsubmitted(error: ApiError, *, known: bool) -> ApiError:
-    """The error of a submit of which slurmctld shows no job; `known` is that it was able to.
+def unsubmitted(error: ApiError, *, certain: bool) -> ApiError:
+    """The error to answer a submit with for which no job was found; `certain` when slurmctld said that there is none.
 
-    Where it was not, nobody knows: a site's own sbatch may refuse what Slurm has taken already. Trying again may make a
-    second job.
+    Otherwise there may be a job, and trying again may make a second one: a site's own sbatch may fail after Slurm has
+    accepted the job.
     """
-    if not known:
+    if not certain:
         return in_doubt(error)
     return error if error.http < 500 else error.extended("Slurm has no such job.")

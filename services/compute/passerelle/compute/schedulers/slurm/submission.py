@@ -58,7 +58,7 @@ async def submit(shell: Shell, job: JobDescription) -> str:
         jobs = await _jobs_of(shell, sessions[0])
         if jobs is not None and len(jobs) == 1:
             return min(jobs)
-        raise refusals.unsubmitted(error, known=jobs == frozenset()) from None
+        raise refusals.unsubmitted(error, certain=jobs == frozenset()) from None
 
 
 async def _jobs_of(shell: Shell, session: Session) -> frozenset[str] | None:
