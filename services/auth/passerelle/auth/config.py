@@ -22,7 +22,7 @@ class SshCredentials(Plugin):
 
 
 class AuthSection(Section):
-    """Who may come in, and how they log in to the systems."""
+    """Whose tokens are accepted, and how callers log in to the systems."""
 
     issuers: tuple[Issuer, ...] = ()
     """Accepted issuers."""

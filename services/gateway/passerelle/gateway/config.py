@@ -40,16 +40,16 @@ class Logs(Section):
 
 
 class GatewaySection(Section):
-    """What Envoy listens on and lets through."""
+    """Where Envoy listens, and its limits."""
 
     listen: ListenAddress = "127.0.0.1:8000"
     """host:port of the public REST and gRPC port."""
     tls: Tls | None = None
     """Certificate and key of the public port."""
     behind_tls_proxy: bool = False
-    """TLS ends in a proxy in front, which alone reaches this port: off loopback it needs no `tls` then."""
+    """A proxy in front terminates TLS, and only the proxy reaches this port, which then needs no `tls` off loopback."""
     insecure_plain_http: bool = False
-    """DANGEROUS: let the public port be off loopback without TLS; tokens can be read on their way."""
+    """DANGEROUS: let the public port be off loopback without TLS; tokens can be read on the network."""
     max_body: int = Field(default=8 << 20, ge=LEAST_BODY_LIMIT)
     """Largest request body that is no stream of file content, bytes."""
     max_requests: int = Field(default=2048, ge=1)
@@ -57,13 +57,13 @@ class GatewaySection(Section):
     max_connections: int = Field(default=10_000, ge=1)
     """Client connections at once; more are refused. No more than the process may have files open."""
     max_memory: int = Field(default=1 << 30, ge=1 << 20)
-    """Heap of Envoy near which it answers 503 instead of taking more, bytes."""
+    """Size of Envoy's heap near which it answers 503 to new requests, bytes."""
     arrival_timeout: float = Field(default=10, gt=0)
-    """What comes first must be there after this, s: the first byte of a connection, TLS, the headers of a request."""
+    """Longest time for the first byte of a connection, for the TLS handshake, and for the headers of a request, s."""
     keep_alive: float = Field(default=75, gt=0)
-    """A connection without a request is ended after this, s; somewhat more than a load balancer keeps its own."""
+    """A connection without a request is closed after this, s. Set it somewhat longer than a load balancer's own."""
     idle_timeout: float = Field(default=300, gt=0)
-    """A request on which nothing moves is ended after this, s."""
+    """A request on which no data is sent or received is ended after this, s."""
     trusted_proxies: int = Field(default=0, ge=0)
     """How many proxies before the gateway add to `X-Forwarded-For`; the client's address is what the outermost of them
     saw. With 0 it is that of the connection, whatever a client writes."""

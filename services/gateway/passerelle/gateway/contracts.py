@@ -1,4 +1,4 @@
-"""The methods of the contracts, read from the descriptor set: what Envoy routes, and to whom."""
+"""The methods of the contracts, read from the descriptor set, for Envoy's routes."""
 
 import re
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ class Binding:
 
     @property
     def regex(self) -> str:
-        """What its paths look like; a variable is one segment."""
+        """A regular expression of its paths; a variable is one segment."""
         parts = _VARIABLE.split(self.template)
         return "[^/]+".join(re.escape(literal) for literal in parts[::2])
 
@@ -63,9 +63,9 @@ class Binding:
 class Method:
     """One RPC: `service` is its full name, `surface` the API it belongs to, `served_by` the process that serves it.
 
-    `public` ones are for clients; those that `anyone` may call want no token, of others it has to carry `scope`, and
-    the caller to have `relation` on the system, and those of `also` on the systems in other request fields. One that
-    `reads` changes nothing.
+    `public` methods are for clients. Those that `anyone` may call require no token. The others require a token with
+    `scope`, and a caller who has `relation` to the system, and the relations of `also` to the systems in other request
+    fields. A method that `reads` changes nothing.
     """
 
     service: str
@@ -89,7 +89,7 @@ class Method:
 
     @property
     def cluster(self) -> str:
-        """Envoy's name for who serves it; for methods that answer with streams, by connections with larger windows."""
+        """The name of its cluster in Envoy. Methods that answer with streams have one with larger windows."""
         return self.served_by + (REPLIES if self.server_streaming else "")
 
     @property
@@ -119,8 +119,8 @@ def descriptors() -> FileDescriptorSet:
 def transcodable(contract: str | None = None) -> bytes:
     """The descriptor set as Envoy's transcoder takes it: without comments, and no path template ends in a slash.
 
-    It refuses such templates, and takes paths with and without the slash for those that do not. Of one file `contract`
-    with what it imports, or of all.
+    It refuses such templates, and accepts paths with and without the slash for the others. The set has all files, or
+    the file `contract` with what it imports.
     """
     wanted = contract and _imported(contract)
     trimmed = FileDescriptorSet(

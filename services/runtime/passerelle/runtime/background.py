@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def start(work: Coroutine[Any, Any, T], **fields: str) -> "asyncio.Task[T]":
-    """A task that knows nothing of the current call: neither its caller and token nor the fields of its log lines.
+    """Start a task without the context of the current call: without its caller, its token and its log fields.
 
-    For what later calls share, such as an SSH connection. Its own lines carry `fields`. Whoever starts it holds on to
-    it, and ends it.
+    It is for work that later calls share, such as an SSH connection. Its log lines carry `fields`. Whoever starts it
+    keeps a reference to it, and ends it.
     """
     context = Context()
     context.run(log_fields.begin, CallFields(dict(fields)))
@@ -25,7 +25,7 @@ def start(work: Coroutine[Any, Any, T], **fields: str) -> "asyncio.Task[T]":
 
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None], **fields: str) -> AsyncIterator[None]:
-    """As `start`, inside the block; at its end the work is cancelled, and has ended."""
+    """Run work as `start` does, inside the block. When the block is left, the work is cancelled and waited for."""
     task = start(work, **fields)
     try:
         yield
@@ -35,7 +35,10 @@ async def running(work: Coroutine[Any, Any, None], **fields: str) -> AsyncIterat
 
 
 async def ended(task: "asyncio.Task[T]") -> T:
-    """The result of a task, when it has ended; it does end, however often the caller is cancelled meanwhile."""
+    """Wait for the end of a task, also when the caller is cancelled meanwhile, and return its result.
+
+    Raises what the task raises; CancelledError, once the task has ended, when the caller was cancelled.
+    """
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -1,4 +1,4 @@
-"""How many calls of one user are worked on at once, and how many more may wait: bounded, and seen in the metrics."""
+"""A bounded queue for the calls of one user. The metrics show how many calls wait."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -8,9 +8,9 @@ from passerelle.runtime.metrics import CALLS_WAITING
 
 
 class CallQueue(AbstractAsyncContextManager[None]):
-    """At most `at_once` calls work; at most `most_waiting` more wait, first come first served; the next is refused.
+    """Runs `at_once` calls at a time. Up to `most_waiting` more wait, in their order; further ones are refused.
 
-    Those that wait are counted in `passerelle_calls_waiting` under `name`, such as `channels`, and the system's name.
+    Waiting calls are counted in `passerelle_calls_waiting` under `name`, such as `channels`, and the system's name.
     """
 
     def __init__(self, system: str, name: str, *, at_once: int, most_waiting: int) -> None:
@@ -27,7 +27,7 @@ class CallQueue(AbstractAsyncContextManager[None]):
         if self._free.locked():
             await self._wait()
         else:
-            await self._free.acquire()  # at once
+            await self._free.acquire()  # without waiting
 
     async def __aexit__(self, *_: object) -> None:
         self._free.release()

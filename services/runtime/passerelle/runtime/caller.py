@@ -12,8 +12,8 @@ from typing import Any
 class Caller:
     """The principal of the RPC being served: its account name on the systems, and its access token.
 
-    `issuer`, `subject` and `client_id` say by whom, to whom and to which OAuth client the token was issued; they are
-    empty where the token does not say it. `expires` is when the token does, in seconds since the epoch.
+    `issuer` has issued the token to `subject`, by way of the OAuth client `client_id`; each is empty where the token
+    does not name it. `expires` is when the token expires, in seconds since the epoch.
     """
 
     username: str
@@ -25,16 +25,16 @@ class Caller:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """Who it is, whatever its token and client: issuer, subject and account.
+        """The person, independent of the token and the client: issuer, subject and account name.
 
-        The key for what one person may have or do. Several persons may share an account, and issuers may give out the
-        same subject; but what a system says to an account, or holds for it, depends on the account alone.
+        It is the key for what one person may have or do, since persons may share an account, and two issuers may use
+        the same subject. What a system answers to an account depends on the account alone.
         """
         return self.issuer, self.subject, self.username
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """The caller's fields in log lines, those that are known."""
+        """The caller's fields in log lines; those that are empty are left out."""
         fields = {
             "issuer": self.issuer,
             "subject": self.subject,
@@ -45,11 +45,11 @@ class Caller:
 
 
 CLAIMS = ("username", "issuer", "subject", "client_id")
-"""What a token says of its bearer: fields of these names have `Caller`, auth's `Principal`, and the contract's."""
+"""The names of fields that `Caller`, auth's `Principal` and the contract's `Principal` share: claims of a token."""
 
 
 def claims_of(principal: Any) -> dict[str, str]:
-    """The claims of any of them, by their names."""
+    """These fields of any of the three, by their names."""
     return {name: getattr(principal, name) for name in CLAIMS}
 
 

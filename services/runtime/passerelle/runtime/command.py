@@ -1,4 +1,7 @@
-"""A command for a system, as data: argv and stdin in, a parsed value out; no shell parses any of it."""
+"""Commands for systems, as data: a command has its arguments, its input and the parser of its output.
+
+No shell parses any of these.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,24 +12,24 @@ from passerelle.runtime.errors import ApiError, BackendError
 
 T = TypeVar("T")
 
-STEADY = (
+CLEARED_VARIABLES = (
     *("BASH_ENV", "ENV", "CDPATH", "POSIXLY_CORRECT", "TZ", "COLUMNS", "BLOCK_SIZE", "BLOCKSIZE"),
     *("LS_COLORS", "LS_BLOCK_SIZE", "DF_BLOCK_SIZE", "DU_BLOCK_SIZE", "QUOTING_STYLE", "TIME_STYLE"),
     *("TAR_OPTIONS", "GZIP", "BZIP2", "XZ_OPT", "XZ_DEFAULTS", "ZSTD_CLEVEL", "GREP_OPTIONS"),
 )  # fmt: skip
-"""Variables that make standard tools say or do something else than their arguments tell."""
+"""Environment variables that change what standard tools do or print; commands run without them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A program to run, found in the user's PATH; lone surrogates are bytes that are not UTF-8 (PEP 383).
+    """A program to run, found in the user's PATH. A lone surrogate is a byte that is not UTF-8 (PEP 383).
 
-    `unset` are variables that it shall not see; one that ends in `*` stands for all that begin so.
+    `unset` are the variables that it must not see; `PREFIX*` stands for all whose names begin with PREFIX.
     """
 
     argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    unset: Sequence[str] = STEADY
+    unset: Sequence[str] = CLEARED_VARIABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +42,26 @@ class Output:
 
 
 def error_of(output: Output) -> ApiError:
-    """The error that a failed command is, in the system's own words, which decide nothing: they may be anybody's."""
+    """The error for a failed command, with what it printed on stderr.
+
+    Its class does not depend on that text, which can come from anybody.
+    """
     words = output.stderr.strip()
     return BackendError(words or f"The remote command failed with exit status {output.status}.")
 
 
 @dataclass(frozen=True)
 class Command(Generic[T]):
-    """One program run, in the C locale: UTF-8 ones make GNU tools print curly quotes. `argv` is never a string.
+    """One run of a program, in the C locale, since GNU tools print curly quotes in UTF-8 locales.
 
     `parse` turns stdout into the result. `failure` turns the output of a failed run into the error to raise.
     `repeatable` says that running it twice does no harm, so that it may be tried again when the connection is lost.
     `accepts` are the exit statuses that mean success. `unset` are variables of the user's own environment that the
-    program shall not see (`NAME`, or `PREFIX*`), `environment` those that it shall. `greeted` is told the lines that
-    the program prints, up to the one for which it says yes; only then does its input go to it, so that without a
-    greeting it has had none. `seconds_after_input` is how long it may run with it; then it is told to end.
+    program must not see (`NAME`, or `PREFIX*`), `environment` are variables that are set for it.
+
+    `greeted` is called with each line that the program prints, until it returns true. Only then the program gets its
+    input, so a program that has not greeted has had none. `seconds_after_input` is how long the program may run after
+    its input was sent; then it is told to end.
     """
 
     argv: tuple[str, ...]
@@ -62,7 +70,7 @@ class Command(Generic[T]):
     failure: Callable[[Output], ApiError] = error_of
     repeatable: bool = True
     accepts: tuple[int, ...] = (0,)
-    unset: tuple[str, ...] = STEADY
+    unset: tuple[str, ...] = CLEARED_VARIABLES
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     greeted: Callable[[str], bool] | None = None
     seconds_after_input: float | None = None
@@ -85,7 +93,8 @@ class Shell(Protocol):
     async def run(self, command: Command[T]) -> T:
         """Run it to its end and return the parsed result.
 
-        Raises ConnectionFailed, Overloaded or DeadlineExceeded for the way there, and what `command.failure` makes.
+        Raises ConnectionFailed, Overloaded or DeadlineExceeded when the command cannot be run in time, and the error of
+        `command.failure` when it fails.
         Cancelling the call ends the remote process.
         """
         ...

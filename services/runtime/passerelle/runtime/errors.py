@@ -87,7 +87,7 @@ class Field:
 class ApiError(Exception):
     """Base of every error shown to callers; `detail` is safe to show, `metadata` too.
 
-    `code` is its gRPC status, `http` its HTTP status, `reason` the word for programs: of each class another one.
+    `code` is its gRPC status, `http` its HTTP status, `reason` a word for programs, unique to its class.
     """
 
     code: grpc.StatusCode = grpc.StatusCode.INTERNAL
@@ -96,7 +96,7 @@ class ApiError(Exception):
     retry_after: int | None = None
     """Seconds after which trying again makes sense; None where it does not."""
     challenge: str | None = None
-    """The value of HTTP's `WWW-Authenticate` (RFC 6750 §3); None for errors that no token would mend."""
+    """The value of HTTP's `WWW-Authenticate` (RFC 6750 §3); None for errors that another token would not avoid."""
 
     def __init_subclass__(cls) -> None:
         """Register a class that states a reason. Raises TypeError for a reason that is taken, or an incomplete form."""
@@ -114,7 +114,7 @@ class ApiError(Exception):
         self.metadata = {key: shortened(value, _MAX_GRPC_DETAIL) for key, value in metadata.items()}
 
     def extended(self, words: str) -> Self:
-        """This error, saying more: the sentences `words` after what it says."""
+        """This error, with the sentences `words` added to its message."""
         self.detail = shortened(f"{self.detail.rstrip('.')}. {words}", _MAX_DETAIL)
         self.args = (self.detail,)
         return self
@@ -126,9 +126,9 @@ class ApiError(Exception):
 
     @classmethod
     def received(cls, status: status_pb2.Status, trailers: Mapping[str, str]) -> Self:
-        """One that another service answered with, from its status and trailers.
+        """The error that another service answered with, from its status and trailers.
 
-        The constructor of a class may want what does not travel, so it is not called.
+        The constructor is not called, since its arguments are not sent.
         """
         error = cls.__new__(cls)
         info = next(_details(status, error_details_pb2.ErrorInfo))
@@ -264,7 +264,7 @@ class NotFound(ApiError):
 
 
 class AlreadyExists(ApiError):
-    """What the request would make is there already."""
+    """What the request would create exists already."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
     reason = "ALREADY_EXISTS"
@@ -297,7 +297,7 @@ class RateLimited(Overloaded):
 
     reason = "RATE_LIMITED"
     policy: tuple[str, int] | None = None
-    """Of what there are so many a second: `user` or `client`."""
+    """Whose calls are limited, `user` or `client`, and to how many a second."""
 
     @classmethod
     def received(cls, status: status_pb2.Status, trailers: Mapping[str, str]) -> Self:
@@ -349,7 +349,7 @@ class BackendUnavailable(ApiError):
 
 
 class ConnectionFailed(BackendUnavailable):
-    """No SSH connection to the system could be had, or it was lost."""
+    """No SSH connection to the system could be opened, or it was lost."""
 
     reason = "CONNECTION_FAILED"
 
@@ -362,7 +362,7 @@ class DeadlineExceeded(ApiError):
     http = 504
 
 
-# Of each code the most general class, which the tree has first: for reasons that this process has no class for.
+# The most general class of each code, which is defined first: for reasons that this process has no class for.
 _OF_CODE = {kind.code: kind for kind in reversed(_registered.values())}
 
 

@@ -20,17 +20,17 @@ _ABOUT_THE_CALLER = (Unauthenticated, Forbidden)
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """Work on its way, and how many callers wait for it."""
+    """Work in progress, and how many callers wait for it."""
 
     task: "asyncio.Task[Any]"
     waiting: int = 0
 
 
 class Flights:
-    """Work on its way, by key: never more than there are callers who wait, unless it is `lasting`.
+    """Work in progress, by key.
 
-    A deadline around `run` is that of one caller; one for the work belongs inside the work. When all callers have gone,
-    the work is cancelled; `lasting` work goes on instead, for those who will ask later.
+    A deadline around `run` is that of one caller; a deadline for the work belongs inside the work. When no caller waits
+    any more, the work is cancelled. With `lasting`, it goes on instead, for later callers.
     """
 
     def __init__(self, *, lasting: bool = False) -> None:
@@ -38,7 +38,7 @@ class Flights:
         self._flights: dict[Hashable, _Flight] = {}
 
     def __len__(self) -> int:
-        """How many are on their way."""
+        """How many works are in progress."""
         return len(self._flights)
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -100,8 +100,8 @@ class Flights:
 class FreshFlights:
     """Single flight for reads that must see what was written before they were asked for.
 
-    Work that has begun may have passed by what a newcomer has just written, so it is joined only before it begins: of
-    each key one runs and one waits, and every result is at least as new as its question.
+    Work that has begun may already have read what a new caller has just written. So a caller joins only work that has
+    not begun. Of each key at most one work runs and one waits, and every result is at least as new as its request.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class FreshFlights:
         self._running: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of `work`, or of what another caller has under the same `key` that had not begun yet."""
+        """The result of `work`, or of another caller's work under the same `key` that has not begun yet."""
 
         async def in_turn() -> T:
             running = self._running.setdefault(key, asyncio.Lock())

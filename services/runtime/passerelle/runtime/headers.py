@@ -1,7 +1,7 @@
 """The names of headers, trailers and metadata: those between our own processes and Envoy, and some of HTTP.
 
-Each stands here and nowhere else; `envoy.lua` has them from here, too. Envoy takes what begins with `PRIVATE_PREFIX`
-from every request before it sets them, so clients cannot.
+No other module writes these names, and `envoy.lua` gets them from here. Envoy removes headers that begin with
+`PRIVATE_PREFIX` from every request before it sets its own, so clients cannot set them.
 """
 
 PRIVATE_PREFIX = "x-passerelle-"
@@ -9,13 +9,13 @@ PRIVATE_PREFIX = "x-passerelle-"
 REST = "x-passerelle-rest"
 """On requests that Envoy transcodes, so that errors carry their JSON body."""
 HEAD = "x-passerelle-head"
-"""On requests that were a HEAD: the answer's headers are wanted, and not its content."""
+"""On requests that came as HEAD: only the headers of the answer are sent."""
 BODY_LENGTH = "x-passerelle-body-length"
 """On requests that Envoy transcodes, and whose client has announced how many bytes their body has: that number."""
 CLIENT_ADDRESS = "x-passerelle-client"
-"""On every request: the address of who called."""
+"""On every request: the client's address."""
 ASKED_ID = "x-passerelle-asked"
-"""The request id that the client asked for, until Envoy has looked at it."""
+"""The request id that the client sent, until Envoy has checked it."""
 SUBJECT = "x-passerelle-subject"
 """On calls of our own services: the caller's subject, by which gRPC chooses the worker."""
 SERVICE_SECRET = "x-passerelle-service"  # noqa: S105  # the name of a metadata key, no secret

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class CallFields:
-    """What is known of one call: the fields of all its lines, and those of its line in the audit log alone."""
+    """The log fields of one call: `logged` stand in all its lines, `audited` only in its line of the audit log."""
 
     logged: dict[str, str] = field(default_factory=dict)
     audited: dict[str, str] = field(default_factory=dict)
@@ -37,21 +37,24 @@ def of_call(fields: CallFields) -> Iterator[None]:
 
 
 def bind(**fields: str) -> None:
-    """Let all further lines of the current call carry `fields`, its line in the audit log too; nothing outside one."""
+    """Let all further lines of the current call, and its line in the audit log, carry `fields`.
+
+    Does nothing outside of a call.
+    """
     if (call := _call.get()) is not None:
         call.logged.update(fields)
 
 
 @contextmanager
 def bound(**fields: str) -> Iterator[None]:
-    """As `bind`, for the lines of the block only: of one of several things that a call, or a task, works on."""
+    """As `bind`, but only for lines that are logged inside the block, about one of several things."""
     call = _call.get() or CallFields()
     with of_call(CallFields({**call.logged, **fields}, call.audited)):
         yield
 
 
 def note(**fields: str) -> None:
-    """Let the current call's line in the audit log carry `fields`: what other logs shall not tell, such as paths."""
+    """Let the current call's line in the audit log carry `fields` that other logs must not show, such as paths."""
     if (call := _call.get()) is not None:
         call.audited.update(fields)
 

@@ -1,4 +1,7 @@
-"""Prometheus metrics that several services have, and the door to all of them. None has a user's name as a label."""
+"""Prometheus metrics that several services have, and the server that shows all metrics of a process.
+
+No metric has a user's name as a label.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Pages of a List method, as AIP-158 has them, without anything kept here between two pages.
+"""Pages of List methods (AIP-158). The service keeps nothing between two pages.
 
 A page token holds the key of the page's last item, its position, and a digest of what was asked for.
 """
@@ -18,7 +18,7 @@ from passerelle.runtime.errors import Field, InvalidArgument
 T = TypeVar("T")
 
 LARGEST = 100_000
-"""How many items a page has at most where the whole list is read anyway, and so by default."""
+"""The most items of a page, and the default, for lists that are read whole for every page."""
 
 _UNKNOWN = "is not one that was given out"
 _HEAD = struct.Struct(">8sI")  # the digest, and the position
@@ -33,7 +33,7 @@ class Mark:
 
 
 def page_size(request: Any, largest: int) -> int:
-    """How many items the page of a List request may have; `largest` when it does not say, and at most.
+    """How many items the page of a List request may have: as many as it asks for, at most and by default `largest`.
 
     Raises InvalidArgument for a negative size.
     """
@@ -74,8 +74,8 @@ def page_of(
 ) -> tuple[Sequence[T], str]:
     """The page of `items` that a List request asks for, and the token for the next one; empty on the last one.
 
-    `items` are all there are, in a fixed order, and `key` names one. Where the last item of the page before is gone
-    meanwhile, the page begins at its position.
+    `items` are all items, in a fixed order, and `key` returns the key of one. When the last item of the previous page
+    no longer exists, the page begins at its position.
     """
     size, mark = page_size(request, largest), mark_of(request)
     start = 0 if mark is None else _start(items, key, mark)

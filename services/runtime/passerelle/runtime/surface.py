@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How an error is answered over REST: HTTP status, JSON body, and headers besides those of the error itself."""
+    """The answer to an error over REST: HTTP status, JSON body, and headers besides those of the error itself."""
 
     status: int
     body: Mapping[str, Any]
@@ -45,7 +45,8 @@ class Operation:
 
     `body` and `query` are the pydantic models that validate them. `replies` maps the statuses of success to what the
     body then is: a TypedDict (of `typing_extensions`, as pydantic wants) or a pydantic model for JSON, `bytes` for file
-    content, None for no body. What has a docstring is described by it. `multipart`: the body is a form with a file.
+    content, None for no body. The docstrings of models are their descriptions. `multipart`: the body is a form with a
+    file.
     """
 
     body: Any = None
@@ -55,7 +56,7 @@ class Operation:
 
 
 class Surface(ABC):
-    """One API. What an attribute says by default is right for most; `body` every surface writes itself."""
+    """One API. Most attributes have a default; `body` has none."""
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
@@ -89,7 +90,7 @@ class Surface(ABC):
     case_insensitive: ClassVar[bool] = False
     """Whether its REST paths are read in any case: they have to be lower-case in the contract."""
     redirects_slashes: ClassVar[bool] = False
-    """Whether a path with a slash too much, or too few, at its end is redirected; else it is taken as it is meant."""
+    """Whether a path with a slash too many or too few at its end is redirected; otherwise it is accepted."""
     http_1_0: ClassVar[bool] = False
     """Whether HTTP/1.0 may be spoken, which cannot tell the end of a stream from a connection that broke."""
     heads: ClassVar[frozenset[str]] = frozenset()
@@ -108,9 +109,9 @@ class Surface(ABC):
         return {}
 
     def about(self, kind: Descriptor) -> Callable[[Any], Mapping[str, str]] | None:
-        """What the audit log shall tell of requests of a kind besides what their fields are named for: `path`, …
+        """A function that reads further fields of the audit log, such as `path`, from requests of this kind.
 
-        A function that reads it from such a message; None when there is no more to tell.
+        None when their own fields with such names are all there is.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""Token buckets: so many at once, and then so many a second."""
+"""Token buckets, which limit a rate: a number of events at once, and then so many a second."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -7,7 +7,7 @@ from cachetools import LRUCache
 
 
 class Bucket:
-    """Holds `most` at the beginning and never more; `per_second` come back. Times are seconds of one clock."""
+    """Has `most` tokens at first, and never more; `per_second` are added. Times are in seconds of one clock."""
 
     def __init__(self, most: float, per_second: float, now: float) -> None:
         self._most = most
@@ -16,7 +16,7 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> float:
-        """Take one: 0; or, when there is none, the seconds until there is."""
+        """Take a token; returns 0, or, when there is none, the seconds until the next."""
         self._left = min(self._most, self._left + (now - self._at) * self._per_second)
         self._at = now
         if self._left < 1:
@@ -26,7 +26,7 @@ class Bucket:
 
 
 class Buckets:
-    """A bucket for each key, such as a client's address; of more than `keys` the longest unseen are forgotten."""
+    """A bucket for each key, such as a client's address. Of more than `keys`, the least recently used are dropped."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Buckets:
         self._buckets: LRUCache[Hashable, Bucket] = LRUCache(keys)
 
     def take(self, key: Hashable) -> float:
-        """As `Bucket.take`, of the key's own."""
+        """As `Bucket.take`, from the bucket of `key`."""
         now = self._clock()
         bucket = self._buckets.get(key)
         if bucket is None:

@@ -13,7 +13,7 @@ class Authorizer(Protocol):
     """Decides whether a principal has a relation to a system."""
 
     async def allowed(self, principal: Principal, *, relation: str, system: str) -> bool:
-        """Whether it may; raises BackendUnavailable when that cannot be found out.
+        """Whether the principal has the relation; raises BackendUnavailable when that cannot be determined.
 
         `system` is empty for an RPC that names none.
         """

@@ -145,7 +145,7 @@ def _read(options: CertificateAuthority.Options) -> asyncssh.SSHKey:
 
 
 def imported(data: bytes | str, passphrase: str | None, what: str) -> asyncssh.SSHKey:
-    """A private key; ConfigError says of `what` it is when it is none, or what its passphrase lacks."""
+    """The private key in `data`. Raises ConfigError, which calls it `what`, unless it can be read and decrypted."""
     try:
         return asyncssh.import_private_key(data, passphrase)
     except asyncssh.KeyEncryptionError:
@@ -192,5 +192,5 @@ def _key_id(principal: Principal) -> str:
         ("sub", principal.subject),
     )
     text = " ".join(f"{name}={value[:200]}" for name, value in parts if value)
-    # sshd logs it as it is: nothing in it may look like a line of its own.
+    # sshd logs it unchanged, so it must not contain what looks like a line of the log.
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in text)

@@ -30,7 +30,7 @@ _GRPC_ERRORS: Mapping[str, type[ApiError]] = {
 
 
 class AccessLogService(pb_grpc.AccessLogServiceServicer):
-    """Writes them into the audit log."""
+    """Writes these requests into the audit log."""
 
     def __init__(self, rejected: RejectedRequests) -> None:
         self._rejected = rejected

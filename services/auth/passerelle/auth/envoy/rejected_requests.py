@@ -1,6 +1,6 @@
-"""Requests that Envoy rejects, in the audit log: a line each, or where they are too many, their number.
+"""Writes requests that Envoy rejects into the audit log: a line each or, when there are too many, their number.
 
-So a flood of them neither fills the disk nor displaces other lines from the log.
+So a flood of them neither fills the disk nor displaces other lines of the log.
 """
 
 import asyncio

@@ -39,5 +39,5 @@ def why_barred(name: str, issuer: Issuer) -> str | None:
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Case does not count: directories such as Active Directory take one name for the other."""
+    """Whether a name matches a pattern. Case is ignored, as directories such as Active Directory do."""
     return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)

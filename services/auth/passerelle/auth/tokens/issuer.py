@@ -29,7 +29,7 @@ class Issuer(Section):
     jwks_uri: str | None = None
     """Where its keys are (https://, http:// or file://), instead of discovery."""
     insecure_http: bool = False
-    """DANGEROUS: read its keys over plain http from another machine; who is on the way can be anybody."""
+    """DANGEROUS: read its keys over plain http from another machine. Whoever is on the network can forge them."""
     audience: tuple[str, ...] = ()
     """Accepted values of `aud`."""
     any_audience: bool = False
@@ -57,7 +57,7 @@ class Issuer(Section):
     clock_skew: int = Field(default=5, ge=0, le=300)
     """How far its clock may run ahead of ours, for `nbf` and `iat`, s."""
     refresh: float = Field(default=300, gt=0, le=86400)
-    """Its keys are read anew this often, s."""
+    """Interval at which its keys are read again, s."""
     cooldown: float = Field(default=10, ge=0, le=3600)
     """Tokens signed by an unknown key make us read the keys at most this often, s."""
     grace: float = Field(default=86400, ge=0, le=604800)

@@ -1,4 +1,4 @@
-"""One issuer's public keys: kept fresh in the background, and usable for a while when the issuer is away."""
+"""One issuer's public keys: refreshed in the background, and used for a while when the issuer cannot be reached."""
 
 import asyncio
 import logging
@@ -42,9 +42,9 @@ class KeySource(Protocol):
 class KeySet:
     """The keys of one source.
 
-    They are read every `refresh` seconds. A key that is not among them makes us read again, at most every `cooldown`
-    seconds whatever callers send, so that forged key ids cannot cause a storm. When the source is away, the last keys
-    serve for `grace` seconds beyond their refresh. A successful reading replaces all keys: what is withdrawn is gone.
+    They are read every `refresh` seconds. An unknown key id makes us read again, but at most every `cooldown` seconds,
+    so that forged key ids cannot cause more requests. While the source cannot be reached, the last keys are used for
+    `grace` seconds after they should have been read again. A successful reading replaces all keys.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class KeySet:
         self._keys: tuple[Key, ...] = ()
         self._read_at = -float("inf")
         self._forced_at = -float("inf")
-        self._readings = Flights(lasting=True)  # a forced one is not made again for a while
+        self._readings = Flights(lasting=True)  # a forced one is not repeated soon
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ class KeySet:
         await self._read_once()
 
     async def _read_once(self) -> None:
-        """Read the keys, together with everybody who wants that now."""
+        """Read the keys; callers at the same time share one reading."""
         await self._readings.run(self._source.name, self._read)
 
     async def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""Why tokens were refused: for the operator, in auth's log and metrics. The callers' answers stay short."""
+"""Tells the operator why tokens were refused, in auth's log and metrics. Callers get a shorter answer."""
 
 import json
 import logging
@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 
 REFUSED = Counter("passerelle_tokens_refused_total", "Access tokens refused.", ["claim"])
 
-_MAX_VALUE = 200  # characters of a claim, which may be anybody's until the signature is verified
+_MAX_VALUE = (
+    200  # characters of a claim, which anybody can have written until the signature is verified
+)
 _BURST = 20
 _PER_SECOND = 1.0
 
@@ -36,9 +38,9 @@ class Refusal(Exception):
 
 
 class RefusalLog:
-    """One line for each refused token, some at once and then one a second; the next line counts those left out.
+    """Logs refused tokens: a line each, up to a rate. The next line says how many were left out.
 
-    So nobody fills a disk with bad tokens. `clock` is in seconds.
+    So nobody can fill a disk with bad tokens. `clock` is in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

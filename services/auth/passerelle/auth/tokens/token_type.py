@@ -24,7 +24,7 @@ _CLIENT_CLAIMS = ("azp", "client_id", "cid", "appid")
 def require_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
     """Raises Refusal for a token of another type, and for one that is bound to a key (RFC 7800 `cnf`).
 
-    A bound token is worth nothing without the proof (RFC 9449, RFC 8705), which is not checked here.
+    A bound token counts only with a proof of that key (RFC 9449, RFC 8705), which is not checked here.
     """
     _require_type("header typ", header.get("typ"), _HEADER_TYPES)
     for name in _TYPE_CLAIMS:

@@ -14,7 +14,7 @@ from passerelle.runtime.config.sections import Section
 from passerelle.runtime.config.site import ConfigError, SiteBase, read, site_model
 
 _PERMISSIVE = {"any_audience", "any_issuer", "reflection"}
-"""Settings that open something, besides those whose names begin with `insecure_`."""
+"""Settings that allow what is forbidden by default, besides those whose names begin with `insecure_`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _findings(site: SiteBase, path: Path) -> Iterator[Finding]:
 
 
 def _permissive(section: Section, key: Key) -> Iterator[Finding]:
-    """A note for each setting that opens what is closed by default."""
+    """A note for each setting that allows what is forbidden by default."""
     for name, field in type(section).model_fields.items():
         if getattr(section, name) is True and (name.startswith("insecure_") or name in _PERMISSIVE):
             yield note(" ".join(str(field.description).split()), *key, name)

@@ -1,4 +1,4 @@
-"""Tries one system, from outside to inside: the way, the token, the login, its programs, and a user's requests."""
+"""Tries one system, step by step: network, token, login, programs on the system, and a user's requests."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from passerelle.v1.access_pb2 import Access
 
 
 class SystemCheck:
-    """The trials of one system, most of which need what the one before them has got."""
+    """The trials of one system. Most of them need the result of the one before."""
 
     def __init__(
         self, login: SystemLogin, authority: AuthClient, probe: GrpcProbe, runner: TrialRunner

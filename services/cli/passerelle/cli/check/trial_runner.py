@@ -15,7 +15,7 @@ OUTCOMES = OK, DOUBT, FAILED, SKIPPED = "ok", "note", "FAILED", "skipped"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of one trial: `outcome` is OK, DOUBT, FAILED or SKIPPED; `text` is what it found, or why it failed."""
+    """The result of one trial: `outcome` is OK, DOUBT, FAILED or SKIPPED; `text` is its result, or why it failed."""
 
     name: str
     outcome: str
@@ -76,7 +76,7 @@ async def _outcome(trial: Trial) -> tuple[str, str]:
 
 
 class _WarningCollector(logging.Handler):
-    """Keeps what the services log as warnings: the cause of a refusal stands there, and not in the caller's answer."""
+    """Keeps the warnings of the services: they have the cause of a refusal, which the caller's answer has not."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

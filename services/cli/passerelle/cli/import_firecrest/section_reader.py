@@ -16,7 +16,7 @@ _IN_THE_FILE = (
 class SectionReader:
     """One section of the file, at the key `key`. Keys that nobody has read are named in `notes` by `finish`.
 
-    Keys are asked for in snake_case and found in camelCase too, as FirecREST finds them.
+    Keys are given in snake_case here; the file may have them in camelCase, too, as with FirecREST.
     """
 
     def __init__(self, data: Any, key: str, notes: list[str]) -> None:

@@ -13,7 +13,7 @@ _NOT_SPLIT = "jobs send parts straight from the file, without copies of them"
 
 
 def staging(section: SectionReader) -> list[dict[str, Any]]:
-    """The staging methods that `section` describes: one, or none with a note for a kind that nobody knows."""
+    """The staging methods that `section` describes: one; none, and a note, for an unknown kind."""
     kind = str(section.take("service_type", "?"))
     if kind not in _KINDS:
         section.note(f"not carried over: there is no staging method {kind}")

@@ -17,7 +17,7 @@ _CAPACITY = 1 << 20  # bytes; as much as Linux lets anyone have (fs.pipe-max-siz
 
 
 class _Reader(asyncio.Protocol):
-    """Passes on what it reads, and then reads nothing for a moment."""
+    """Passes on what it reads, and pauses after each read."""
 
     def __init__(self, receive: Callable[[bytes], object]) -> None:
         self.receive = receive

@@ -1,7 +1,7 @@
 """The embedded default: a site for a machine that has no identity provider and no HPC system.
 
-Its state directory keeps what must stay the same from one start to the next: keys, the secret of the client, and its
-own configuration file (for `passerelle token`). Jobs and files are on the system itself.
+Its state directory keeps what must not change between two starts: keys, the secret of the client, and its own
+configuration file (for `passerelle token`). Jobs and files are on the system itself.
 """
 
 import json

@@ -67,10 +67,9 @@ def automatic_workers(name: str, cores: int) -> int:
 
 
 class FreePorts:
-    """Finds ports that are free on 127.0.0.1 and `allowed`, none twice; in the same order for the same seed.
+    """Finds ports that are free on 127.0.0.1 and `allowed`, none twice. The order depends only on `seed`.
 
-    So a site that is restarted has its old ports if they are still free, and tokens of its development issuer stay
-    valid.
+    So a restarted site gets its old ports while they are free, and tokens of its development issuer stay valid.
     """
 
     def __init__(self, seed: str, allowed: Callable[[int], bool] = lambda port: True) -> None:

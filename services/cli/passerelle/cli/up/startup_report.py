@@ -10,7 +10,7 @@ VARIABLE = "PASSERELLE_REPORT"
 """The environment variable that names the pipe's descriptor to the child."""
 
 READY = "ready"
-"""The report of a child that works; any other text says why it does not."""
+"""The report of a child that is ready; any other text says why it cannot start."""
 
 
 def discard() -> None:

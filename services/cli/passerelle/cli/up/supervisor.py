@@ -16,7 +16,7 @@ from passerelle.cli.up.child_pipes import Pipe, open_pipe, read_to_the_end
 from passerelle.cli.up.logs import LogFile
 
 EXIT_CONFIG = os.EX_CONFIG
-"""The exit status of a child whose configuration is wrong, so that starting it again is no use."""
+"""The exit status of a child whose configuration is wrong; it is not started again."""
 
 _SOUND_SECONDS = 10.0  # a child that ran this long has worked, and is restarted at once
 _FIRST_PAUSE = 0.2  # seconds; doubled for every short run in a row
@@ -43,7 +43,7 @@ class Child:
 
 
 class CannotRun(Exception):
-    """`child` does not run, however often it is started; the text says why."""
+    """`child` cannot be kept running; the text says why."""
 
     def __init__(self, child: Child, reason: str) -> None:
         super().__init__(f"{child.name} cannot run: {reason}")
@@ -74,7 +74,7 @@ class Supervisor:
         report: Callable[[str], None],
     ) -> None:
         self.settled = False
-        """Set when everything has worked once: from then on, a dying child is always started again."""
+        """Set when all children have worked once. From then on, a child that ends is always started again."""
         self._ready = {child: asyncio.Event() for child in children}
         self._children = children
         self._environment = {**os.environ, **environment}

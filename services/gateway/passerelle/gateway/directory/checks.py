@@ -20,7 +20,7 @@ class Service(StrEnum):
 
     SCHEDULER = "scheduler"
     SSH = "ssh"
-    """No check has it: SSH works when the system answers any of them."""
+    """No check is about it: SSH works when the system answers any check."""
     FILESYSTEM = "filesystem"
 
 
@@ -36,9 +36,8 @@ def _filesystems(system: System) -> Sequence[str]:
 class Check:
     """One kind of check: a method of one of our services that looks at a system.
 
-    Its request has the field `system`, and `path` where the check is about paths. Its reply has a `message`, empty when
-    there is nothing to say. `success` says for `passerelle config check` what worked then, and `advice` what to look at
-    when it fails.
+    Its request has the field `system`, and `path` where the check is about paths. Its reply has a `message`, which may
+    be empty. `passerelle config check` prints `success` when the check succeeds, and `advice` when it fails.
     """
 
     service: Service

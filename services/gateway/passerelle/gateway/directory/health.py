@@ -1,6 +1,6 @@
 """Background health checks of the systems. A system is unhealthy only after several failures in a row.
 
-They hold up no request, and a system that is merely busy does not count as failed.
+No request waits for them. A system that is only busy does not count as failed.
 """
 
 import asyncio
@@ -54,12 +54,15 @@ class Probe(Protocol):
     """Makes one request about a system, as the account of its health checks; raises ApiError."""
 
     async def ready(self, system: System) -> None:
-        """Wait until the services can be asked, for a short time at most: at a start they are starting too."""
+        """Wait until the services answer, for a short time at most: when the site starts, they are starting, too."""
         ...
 
     async def ask(self, check: Check, system: System, path: str) -> str | None:
-        """Make a check, about `path` unless that is empty; returns what there is to say though it works, if anything:
-        the scheduler's own message, or what the account lacks (SFTP, `python3`)."""
+        """Make a check, about `path` unless that is empty. Raises ApiError when it fails.
+
+        Returns the message of a check that succeeded, or None: the scheduler's own, or what the account lacks (SFTP,
+        `python3`).
+        """
         ...
 
 
@@ -101,7 +104,7 @@ class SystemChecks:
         CHECKED.labels(system.name)  # so that the metric is there before the first round has ended
 
     async def run(self) -> None:
-        """Check until cancelled, at the system's interval give or take a tenth."""
+        """Check until cancelled, at the system's interval, varied by up to a tenth."""
         await self._probe.ready(self._system)
         while True:
             await self.round()

@@ -128,7 +128,7 @@ class GrpcProbe:
         return await self._token_of(system).get()
 
     async def ask(self, check: Check, system: System, path: str) -> str | None:
-        """What the service that makes the check has to say, if anything; raises the error that it answers with."""
+        """See `Probe.ask`. Raises the error that the service answers with."""
         request = check.request(system.name, path)
         call = self._channels[check.served_by].unary_unary(
             check.rpc,
@@ -176,7 +176,7 @@ class GrpcProbe:
 
 
 def about_the_account(error: ApiError, token: str) -> ApiError:
-    """The error for an operator: one about the token says that it is the service account's, and shows its claims."""
+    """The error for an operator. One about the token says whose it is, and shows the token's claims."""
     if isinstance(error, Unauthenticated) or "scope" in error.metadata:
         refused = f"the service account's token is refused: {error.detail}"
         return type(error)(f"{refused} ({token_summary(token)})")

@@ -71,7 +71,7 @@ class Rendering(Generic[T]):
         self._rendered = render(self._systems)
 
     def newest(self) -> T:
-        """The present health."""
+        """What `render` makes of the systems with their newest health."""
         systems = self._directory.all()
         if systems is not self._systems:
             self._systems, self._rendered = systems, self._render(systems)

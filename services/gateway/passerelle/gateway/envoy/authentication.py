@@ -18,7 +18,7 @@ Json = dict[str, Any]
 ANY = "type.googleapis.com/"
 JWT = "envoy.filters.http.jwt_authn"
 AUTHORIZATION = "authorization"
-"""The cluster of `auth` for `ext_authz`: another than that for users' requests, so that their limits do not count."""
+"""The cluster of `auth` for `ext_authz`. It is not that of users' requests, so the limits of those do not apply."""
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 
 _VERIFIED = "verified"  # where jwt_authn leaves the claims of a token that it verified

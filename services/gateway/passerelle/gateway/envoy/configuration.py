@@ -219,7 +219,7 @@ _ACCESS_LOG = {
                 "message": "request",
                 "request_id": f"%REQ({REQUEST_ID}):64%",
                 "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):16%",
-                # Without the query, whose values may be nobody's business.
+                # Without the query, whose values may be confidential.
                 "path": "%PATH(NQ:ORIG_OR_PATH):256%",
                 "protocol": "%PROTOCOL%",
                 "status": "%RESPONSE_CODE%",
@@ -382,11 +382,11 @@ def _cluster(name: str, endpoint: Endpoint, gateway: GatewaySection) -> Json:
     options = f"{ANY}envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": name,
-        "alt_stat_name": name.removesuffix(REPLIES),  # what errors and the access log say
+        "alt_stat_name": name.removesuffix(REPLIES),  # the name in errors and in the access log
         "type": "STRICT_DNS",
         "connect_timeout": "2s",
         "circuit_breakers": {"thresholds": [limits]},
-        "lb_policy": "RING_HASH",  # a caller stays with a worker; without a hash, it is any
+        "lb_policy": "RING_HASH",  # a caller stays with one worker; without a hash, Envoy takes any
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": targets}]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

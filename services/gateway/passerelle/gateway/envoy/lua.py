@@ -13,7 +13,7 @@ from passerelle.runtime.errors import unnamed
 from passerelle.runtime.surface import Surface, surfaces
 
 _MESSAGE = "MESSAGE_OF_THE_SERVICE"
-"""Where the message of an error goes in a body that is made beforehand."""
+"""Stands for the message in bodies of errors that are made at start."""
 
 _PLACE = re.compile(r"--\[\[ ([A-Z_]+) \]\]")
 
@@ -48,7 +48,7 @@ def _surface(surface: Surface) -> str:
 
 
 def _bare_body(surface: Surface, code: grpc.StatusCode) -> str:
-    """The body of an error that says nothing but its gRPC status and a message."""
+    """The body of an error of which only the gRPC status and the message are known."""
     error = surface.shown(unnamed(code, _MESSAGE))
     return json.dumps(surface.body(error, status=error.http, user=None), separators=(",", ":"))
 

@@ -50,7 +50,7 @@ class _MethodNotAllowed(errors.Unsupported):
 
 
 class _BrokenOff(errors.BackendUnavailable):
-    """A service has broken off what it may have done: whoever tries again without looking may do it twice."""
+    """A service broke off a call whose work it may have done. A client that just repeats it may do the work twice."""
 
     retry_after = None
 

@@ -93,7 +93,7 @@ def routes(
     timeout: float,
     idle_timeout: float,
 ) -> list[Json]:
-    """Every route, first match first; what clients ask for stands before what tells them that they were wrong.
+    """Every route. The first match counts, so routes to methods stand before those for 404, 405 and redirects.
 
     `workers` has how many a service has, by its name; `timeout` bounds a unary call, `idle_timeout` the pauses of a
     stream, both in s.

@@ -1,4 +1,4 @@
-"""How Envoy chooses among the workers of a service: each caller has one, and another while that is down."""
+"""How Envoy chooses a worker of a service: each caller has one, and another one while that is down."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ BY_CALLER: list[Json] = [
     {"filter_state": {"key": SUBJECT}, "terminal": True},
     {"header": {"header_name": "authorization"}},
 ]
-"""The `hash_policy` of routes: by whose call it is; by its token where only auth can judge that."""
+"""The `hash_policy` of routes: by the caller's subject, or by the token where Envoy did not verify it."""
 
 _TRIES = 64  # places of the ring that are looked at for a worker that was not tried yet
 
@@ -41,8 +41,8 @@ _UNSEEN: Json = {
     **ANOTHER_WORKER,
 }
 
-# What a worker may have begun when it died is sent again only where it changes nothing. Not often: a request that
-# kills its worker must not kill them all.
+# A request on which a worker may have begun before it died is sent again only if it changes nothing. It is sent again
+# twice at most, since a request that kills its worker must not kill all of them.
 _UNANSWERED: Json = {**_UNSEEN, "retry_on": f"{_UNSEEN['retry_on']},reset", "num_retries": 2}
 
 

@@ -109,7 +109,7 @@ class _Operation:
 
     @property
     def tag(self) -> tuple[str, str]:
-        """The group it is listed in, and what that is."""
+        """The name and the description of the group that it is listed in."""
         segment = self.binding.template.split("/")[1]
         if segment in self.surface.groups:
             return f"{self.surface.title}: {segment}", self.surface.groups[segment]

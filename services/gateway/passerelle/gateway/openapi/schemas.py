@@ -65,7 +65,7 @@ class Contracts:
                 yield from ((name, method) for method in service.method)
 
     def text(self, *names: str) -> str:
-        """What the comment on `names`, joined by dots, says."""
+        """The comment on the element with the full name `names`, joined by dots; empty without one."""
         return self.texts.get(".".join(names).lstrip("."), "")
 
     def _add_file(self, file: FileDescriptorProto) -> None:
@@ -170,7 +170,9 @@ class Schemas:
     def _referred(self, name: str, make: Callable[[], Json]) -> Json:
         short = name.removeprefix(f".{_NATIVE}.").lstrip(".")
         if short not in self.by_name:
-            self.by_name[short] = {}  # so that a message that holds itself comes to an end
+            self.by_name[
+                short
+            ] = {}  # so that the schema of a message that contains itself is finite
             self.by_name[short] = make()
         return {"$ref": f"#/components/schemas/{short}"}
 

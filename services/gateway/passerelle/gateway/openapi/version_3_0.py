@@ -36,7 +36,7 @@ def _schema(node: Json) -> Json:
         node = _renamed(node, "const", "enum", [node["const"]])
     if isinstance(node.get("examples"), list):
         node = _renamed(node, "examples", "example", node["examples"][0])
-    if isinstance(node.get("$ref"), str) and len(node) > 1:  # in 3.0 nothing counts beside it
+    if isinstance(node.get("$ref"), str) and len(node) > 1:  # in 3.0 all keys beside it are ignored
         node = _renamed(node, "$ref", "allOf", [{"$ref": node["$ref"]}])
     return node
 

@@ -33,7 +33,10 @@ def is_ip(host: str) -> bool:
 
 
 def clashing(address: str, taken: Iterable[tuple[str, str]]) -> str | None:
-    """Of `taken`, keys and addresses: the key of one with the same port, on the same host or all; None without any."""
+    """The key of the first of `taken` (keys and addresses) that has the same port, on the same host or on all hosts.
+
+    None when there is none.
+    """
     host, port = address_parts(address)
     for key, other in taken:
         other_host, other_port = address_parts(other)

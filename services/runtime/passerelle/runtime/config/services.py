@@ -40,7 +40,7 @@ class Endpoint(Section):
 
     @property
     def count(self) -> int:
-        """How many workers it has; one where nobody has chosen."""
+        """How many workers it has; 1 for `auto`."""
         return 1 if self.workers == "auto" else self.workers
 
     @property
@@ -85,7 +85,7 @@ class Endpoint(Section):
 
 
 class Services(Section):
-    """Where the services are, and the secret they show each other. `passerelle up` fills in what is missing."""
+    """The addresses of the services, and the secret that they share. `passerelle up` fills in what is missing."""
 
     auth: Endpoint | None = None
     compute: Endpoint | None = None
@@ -105,7 +105,7 @@ class Services(Section):
     """The file to which the audit log is appended, by all services of this host; when unset, its lines stand among the
     other logs."""
     request_timeout: float = Field(default=60, gt=0)
-    """Longest time for one call that is no stream, s."""
+    """Longest time for a call without streams, s."""
     open_calls_per_user: int | None = Field(default=1000, ge=1)
     """Calls of one user that one worker of a service serves at once; more are answered 429. Less than
     `gateway.max_requests`, so that nobody has all of those."""

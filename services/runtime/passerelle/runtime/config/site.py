@@ -41,8 +41,8 @@ class Timeouts(Section):
     idle: float = Field(default=60, gt=0)
     """An unused connection closes after this, s."""
     age: float = Field(default=600, gt=0)
-    """A connection takes no new calls after this and the next logs in anew, s: how long a key that is withdrawn still
-    opens one that is in use. Certificates end it sooner."""
+    """A connection of this age takes no new calls, s; the next call logs in again. A withdrawn key gives access for no
+    longer than this. Certificates may end a connection sooner."""
     keep_alive: float = Field(default=5, ge=0)
     """Interval of keep-alive probes, s."""
 
@@ -73,8 +73,8 @@ class Ssh(Section):
     max_waiting: int = Field(default=512, ge=1)
     """Calls of one user that may wait for a channel; more are answered 429."""
     least_uid: int = Field(default=1000, ge=0)
-    """Accounts with a lower uid on the system are its own and may not be used; with 0, all may. Look at UID_MIN in its
-    /etc/login.defs, and at what its directory gives to people."""
+    """Accounts with a lower uid belong to the system itself and must not be used; with 0, all may. See UID_MIN in the
+    system's /etc/login.defs, and which uids its directory service gives to people."""
     timeout: Timeouts = Timeouts()
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
@@ -180,7 +180,7 @@ class Probing(Section):
 
 
 class Staging(Plugin):
-    """A road for bulk data beside the gateway."""
+    """A staging method, which moves bulk data without the gateway."""
 
     group = "passerelle.staging"
 
@@ -196,7 +196,7 @@ class DataOperation(Section):
     work_dir: str = "{filesystem}/{user}"
     """Where transfer jobs work and log; `{filesystem}` is the one marked `default_work_dir`."""
     staging: tuple[Staging, ...] = ()
-    """Roads for bulk data beside the gateway, the preferred one first."""
+    """Staging methods, which move bulk data without the gateway; the preferred one first."""
 
 
 class System(Section):
@@ -209,7 +209,7 @@ class System(Section):
     filesystems: tuple[Filesystem, ...] = ()
     """What paths may point into; with none, every path is accepted."""
     check_links: bool = True
-    """Whether what symbolic links lead to must be inside the filesystems, too."""
+    """Whether the targets of symbolic links must be inside the filesystems, too."""
     probing: Probing = Probing()
     data_operation: DataOperation = DataOperation()
 

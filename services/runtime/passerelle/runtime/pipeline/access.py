@@ -36,7 +36,7 @@ def access_of(method: str) -> Access:
 class MethodAccess:
     """The access option of a method, ready to be enforced. `kind` describes its requests.
 
-    `headers` is what its callers need whatever they ask for: that is checked before a request is read.
+    `headers` is the part that does not depend on the request; it is checked before a request is read.
     """
 
     def __init__(self, access: Access, kind: Descriptor) -> None:

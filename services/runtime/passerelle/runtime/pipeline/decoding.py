@@ -1,5 +1,7 @@
-"""Requests as bytes, and what they say: read here rather than inside grpc, which answers what it cannot read with its
-own insides and without asking who the caller is."""
+"""Decodes requests.
+
+grpc itself would answer a request that it cannot decode with internal details, before the caller is authenticated.
+"""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How long streams go on when the token that let them in has expired."""
+"""How long streams go on when the token that they were authorised with has expired."""
 
 import asyncio
 import time
@@ -11,9 +11,10 @@ from passerelle.runtime.errors import Unauthenticated
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """Seconds after the token's end: for what a client still sends, and for the answer to what it has sent.
+    """How many seconds a stream goes on after its token has expired.
 
-    The answer brings nothing that was not allowed when it was asked for; what is sent is new each time.
+    `sending` is for streams on which the client still sends; `answered` is for those on which it only receives. What
+    it receives was allowed when it made the request, but each message that it sends is a new one.
     """
 
     sending: float = 5

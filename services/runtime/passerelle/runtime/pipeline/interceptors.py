@@ -1,7 +1,7 @@
 """Wraps every handler, unary and streaming alike, in the stages of `stages.py`.
 
-To grpc every method is one that takes a stream of bytes: so it reads nothing before a stage asks for the request, and
-whoever may not come in has cost no message.
+Every method is shown to grpc as one that takes a stream of bytes. So grpc reads nothing before a stage asks for the
+request, and no message of a refused caller is read.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from passerelle.runtime.surface import surfaces
 
 Proceed = Callable[[Rpc], Awaitable[Any]]
 Stage = Callable[[Rpc, Proceed], Awaitable[Any]]
-"""Does something around an RPC; awaits what it is given exactly once to go on, or raises."""
+"""Does something around an RPC. It awaits its second argument exactly once to go on, or raises an error."""
 
 
 class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
-    """Runs every handler inside all stages, the first one outermost. Methods that we do not own pass untouched."""
+    """Runs every handler inside all stages, the first one outermost. Methods of others are left as they are."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._stages = stages

@@ -49,9 +49,9 @@ def configure_logging(service: str, level: str = "INFO", audit_log: Path | None 
 
 
 class JsonLine(logging.Formatter):
-    """Makes a line of a record of `service`: JSON, without a line break, in ASCII.
+    """Formats a record of `service` as one line of JSON, in ASCII.
 
-    Unless it is `with_message`, it has no level, logger and message: those of the audit log are all the same.
+    Without `with_message` it has no level, logger and message, which are the same in all lines of the audit log.
     """
 
     def __init__(self, service: str, *, with_message: bool = True) -> None:

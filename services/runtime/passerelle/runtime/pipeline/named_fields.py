@@ -1,4 +1,4 @@
-"""What a request names: system, job, upload, paths. The lines that its call leaves in the logs tell it."""
+"""The log fields that come from a request: system, job, upload, paths."""
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -11,11 +11,11 @@ MAX_VALUE = 512
 """Characters of one value in a line; of a longer one the middle is left out."""
 
 _LOGGED = ("system", "job_id", "upload_id", "target_system")
-"""Request fields that all lines of the call tell."""
+"""Request fields that stand in all log lines of the call."""
 
 _AUDITED = ("path", "target")
-"""Those that only the audit log tells, since other logs are less careful with paths. A path in bytes, as `raw_path`,
-stands for the one in text."""
+"""Request fields that stand only in the audit log, because other logs must not show paths. A path in bytes, as
+`raw_path`, replaces the one in text."""
 
 
 class NamedFields:
@@ -27,7 +27,7 @@ class NamedFields:
         self._about = surface.about(kind)
 
     def note(self, request: Message, fields: CallFields) -> None:
-        """Add to `fields` what `request` names, each as far as it is set."""
+        """Add to `fields` what `request` names; fields that are not set are left out."""
         for name, field in self._logged:
             if value := getattr(request, field):
                 fields.logged[name] = as_text(value)
@@ -45,6 +45,6 @@ def _present(kind: Descriptor, names: tuple[str, ...]) -> tuple[tuple[str, str],
 
 
 def as_text(value: str | bytes) -> str:
-    """A value as lines of the logs tell it."""
+    """A value as it is logged: as text of at most MAX_VALUE characters."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
     return shortened(text, MAX_VALUE)

@@ -67,7 +67,7 @@ class Requests:
         """When no more may come, in seconds since the epoch: the caller's token has expired then."""
 
     async def first(self) -> Message:
-        """The first message, for whoever judges the call; an end without one says as much as an empty message.
+        """The first message, by which the call is authorised; an empty one when the client sends none.
 
         Raises InvalidArgument when it cannot be read, or a field is missing or wrong; DeadlineExceeded when it does not
         come.
@@ -79,7 +79,7 @@ class Requests:
         return self._first
 
     async def only(self) -> Message:
-        """The message of a call that takes one; it is kept no longer."""
+        """The message of a call that takes one. It is not kept, so it can be read once."""
         message, self._first = await self.first(), None
         return message
 
@@ -124,7 +124,7 @@ class Rpc:
     error: ApiError | None = None
     fields: CallFields = field(default_factory=CallFields)
     trusted: bool = False
-    """Whether one of our own services calls, and has shown so: what it is told is no refusal of a client."""
+    """Whether one of our own services calls, as the shared secret shows. Its errors are no refusals of a client."""
     begun: bool = False
     """Whether a message of the answering stream has been sent."""
 

@@ -53,7 +53,7 @@ class Authority(Protocol):
 
 
 async def observe(rpc: Rpc, proceed: Proceed) -> Any:
-    """Bind the request id, count, time, log, and write the audit log."""
+    """The stage that binds the request id, counts, times and logs the call, and writes its line of the audit log."""
     start = time.perf_counter()
     code = "OK"
     request_id = rpc.metadata.get(REQUEST_ID, "")
@@ -82,7 +82,7 @@ async def observe(rpc: Rpc, proceed: Proceed) -> Any:
 def _record(rpc: Rpc, code: str, seconds: float) -> None:
     _answered(rpc.method.name, code).inc()
     _seconds(rpc.method.name).observe(seconds)
-    # What goes well without a caller is our own services' asking, or a load balancer's.
+    # Calls without a caller that succeed are those of our own services and of load balancers.
     level = logging.DEBUG if code == "OK" and rpc.caller is None else logging.INFO
     if log.isEnabledFor(level):
         extra = {"method": rpc.method.name, "code": code, "seconds": round(seconds, 4)}

@@ -1,4 +1,4 @@
-"""The other services' way to the auth service: who is this, may it do that, and how to log in as it.
+"""Asks the auth service who a caller is, whether the caller may do something, and for its SSH credentials.
 
 Answers about tokens are cached for the configured few seconds, never beyond the token's life, and identical questions
 in flight are asked once.
@@ -83,7 +83,7 @@ class AuthClient:
         return SshCredential(reply.username, reply.certificate, reply.private_key, expires)
 
     async def _ask(self, question: _Question) -> Caller | ApiError:
-        """The answer; a refusal is returned, since it is of everybody who shows this token."""
+        """The answer. A refusal is returned and not raised, since it concerns everybody who shows this token."""
         token, scope, relation, system = question
         request = pb.AuthorizeRequest(token=token, scope=scope, relation=relation, system=system)
         try:

@@ -1,4 +1,4 @@
-"""The channels by which our services call one another: to all workers of a service, and past those that are down."""
+"""The channels by which our services call one another: to all workers of a service, except those that are down."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _RECONNECT: tuple[tuple[str, int], ...] = (
 os.environ["GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY"] = "true"
 
 ANY_WORKER: Mapping[str, Any] = {"round_robin": {}}
-"""The policy of calls that one worker answers as well as another."""
+"""The policy of calls that any worker can answer."""
 
 CALLERS_WORKER: Mapping[str, Any] = {"ring_hash_experimental": {"requestHashHeader": SUBJECT}}
 """The policy of calls with the metadata `of_caller`: to the worker to which Envoy leads the caller, as both hash alike

@@ -30,15 +30,15 @@ _OPTIONS = (
     ("grpc.max_connection_idle_ms", 600_000),
     # Streams keep gRPC's first window of 64 KiB: grown by its probes, hundreds of uploads in line held half a gigabyte.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not a way to scale
+    ("grpc.so_reuseport", 0),  # two servers on one port are a mistake
 )
 
 
 class _Checks(health.aio.HealthServicer):  # type: ignore[misc,name-defined]
-    """gRPC health without `Watch`: anybody who reaches the port could hold as many of its streams as he likes."""
+    """gRPC health without `Watch`, of which anybody who reaches the port could open any number of streams."""
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
-        """Not offered; by the protocol's word, clients then take the service for healthy."""
+        """Not offered. By the protocol, clients then take the service for healthy."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Ask with Check.")
 
 

@@ -235,7 +235,7 @@ class Connection:
         )
 
     async def sftp(self) -> asyncssh.SFTPClient:
-        """The connection's one SFTP session, begun when first asked for.
+        """The connection's one SFTP session, which the first call begins.
 
         Raises NoSftp where there is none, which is tried once; BackendUnavailable when it has not begun yet,
         ConnectionFailed or Overloaded.

@@ -58,7 +58,7 @@ class SshPool:
         self._open: dict[tuple[str, str], Connection] = {}
         self._opening = Flights(
             lasting=True
-        )  # a slow login goes on, and is there when its user tries again
+        )  # a slow login goes on, for the next attempt of its user
         self._retired: list[Connection] = []
 
     async def connection(self, system: str) -> Connection:

@@ -81,7 +81,7 @@ class Program:
                 await self._require_begun()
 
     def write_line(self, data: bytes) -> None:
-        """Send what is no piece, to a program that reads its input as it is sent."""
+        """Send bytes as they are, to a program that reads the channel's input itself."""
         self._write(data)
 
     async def write(self, piece: bytes) -> None:
@@ -95,7 +95,7 @@ class Program:
         self._write(frame(b""))
 
     async def feed(self, data: bytes) -> None:
-        """Send all of its input, and end that; that it does not read it is no error."""
+        """Send all of its input, and end it. It is no error when the program does not read it."""
         with suppress(*LOST, OSError):
             for part in whole_input(data):
                 self._process.stdin.write(part)

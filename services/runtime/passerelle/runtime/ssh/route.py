@@ -79,7 +79,7 @@ class _Hop:
 
     @property
     def shown(self) -> str:
-        """The configured key that it showed."""
+        """The type and the fingerprint of the host key that it showed; `no key` without a connection."""
         key = self.connection.get_server_host_key() if self.connection else None
         return key_summary(key) if key else "no key"
 

@@ -57,11 +57,11 @@ def read_body(model: type[M], body: HttpBody) -> M:
 
 
 def json_of(body: HttpBody) -> Any:
-    """What a JSON body says, in UTF-8, 16 or 32, with or without a byte order mark, as FirecREST reads it.
+    """The value of a JSON body in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, as FirecREST reads it.
 
     Raises json.JSONDecodeError.
     """
-    data = body.data  # each look at it makes a copy
+    data = body.data  # each access makes a copy
     encoding = json.detect_encoding(data)
     if encoding == "utf-8":
         return orjson.loads(data)
@@ -72,7 +72,7 @@ def json_of(body: HttpBody) -> Any:
 
 
 def _is_json(content_type: str) -> bool:
-    """What is JSON to FirecREST, and a body without a type: pyfirecrest before 3.7.1 sends none."""
+    """Whether FirecREST reads this type as JSON. No type counts, too: pyfirecrest before 3.7.1 sends none."""
     kind = content_type.partition(";")[0].strip().lower()
     suffixed = kind.startswith("application/") and kind.endswith("+json")
     return suffixed or kind in ("", "application/json")

@@ -1,6 +1,7 @@
 """The replies of the adapters of FirecREST's API, and their descriptions.
 
-Each adapter tells what its methods take and give, in a module-level mapping by method name that `surface.py` names:
+Each adapter describes the requests and replies of its methods in a module-level mapping by method name, which
+`surface.py` names:
 `OPENAPI = {"SubmitJob": Operation(body=SubmitJobBody, replies={201: SubmittedJob}), …}`.
 """
 
@@ -18,5 +19,5 @@ def json_reply(value: Any) -> HttpBody:
 
 
 async def set_status(context: Any, status: int) -> None:
-    """Answer with an HTTP status that is not 200; last of all, because an error could no longer change it."""
+    """Answer with an HTTP status other than 200. To be called last, since a later error cannot change it."""
     await context.send_initial_metadata(((HTTP_STATUS, str(status)),))

@@ -44,11 +44,11 @@ _AUDITED = {
     "path": ("sourcePath", "source_path", "path"),
     "target": ("targetPath", "target_path", "linkPath", "link_path"),
 }
-"""What a call is about, by the keys of its body that say so; the first that is there counts."""
+"""Fields of the audit log, and the keys of a JSON body that may hold them; the first key that is present counts."""
 
 
 _WORDS = {"JOB_LIMIT_EXCEEDED": "Job submission rejected: accounting/QOS policy limit exceeded. "}
-"""What FirecREST says before a system's own words, by the reasons of errors."""
+"""What FirecREST writes before a system's own message, by the reasons of errors."""
 
 
 class Firecrest(Surface):

@@ -32,7 +32,7 @@ _TYPES = "type.googleapis.com/google.rpc"
 
 
 class Native(Surface):
-    """Our own API. To show an error otherwise here alone, name its reason in `replaced` or `statuses`."""
+    """Our own API. To show an error differently in this API alone, add its reason to `replaced` or `statuses`."""
 
     name = "native"
     packages = ("passerelle.v1",)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from passerelle.runtime.command import STEADY, Command, Output, T
+from passerelle.runtime.command import CLEARED_VARIABLES, Command, Output, T
 from passerelle.runtime.errors import BackendError
 
 
@@ -32,7 +32,9 @@ def whole_command(
     variables of the user that the program shall not see, besides those that disturb any program; `environment` are
     those that it shall.
     """
-    return _WholeCommand(argv, _unread, unset=(*STEADY, *unset), environment=environment, read=read)
+    return _WholeCommand(
+        argv, _unread, unset=(*CLEARED_VARIABLES, *unset), environment=environment, read=read
+    )
 
 
 def _unread(text: str) -> Any:

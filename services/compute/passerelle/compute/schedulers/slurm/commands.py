@@ -18,7 +18,7 @@ from passerelle.compute.schedulers.slurm import (
 )
 from passerelle.compute.schedulers.slurm.ids import script_owner
 from passerelle.compute.schedulers.slurm.stream_paths import Streams
-from passerelle.runtime.command import STEADY, Command, Output, T
+from passerelle.runtime.command import CLEARED_VARIABLES, Command, Output, T
 from passerelle.runtime.errors import ApiError
 
 _ATTACHED = 'command=$(cat); exec </dev/null; eval "$command"'
@@ -49,7 +49,7 @@ def question(
         parse,
         failure=failure,
         accepts=accepts,
-        unset=(*STEADY, *_CLEARED, f"{(of or argv[0]).upper()}_*"),
+        unset=(*CLEARED_VARIABLES, *_CLEARED, f"{(of or argv[0]).upper()}_*"),
         environment=_EPOCH,
     )
 
