@@ -97,5 +97,5 @@ def _site(cluster: Cluster, issuer: Issuer, workers: int) -> dict[str, Any]:
     }
     # Speed is measured, not the limits.
     site["services"] = {"calls_per_user": None, "storage": {"workers": workers}}
-    site["systems"][0]["ssh"]["max_connections"] = 1000
+    site["systems"][0]["ssh"] |= {"max_connections": 1000, "timeout": {"idle": 3600}}
     return site

@@ -1,0 +1,1 @@
+"""What the gateway costs as what it serves grows."""
