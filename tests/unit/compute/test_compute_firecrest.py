@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from firecrest.utilities import sched_state_completed
+from google.api.httpbody_pb2 import HttpBody
 
 from passerelle.compute.scheduler import Job
 from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.runtime.command import Output
+from passerelle.surfaces.firecrest.replies import json_reply
 from tests.lines import line_of
 from tests.unit.compute import scripted_shell as slurm
 from tests.unit.compute.scripted_shell import NOTHING, ScriptedShell
@@ -524,7 +526,14 @@ async def test_many_who_ask_the_same_cost_one_question() -> None:
     assert shell.asked == ["squeue", "steps"]
 
 
-async def test_a_list_of_many_jobs() -> None:
+async def test_a_list_of_many_jobs_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = []
+
+    def render(value: Any) -> HttpBody:
+        rendered.append(len(value["jobs"]))
+        return json_reply(value)
+
+    monkeypatch.setattr("passerelle.compute.firecrest.compute_service.json_reply", render)
     ids = [str(number) for number in range(1, 2001)]
     shell = ScriptedShell(
         squeue=slurm.queue(*({"JobArrayID": job_id} for job_id in ids)), sacct=NOTHING
@@ -534,6 +543,7 @@ async def test_a_list_of_many_jobs() -> None:
         answers = await asyncio.gather(*(daint.ask("GetJobs", request) for _ in range(3)))
     for answer in answers:
         assert [job["jobId"] for job in answer.body["jobs"]] == ids
+    assert rendered == [len(ids)]
 
 
 async def test_a_reply_takes_no_memory_when_it_is_no_longer_shared(

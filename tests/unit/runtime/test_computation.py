@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from passerelle.runtime import caller
 from passerelle.runtime.computation import computed
 from passerelle.runtime.errors import BackendError
 
@@ -33,6 +34,13 @@ async def test_long_computations_take_turns() -> None:
 
 async def test_little_is_computed_at_once() -> None:
     assert await computed(threading.current_thread, FEW) is threading.current_thread()
+
+
+@pytest.mark.parametrize("items", [FEW, MANY])
+async def test_the_caller_is_known(items: int) -> None:
+    alice = caller.Caller("alice", "token")
+    with caller.bind(alice):
+        assert await computed(caller.current, items) is alice
 
 
 @pytest.mark.parametrize("items", [FEW, MANY])

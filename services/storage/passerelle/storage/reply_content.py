@@ -1,12 +1,10 @@
 """Content in replies."""
 
-_CONTENT_TYPE, _DATA = (
-    b"\x0a",
-    b"\x12",
-)  # keys of the fields 1 and 2 of HttpBody, which have a length
+# The keys of the fields 1 and 2 of HttpBody, which have a length.
+_CONTENT_TYPE, _DATA = b"\x0a", b"\x12"
 
 
-def body(content_type: str, data: bytes) -> bytes:
+def serialized_body(content_type: str, data: bytes) -> bytes:
     """A serialized google.api.HttpBody, made with one copy of `data`; the class HttpBody copies it several times.
 
     The format is https://protobuf.dev/programming-guides/encoding.

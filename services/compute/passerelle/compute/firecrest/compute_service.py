@@ -40,6 +40,7 @@ from passerelle.firecrest.v2 import compute_pb2 as pb
 from passerelle.firecrest.v2 import compute_pb2_grpc as pb_grpc
 from passerelle.runtime import log_fields
 from passerelle.runtime.computation import computed
+from passerelle.runtime.flight import Flights
 from passerelle.runtime.surface import Operation
 from passerelle.surfaces.firecrest.bodies import read_body, read_query, validate
 from passerelle.surfaces.firecrest.replies import json_reply, set_status
@@ -72,11 +73,17 @@ class _Rendered:
 
     def __init__(self) -> None:
         self._replies: LRUCache[int, tuple[object, HttpBody]] = LRUCache(_MOST_REPLIES)
+        self._making = Flights()
 
     async def reply(self, answer: Sequence[T], value: Callable[[Sequence[T]], Any]) -> HttpBody:
         key = id(answer)  # of nothing else while the answer is kept
         if kept := self._replies.get(key):
             return kept[1]
+        return await self._making.run(key, lambda: self._made(key, answer, value))
+
+    async def _made(
+        self, key: int, answer: Sequence[T], value: Callable[[Sequence[T]], Any]
+    ) -> HttpBody:
         reply = await computed(lambda: json_reply(value(answer)), len(answer))
         self._replies[key] = answer, reply
         asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._replies.pop, key, None)

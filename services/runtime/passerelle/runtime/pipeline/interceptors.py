@@ -78,7 +78,8 @@ def _action(handler: Any) -> Proceed:
 
 
 def _or_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """A serializer that lets through what is serialized already: `broken_off` sends what is no message."""
+    """A serializer that lets through bytes: replies with content are serialized by servicers, and what `broken_off`
+    sends is no message."""
     return lambda message: message if isinstance(message, bytes) else serialize(message)
 
 

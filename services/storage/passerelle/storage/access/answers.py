@@ -14,11 +14,10 @@ class Answers:
 
     def __init__(self) -> None:
         self._left = b""  # of the data before: in it, a head or END may begin
-        self._head: tuple[int, int] | None = (
-            None  # id and status of the answer that is being received
-        )
+        # Of the answer that is being received: its id and status, the payload so far, and the bytes that are missing.
+        self._head: tuple[int, int] | None = None
         self._payload: list[bytes] = []
-        self._missing = 0  # bytes of its payload
+        self._missing = 0
 
     def take(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """The answers that `data` completes: id, status and payload. Raises Spoiled.

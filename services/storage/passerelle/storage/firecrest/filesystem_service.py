@@ -50,7 +50,7 @@ from passerelle.storage.firecrest.ops_replies import (
     ViewReply,
 )
 from passerelle.storage.firecrest.paths import checked_path
-from passerelle.storage.reply_content import body
+from passerelle.storage.reply_content import serialized_body
 from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import SystemsServicer
 from passerelle.storage.values import Columns, Excerpt, FileInfo, Listing
@@ -190,7 +190,7 @@ class FilesystemService(SystemsServicer[FilesystemContext], pb_grpc.FilesystemSe
         limit = _limit(system)
         with errors_of("base64", path, too_large="File to download is too large."):
             content = await system.downloads.read(path, limit)
-        return body("application/octet-stream", content)
+        return serialized_body("application/octet-stream", content)
 
     async def Upload(self, requests: AsyncIterator[pb.UploadRequest], context: Any) -> HttpBody:
         """A small file, from a form into a directory."""

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from google.api.httpbody_pb2 import HttpBody
-
 from passerelle.runtime.config.site import System
 from passerelle.storage.files.archives import TAR, TAR_GZ, TAR_ZST, Archives, Format, Selection
 from passerelle.storage.files.downloads import Downloads
 from passerelle.storage.native.file_messages import target
 from passerelle.storage.paths import shown
+from passerelle.storage.reply_content import serialized_body
 from passerelle.storage.request_content import pieces
 from passerelle.storage.systems import Systems
 from passerelle.v1 import storage_pb2 as pb
@@ -35,8 +34,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9 !#$&+,.^_`{}~()@=\[\]-]")
 
 async def read_archive(
     systems: Systems[ArchiveContext], request: pb.ReadArchiveRequest, context: Any
-) -> AsyncIterator[HttpBody]:
-    """A directory as an archive."""
+) -> AsyncIterator[bytes]:
+    """A directory as an archive, in serialized HttpBody messages."""
     system, path = target(systems, request)
     packing = _FORMATS.get(request.format, TAR_GZ)
     selection = Selection(request.dereference, request.pattern)
@@ -45,9 +44,9 @@ async def read_archive(
         # Only now: after initial metadata no error reaches a REST caller.
         name = (posixpath.basename(path) or "root") + packing.suffix
         await context.send_initial_metadata((("content-disposition", attachment(name)),))
-        yield HttpBody(content_type=packing.media_type, data=first)
+        yield serialized_body(packing.media_type, first)
         async for piece in packed:
-            yield HttpBody(content_type=packing.media_type, data=piece)
+            yield serialized_body(packing.media_type, piece)
 
 
 async def write_archive(

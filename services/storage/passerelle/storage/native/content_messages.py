@@ -10,7 +10,7 @@ from passerelle.storage.files.etags import among, tags
 from passerelle.storage.files.port import OpenFile
 from passerelle.storage.native.ranges import Span, span_of
 from passerelle.storage.paths import shown
-from passerelle.storage.reply_content import body
+from passerelle.storage.reply_content import serialized_body
 from passerelle.storage.values import WriteConditions, WriteMode, Written
 from passerelle.v1 import storage_pb2 as pb
 
@@ -124,7 +124,7 @@ class Reading:
 
 def content_message(data: bytes) -> bytes:
     """A piece of a file, as a serialized HttpBody."""
-    return body(_BINARY, data)
+    return serialized_body(_BINARY, data)
 
 
 def _headers(context: Any) -> dict[str, str]:

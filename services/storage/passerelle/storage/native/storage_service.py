@@ -5,8 +5,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from google.api.httpbody_pb2 import HttpBody
-
 from passerelle.storage.files.attributes import Attributes
 from passerelle.storage.files.checksums import Checksums
 from passerelle.storage.files.port import Files
@@ -167,8 +165,8 @@ class StorageService(SystemsServicer[StorageContext], pb_grpc.StorageServiceServ
             async for progress in steps:
                 yield checksum_message(progress, algorithm)
 
-    def ReadArchive(self, request: pb.ReadArchiveRequest, context: Any) -> AsyncIterator[HttpBody]:
-        """Stream a directory as an archive."""
+    def ReadArchive(self, request: pb.ReadArchiveRequest, context: Any) -> AsyncIterator[bytes]:
+        """Stream a directory as an archive, in serialized HttpBody messages."""
         return read_archive(self._systems, request, context)
 
     async def WriteArchive(

@@ -4,6 +4,7 @@ Runs on the system, on Python 3.6 and newer.
 """
 
 import threading
+from abc import ABC, abstractmethod
 
 from passerelle.storage.remote.outcome import Failure
 from passerelle.storage.staging.remote.job import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _STOP_TIMEOUT = 5  # seconds that threads have to notice that they are stopped
 
 
-class Transfer:
+class Transfer(ABC):
     """Moves a file of `_size` bytes, opened as `_file`, in parts. `run` and `undo` differ by the direction.
 
     `parameters` are the job's; `part_size` in bytes and `parallel`, the number of threads, are read here.
@@ -40,9 +41,9 @@ class Transfer:
         self._size = 0
         self._file = -1
 
+    @abstractmethod
     def run(self) -> bool:
         """Move the file; whether nothing is left to remove. Raises StoreError, Failure or OSError."""
-        raise NotImplementedError
 
     def undo(self) -> bool:
         """Remove what the transfer left behind; whether that succeeded. Here: the store's upload and object."""
