@@ -50,7 +50,7 @@ test: $(INSTALLED)  ## Run all tests with the real things there are, or make tes
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 test-fast: $(INSTALLED)  ## Run the unit and conformance suites: the inner loop
-	$(BIN)/python -m pytest -n auto tests/unit tests/conformance $(ARGS)
+	$(BIN)/python -m pytest -n auto tests/conformance tests/unit $(ARGS)
 
 check: $(INSTALLED)  ## Format, lint and types; contracts by buf.yaml
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -1,6 +1,8 @@
 """Shared by all tests: the fixtures of the real stack, and the summary at the end."""
 
+import gc
 from collections import defaultdict
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -11,6 +13,20 @@ from tests import real
 pytest_plugins = ("tests.parallel", "tests.cluster", "tests.mailbox", "tests.minio", "tests.stack")
 
 SLOWEST = 10
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Find the tests without looking for garbage among them, nor later: thousands stay to the end.
+
+    That takes a seventh of the CPU of `make test-fast` away.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 def examples(strict: int) -> int:
     """The number of examples of a test that tries `strict` of them in a strict run."""
-    return strict if real.STRICT else max(strict // 5, 3)
+    return strict if real.STRICT else max(strict // 10, 2)
 
 
 def strictly(*parameters: T) -> tuple[T, ...]:

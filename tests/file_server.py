@@ -11,11 +11,11 @@ from pathlib import Path
 
 @dataclass
 class FileServer:
-    """A running server: its files are in `directory`; `asked` are the methods and paths of its requests."""
+    """A running server: its files are in `directory`; `requests` are the methods and paths of its requests."""
 
     url: str
     directory: Path
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
 
     def files(self) -> list[Path]:
         """Its present content."""
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.files.directory / Path(self.path).name
 
     def _answer(self, status: int, length: int = 0) -> None:
-        self.files.asked.append((self.command, self.path))
+        self.files.requests.append((self.command, self.path))
         self.send_response(status)
         self.send_header("Content-Length", str(length))
         self.end_headers()

@@ -42,11 +42,11 @@ class Keys:
         self.key = asyncssh.generate_private_key("ssh-ed25519")
         self.username = username
         self.expires = expires
-        self.asked = 0
+        self.requests = 0
 
     async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
         """The one key, for every user."""
-        self.asked += 1
+        self.requests += 1
         private = self.key.export_private_key().decode()
         return SshCredential(self.username, "", private, self.expires)
 

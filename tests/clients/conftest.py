@@ -72,8 +72,8 @@ def _staging(minio: MinioServer, mailbox: Mailbox) -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def owner(site: Site) -> Iterator[Firecrest]:
     """A current client of alice's."""
-    known = ClientCredentialsAuth(site.client_id, site.client_secret, site.token_url)
-    client = Firecrest(site.url, authorization=known)
+    credentials = ClientCredentialsAuth(site.client_id, site.client_secret, site.token_url)
+    client = Firecrest(site.url, authorization=credentials)
     yield client
     client.close_session()
 

@@ -16,7 +16,7 @@ from tests.clients.pyfirecrest_run import Site
 def main() -> None:
     """Run as a program."""
     site = Site(**json.load(sys.stdin))
-    known = {
+    environment = {
         "FIRECREST_URL": site.url,
         "AUTH_TOKEN_URL": site.token_url,
         "FIRECREST_CLIENT_ID": site.client_id,
@@ -30,7 +30,7 @@ def main() -> None:
         ["--ntasks=1"],
         sleep_interval=1,
         task_retries=0,
-        env=known,
+        env=environment,
     ) as executor:
         future = executor.submit(pow, 2, 5)
         error = future.exception()

@@ -25,7 +25,7 @@ SCRIPT = '#!/bin/bash\necho "hello $GREETING"\n'
 
 async def status(run: Run, directory: str) -> None:
     """What there is."""
-    call, result, system = run.call, run.found, run.system
+    call, result, system = run.call, run.results, run.system
     if "client.server_version" in run.public:
         result["server_version"] = await call("server_version")
     result["systems"] = [each["name"] for each in await call("systems")]
@@ -49,12 +49,12 @@ async def sessions(run: Run, directory: str) -> None:
     closed.append(call.value("is_session_closed"))
     systems = [each["name"] for each in await call("systems")]
     await call("close_session")
-    run.found["session"] = [*closed, systems]
+    run.results["session"] = [*closed, systems]
 
 
 async def files(run: Run, directory: str) -> None:
     """One file, in all ways."""
-    call, result, system = run.call, run.found, run.system
+    call, result, system = run.call, run.results, run.system
     made = await call("mkdir", system, f"{directory}/a/.b", create_parents=True)
     result["mkdir"] = made["type"]
     await call("upload", system, str(run.small), f"{directory}/a", "it's 1.txt")
@@ -96,19 +96,19 @@ async def archives(run: Run, directory: str) -> None:
         await call("upload", system, str(run.small), name, "one")
     await call("compress", system, source, archive)
     await call("extract", system, archive, f"{directory}/out")
-    run.found["extract"] = await call("view", system, f"{directory}/out/tree/some/one")
+    run.results["extract"] = await call("view", system, f"{directory}/out/tree/some/one")
     if run.takes("compress", "match_pattern"):
         archive, target = f"{directory}/a.tar.bz2", f"{directory}/matching"
         options = {"compression": "bzip2", "match_pattern": ".*/some/.*"}
         await call("compress", system, source, archive, **options)
         await call("extract", system, archive, target, compression="bzip2")
         listed = await call("list_files", system, target, recursive=True)
-        run.found["extract matching"] = [e["name"] for e in listed if e["type"] == "-"]
+        run.results["extract matching"] = [e["name"] for e in listed if e["type"] == "-"]
 
 
 async def jobs(run: Run, directory: str) -> None:
     """To their end, from each kind of script."""
-    call, result, system = run.call, run.found, run.system
+    call, result, system = run.call, run.results, run.system
     job = await call("submit", system, directory, SCRIPT, env_vars={"GREETING": "a, b = 'c'"})
     ended = await run.ended(job["jobId"])
     result["job_info"] = [ended["status"]["state"], ended["user"], ended["account"]]
@@ -134,13 +134,13 @@ async def waiting_job(run: Run, directory: str) -> None:
         placed = {"partition": "debug", "reservation": "training"}
         job = await run.call("submit", run.system, directory, SLEEP, **placed)
         (queued,) = await run.call("job_info", run.system, str(job["jobId"]))
-        run.found["submit partition reservation"] = queued["partition"]
+        run.results["submit partition reservation"] = queued["partition"]
         await run.call("cancel_job", run.system, str(job["jobId"]))
 
 
 async def running_job(run: Run, directory: str) -> None:
     """One that is listed, joined and cancelled, by a client that was told the server's version."""
-    call, result, system = Calls(run.new_client()), run.found, run.system
+    call, result, system = Calls(run.new_client()), run.results, run.system
     if "client.server_version" in run.public:
         call.value("set_api_version")(await call("server_version"))
     job_id = str((await call("submit", system, directory, SLEEP))["jobId"])
@@ -174,9 +174,11 @@ GROUPS: tuple[Callable[[Run, str], Awaitable[None]], ...] = (
 async def everything(kind: str, site: Site) -> Run:
     """All groups at once, each in a directory of its own."""
     client = {"sync": v2.Firecrest, "async": v2.AsyncFirecrest}[kind]
-    known = firecrest.ClientCredentialsAuth(site.client_id, site.client_secret, site.token_url)
+    credentials = firecrest.ClientCredentialsAuth(
+        site.client_id, site.client_secret, site.token_url
+    )
     with tempfile.TemporaryDirectory() as local:
-        run = Run(lambda: client(site.url, authorization=known), site, Path(local))
+        run = Run(lambda: client(site.url, authorization=credentials), site, Path(local))
         directories = [f"{site.directory}/{group.__name__}" for group in GROUPS]
         await asyncio.gather(*(run.call("mkdir", site.system, path) for path in directories))
         calls = (group(run, path) for group, path in zip(GROUPS, directories, strict=True))
@@ -189,7 +191,7 @@ def main(kind: str) -> None:
     """Run as a program."""
     run = asyncio.run(everything(kind, Site(**json.load(sys.stdin))))
     print(
-        json.dumps({"public": run.public, "called": sorted(Calls.called), "found": run.found}),
+        json.dumps({"public": run.public, "called": sorted(Calls.called), "results": run.results}),
     )
 
 

@@ -66,7 +66,7 @@ class Run:
     site: Site
     local: Path
     """An empty directory here."""
-    found: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.call = Calls(self.new_client())

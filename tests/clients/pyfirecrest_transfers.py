@@ -13,15 +13,15 @@ async def moves(run: Run, directory: str) -> None:
     await call("upload", system, str(run.small), directory, "one")
     await call("cp", system, f"{directory}/one", f"{directory}/two")
     moved = await call("mv", system, f"{directory}/two", f"{directory}/three", run.site.account)
-    run.found["mv"] = await call("view", system, f"{directory}/three")
-    run.found["transfer job"] = [moved["transferJob"]["system"], *sorted(moved["transferJob"])]
+    run.results["mv"] = await call("view", system, f"{directory}/three")
+    run.results["transfer job"] = [moved["transferJob"]["system"], *sorted(moved["transferJob"])]
 
 
 async def s3(run: Run, directory: str) -> None:
     """A large file, without an account."""
     await run.call("upload", run.system, str(run.large), directory, "x")
     await run.call("download", run.system, f"{directory}/x", run.back("s3"))
-    run.found["download s3"] = run.came("s3")
+    run.results["download s3"] = run.came("s3")
 
 
 async def s3_in_steps(run: Run, directory: str) -> None:
@@ -37,7 +37,7 @@ async def s3_in_steps(run: Run, directory: str) -> None:
     await down("wait_for_transfer_job", timeout=JOB_SECONDS)
     await down("download_file_from_stage")
     data = [each.value("transfer_data")["transferJob"]["system"] for each in (up, down)]
-    run.found["download s3, in steps"] = [run.came("s3 in steps"), *data]
+    run.results["download s3, in steps"] = [run.came("s3 in steps"), *data]
 
 
 async def open_files(run: Run, directory: str) -> None:
@@ -46,7 +46,7 @@ async def open_files(run: Run, directory: str) -> None:
         named = {"file_size": len(LARGE)}
         await run.call("upload", run.system, BytesIO(LARGE), directory, "x", **named)
         checksum = await run.call("checksum", run.system, f"{directory}/x")
-        run.found["upload of an open file"] = checksum["checksum"]
+        run.results["upload of an open file"] = checksum["checksum"]
 
 
 async def streamer(run: Run, directory: str) -> None:
@@ -55,7 +55,7 @@ async def streamer(run: Run, directory: str) -> None:
         options = {"transfer_method": "streamer"}
         await run.call("upload", run.system, str(run.large), directory, "x", **options)
         await run.call("download", run.system, f"{directory}/x", run.back("streamer"), **options)
-        run.found["download streamer"] = run.came("streamer")
+        run.results["download streamer"] = run.came("streamer")
 
 
 async def streamer_in_steps(run: Run, directory: str) -> None:
@@ -69,13 +69,13 @@ async def streamer_in_steps(run: Run, directory: str) -> None:
     await up("wait_for_transfer_job", timeout=JOB_SECONDS)
     back = run.back("streamer in steps")
     down = Calls(await call("download", system, f"{directory}/x", back, **options))
-    run.found["download streamer, method"] = down.value("transfer_data")["transferDirectives"][
+    run.results["download streamer, method"] = down.value("transfer_data")["transferDirectives"][
         "transferMethod"
     ]
-    if run.found["download streamer, method"] == "streamer":
+    if run.results["download streamer, method"] == "streamer":
         await down("wait_for_streamer_job_to_listen")
         await down("download_file_streamer")
-        run.found["download streamer, in steps"] = run.came("streamer in steps")
+        run.results["download streamer, in steps"] = run.came("streamer in steps")
 
 
 async def wormhole(run: Run, directory: str) -> None:
@@ -85,14 +85,14 @@ async def wormhole(run: Run, directory: str) -> None:
     call, system, options = run.call, run.system, {"transfer_method": "wormhole"}
     up = Calls(await call("upload", system, str(run.large), directory, "x", **options))
     checksum = await call("checksum", system, f"{directory}/x")
-    run.found["upload wormhole"] = [up.value("wormhole_code"), checksum["checksum"]]
+    run.results["upload wormhole"] = [up.value("wormhole_code"), checksum["checksum"]]
     path, back = f"{directory}/x", run.back("wormhole")
     down = Calls(await call("download", system, path, back, blocking=False, **options))
-    run.found["download wormhole, code"] = down.value("wormhole_code").count("-")
+    run.results["download wormhole, code"] = down.value("wormhole_code").count("-")
     try:
         await down("receive_file_wormhole")
     except MultipartUploadException as error:
-        run.found["download wormhole"] = type(error).__name__
+        run.results["download wormhole"] = type(error).__name__
     await call("cancel_job", system, down.value("transfer_data")["transferJob"]["jobId"])
 
 

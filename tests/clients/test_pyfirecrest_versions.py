@@ -149,12 +149,12 @@ COMMANDS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Told:
+class Report:
     """What a program that makes all calls said."""
 
     public: set[str]
     called: set[str]
-    found: dict[str, Any]
+    results: dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -163,7 +163,9 @@ def version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(version: str, site: Site, owner: Firecrest, mailbox: Mailbox) -> Iterator[dict[str, Told]]:
+def reports(
+    version: str, site: Site, owner: Firecrest, mailbox: Mailbox
+) -> Iterator[dict[str, Report]]:
     """By kind. All kinds run at once, for they mostly wait for jobs."""
     kinds = KINDS[:2] if version == "3.0.1" else KINDS  # its commands are for FirecREST v1
     with new_directory(site, owner) as directory, ExitStack() as running:
@@ -173,7 +175,7 @@ def told(version: str, site: Site, owner: Firecrest, mailbox: Mailbox) -> Iterat
             owner.mkdir(site.system, own.directory)
             programs[kind] = running.enter_context(_program(version, kind, own, mailbox))
             running.callback(programs[kind].kill)
-        yield {kind: _told(program) for kind, program in programs.items()}
+        yield {kind: _report_of(program) for kind, program in programs.items()}
 
 
 def _program(version: str, kind: str, site: Site, mailbox: Mailbox) -> "subprocess.Popen[str]":
@@ -194,11 +196,11 @@ def _program(version: str, kind: str, site: Site, mailbox: Mailbox) -> "subproce
         )
 
 
-def _told(program: "subprocess.Popen[str]") -> Told:
+def _report_of(program: "subprocess.Popen[str]") -> Report:
     output, complaints = program.communicate(timeout=RUN_SECONDS)
     assert program.returncode == 0, complaints
     result = json.loads(output)
-    return Told(set(result["public"]), set(result["called"]), result["found"])
+    return Report(set(result["public"]), set(result["called"]), result["results"])
 
 
 def _number(version: str) -> tuple[int, ...]:
@@ -206,8 +208,8 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_every_method(told: dict[str, Told], version: str, kind: str) -> None:
-    result = told[kind].found
+def test_every_method(reports: dict[str, Report], version: str, kind: str) -> None:
+    result = reports[kind].results
     expected = dict(CALLS)
     expected |= {
         name: value for (since, name), value in SINCE.items() if _number(since) <= _number(version)
@@ -221,14 +223,14 @@ def test_every_method(told: dict[str, Told], version: str, kind: str) -> None:
     status, message = result.pop("stat of nothing")
     assert (status, "cannot statx" in message) == (404, True)
     assert result == expected
-    assert told[kind].public - told[kind].called == UNREACHABLE.get(version, set())
+    assert reports[kind].public - reports[kind].called == UNREACHABLE.get(version, set())
 
 
-def test_every_command(told: dict[str, Told], version: str) -> None:
+def test_every_command(reports: dict[str, Report], version: str) -> None:
     if version == "3.0.1":
-        assert "command" not in told
+        assert "command" not in reports
         return
-    result = told["command"].found
+    result = reports["command"].results
     assert re.match(r"uid=\d+\(alice\) gid=\d+\(alice\) groups=.*\(alice\)", result.pop("id"))
     assert result == COMMANDS
-    assert told["command"].public == told["command"].called
+    assert reports["command"].public == reports["command"].called

@@ -163,8 +163,8 @@ def _named(names: Mapping[int, str], value: Json) -> Json:
 
 def _jobs(view: View, value: Json, owner: Mapping[str, Json]) -> Json:
     """Sorted by id; without jobs that the recording knows nothing of."""
-    known = [job for job in value if view.knows(job["jobId"])]
-    return sorted(known, key=lambda job: view.job(job["jobId"]))
+    visible = [job for job in value if view.knows(job["jobId"])]
+    return sorted(visible, key=lambda job: view.job(job["jobId"]))
 
 
 def _files(view: View, value: Json, owner: Mapping[str, Json]) -> Json:

@@ -98,12 +98,12 @@ def described(**fields: Any) -> JobDescription:
     return JobDescription(**{"working_directory": "/tmp", "script": SLEEP, **fields})
 
 
-async def _told(call: Awaitable[Any]) -> None:
+async def _print_error_of(call: Awaitable[Any]) -> None:
     """Ask, whatever the answer."""
     try:
         await call
     except ApiError as error:
-        print("  told:", error)
+        print("  error:", error)
 
 
 async def _submit(slurm: Slurm) -> dict[str, str]:
@@ -118,20 +118,20 @@ async def _submit(slurm: Slurm) -> dict[str, str]:
 
 async def _ask(slurm: Slurm, jobs: dict[str, str]) -> None:
     for job_id in (*jobs.values(), "99999999"):
-        await _told(slurm.job(job_id))
-        await _told(slurm.metadata(job_id))
-    await _told(slurm.job(f"{jobs['array_waiting']}_1"))
+        await _print_error_of(slurm.job(job_id))
+        await _print_error_of(slurm.metadata(job_id))
+    await _print_error_of(slurm.job(f"{jobs['array_waiting']}_1"))
     for wanted in (JobFilter(user="alice"), JobFilter(), JobFilter(user="alice", account="tiny")):
-        await _told(slurm.jobs(wanted))
+        await _print_error_of(slurm.jobs(wanted))
     for call in (slurm.nodes, slurm.partitions, slurm.reservations, slurm.user_info, slurm.ping):
-        await _told(call())
+        await _print_error_of(call())
     for job_id in (jobs["foreign"], jobs["succeeded"], jobs["pending"], "99999999"):
-        await _told(slurm.attach(job_id, "true"))
-        await _told(slurm.cancel(job_id))
-    await _told(slurm.attach(jobs["running"], "exit 3"))
-    await _told(slurm.cancel(jobs["hostile"]))
+        await _print_error_of(slurm.attach(job_id, "true"))
+        await _print_error_of(slurm.cancel(job_id))
+    await _print_error_of(slurm.attach(jobs["running"], "exit 3"))
+    await _print_error_of(slurm.cancel(jobs["hostile"]))
     for mistake in MISTAKES:
-        await _told(slurm.submit(described(**mistake)))
+        await _print_error_of(slurm.submit(described(**mistake)))
 
 
 async def _as_root(*argv: str) -> str:

@@ -91,12 +91,14 @@ def mark_of(argv: tuple[str, ...]) -> str:
 class ReplayShell:
     """Answers every command as it was answered when recorded; a command that was not recorded is an error."""
 
-    def __init__(self, found: Iterable[Recording]) -> None:
-        self._found: Mapping[tuple[str, ...], Recording] = {marked(one.argv): one for one in found}
+    def __init__(self, recorded: Iterable[Recording]) -> None:
+        self._by_command: Mapping[tuple[str, ...], Recording] = {
+            marked(one.argv): one for one in recorded
+        }
         self.lines: list[str] = []
         """The command lines that were run."""
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`."""
         self.lines.append(line_of(command))
-        return self._found[marked(command.argv)].result(command)
+        return self._by_command[marked(command.argv)].result(command)

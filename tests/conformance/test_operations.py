@@ -164,9 +164,9 @@ async def row(files: FileOperations, root: Path) -> None:
             info = await files.stat(path, dereference=dereference)
             columns = [name for name in dir(info) if isinstance(getattr(info, name), int | str)]
             columns = [name for name in columns if not name.startswith("_") and name != "version"]
-            asked = tuple((f'{name} %s "', name) for name in columns)
-            row = orjson.loads(await files.row(path, asked, dereference=dereference))
-            assert row == {key: getattr(info, name) for key, name in asked}
+            fields = tuple((f'{name} %s "', name) for name in columns)
+            row = orjson.loads(await files.row(path, fields, dereference=dereference))
+            assert row == {key: getattr(info, name) for key, name in fields}
     compact = await files.row(f"{root}/file", (("s", "size"), ("n", "links")), dereference=False)
     assert compact == b'{"s":%d,"n":1}' % len(CONTENT)
 

@@ -105,10 +105,10 @@ def has(prepared: Prepared, *methods: str) -> None:
 
 
 async def test_what_a_scheduler_lacks_is_unsupported(prepared: Prepared) -> None:
-    known = prepared.jobs["running"]
+    running = prepared.jobs["running"]
     calls = {
-        "metadata": lambda: prepared.scheduler.metadata(known),
-        "attach": lambda: prepared.scheduler.attach(known, "true"),
+        "metadata": lambda: prepared.scheduler.metadata(running),
+        "attach": lambda: prepared.scheduler.attach(running, "true"),
         "nodes": prepared.scheduler.nodes,
         "partitions": prepared.scheduler.partitions,
         "reservations": prepared.scheduler.reservations,

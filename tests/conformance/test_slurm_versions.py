@@ -121,17 +121,17 @@ def questions(*directories: Path) -> list[Any]:
     ]
 
 
-def refusal(name: str, found: Recording) -> type[ApiError] | None:
-    reported = [kind for kind, which in REFUSED.items() if (name, found.state) in which]
-    if not reported and name == "sbatch-submissions" and found.output.status:
+def refusal(name: str, recording: Recording) -> type[ApiError] | None:
+    reported = [kind for kind, which in REFUSED.items() if (name, recording.state) in which]
+    if not reported and name == "sbatch-submissions" and recording.output.status:
         return Refused
     return reported[0] if reported else None
 
 
-def answer(found: Recording) -> Any:
-    command = command_of(found.argv)
+def answer(recording: Recording) -> Any:
+    command = command_of(recording.argv)
     assert command is not None
-    return found.result(command)
+    return recording.result(command)
 
 
 @pytest.mark.parametrize(("name", "recording"), questions(NEWEST))
@@ -165,9 +165,9 @@ def tables(*fields: str) -> list[Any]:
     ]
 
 
-def records(found: Recording, fields: Iterable[str]) -> list[dict[str, str]]:
+def records(recording: Recording, fields: Iterable[str]) -> list[dict[str, str]]:
     """The records of a table, cut at its marks; their ids tell them apart."""
-    values = [value.lstrip("\n") for value in found.output.stdout.split("{mark}")[:-1]]
+    values = [value.lstrip("\n") for value in recording.output.stdout.split("{mark}")[:-1]]
     names = tuple(fields)
     assert len(values) % len(names) == 0
     rows = [values[at : at + len(names)] for at in range(0, len(values), len(names))]

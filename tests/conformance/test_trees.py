@@ -324,9 +324,9 @@ def _du(path: Path, *options: str) -> str:
 async def test_the_room_is_what_the_system_says(trees: Trees, tmp_path: Path) -> None:
     quota = await trees.quota(str(tmp_path))
     filesystem = quota.filesystem
-    found = os.statvfs(tmp_path)
-    assert filesystem.limit == found.f_blocks * found.f_frsize
-    assert filesystem.files_limit == found.f_files
+    status = os.statvfs(tmp_path)
+    assert filesystem.limit == status.f_blocks * status.f_frsize
+    assert filesystem.files_limit == status.f_files
     assert 0 < filesystem.used < filesystem.limit
     assert quota.user is None  # nobody has set a quota on a temporary directory
 

@@ -117,11 +117,11 @@ class StagingSite:
         )
         return [path for path in files if path.exists()]
 
-    def until(self, done: Callable[[], Any], told: Callable[[], Any] = lambda: "") -> None:
+    def until(self, done: Callable[[], Any], describe: Callable[[], Any] = lambda: "") -> None:
         """Wait for a condition."""
         deadline = time.monotonic() + SECONDS
         while not done():
-            assert time.monotonic() < deadline, told()
+            assert time.monotonic() < deadline, describe()
             time.sleep(0.1)
 
     def until_nothing_is_left(self, *jobs: dict[str, Any]) -> None:

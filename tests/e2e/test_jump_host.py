@@ -44,9 +44,9 @@ class Servers:
         """OpenSSH's own client, as alice, with a certificate that allows everything."""
         key = self.directory / "alice"
         command = ("ssh", "-F", "none", "-p", str(port), "-i", str(key), "-o", "BatchMode=yes")
-        known = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+        known_hosts = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
         return subprocess.run(
-            (*command, *known, *options, f"alice@{HOST}", *([run] if run else ())),
+            (*command, *known_hosts, *options, f"alice@{HOST}", *([run] if run else ())),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -103,8 +103,8 @@ def site(
     """The example's second system, with the addresses and keys that there are here."""
     work = tmp_path_factory.mktemp("site")
     host_key = cluster.known_hosts.read_text().split(" ", 1)[1].strip()
-    known = "".join(f"[{HOST}]:{port} {host_key}\n" for port in (servers.login, servers.jump))
-    (work / "known_hosts").write_text(known)
+    known_hosts = "".join(f"[{HOST}]:{port} {host_key}\n" for port in (servers.login, servers.jump))
+    (work / "known_hosts").write_text(known_hosts)
     data = yaml.safe_load(EXAMPLE.read_text())
     _, eiger = data["systems"]
     assert "proxy_host" in eiger["ssh"]

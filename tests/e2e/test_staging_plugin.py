@@ -202,6 +202,6 @@ def test_what_a_cancelled_job_left_is_removed(site: Site) -> None:
     with site.http() as http:
         http.delete(f"/compute/local/jobs/{job['jobId']}").raise_for_status()
     until_nothing_is_left(site)
-    assert ("DELETE", urlsplit(url).path) in site.files.asked
+    assert ("DELETE", urlsplit(url).path) in site.files.requests
     assert not target.exists()
     assert url not in json.dumps(reply["transferJob"])

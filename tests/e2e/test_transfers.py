@@ -59,7 +59,7 @@ class Site:
         with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as reply:
             yield reply
 
-    def told(self, source: str, target: str, **more: Any) -> list[dict[str, Any]]:
+    def messages_of(self, source: str, target: str, **more: Any) -> list[dict[str, Any]]:
         """Copy; all that is said about it."""
         with self.transfer(source, target, **more) as reply:
             assert reply.status_code == 200, reply.read()
@@ -147,7 +147,7 @@ def until(happens: Callable[[], Any], what: str) -> None:
 def test_over_rest(site: Site) -> None:
     content = os.urandom(5_000_000)
     (site.here / "a b").write_bytes(content)
-    first, *_, last = site.told("a b", "c d")
+    first, *_, last = site.messages_of("a b", "c d")
     assert (first["bytesDone"], first["bytesTotal"], first["finished"]) == ("0", "5000000", False)
     assert (last["bytesDone"], last["bytesTotal"], last["finished"]) == ("5000000", "5000000", True)
     assert last["sha256"] == hashlib.sha256(content).hexdigest()
@@ -189,7 +189,7 @@ def test_a_client_that_leaves_ends_the_copy_and_can_resume_it(site: Site, long: 
     assert list(site.there.glob("target")) == []
     arrived = site.arrived()
     assert arrived < LONG
-    first, *_, last = site.told("long", "target", resume=True)
+    first, *_, last = site.messages_of("long", "target", resume=True)
     assert int(first["bytesResumed"]) == arrived
     assert "error" not in last, last["error"]
     assert last["sha256"] == hashlib.sha256(long.read_bytes()).hexdigest()
@@ -213,7 +213,7 @@ def test_a_killed_service_leaves_what_can_be_resumed(site: Site, long: Path) -> 
         path.name for path in site.there.glob(".*.passerelle-part")
     ]
     until(lambda: _is_served(site) and site.storage() != before, "another storage service")
-    first, *_, last = site.told("long", "target", resume=True)
+    first, *_, last = site.messages_of("long", "target", resume=True)
     assert int(first["bytesResumed"]) > 0
     assert last["finished"]
     assert (site.there / "target").read_bytes() == long.read_bytes()
@@ -259,7 +259,7 @@ def debris(site: Site, minio: MinioServer) -> Debris:
 def test_staged(site: Site, debris: Debris) -> None:
     content = os.urandom(1 << 20) * 12 + b"end"
     (site.here / "source").write_bytes(content)
-    messages = site.told("source", "target", method="STAGED", account=ACCOUNT)
+    messages = site.messages_of("source", "target", method="STAGED", account=ACCOUNT)
     assert [job["system"] for job in messages[0]["jobs"]] == ["cluster", "other"]
     assert messages[-1]["finished"]
     assert messages[-1]["sha256"] == hashlib.sha256(content).hexdigest()
@@ -271,7 +271,7 @@ def test_staged(site: Site, debris: Debris) -> None:
 @pytest.mark.parametrize("size", [0, 1])
 def test_staged_of_next_to_nothing(site: Site, debris: Debris, size: int) -> None:
     (site.here / "source").write_bytes(bytes(size))
-    messages = site.told("source", "target", method="STAGED", account=ACCOUNT)
+    messages = site.messages_of("source", "target", method="STAGED", account=ACCOUNT)
     assert messages[-1]["finished"]
     assert (site.there / "target").read_bytes() == bytes(size)
     assert debris() == []
@@ -314,7 +314,7 @@ def test_a_job_that_fails_is_told_in_its_own_words(site: Site, debris: Debris) -
 
 def test_staged_without_an_account_takes_the_users_default_one(site: Site, debris: Debris) -> None:
     (site.here / "source").write_bytes(b"content")
-    messages = site.told("source", "target", method="STAGED")
+    messages = site.messages_of("source", "target", method="STAGED")
     assert messages[-1]["finished"]
     assert (site.there / "target").read_bytes() == b"content"
     assert debris() == []

@@ -108,16 +108,16 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 async def neighbours(site: Site, service: str, path: str) -> tuple[str, str]:
     """Two subjects whose calls of `path` go to worker 0 and to worker 1 of a service."""
-    found: dict[str, str] = {}
+    subjects: dict[str, str] = {}
     for _ in range(40):
         subject = f"someone-{uuid.uuid4()}"
         async with site.client(subject) as client:
             assert (await client.get(path)).status_code == 200
         (worker,) = await site.all_answered(service, subject, 1)
-        found[worker] = subject
-        if len(found) == 2:
-            return found[f"{service}.0"], found[f"{service}.1"]
-    raise AssertionError(f"all went to {found}")
+        subjects[worker] = subject
+        if len(subjects) == 2:
+            return subjects[f"{service}.0"], subjects[f"{service}.1"]
+    raise AssertionError(f"all went to {subjects}")
 
 
 def test_every_worker_is_a_process_with_a_log_of_its_own(site: Site) -> None:

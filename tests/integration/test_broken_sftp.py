@@ -41,7 +41,7 @@ class Way:
     """How SFTP is broken: by sshd (options of `serving`) or by a start-up file; and how that is told."""
 
     sshd: dict[str, Any]
-    told: str
+    message: str
     start_up: str = ""
 
 
@@ -83,13 +83,13 @@ async def test_content_goes_another_way(
             await parts.uploads.write(there, upload, 399_999, pieces(LARGE[399_999:]))
             await parts.uploads.complete(there, upload, len(LARGE), WriteConditions())
             assert Path(there).read_bytes() == LARGE
-            assert any(way.told in note for note in await parts.files.notes())
+            assert any(way.message in note for note in await parts.files.notes())
     messages = [
         record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
     ]
     assert len(messages) == 1
     assert "SFTP cannot be used" in messages[0]
-    assert way.told in messages[0]
+    assert way.message in messages[0]
 
 
 @pytest.mark.parametrize("shell", READING)

@@ -79,10 +79,10 @@ async def tried(site: Site, directory: Path, *, issuer: bool = True) -> dict[str
     return {result.name: result for result in runner.results}
 
 
-def outcomes(found: dict[str, Result]) -> dict[str, list[str]]:
+def outcomes(results: dict[str, Result]) -> dict[str, list[str]]:
     """The trials' short names, by what became of them."""
     by: dict[str, list[str]] = {}
-    for name, result in found.items():
+    for name, result in results.items():
         short = name.removeprefix("lab: ").partition(" http")[0].partition(" 127.")[0]
         by.setdefault(result.outcome, []).append(short)
     return by

@@ -44,11 +44,11 @@ def processes() -> Processes:
     helpers too: at any time, for the health of their systems.
     """
 
-    def found() -> list[int]:
+    def helper_pids() -> list[int]:
         return [pid for pid, words in _children() if {"-I", "-B"} <= set(words)]
 
-    before = set(found())
-    return lambda: [pid for pid in found() if pid not in before]
+    before = set(helper_pids())
+    return lambda: [pid for pid in helper_pids() if pid not in before]
 
 
 def _children() -> Iterator[tuple[int, list[str]]]:

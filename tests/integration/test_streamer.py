@@ -77,9 +77,9 @@ def by_streamer(
     return StagingRequest(str(path), parameters, account)
 
 
-async def uploaded(streamer: Streamer, path: Path, **known: Any) -> Staged:
+async def uploaded(streamer: Streamer, path: Path, **parameters: Any) -> Staged:
     with as_alice():
-        return await streamer.upload(by_streamer(path, **known))
+        return await streamer.upload(by_streamer(path, **parameters))
 
 
 async def downloaded(streamer: Streamer, path: Path) -> Staged:

@@ -16,14 +16,14 @@ BASELINE = FileDescriptorSet.FromString(
 )
 
 
-def required(found: FileDescriptorSet) -> dict[str, set[str]]:
+def required(contracts: FileDescriptorSet) -> dict[str, set[str]]:
     """Of each message of ours, by its full name, the fields that must be set."""
     pool = DescriptorPool()
-    for file in found.file:
+    for file in contracts.file:
         pool.Add(file)
     waiting = [
         message
-        for file in found.file
+        for file in contracts.file
         if file.package.startswith("passerelle.")
         for message in pool.FindFileByName(file.name).message_types_by_name.values()
     ]
@@ -35,11 +35,11 @@ def required(found: FileDescriptorSet) -> dict[str, set[str]]:
     return fields
 
 
-def rest(found: FileDescriptorSet) -> set[tuple[str, str, str, str]]:
+def rest(contracts: FileDescriptorSet) -> set[tuple[str, str, str, str]]:
     """Every method with each verb, path and body by which REST calls it."""
     return {
         (f"{file.package}.{service.name}.{method.name}", way.verb, way.template, way.body)
-        for file in found.file
+        for file in contracts.file
         if file.package.startswith("passerelle.")
         for service in file.service
         for method in service.method

@@ -267,7 +267,7 @@ async def test_options_that_cannot_work_stop_the_service(
 
 async def test_static_keys_of_a_user(idp: Idp, tmp_path: Path) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
-    (tmp_path / "alice").write_bytes(key.export_private_key(passphrase="open", rounds=50))
+    (tmp_path / "alice").write_bytes(key.export_private_key("pkcs8-pem", passphrase="open"))
     plugin = _keys(alice={"private_key": f"secret_file:{tmp_path}/alice", "passphrase": "open"})
     async with serving_auth({"issuer": idp.url}, ssh_credentials=plugin) as auth:
         issued = await auth.credential(idp.token(), PUBLIC)

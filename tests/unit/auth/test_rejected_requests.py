@@ -107,10 +107,10 @@ async def test_what_envoy_tells(
     message = pb.StreamAccessLogsMessage()
     message.http_logs.log_entry.append(entry)
 
-    async def told() -> Any:
+    async def entries() -> Any:
         yield message
 
-    await AccessLogService(RejectedRequests()).StreamAccessLogs(told(), None)
+    await AccessLogService(RejectedRequests()).StreamAccessLogs(entries(), None)
     assert [line.outcome for line in lines] == ([outcome] if outcome else [])
     for line in lines:
         method = "/a" if grpc_status else "PATCH /a"

@@ -20,7 +20,7 @@ Site = dict[str, Any]
 def made_key(path: Path, passphrase: str | None = None) -> asyncssh.SSHKey:
     """A private key in a file that nobody else may read."""
     key = asyncssh.generate_private_key("ssh-ed25519")
-    path.write_bytes(key.export_private_key(passphrase=passphrase, rounds=50))
+    path.write_bytes(key.export_private_key("pkcs8-pem", passphrase=passphrase))
     path.chmod(0o600)
     return key
 
@@ -83,7 +83,7 @@ def test_a_good_site_has_nothing_to_note(tmp_path: Path, site: Site) -> None:
     assert checked(tmp_path, site) == FileReport([], [])
 
 
-def told(directory: Path, lines: list[str]) -> list[str]:
+def without_lines(directory: Path, lines: list[str]) -> list[str]:
     """The lines, without the file's name and the line's number."""
     start = f"{directory / 'site.yaml'}:"
     assert all(line.startswith(start) for line in lines)
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_work(
 ) -> None:
     spoil(tmp_path / name)
     results = checked(tmp_path, site)
-    assert told(tmp_path, results.errors) == [message.format(at=tmp_path / name)]
+    assert without_lines(tmp_path, results.errors) == [message.format(at=tmp_path / name)]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def _show(at: Path, names: list[str], begins: float = -1, ends: float = 365) -> 
 def test_a_certificate_that_ends_soon_or_is_for_others(tmp_path: Path, site: Site) -> None:
     _show(tmp_path, ["*.example.org"], ends=5)
     results = checked(tmp_path, site)
-    soon, name = told(tmp_path, results.notes)
+    soon, name = without_lines(tmp_path, results.notes)
     assert results.errors == []
     assert soon.startswith("gateway.tls.cert: expires on ")
     assert name == (
@@ -195,7 +195,7 @@ def test_a_certificate_that_ends_soon_or_is_for_others(tmp_path: Path, site: Sit
 def test_a_file_of_another_account(tmp_path: Path, site: Site, name: str, message: str) -> None:
     os.chown(tmp_path / name, 54321, 54321)
     results = checked(tmp_path, site)
-    (line,) = told(tmp_path, results.errors + results.notes)
+    (line,) = without_lines(tmp_path, results.errors + results.notes)
     assert line.startswith(message.format(at=tmp_path))
     assert line.endswith("passerelle runs as root: chown root it")
     assert bool(results.errors) is (name == "ca")  # which auth itself refuses
@@ -253,7 +253,7 @@ def test_a_value_that_cannot_work(
     tmp_path: Path, site: Site, key: str, value: Any, message: str
 ) -> None:
     changed(site, key, value)
-    lines = told(tmp_path, checked(tmp_path, site).errors)
+    lines = without_lines(tmp_path, checked(tmp_path, site).errors)
     assert [line for line in lines if message in line]
     assert not [line for line in lines if "Value error" in line]
 
@@ -283,13 +283,13 @@ def test_what_is_noted(tmp_path: Path, site: Site, key: str, value: Any, message
     changed(site, key, value)
     results = checked(tmp_path, site)
     assert results.errors == []
-    (line,) = told(tmp_path, results.notes)
+    (line,) = without_lines(tmp_path, results.notes)
     assert message in line
 
 
 def test_a_secret_in_a_file_that_others_may_read(tmp_path: Path, site: Site) -> None:
     changed(site, "services.secret", "x" * 32)
-    (line,) = told(tmp_path, checked(tmp_path, site).notes)
+    (line,) = without_lines(tmp_path, checked(tmp_path, site).notes)
     assert line == (
         "services.secret: stands in this file; better `secret_file:/path` or `env:NAME`; "
         f"{tmp_path}/site.yaml: everybody may read or change it (mode 0644): chmod 600 it"
@@ -309,14 +309,14 @@ def test_known_hosts_are_read(tmp_path: Path, site: Site) -> None:
     assert checked(tmp_path, site) == FileReport([], [])
     file.write_text(f"login {HOST_KEY}\n")
     changed(site, "systems.0.ssh.port", 2222)
-    (note,) = told(tmp_path, checked(tmp_path, site).notes)
+    (note,) = without_lines(tmp_path, checked(tmp_path, site).notes)
     assert note.endswith("no key under the name [login.example.org]:2222")
     changed(site, "systems.0.ssh.port", 22)
     file.write_text(f"login {HOST_KEY}\nlogin ssh-ed25519 AAAAbad\n{HOST_KEY}\n")
-    assert told(tmp_path, checked(tmp_path, site).notes) == [
+    assert without_lines(tmp_path, checked(tmp_path, site).notes) == [
         f"systems.0 (daint).ssh.known_hosts: {file}: no key under the name login.example.org"
     ]
-    assert told(tmp_path, checked(tmp_path, site).errors) == [
+    assert without_lines(tmp_path, checked(tmp_path, site).errors) == [
         f"systems.0 (daint).ssh.known_hosts: {file}:{line}: not `HOST ssh-ed25519 AAAA…`, as ssh-keyscan prints it"
         for line in (2, 3)
     ]
@@ -331,5 +331,5 @@ def test_a_user_key_and_its_certificate(tmp_path: Path, site: Site) -> None:
     changed(site, "auth.ssh_credentials", {"type": "keys", "options": {"users": {"alice": user}}})
     assert checked(tmp_path, site) == FileReport([], [])
     user["public_cert"] = f"secret_file:{tmp_path / 'alice-cert.pub'}"
-    (line,) = told(tmp_path, checked(tmp_path, site).errors)
+    (line,) = without_lines(tmp_path, checked(tmp_path, site).errors)
     assert line == "auth.ssh_credentials.options.users.alice.public_cert: has expired: renew it"

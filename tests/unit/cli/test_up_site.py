@@ -57,16 +57,16 @@ def test_the_port_can_be_overridden(listen: str | None, expected: str) -> None:
     assert data["gateway"]["listen"] == expected
 
 
-def found(count: int, seed: str = "seed") -> list[int]:
+def ports_of(count: int, seed: str = "seed") -> list[int]:
     free = FreePorts(seed)
     return [free.first_of(1) for _ in range(count)]
 
 
 def test_ports_are_free_distinct_and_the_same_again() -> None:
-    first = found(20)
+    first = ports_of(20)
     assert len(set(first)) == 20
     with socket.create_server(("127.0.0.1", first[3])):
-        assert found(19) == first[:3] + first[4:]
+        assert ports_of(19) == first[:3] + first[4:]
 
 
 def test_ports_in_a_row_are_all_free() -> None:

@@ -69,19 +69,21 @@ def queue(*jobs: dict[str, str]) -> Answer:
     return _table(QUEUE_FIELDS, _QUEUED, jobs)
 
 
-def steps(*found: dict[str, str]) -> Answer:
+def steps(*records: dict[str, str]) -> Answer:
     """`squeue --steps`'s answer."""
-    return _table(STEP_FIELDS, _STEP, found)
+    return _table(STEP_FIELDS, _STEP, records)
 
 
-def history(*found: dict[str, str]) -> Answer:
+def history(*records: dict[str, str]) -> Answer:
     """sacct's answer with these jobs and steps; a field left out is that of a completed job 7."""
-    return _table(HISTORY_FIELDS, _PAST, found)
+    return _table(HISTORY_FIELDS, _PAST, records)
 
 
-def _table(fields: Sequence[str], base: dict[str, str], found: Sequence[dict[str, str]]) -> Answer:
+def _table(
+    fields: Sequence[str], base: dict[str, str], records: Sequence[dict[str, str]]
+) -> Answer:
     def text(mark: str) -> Output:
-        rows = ("".join((base | row)[name] + mark for name in fields) for row in found)
+        rows = ("".join((base | row)[name] + mark for name in fields) for row in records)
         return Output(0, "".join(f"{row}\n" for row in rows), "")
 
     return text
@@ -96,18 +98,18 @@ def program(argv: tuple[str, ...]) -> str:
 
 
 class ScriptedShell:
-    """Answers by program; `asked` are the programs that ran, `commands` the commands, `users` the callers."""
+    """Answers by program; `programs` are the programs that ran, `commands` the commands, `users` the callers."""
 
     def __init__(self, **answers: Answer) -> None:
-        known: dict[str, Answer] = {"squeue": UNKNOWN_JOB, "steps": NOTHING, "scontrol": UP}
-        self.answers = known | answers
+        defaults: dict[str, Answer] = {"squeue": UNKNOWN_JOB, "steps": NOTHING, "scontrol": UP}
+        self.answers = defaults | answers
         self.commands: list[Command[Any]] = []
         self.users: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
     @property
-    def asked(self) -> list[str]:
+    def programs(self) -> list[str]:
         """The programs that were run, sorted: those run together come in no order."""
         return sorted(program(command.argv) for command in self.commands)
 

@@ -50,7 +50,7 @@ class Answer:
         return [(field["location"], field["name"]) for field in self.body["data"]["fields"]]
 
     @property
-    def told(self) -> str:
+    def error_text(self) -> str:
         """All fields of an error."""
         return json.dumps(self.body)
 

@@ -17,15 +17,15 @@ class Source:
     """Something to ask: it answers 1, 2, 3, … while `gate` is open."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
         self.cancelled = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
 
     async def ask(self) -> int:
-        self.asked += 1
-        answer = self.asked
+        self.calls += 1
+        answer = self.calls
         try:
             await self.gate.wait()
         except asyncio.CancelledError:

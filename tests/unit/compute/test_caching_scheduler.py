@@ -29,7 +29,7 @@ class Counting(Scheduler):
     """Answers every method with how often it was asked; or raises `error`."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
         self.error: Exception | None = None
 
     def is_job_id(self, text: str) -> bool:
@@ -41,10 +41,10 @@ class Counting(Scheduler):
 
     async def _count(self, *arguments: Any) -> int:
         await asyncio.sleep(0)
-        self.asked += 1
+        self.calls += 1
         if self.error:
             raise self.error
-        return self.asked
+        return self.calls
 
     submit = jobs = job = cancel = ping = _count  # type: ignore[assignment]
 
@@ -97,7 +97,7 @@ def test_it_has_the_ports_methods_and_no_others() -> None:
     scheduler = cached(Counting(), "daint", AnswerCache(60))
     assert scheduler.is_job_id("7")
     with pytest.raises(AttributeError):
-        _ = scheduler.asked  # type: ignore[attr-defined]
+        _ = scheduler.calls  # type: ignore[attr-defined]
 
 
 class Least(Scheduler):

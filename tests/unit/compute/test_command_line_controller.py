@@ -25,13 +25,13 @@ class Slow:
     def __init__(self, ping: Output) -> None:
         self._ping = ping
         self.gate = asyncio.Event()
-        self.asked = asyncio.Event()
+        self.called = asyncio.Event()
         self.ended = False
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`."""
         if program(command.argv) == "scontrol":
-            self.asked.set()
+            self.called.set()
             return command.result(self._ping)
         try:
             await self.gate.wait()
@@ -53,7 +53,7 @@ async def test_a_controller_that_is_down_is_told_and_the_command_ended() -> None
 async def test_a_slow_answer_is_waited_for(ping: Output) -> None:
     shell = Slow(ping)
     answer = asyncio.create_task(watched(shell, 0).run(QUESTION))
-    await shell.asked.wait()
+    await shell.called.wait()
     shell.gate.set()
     assert await answer == "answer"
 
@@ -62,7 +62,7 @@ async def test_a_quick_answer_needs_no_second_question() -> None:
     shell = Slow(DOWN)
     shell.gate.set()
     assert await watched(shell, 60).run(QUESTION) == "answer"
-    assert not shell.asked.is_set()
+    assert not shell.called.is_set()
 
 
 class Hanging:
@@ -70,17 +70,17 @@ class Hanging:
 
     def __init__(self) -> None:
         self.ping = asyncio.Event()
-        self.asked = asyncio.Event()
+        self.called = asyncio.Event()
         self.answered = asyncio.Event()
 
     async def run(self, command: Command[T]) -> T:
         """See `Shell.run`."""
         if program(command.argv) == "scontrol":
-            self.asked.set()
+            self.called.set()
             await self.ping.wait()
             self.answered.set()
             return command.result(UP)
-        await self.asked.wait()
+        await self.called.wait()
         if self.ping.is_set():
             await self.answered.wait()
             await asyncio.sleep(0)  # whoever pinged hears of it

@@ -142,7 +142,7 @@ async def test_a_wrong_job_is_refused_naming_the_field(
     assert answer.body["errorType"] == "validation"
     assert set(answer.fields) == {("body", "job")}
     assert named in answer.body["message"]
-    assert len(answer.told) < 10_000
+    assert len(answer.error_text) < 10_000
     assert not daint.shell.commands
 
 
@@ -523,7 +523,7 @@ async def test_many_who_ask_the_same_cost_one_question() -> None:
     async with served(shell, cache_seconds=1000) as daint:
         answers = await asyncio.gather(*(daint.ask("GetJob", job("7")) for _ in range(50)))
     assert {answer.status for answer in answers} == {200}
-    assert shell.asked == ["squeue", "steps"]
+    assert shell.programs == ["squeue", "steps"]
 
 
 async def test_a_list_of_many_jobs_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:

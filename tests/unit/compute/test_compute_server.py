@@ -55,7 +55,7 @@ async def test_a_job_is_submitted(daint: Served) -> None:
         working_directory="/home/alice",
         time_limit=Duration(seconds=61),
     )
-    assert daint.shell.asked == ["sbatch", "scontrol"]
+    assert daint.shell.programs == ["sbatch", "scontrol"]
     command = daint.shell.commands[-1]
     assert command.argv[4:] == (
         *(

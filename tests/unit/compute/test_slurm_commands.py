@@ -212,7 +212,7 @@ def test_the_session_that_submits_is_told_from_what_else_is_printed() -> None:
 SESSION = submission.Session("42", "n1", 1000)
 
 
-def found(rows: Sequence[tuple[str, str, str]], end: str) -> frozenset[str]:
+def ids_in(rows: Sequence[tuple[str, str, str]], end: str) -> frozenset[str]:
     """The jobs of `SESSION`, by squeue's rows and the last line of what is printed."""
     command = submission.submitted_command(SESSION)
     mark = mark_of(command.argv)
@@ -238,7 +238,7 @@ def found(rows: Sequence[tuple[str, str, str]], end: str) -> frozenset[str]:
 def test_jobs_of_a_session_are_told_from_those_of_an_earlier_one(
     rows: Sequence[tuple[str, str, str]], end: str, ids: set[str]
 ) -> None:
-    assert found(rows, end) == ids
+    assert ids_in(rows, end) == ids
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_where_it_is_not_certain_there_is_no_answer(
     rows: Sequence[tuple[str, str, str]], end: str
 ) -> None:
     with pytest.raises(BackendError):
-        found(rows, end)
+        ids_in(rows, end)
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(1, 1), (60, 1), (61, 2), (3600, 60)])

@@ -40,10 +40,10 @@ async def test_an_ended_job_is_asked_of_accounting_once() -> None:
     shell = ended_job()
     scheduler = Slurm(shell, Slurm.Options())
     first = await scheduler.job("7")
-    assert shell.asked == BOTH
+    assert shell.programs == BOTH
     shell.commands.clear()
     assert await scheduler.job("7") == first
-    assert shell.asked == CTLD
+    assert shell.programs == CTLD
     assert [step.id for step in first[0].steps] == ["7.batch"]
 
 
@@ -54,7 +54,7 @@ async def test_a_remembered_job_needs_slurmctld_to_know_nothing_else() -> None:
     shell.answers["squeue"] = UNKNOWN_JOB
     shell.commands.clear()
     assert await scheduler.job("7") == first
-    assert shell.asked == CTLD
+    assert shell.programs == CTLD
 
 
 async def test_a_requeued_job_is_not_the_remembered_one() -> None:
@@ -77,7 +77,7 @@ async def test_what_one_user_was_told_is_not_remembered_for_another() -> None:
     shell.commands.clear()
     with caller.bind(caller.Caller("bob", "")):
         await scheduler.job("7")
-    assert "sacct" in shell.asked
+    assert "sacct" in shell.programs
 
 
 async def test_accounting_may_lag() -> None:
@@ -178,7 +178,7 @@ async def test_commands_of_one_question_run_together() -> None:
     asking = asyncio.create_task(Slurm(shell, Slurm.Options()).job("7"))
     for _ in range(5):
         await asyncio.sleep(0)
-    assert shell.asked == CTLD
+    assert shell.programs == CTLD
     shell.gate.set()
     await asking
 
@@ -189,13 +189,13 @@ async def test_a_history_is_reused_and_renewed_when_a_job_ends() -> None:
     )
     scheduler = Slurm(shell, Slurm.Options(history_cache_seconds=1000))
     await scheduler.jobs(JobFilter(user="alice"))
-    assert shell.asked == BOTH
+    assert shell.programs == BOTH
     shell.commands.clear()
     await scheduler.jobs(JobFilter(user="alice", name="job"))  # the same history
-    assert shell.asked == CTLD
+    assert shell.programs == CTLD
     shell.answers |= {"squeue": slurm.queue(ENDED), "sacct": slurm.history({})}
     (job,) = await scheduler.jobs(JobFilter(user="alice"))
-    assert shell.asked == sorted([*CTLD, *BOTH])
+    assert shell.programs == sorted([*CTLD, *BOTH])
     assert job.status.word == "COMPLETED"
 
 
@@ -207,7 +207,7 @@ async def test_a_job_that_accounting_never_gets_is_not_waited_for_again_and_agai
     await scheduler.jobs(JobFilter())
     shell.commands.clear()
     (job,) = await scheduler.jobs(JobFilter())
-    assert shell.asked == CTLD
+    assert shell.programs == CTLD
     assert job.status.word == "COMPLETED"
 
 
@@ -218,11 +218,11 @@ async def test_histories_are_kept_by_user_and_by_what_was_wanted() -> None:
     for wanted in (JobFilter(), JobFilter(user="alice", account="a"), JobFilter("alice", window=1)):
         shell.commands.clear()
         await scheduler.jobs(wanted)
-        assert "sacct" in shell.asked
+        assert "sacct" in shell.programs
     shell.commands.clear()
     with caller.bind(caller.Caller("bob", "")):
         await scheduler.jobs(JobFilter())
-    assert "sacct" in shell.asked
+    assert "sacct" in shell.programs
 
 
 async def test_kept_histories_are_bounded_by_their_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ async def test_kept_histories_are_bounded_by_their_jobs(monkeypatch: pytest.Monk
     async def asks_accounting(window: int) -> bool:
         shell.commands.clear()
         await scheduler.jobs(JobFilter(window=window))
-        return "sacct" in shell.asked
+        return "sacct" in shell.programs
 
     assert [await asks_accounting(window) for window in (1, 1, 2, 2, 1)] == [
         *(True, False, True, False),

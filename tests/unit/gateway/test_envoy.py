@@ -292,7 +292,7 @@ def test_every_worker_is_an_endpoint() -> None:
 
 def declared(method: Method) -> tuple[int, bool]:
     """What the contract says of a method: its effect, and whether either side streams."""
-    (found,) = (
+    (descriptor,) = (
         one
         for file in descriptors().file
         for service in file.service
@@ -300,8 +300,8 @@ def declared(method: Method) -> tuple[int, bool]:
         for one in service.method
         if one.name == method.name
     )
-    streams = found.client_streaming or found.server_streaming
-    return found.options.Extensions[access].effect, streams
+    streams = descriptor.client_streaming or descriptor.server_streaming
+    return descriptor.options.Extensions[access].effect, streams
 
 
 PUBLIC = [method for method in methods() if method.public]

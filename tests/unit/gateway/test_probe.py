@@ -26,13 +26,13 @@ class Issuer:
     """A token endpoint that counts, and takes the client `health` with the secret `a b&c`."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.requests = 0
         self.life: object = 3600
         self.url = ""
         self.tokens: Callable[[int], str] = "t{}".format
 
     async def token(self, request: web.Request) -> web.Response:
-        self.asked += 1
+        self.requests += 1
         form = await request.post()
         basic = "Basic " + base64.b64encode(b"health:a%20b%26c").decode()
         posted = (form.get("client_id"), form.get("client_secret")) == ("health", "a b&c")
@@ -41,7 +41,7 @@ class Issuer:
         ):
             body = {"error": "invalid_client", "error_description": "Wrong secret."}
             return web.json_response(body, status=401)
-        token = self.tokens(self.asked)
+        token = self.tokens(self.requests)
         return web.json_response({"access_token": token, "expires_in": self.life})
 
     async def away(self, _: web.Request) -> web.Response:
@@ -191,7 +191,7 @@ async def test_a_clients_secret_follows_no_redirect(
     with pytest.raises(NoToken) as error:
         await AccessToken(account(elsewhere, shown="a b&c"), http).get()
     assert str(error.value.__cause__) == "it redirects to /token"
-    assert issuer.asked == 0
+    assert issuer.requests == 0
 
 
 async def test_no_issuer_no_token(http: aiohttp.ClientSession) -> None:
@@ -205,7 +205,7 @@ async def test_the_services_are_asked(issuer: Issuer, probe: GrpcProbe, services
     assert await probe.ask(SCHEDULER, daint, "") == "up"
     assert await probe.ask(FILESYSTEM, daint, "/home") is None
     assert [request.system for request in services.seen] == ["daint", "daint"]
-    assert issuer.asked == 1
+    assert issuer.requests == 1
     assert len(set(services.request_ids)) == 2
     assert all(name.startswith("health-daint-") for name in services.request_ids)
     assert await probe.ask(FILESYSTEM, daint, "/scratch") == "slow"
@@ -227,7 +227,7 @@ async def test_a_refused_token_is_replaced(
 
 async def test_it_is_ready_when_the_services_are(issuer: Issuer, probe: GrpcProbe) -> None:
     await probe.ready(system(issuer.account()))
-    assert issuer.asked == 1
+    assert issuer.requests == 1
 
 
 async def test_a_refused_token_is_described(issuer: Issuer, probe: GrpcProbe) -> None:

@@ -27,11 +27,11 @@ class Auth(pb_grpc.AccessServiceServicer):
     """Knows the token `good`; `life` is how long it lives, in seconds."""
 
     def __init__(self) -> None:
-        self.asked: list[pb.AuthorizeRequest] = []
+        self.requests: list[pb.AuthorizeRequest] = []
         self.life = 3600.0
 
     async def Authorize(self, request: pb.AuthorizeRequest, context: Any) -> pb.Principal:
-        self.asked.append(request)
+        self.requests.append(request)
         await asyncio.sleep(0.05)
         if request.token != "good":
             raise Unauthenticated("Access token is invalid.")
@@ -75,29 +75,29 @@ async def test_an_answer_is_asked_for_once(client: AuthClient, auth: Auth) -> No
     calls = [client.caller("good", access=READ, system="daint") for _ in range(20)]
     assert {reply.username for reply in await asyncio.gather(*calls)} == {"alice"}
     await client.caller("good", access=READ, system="daint")
-    assert len(auth.asked) == 1
-    count = auth.asked[0]
+    assert len(auth.requests) == 1
+    count = auth.requests[0]
     assert (count.scope, count.relation, count.system) == ("compute.read", "can_read", "daint")
 
 
 async def test_another_question_is_another_answer(client: AuthClient, auth: Auth) -> None:
     await client.caller("good", access=READ, system="daint")
     await client.caller("good", access=READ, system="dom")
-    assert len(auth.asked) == 2
+    assert len(auth.requests) == 2
 
 
 async def test_an_answer_does_not_outlive_the_token(client: AuthClient, auth: Auth) -> None:
     auth.life = 0
     for _ in range(2):
         await client.caller("good", access=READ, system="daint")
-    assert len(auth.asked) == 2
+    assert len(auth.requests) == 2
 
 
 async def test_a_refusal_is_raised_as_it_was_and_not_kept(client: AuthClient, auth: Auth) -> None:
     for _ in range(2):
         with pytest.raises(Unauthenticated, match="Access token is invalid"):
             await client.caller("bad", access=READ, system="daint")
-    assert len(auth.asked) == 2
+    assert len(auth.requests) == 2
 
 
 async def test_one_caller_going_away_takes_nothing_from_the_others(
@@ -105,18 +105,18 @@ async def test_one_caller_going_away_takes_nothing_from_the_others(
 ) -> None:
     first = asyncio.create_task(client.caller("good", access=READ, system="daint"))
     second = asyncio.create_task(client.caller("good", access=READ, system="daint"))
-    while not auth.asked:
+    while not auth.requests:
         await asyncio.sleep(0)
     first.cancel()
     assert (await second).username == "alice"
-    assert len(auth.asked) == 1
+    assert len(auth.requests) == 1
 
 
 async def test_a_wrong_service_secret_gets_nothing(client: AuthClient, auth: Auth) -> None:
     client._metadata = (("x-passerelle-service", "wrong"),)
     with pytest.raises(Exception, match="own services"):
         await client.caller("good", access=READ, system="daint")
-    assert not auth.asked
+    assert not auth.requests
 
 
 async def test_a_credential_is_for_our_key(client: AuthClient) -> None:

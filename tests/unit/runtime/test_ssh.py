@@ -34,8 +34,8 @@ def keys() -> Keys:
 
 @pytest.fixture
 async def server(keys: Keys) -> AsyncIterator[Server]:
-    async with serving_ssh(keys.key) as found:
-        yield found
+    async with serving_ssh(keys.key) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +178,7 @@ async def test_a_refused_login_says_so(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ssh", "told"),
+    ("ssh", "reason"),
     [
         ({"port": 1}, "its login node refuses connections"),
         ({"host": "nowhere.invalid"}, "the name of its login node does not resolve"),
@@ -186,11 +186,11 @@ async def test_a_refused_login_says_so(server: Server) -> None:
     ],
 )
 async def test_what_cannot_be_reached_is_named(
-    server: Server, keys: Keys, caplog: pytest.LogCaptureFixture, ssh: dict[str, Any], told: str
+    server: Server, keys: Keys, caplog: pytest.LogCaptureFixture, ssh: dict[str, Any], reason: str
 ) -> None:
     system = system_for(server, **ssh)
     async with SshPool({"lab": system}, keys).sweeping() as pool:
-        with pytest.raises(ConnectionFailed, match=told):
+        with pytest.raises(ConnectionFailed, match=reason):
             await pool.connection("lab")
     where = f"{ssh.get('host', '127.0.0.1')}:{ssh.get('proxy_port', system.ssh.port)}"
     assert [where in text for text in warnings(caplog)] == [True]
@@ -336,8 +336,10 @@ async def test_a_jump_host_that_lets_nobody_through_says_so(
 ) -> None:
     async with serving_ssh(keys.key) as hop:
         hop.forwards = False
-        known = [server.host_key, hop.host_key]
-        system = system_for(server, proxy_host="127.0.0.1", proxy_port=hop.port, host_keys=known)
+        host_keys = [server.host_key, hop.host_key]
+        system = system_for(
+            server, proxy_host="127.0.0.1", proxy_port=hop.port, host_keys=host_keys
+        )
         async with SshPool({"lab": system}, keys).sweeping() as pool:
             with pytest.raises(ConnectionFailed, match="jump host does not let us through"):
                 await pool.connection("lab")
@@ -375,12 +377,12 @@ async def test_an_idle_connection_is_closed(server: Server, keys: Keys) -> None:
 
 async def test_a_credential_near_its_end_is_replaced(server: Server) -> None:
     keys = Keys(expires=time.time() + 2)
-    async with serving_ssh(keys.key) as found:
-        system = system_for(found)
+    async with serving_ssh(keys.key) as server:
+        system = system_for(server)
         async with SshPool({"lab": system}, keys).sweeping() as pool:
             await pool.connection("lab")
             await pool.connection("lab")
-    assert keys.asked == 2
+    assert keys.requests == 2
 
 
 async def test_a_call_whose_token_has_expired_keeps_the_connection_that_there_is(
@@ -389,11 +391,11 @@ async def test_a_call_whose_token_has_expired_keeps_the_connection_that_there_is
     """Whoever is let in may finish, on what its user has; it gets nothing new."""
 
     class Expiring:
-        asked = 0
+        requests = 0
 
         async def ssh_credential(self, system: str, public_key: str) -> SshCredential:
-            self.asked += 1
-            if self.asked > 1:
+            self.requests += 1
+            if self.requests > 1:
                 raise Unauthenticated("Access token expired")
             return await keys.ssh_credential(system, public_key)
 
@@ -416,7 +418,7 @@ async def test_an_old_connection_is_replaced(server: Server, keys: Keys) -> None
         async with asyncio.timeout(10):
             while first.open:
                 await asyncio.sleep(0.05)
-    assert (server.logins, keys.asked) == (2, 2)
+    assert (server.logins, keys.requests) == (2, 2)
 
 
 async def test_more_users_than_connections_push_idle_ones_out(server: Server, keys: Keys) -> None:

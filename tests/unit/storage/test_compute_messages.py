@@ -28,7 +28,7 @@ class Compute(pb_grpc.ComputeServiceServicer):
     """Answers as told, and keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[pb.SubmitJobRequest, dict[str, Any]]] = []
+        self.requests: list[tuple[pb.SubmitJobRequest, dict[str, Any]]] = []
         self.error: ApiError | None = None
         self.hang = False
         self.listed: list[pb.ListJobsRequest] = []
@@ -36,7 +36,7 @@ class Compute(pb_grpc.ComputeServiceServicer):
         self.page = 100_000
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.Job:
-        self.asked.append((request, dict(context.invocation_metadata())))
+        self.requests.append((request, dict(context.invocation_metadata())))
         if self.error:
             await context.abort_with_status(self.error.status())
         if self.hang:
@@ -76,7 +76,7 @@ async def test_it_submits_with_the_callers_own_token(jobs: ComputeJobs, compute:
     caller.begin_request("r-1")
     with as_alice():
         assert await jobs.submit("lab", JOB) == "77"
-    [(request, metadata)] = compute.asked
+    [(request, metadata)] = compute.requests
     assert request == pb.SubmitJobRequest(
         system="lab",
         job=pb.JobDescription(
@@ -106,7 +106,7 @@ async def test_it_asks_only_once(
     expected = BackendUnavailable if error else DeadlineExceeded
     with as_alice(), pytest.raises(expected):
         await jobs.submit("lab", JOB)
-    assert len(compute.asked) == 1
+    assert len(compute.requests) == 1
 
 
 @pytest.mark.parametrize("services", ["{compute: {address: '127.0.0.1:1'}}", "{}"])

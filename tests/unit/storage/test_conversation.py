@@ -81,10 +81,10 @@ class Client:
             await self.process.wait()
         await self._reading
 
-    def _send(self, *asked: tuple[int, str, dict[str, Any], bool]) -> None:
+    def _send(self, *requests: tuple[int, str, dict[str, Any], bool]) -> None:
         assert self.process.stdin
         frames = []
-        for number, *question in asked:
+        for number, *question in requests:
             text = json.dumps(question).encode()
             frames.append(REQUEST.pack(number, len(text), 0) + text)
         self.process.stdin.write(b"".join(frames))

@@ -20,15 +20,15 @@ MIB = 1 << 20
 async def requests(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The operations that the running helper is asked for from now on."""
     await world.files.stat(str(world.root))
-    asked: list[str] = []
+    operations: list[str] = []
     send = RemoteHelper._send
 
     def counted(helper: RemoteHelper, number: int, operation: str, *rest: Any, **more: Any) -> None:
-        asked.append(operation)
+        operations.append(operation)
         send(helper, number, operation, *rest, **more)
 
     monkeypatch.setattr(RemoteHelper, "_send", counted)
-    return asked
+    return operations
 
 
 async def has_sftp(world: World) -> bool:

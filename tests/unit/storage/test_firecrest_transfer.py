@@ -58,7 +58,7 @@ class Told:
         self._jobs = world.parts.jobs
         self._upload, self._download = upload, download
         self.wire = wire
-        self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
+        self.requests: list[tuple[str, str | None, dict[str, Any]]] = []
 
     async def upload(self, request: StagingRequest[Any]) -> Staged:
         return await self._staged(request, self._upload)
@@ -68,7 +68,7 @@ class Told:
 
     async def _staged(self, request: StagingRequest[Any], answer: Instructions) -> Staged:
         reported = request.parameters.model_dump(exclude_none=True)
-        self.asked.append((request.path, request.account, reported))
+        self.requests.append((request.path, request.account, reported))
         work = ShellWork(":\n")
         return Staged(await self._jobs.submit("FileTransfer", work, request.account), answer)
 
@@ -238,7 +238,7 @@ async def test_s3_says_where_the_parts_go_and_nothing_else(
     request = {"transferMethod": "s3"}
     reply = await transfers.send("Download", path=path, account="p", transfer_directives=request)
     assert reply.json["transferDirectives"] == {"transferMethod": "s3", "downloadUrl": "url"}
-    assert s3.asked == [
+    assert s3.requests == [
         (path, None, {"transfer_method": "s3", "file_size": 7}),
         (path, "p", {"transfer_method": "s3"}),
     ]
@@ -258,7 +258,7 @@ async def test_pyfirecrest_before_3_7_stages_as_it_knows_it(
         "url",
         False,
     )
-    assert s3.asked == [
+    assert s3.requests == [
         (f"{tmp_path}/new", None, {"transfer_method": "s3", "file_size": 7}),
         (str(tmp_path), "p", {"transfer_method": "s3"}),
     ]
@@ -273,7 +273,7 @@ async def test_an_old_client_may_ask_as_today_too(
     }
     reply = await transfers.send_untyped("Download", **request)
     assert reply.json["wormholeCode"] == reply.json["transferDirectives"]["wormholeCode"]
-    assert s3.asked == []
+    assert s3.requests == []
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ async def test_wormhole_wants_a_code_for_uploads_and_gives_one_for_downloads(
     reply = await transfers.send("Upload", path=path, transferDirectives=given)
     assert reply.json["transferDirectives"] == {"transferMethod": "wormhole"}
     parameters = {"transfer_method": "wormhole", "wormhole_code": "1-x-y"}
-    assert wormhole.asked == [(path, None, parameters)]
+    assert wormhole.requests == [(path, None, parameters)]
     reply = await transfers.send("Download", path=path, transferDirectives=request)
     assert reply.json["transferDirectives"]["wormholeCode"] == "7-a-b"
 
@@ -361,7 +361,7 @@ async def test_the_native_api_stages_too(
     assert list(first.s3.part_urls) == ["u1", "u2"]
     assert first.job.system == "lab"
     assert first.job.output_log.startswith(f"{tmp_path}/.f7t_file_handling_job_")
-    assert s3.asked == [(path, None, {"transfer_method": "s3", "file_size": 7})]
+    assert s3.requests == [(path, None, {"transfer_method": "s3", "file_size": 7})]
     assert (first.method, first.WhichOneof("directives")) == ("s3", "s3")
     download = native_pb.StageDownloadRequest(system="lab", path=path, method="wormhole")
     second = await stub.StageDownload(download, metadata=METADATA)

@@ -44,9 +44,9 @@ def request(line: str = "GET / HTTP/1.1", **changes: str | None) -> bytes:
     return "\r\n".join((line, *lines, "", "")).encode()
 
 
-def answer(port: int, asked: bytes) -> bytes:
+def answer(port: int, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        client.sendall(asked)
+        client.sendall(request)
         return client.recv(4096)
 
 

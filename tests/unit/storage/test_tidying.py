@@ -30,7 +30,7 @@ ELSEWHERE = {"key": "an object", "upload": "7"}
 class Scheduler:
     """Answers as told, and counts who asks."""
 
-    known: dict[str, bool | None] = field(default_factory=dict)
+    ended_jobs: dict[str, bool | None] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     error: ApiError | None = None
 
@@ -39,9 +39,9 @@ class Scheduler:
         self.tokens.append(caller.current().token)
         if self.error:
             raise self.error
-        return self.known
+        return self.ended_jobs
 
-    async def asked(self, times: int = 1) -> None:
+    async def wait_for_requests(self, times: int = 1) -> None:
         """Until it has been asked so many times more."""
         until = len(self.tokens) + times
         async with asyncio.timeout(SECONDS):
@@ -107,9 +107,9 @@ async def site(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
     monkeypatch.setattr(tidying, "_FIRST_PAUSE", 0.02)
     monkeypatch.setattr(tidying, "_LONGEST_PAUSE", 0.02)
     scheduler, store = Scheduler(), Store()
-    found = Tidying(world.system, world.files, world.private, scheduler, [store])
-    yield Site(world, scheduler, store, found)
-    await found.close()
+    tidying_jobs = Tidying(world.system, world.files, world.private, scheduler, [store])
+    yield Site(world, scheduler, store, tidying_jobs)
+    await tidying_jobs.close()
 
 
 async def test_what_is_left_of_a_job_that_is_over_goes(site: Site) -> None:
@@ -118,7 +118,7 @@ async def test_what_is_left_of_a_job_that_is_over_goes(site: Site) -> None:
     directory = Path(hidden_part(str(site.world.root / "target")))
     (directory / "sub").mkdir(parents=True)
     other = await site.transfer(Leftovers(str(directory)), "2")
-    site.scheduler.known = {"1": False, "2": False}
+    site.scheduler.ended_jobs = {"1": False, "2": False}
     site.watch()
     await site.gone(file, part, other, directory)
     assert site.store.removed == [ELSEWHERE]
@@ -126,18 +126,18 @@ async def test_what_is_left_of_a_job_that_is_over_goes(site: Site) -> None:
 
 async def test_jobs_that_are_not_over_are_left_alone_and_asked_about_again(site: Site) -> None:
     file = await site.transfer(Leftovers(str(site.part()), ELSEWHERE), "1")
-    site.scheduler.known = {"1": None}
+    site.scheduler.ended_jobs = {"1": None}
     site.watch()
-    await site.scheduler.asked(3)
+    await site.scheduler.wait_for_requests(3)
     assert (file.exists(), site.store.removed) == (True, [])
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     await site.gone(file)
     assert site.store.removed == [ELSEWHERE]
 
 
 async def test_what_a_good_job_has_brought_out_stays(site: Site) -> None:
     out = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
-    site.scheduler.known = {"1": True}
+    site.scheduler.ended_jobs = {"1": True}
     site.watch()
     await site.gone(out)
     assert site.store.removed == []
@@ -155,7 +155,7 @@ async def test_a_job_that_nobody_knows_is_over_after_a_while(
     purged = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
     never_submitted = await site.transfer(Leftovers())
     site.watch()
-    await site.scheduler.asked(3)
+    await site.scheduler.wait_for_requests(3)
     assert (purged.exists(), never_submitted.exists()) == (True, True)
     monkeypatch.setattr(tidying, "_DOUBT", 0)
     await site.gone(purged, never_submitted)
@@ -164,28 +164,28 @@ async def test_a_job_that_nobody_knows_is_over_after_a_while(
 
 async def test_a_job_may_be_noted_late(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     file = await site.transfer(Leftovers(elsewhere=ELSEWHERE))
-    site.scheduler.known = {"1": None}
+    site.scheduler.ended_jobs = {"1": None}
     site.watch()
-    await site.scheduler.asked()
+    await site.scheduler.wait_for_requests()
     with as_alice():
         await site.world.private.record(str(file), "1")
-    await site.scheduler.asked(2)
+    await site.scheduler.wait_for_requests(2)
     monkeypatch.setattr(tidying, "_DOUBT", 0)
-    await site.scheduler.asked(3)
+    await site.scheduler.wait_for_requests(3)
     assert file.exists()
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     await site.gone(file)
 
 
 async def test_a_transfer_that_has_tidied_up_itself_is_forgotten(site: Site) -> None:
     file = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
-    site.scheduler.known = {"1": None}
+    site.scheduler.ended_jobs = {"1": None}
     site.watch()
-    await site.scheduler.asked(2)
+    await site.scheduler.wait_for_requests(2)
     file.unlink()
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     other = await site.transfer(Leftovers(), "2")
-    site.scheduler.known["2"] = False
+    site.scheduler.ended_jobs["2"] = False
     site.watch()
     await site.gone(other)
     assert site.store.removed == []
@@ -194,7 +194,7 @@ async def test_a_transfer_that_has_tidied_up_itself_is_forgotten(site: Site) -> 
 async def test_what_cannot_be_removed_is_kept_in_mind(site: Site) -> None:
     outside = await site.transfer(Leftovers(hidden_part("/etc/x")), "1")
     file = await site.transfer(Leftovers(), "1")
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     site.watch()
     await site.gone(file)
     await until_idle(site)
@@ -214,7 +214,7 @@ async def test_what_others_or_users_have_put_there_is_not_obeyed(site: Site) -> 
     (root / names[2]).write_bytes(invalid.read_bytes())
     (root / names[2]).chmod(0o644)  # as another user's would have to be
     (root / ".passerelle-transfer-mine").write_text("kept")
-    site.scheduler.known = {"1": False, "2": False}
+    site.scheduler.ended_jobs = {"1": False, "2": False}
     site.watch()
     await site.gone(invalid)
     assert thesis.read_text() == "years of work"
@@ -232,7 +232,7 @@ async def test_transfers_of_other_systems_and_stores_are_not_ours(site: Site) ->
         await others.record(other, "1")
     store = await site.transfer(Leftovers(elsewhere={"key": "in another store"}), "1")
     ours = await site.transfer(Leftovers(elsewhere=ELSEWHERE), "1")
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     site.watch()
     await site.gone(ours)
     await until_idle(site)
@@ -241,10 +241,10 @@ async def test_transfers_of_other_systems_and_stores_are_not_ours(site: Site) ->
 
 async def test_a_store_that_is_away_is_asked_again(site: Site) -> None:
     file = await site.transfer(Leftovers(hidden_part(str(site.world.root / "x")), ELSEWHERE), "1")
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     site.store.error = BackendUnavailable("away")
     site.watch()
-    await site.scheduler.asked(3)
+    await site.scheduler.wait_for_requests(3)
     assert file.exists()
     site.store.error = None
     await site.gone(file)
@@ -255,17 +255,17 @@ async def test_a_scheduler_that_is_away_is_asked_again(site: Site) -> None:
     file = await site.transfer(Leftovers(), "1")
     site.scheduler.error = BackendUnavailable("away")
     site.watch()
-    await site.scheduler.asked(3)
-    site.scheduler.error, site.scheduler.known = None, {"1": False}
+    await site.scheduler.wait_for_requests(3)
+    site.scheduler.error, site.scheduler.ended_jobs = None, {"1": False}
     await site.gone(file)
 
 
 async def test_a_refused_token_ends_it_until_there_is_a_new_one(site: Site) -> None:
     file = await site.transfer(Leftovers(), "1")
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     site.scheduler.error = Unauthenticated("revoked")
     site.watch("old")
-    await site.scheduler.asked()
+    await site.scheduler.wait_for_requests()
     async with asyncio.timeout(SECONDS):
         while not site.tidying._watches["", "", "alice"].asleep:
             await asyncio.sleep(0.01)
@@ -278,14 +278,14 @@ async def test_a_refused_token_ends_it_until_there_is_a_new_one(site: Site) -> N
 
 async def test_any_request_goes_on_with_what_an_expired_token_has_interrupted(site: Site) -> None:
     file = await site.transfer(Leftovers(), "1")
-    site.scheduler.known = {"1": None}
+    site.scheduler.ended_jobs = {"1": None}
     with caller.bind(Caller("alice", "old", expires=time.time() + tidying._TOO_LATE + 0.5)):
         site.tidying.watch()
-    await site.scheduler.asked()
+    await site.scheduler.wait_for_requests()
     async with asyncio.timeout(SECONDS):
         while not site.tidying._watches["", "", "alice"].asleep:
             await asyncio.sleep(0.01)
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     with caller.bind(Caller("bob", "another's")):
         site.tidying.resume()
     assert file.exists()
@@ -297,11 +297,11 @@ async def test_any_request_goes_on_with_what_an_expired_token_has_interrupted(si
 
 async def test_a_request_hands_its_token_on(site: Site) -> None:
     await site.transfer(Leftovers(), "1")
-    site.scheduler.known = {"1": None}
+    site.scheduler.ended_jobs = {"1": None}
     site.watch("old")
-    await site.scheduler.asked()
+    await site.scheduler.wait_for_requests()
     site.watch("new")
-    await site.scheduler.asked(2)
+    await site.scheduler.wait_for_requests(2)
     assert site.scheduler.tokens[-1] == "new"
 
 
@@ -321,7 +321,7 @@ async def until_idle(site: Site) -> None:
 async def test_persons_who_share_an_account_are_served_with_their_own_tokens(site: Site) -> None:
     """One whose token is refused does not end what another's may do."""
     file = await site.transfer(Leftovers(), "1")
-    site.scheduler.known = {"1": None}
+    site.scheduler.ended_jobs = {"1": None}
     for subject in ("ann", "ben"):
         with caller.bind(Caller("alice", f"token of {subject}", "https://idp", subject)):
             site.tidying.watch()
@@ -331,5 +331,5 @@ async def test_persons_who_share_an_account_are_served_with_their_own_tokens(sit
     assert set(site.tidying._watches) == {
         ("https://idp", subject, "alice") for subject in ("ann", "ben")
     }
-    site.scheduler.known = {"1": False}
+    site.scheduler.ended_jobs = {"1": False}
     await site.gone(file)
