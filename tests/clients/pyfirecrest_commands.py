@@ -147,7 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as local:
         results = everything(firecrest, site, Path(local))
     called = sorted(firecrest.called)
-    print(json.dumps({"public": firecrest.public, "called": called, "found": results}))
+    print(json.dumps({"public": firecrest.public, "called": called, "results": results}))
 
 
 if __name__ == "__main__":

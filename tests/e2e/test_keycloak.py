@@ -28,6 +28,7 @@ from tests.stack import running_site
 TOP = Path(__file__).parents[2]
 GUIDE = TOP / "docs" / "keycloak.md"
 EXAMPLE = TOP / "deploy" / "examples" / "slurm-keycloak.yaml"
+PATIENCE = 10.0  # seconds
 
 
 def commands(heading: str) -> list[str]:
@@ -203,8 +204,15 @@ def test_a_token_of_another_client_opens_nothing(
     )
     reply = _get(site, answer.json()["access_token"], "/status/systems")
     assert reply.status_code == 401
-    log = "".join(file.read_text() for file in Path(site["logs"]).glob("auth*.log"))
-    assert "token refused: aud" in log
+    _await_in_log(site, "auth", "token refused: aud")
+
+
+def _await_in_log(site: dict[str, Any], service: str, text: str) -> None:
+    """`passerelle up` writes what a service logged up to 0.05 s later."""
+    end = time.monotonic() + PATIENCE
+    while not any(text in file.read_text() for file in Path(site["logs"]).glob(f"{service}*.log")):
+        assert time.monotonic() < end, f"not logged within {PATIENCE} s: {text}"
+        time.sleep(0.02)
 
 
 def test_the_probes_token_has_only_its_scopes(site: dict[str, Any], identity: Identity) -> None:
