@@ -1,6 +1,7 @@
 """`passerelle serve`: one process of a site, in the foreground."""
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -81,8 +82,24 @@ async def _run(service: str, site: SiteBase) -> None:
             if isinstance(error, KeyError | IndexError):
                 raise  # a bug, not a message for the operator
             raise ConfigError(str(error)) from error
+        _collect_garbage_seldom()
         startup_report.send(startup_report.READY)
         await until_stopped()
+
+
+_YOUNG_OBJECTS = 10_000
+"""How many objects are made before Python looks for garbage among them; its own choice is 700."""
+
+
+def _collect_garbage_seldom() -> None:
+    """Leave what the start has made out of every search for garbage, and search less often.
+
+    Most of what a call makes is freed when nothing refers to it any more. Only cycles wait for a search, and at 64 calls
+    at once each search finds little but calls under way: a stat took a twentieth more CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 def _become_envoy(site: SiteBase, config: Path) -> NoReturn:
