@@ -106,6 +106,51 @@ async def test_content_comes_back_across_many_key_exchanges(
         assert len({key._cipher._key for key in keys}) == len(keys)  # type: ignore[attr-defined]
 
 
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size in bytes of everything that a client hands to its socket."""
+    sizes: list[int] = []
+    send = SSHConnection._send
+
+    def note(connection: SSHConnection, data: bytes) -> None:
+        sizes.append(len(data))
+        send(connection, data)
+
+    monkeypatch.setattr(SSHConnection, "_send", note)
+    return sizes
+
+
+async def test_packets_of_large_data_are_written_together(writes: list[int]) -> None:
+    data = os.urandom(1 << 20)
+    async with connected(GCM[0]) as connection:
+        process: asyncssh.SSHClientProcess[bytes] = await connection.create_process(encoding=None)
+        writes.clear()
+        process.stdin.write(data)
+        assert writes == [8 * (4 + 1 + 9 + 32_768 + 6 + 16)] * 4
+        process.stdin.write_eof()
+        assert await process.stdout.read() == data
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"window": 100_000},  # less than what is written at once
+        {"window": 100_000, "max_pktsize": 1_000},
+        {"compression_algs": ["zlib@openssh.com"]},
+        {"rekey_seconds": 0.01},
+    ],
+)
+async def test_content_comes_back_whatever_the_server_takes(
+    server: dict[str, Any], writes: list[int]
+) -> None:
+    data = random.Random(1).randbytes(MANY // 2)  # noqa: S311
+    client = {key: value for key, value in server.items() if key not in ("window", "max_pktsize")}
+    async with connected(GCM[0], client=client, server=server) as connection:
+        assert await echoed(connection, data) == data
+    several = 2 * server.get("max_pktsize", 32_768)
+    assert (max(writes) > several) == ("compression_algs" not in server)
+
+
 @pytest.mark.parametrize("cipher", [GCM[0], CHACHA, OTHERS[0]])
 async def test_big_files_have_equal_checksums(cipher: str, tmp_path: Path) -> None:
     source, there, back = (tmp_path / name for name in ("source", "there", "back"))
