@@ -94,8 +94,8 @@ _YOUNG_OBJECTS = 10_000
 def _collect_garbage_seldom() -> None:
     """Leave what the start has made out of every search for garbage, and search less often.
 
-    Most of what a call makes is freed when nothing refers to it any more. Only cycles wait for a search, and at 64 calls
-    at once each search finds little but calls under way: a stat took a twentieth more CPU time.
+    Most of what a call makes is freed when nothing refers to it any more. Only cycles wait for a search, and at 64
+    calls at once each search finds little but calls under way: a stat took a twentieth more CPU time.
     """
     gc.collect()
     gc.freeze()
