@@ -6,7 +6,7 @@ from collections.abc import Collection
 from passerelle.auth.credentials.port import Credential, Credentials
 from passerelle.auth.tokens.validation import Tokens
 from passerelle.runtime import log_fields
-from passerelle.runtime.errors import FailedPrecondition, NotFound
+from passerelle.runtime.errors import FailedPrecondition, Forbidden, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,14 @@ class Logins:
     async def credential(self, token: str, *, system: str, public_key: str) -> Credential:
         """A credential with which the token's principal can log in to `system`.
 
-        Raises what `Tokens.principal` and `Credentials.issue` do, NotFound for an unknown system, FailedPrecondition at
-        a site that issues no credentials.
+        Raises what `Tokens.principal` and `Credentials.issue` do, NotFound for an unknown system, Forbidden for one
+        that the token is not for, FailedPrecondition at a site that issues no credentials.
         """
         principal = await self._tokens.principal(token)
         if system not in self._systems:
             raise NotFound(f"System {system} not found.", system=system)
+        if not principal.limits.allow_system(system):
+            raise Forbidden(f"The access token is not for system {system}.", system=system)
         if self._credentials is None:
             raise FailedPrecondition("This site issues no SSH credentials.")
         issued = await self._credentials.issue(principal, system=system, public_key=public_key)

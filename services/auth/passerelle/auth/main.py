@@ -15,6 +15,7 @@ from passerelle.auth.envoy.rejected_requests import RejectedRequests
 from passerelle.auth.logins import Logins
 from passerelle.auth.native.auth_service import AccessService, AuthService
 from passerelle.auth.policy import Policy
+from passerelle.auth.tokens.accounts_file import AccountsFile
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.jwks import PublishedKeys
 from passerelle.auth.tokens.keyset import KeySet
@@ -23,7 +24,7 @@ from passerelle.edge import access_log_pb2_grpc as edge_log_grpc
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
 from passerelle.edge import keys_pb2_grpc as keys_grpc
 from passerelle.runtime.config.plugins import make
-from passerelle.runtime.config.site import SiteBase, section
+from passerelle.runtime.config.site import ConfigError, SiteBase, section
 from passerelle.runtime.serving.service import running_service
 from passerelle.runtime.token_buckets import Buckets
 from passerelle.v1 import auth_pb2_grpc as pb_grpc
@@ -38,10 +39,12 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
     settings = section(site, AuthSection)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        keys = {issuer: _keys(http, issuer) for issuer in settings.issuers}
-        for key_set in keys.values():
-            await stack.enter_async_context(key_set.kept_fresh())
-        tokens = Tokens([TrustedIssuer(issuer, key_set) for issuer, key_set in keys.items()])
+        trusted = [TrustedIssuer(it, _keys(http, it), _accounts(it)) for it in settings.issuers]
+        for issuer in trusted:
+            await stack.enter_async_context(issuer.keys.kept_fresh())
+            if issuer.accounts is not None:
+                await stack.enter_async_context(issuer.accounts.kept_fresh())
+        tokens = Tokens(trusted)
         authorizer = make("auth.authorizer", settings.authorizer)
         policy = Policy(tokens, authorizer, enforce_scopes=settings.enforce_scopes)
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
@@ -56,7 +59,9 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             edge_grpc.add_AuthorizationServicer_to_server(
                 AuthorizationService(tokens, failures, rejected), server
             )
-            keys_grpc.add_KeysServicer_to_server(KeysService(list(keys.values())), server)
+            keys_grpc.add_KeysServicer_to_server(
+                KeysService([issuer.keys for issuer in trusted]), server
+            )
             edge_log_grpc.add_AccessLogServiceServicer_to_server(AccessLogService(rejected), server)
 
         service = running_service(site, "auth", register, policy)
@@ -70,6 +75,15 @@ def _keys(http: aiohttp.ClientSession, issuer: Issuer) -> KeySet:
         cooldown=issuer.cooldown,
         grace=issuer.grace,
     )
+
+
+def _accounts(issuer: Issuer) -> AccountsFile | None:
+    if issuer.accounts_file is None:
+        return None
+    try:
+        return AccountsFile(issuer.accounts_file)
+    except ValueError as error:
+        raise ConfigError(f"auth.issuers.accounts_file: {error}") from None
 
 
 def _credentials(settings: AuthSection) -> Credentials | None:

@@ -9,7 +9,7 @@ from passerelle.v1.access_pb2 import Access
 
 
 class Policy:
-    """Checks the token, then its scope where scopes are enforced, then the principal's relation to the system."""
+    """Checks the token, its scope where scopes are enforced, its limits, and the principal's relation to the system."""
 
     def __init__(self, tokens: Tokens, authorizer: Authorizer, *, enforce_scopes: bool) -> None:
         self._tokens = tokens
@@ -19,8 +19,11 @@ class Policy:
     async def principal(self, token: str, *, scope: str, relation: str, system: str) -> Principal:
         """The principal of the token. Raises as `Tokens.principal`, and Forbidden when it is not authorised."""
         principal = await self._tokens.principal(token)
-        if scope and self._enforce_scopes and scope not in principal.scopes:
+        missing = self._enforce_scopes and scope and scope not in principal.scopes
+        if missing or not principal.limits.allow_scope(scope):
             raise Forbidden(f"The access token lacks the scope {scope}.", scope=scope)
+        if not principal.limits.allow_system(system):
+            raise Forbidden(f"The access token is not for system {system}.", system=system)
         if relation and not await self._authorizer.allowed(
             principal, relation=relation, system=system
         ):

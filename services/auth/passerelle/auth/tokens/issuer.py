@@ -1,12 +1,15 @@
 """The `auth.issuers` section of the configuration file: whose tokens are accepted, and on which conditions."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from passerelle.auth.tokens.account_rules import AccountRule, Patterns
+from passerelle.auth.tokens.presets import Preset, with_preset, without_origin
 from passerelle.runtime.config.addresses import Url, is_plain_http
 from passerelle.runtime.config.findings import Finding, SectionContext, note, problem, unreadable
 from passerelle.runtime.config.sections import Section
@@ -21,6 +24,8 @@ Algorithm = Literal[
 class Issuer(Section):
     """An OIDC issuer whose access tokens are accepted."""
 
+    preset: Preset | None = None
+    """A well-known identity provider, which gives other keys their defaults; see identity-providers.md."""
     issuer: Url | None = None
     """The issuer identifier: the tokens' `iss`, and the base of discovery."""
     any_issuer: bool = False
@@ -37,12 +42,30 @@ class Issuer(Section):
     application opens this one, too."""
     clients: tuple[str, ...] = ()
     """OAuth clients whose tokens are accepted, as `azp` or `client_id` names them; with none, all."""
+    required_claims: dict[str, Patterns] = Field(default_factory=dict)
+    """Claims that every token must have, each with the values that are accepted, as in `rules`."""
+    id_tokens: bool = False
+    """Take ID tokens instead of access tokens, from a provider whose access tokens are no JWTs. `audience` is then the
+    client that they were issued to."""
     algorithms: tuple[Algorithm, ...] = Field(
         default=("RS256", "ES256", "EdDSA", "PS256"), min_length=1
     )
     """Accepted signature algorithms."""
-    username_claim: str = "preferred_username"
-    """The claim that holds the account name on the systems."""
+    username_claim: str | None = "preferred_username"
+    """The claim that holds the account name on the systems; `a.b` is `b` inside of `a`. null: `rules` alone decide."""
+    username_pattern: re.Pattern[str] | None = None
+    """A regular expression with one group, which the whole claim must match; the group is the account, such as
+    `(.+)@example\\.org`."""
+    accounts_file: Path | None = None
+    """A file with the accounts of the claim's values: lines `VALUE ACCOUNT`, read again when it changes. A value
+    without a line has no account."""
+    rules: tuple[AccountRule, ...] = ()
+    """Accounts and limits of tokens by other claims, such as those of CI pipelines and service accounts. The first rule
+    that fits counts, before `username_claim`."""
+    role_claims: tuple[str, ...] = ()
+    """Claims with roles or groups: a text, or a list of them; `a.b` is `b` inside of `a`."""
+    scopes_of_roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The scopes that each role gives, beside those that the token carries."""
     allow_root: bool = False
     """Whether its tokens may stand for the account root."""
     accounts: tuple[str, ...] = Field(default=("*",), min_length=1)
@@ -76,6 +99,13 @@ class Issuer(Section):
         begun = self.issuer or self.jwks_uri or ""
         return self.insecure_http or not (begun.startswith("https:") or is_plain_http(address))
 
+    @field_validator("username_pattern")
+    @classmethod
+    def _one_group(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
+        if pattern is not None and pattern.groups != 1:
+            raise ValueError("one group is wanted, which is the account: (.+)@example\\.org")
+        return pattern
+
     @field_validator("jwks_uri")
     @classmethod
     def _address(cls, address: str | None) -> str | None:
@@ -90,6 +120,8 @@ class Issuer(Section):
         address = urlsplit(self.jwks_uri or "")
         if address.scheme == "file" and (reason := unreadable(Path(unquote(address.path)))):
             yield problem(reason, "jwks_uri")
+        if self.accounts_file and (reason := unreadable(self.accounts_file)):
+            yield problem(reason, "accounts_file")
 
     def trials(self, context: SectionContext) -> Iterator[Trial]:
         """See `Section.trials`."""
@@ -117,8 +149,31 @@ class Issuer(Section):
             f"keys of the issuer {name}", keys, "issuer, jwks_uri, algorithms; the way to it"
         )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, settings: Any) -> Any:
+        return with_preset(settings)
+
     @model_validator(mode="after")
     def _named(self) -> Self:
+        if self.username_claim is None and not self.rules:
+            raise ValueError(
+                "give `rules`, or a `username_claim`: otherwise no token stands for an account"
+            )
+        if self.accounts_file and self.username_pattern:
+            raise ValueError("give either `accounts_file` or `username_pattern`")
+        if self.scopes_of_roles and not self.role_claims:
+            raise ValueError("`scopes_of_roles` needs `role_claims`: where the roles are")
+        if self.id_tokens and self.any_audience:
+            raise ValueError(
+                "`id_tokens` needs `audience`: everybody who logs in anywhere has an ID token"
+            )
+        for rule in self.rules:
+            if origins := without_origin(self.preset, rule.claims):
+                raise ValueError(
+                    f"a rule for {rule.account} has to name one of {', '.join(origins)}: "
+                    "this provider signs tokens for everybody"
+                )
         if (self.issuer is None) is not self.any_issuer:
             raise ValueError("give either `issuer` or `any_issuer: true`")
         if self.any_issuer and self.jwks_uri is None:

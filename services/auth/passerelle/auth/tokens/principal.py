@@ -1,8 +1,34 @@
 """The principal that an access token stands for."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
 
 from passerelle.runtime.caller import Caller, claims_of
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a principal may do at most, whatever the site enforces otherwise; None is no limit."""
+
+    scopes: frozenset[str] | None = None
+    systems: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, scopes: Iterable[str] | None, systems: Iterable[str] | None) -> Self:
+        """The limits of a rule."""
+        return cls(
+            None if scopes is None else frozenset(scopes),
+            None if systems is None else frozenset(systems),
+        )
+
+    def allow_scope(self, scope: str) -> bool:
+        """Whether a method that demands `scope` (empty for none) may be called."""
+        return not scope or self.scopes is None or scope in self.scopes
+
+    def allow_system(self, system: str) -> bool:
+        """Whether a system may be used; `system` is empty for a call that names none."""
+        return not system or self.systems is None or system in self.systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +44,7 @@ class Principal:
     scopes: frozenset[str]
     expires: int
     client_id: str = ""
+    limits: Limits = field(default=Limits())
 
     def caller(self, token: str) -> Caller:
         """The caller of an RPC that shows `token`, whose principal this is."""

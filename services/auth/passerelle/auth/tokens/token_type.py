@@ -1,4 +1,4 @@
-"""Whether a token of a known issuer is an access token that whoever bears it may use.
+"""Whether a token of a known issuer is of the type that is accepted from it, and whoever bears it may use it.
 
 An issuer signs other things with the same keys: ID tokens, refresh tokens, logout tokens, DPoP proofs. RFC 8725 §3.11
 and RFC 9068 §4 tell them apart by the header's `typ`; issuers that came earlier do it by claims.
@@ -21,12 +21,31 @@ _FOREIGN_CLAIMS = ("at_hash", "c_hash", "s_hash", "events")
 _CLIENT_CLAIMS = ("azp", "client_id", "cid", "appid")
 
 
-def require_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
-    """Raises Refusal for a token of another type, and for one that is bound to a key (RFC 7800 `cnf`).
+def require_token_type(
+    header: Mapping[str, Any], claims: Mapping[str, Any], issuer: Issuer
+) -> None:
+    """Raises Refusal for a token of another type than the issuer's, and for one bound to a key (RFC 7800 `cnf`).
 
     A bound token counts only with a proof of that key (RFC 9449, RFC 8705), which is not checked here.
     """
     _require_type("header typ", header.get("typ"), _HEADER_TYPES)
+    if claims.get("cnf") is not None:
+        raise _refused("cnf", claims["cnf"], "bearer tokens; this one is bound to a key")
+    if issuer.id_tokens:
+        _require_id_token(claims)
+    else:
+        _require_access_token(header, claims)
+
+
+def _require_id_token(claims: Mapping[str, Any]) -> None:
+    """OpenID Connect Core §2: the types of other tokens stand in claims; a logout token has `events`."""
+    for name in _TYPE_CLAIMS:
+        _require_type(name, claims.get(name), ("id", "id_token", "jwt"))
+    if "events" in claims:
+        raise _refused("events", "there", "an ID token, which has none")
+
+
+def _require_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
     for name in _TYPE_CLAIMS:
         _require_type(name, claims.get(name), _CLAIMED_TYPES)
     for name in _FOREIGN_CLAIMS:
@@ -34,8 +53,6 @@ def require_access_token(header: Mapping[str, Any], claims: Mapping[str, Any]) -
             raise _refused(name, "there", "an access token, which has none")
     if "nonce" in claims and not _claims_access(header, claims):
         raise _refused("nonce", "there, and no scope", "an access token; this is an ID token")
-    if claims.get("cnf") is not None:
-        raise _refused("cnf", claims["cnf"], "bearer tokens; this one is bound to a key")
 
 
 def require_client(claims: Mapping[str, Any], issuer: Issuer) -> None:

@@ -4,7 +4,6 @@ Callers see the messages as they are, whichever API they call.
 """
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,32 +11,27 @@ from typing import Any, NamedTuple
 
 import jwt
 
-from passerelle.auth.tokens.accounts import why_barred
+from passerelle.auth.tokens.accounts_file import AccountsFile
+from passerelle.auth.tokens.identity import identity
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.keyset import Key, KeySet
 from passerelle.auth.tokens.principal import Principal
 from passerelle.auth.tokens.refusals import Refusal, RefusalLog
-from passerelle.auth.tokens.token_type import require_access_token, require_client
-from passerelle.runtime.errors import (
-    BackendUnavailable,
-    Forbidden,
-    InvalidArgument,
-    Unauthenticated,
-)
+from passerelle.auth.tokens.token_type import require_client, require_token_type
+from passerelle.runtime.errors import BackendUnavailable, Unauthenticated
 
 _MAX_TOKEN = 64 << 10  # characters; metadata may be twice that
 _DATES = ("exp", "nbf", "iat")
 _LAST_SECOND = 253402300799  # of the year 9999, where google.protobuf.Timestamp ends
-# A POSIX portable account name (IEEE 1003.1 §3.426) that starts like a name; `$` ends those of machines.
-_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """An issuer's settings, with its keys."""
+    """An issuer's settings, with its keys, and the file that has the accounts of its tokens, if there is one."""
 
     settings: Issuer
     keys: KeySet
+    accounts: AccountsFile | None = None
 
 
 class _Unverified(NamedTuple):
@@ -73,20 +67,23 @@ class Tokens:
 
     async def _accepted(self, token: str) -> Principal:
         unverified = _read(token)
-        issuer, key = await self._signer(unverified)
+        signer, key = await self._signer(unverified)
+        issuer = signer.settings
         claims = _verified(token, issuer, key, unverified)
-        require_access_token(unverified.header, claims)
+        require_token_type(unverified.header, claims, issuer)
         require_client(claims, issuer)
+        who = identity(claims, issuer, signer.accounts)
         return Principal(
-            username=_username(claims, issuer),
+            username=who.username,
             issuer=str(claims.get("iss", "")),
             subject=str(claims.get("sub", "")),
-            scopes=_scopes(claims),
+            scopes=who.scopes,
+            limits=who.limits,
             expires=min(int(claims["exp"]), _LAST_SECOND),
             client_id=str(claims.get("azp") or claims.get("client_id") or ""),
         )
 
-    async def _signer(self, unverified: _Unverified) -> tuple[Issuer, Key]:
+    async def _signer(self, unverified: _Unverified) -> tuple[TrustedIssuer, Key]:
         unavailable: BackendUnavailable | None = None
         candidates = self._candidates(unverified)
         kid = unverified.header.get("kid")
@@ -97,7 +94,7 @@ class Tokens:
                 unavailable = error
                 continue
             if key is not None:
-                return issuer.settings, key
+                return issuer, key
         unknown = Unauthenticated("Token's public key not found.")
         names = [issuer.keys.name for issuer in candidates]
         raise unavailable or Refusal(
@@ -189,28 +186,6 @@ def _ahead(unverified: _Unverified, claim: str) -> float:
         return float(unverified.claims[claim]) - time.time()
     except (KeyError, TypeError, ValueError):
         return 0.0
-
-
-def _username(claims: Mapping[str, Any], issuer: Issuer) -> str:
-    claim = issuer.username_claim
-    name = claims.get(claim)
-    if name is None or name == "":
-        missing = InvalidArgument(f"Authentication token '{claim}' claim is missing")
-        raise Refusal(missing, "username", None, f"a claim {claim!r} (`username_claim`)")
-    if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
-        unfit = Forbidden(f"The access token's '{claim}' claim is not a valid account name.")
-        raise Refusal(unfit, "username", name, "a POSIX account name")
-    if accepted := why_barred(name, issuer):
-        answer = Forbidden(f"The account {name} may not be used.")
-        raise Refusal(answer, "username", name, accepted)
-    return name
-
-
-def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
-    """From `scope` (RFC 9068) or `scp` (Microsoft Entra), each a list or words in one text."""
-    scopes = claims.get("scope", claims.get("scp", ""))
-    words = scopes.split() if isinstance(scopes, str) else scopes
-    return frozenset(str(word) for word in words) if isinstance(words, list) else frozenset()
 
 
 def _invalid(claim: str, value: Any, expected: Any) -> Refusal:
