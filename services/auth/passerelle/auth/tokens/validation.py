@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jwt
+from jwt.utils import base64url_decode
 
 from passerelle.auth.tokens.accounts_file import AccountsFile
 from passerelle.auth.tokens.identity import identity
@@ -124,9 +125,19 @@ def _read(token: str) -> _Unverified:
         whole = jwt.decode_complete(token, options={"verify_signature": False})
         # JSON can escape half a surrogate pair (RFC 8259 §8.2), which cannot be encoded when the claims are sent on.
         json.dumps(whole["payload"], ensure_ascii=False).encode()
+        for part in token.split(".")[:2]:
+            json.loads(base64url_decode(part), object_pairs_hook=_each_name_once)
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
         raise _invalid("form", type(error).__name__, "a signed JWT") from None
     return _Unverified(whole["header"], whole["payload"])
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """RFC 7519 §4: programs differ in which of two members with one name counts. Raises ValueError."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name stands twice")
+    return members
 
 
 def _verified(token: str, issuer: Issuer, key: Key, unverified: _Unverified) -> Mapping[str, Any]:
