@@ -12,6 +12,7 @@ import pytest
 
 from passerelle.gateway.contracts import Binding, Method, descriptors, methods
 from passerelle.gateway.envoy import configuration
+from passerelle.gateway.envoy.authentication import UNVERIFIED
 from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.routes import routes
 from passerelle.runtime.config.services import SERVICES
@@ -216,7 +217,7 @@ def test_what_asks_for_no_token_leads_to_no_method_that_does() -> None:
     }
     for route in ALL_ROUTES:
         config = route.get("typed_per_filter_config", {})
-        asks = "envoy.filters.http.ext_authz" not in config
+        asks = UNVERIFIED not in config
         if "route" in route:
             match = route["match"]
             path = match.get("path") or match["safe_regex"]["regex"].removesuffix("?")
@@ -246,8 +247,8 @@ def test_envoy_verifies_with_the_keys_that_auth_has(tmp_path: Path) -> None:
     keys = [one["remote_jwks"]["http_uri"]["uri"] for one in (first, second)]
     assert keys == ["http://auth/keys/0", "http://auth/keys/1"]
     names = list(filters)
-    order = ("jwt_authn", "local_ratelimit", "ext_authz", "buffer")
-    places = [names.index(f"envoy.filters.http.{name}") for name in order]
+    order = ("envoy.filters.http.jwt_authn", UNVERIFIED, "envoy.filters.http.buffer")
+    places = [names.index(name) for name in order]
     assert places == sorted(places)
     file = tmp_path / "envoy.json"
     file.write_text(json.dumps(config))
