@@ -21,7 +21,7 @@ from passerelle.gateway.envoy.lua import script
 from passerelle.gateway.envoy.pages import pages
 from passerelle.gateway.envoy.replies import Json, header, local_replies
 from passerelle.gateway.envoy.route_tree import tree
-from passerelle.gateway.envoy.routes import ANY, BODY_SECONDS, routes
+from passerelle.gateway.envoy.routes import ANY, BODY_SECONDS, NO_BODY, routes
 from passerelle.runtime.config.addresses import address_parts
 from passerelle.runtime.config.services import Endpoint
 from passerelle.runtime.config.site import SiteBase, section
@@ -293,7 +293,7 @@ def _filters(site: SiteBase, gateway: GatewaySection) -> list[Json]:
         _filter(
             "lua.bodies",
             "lua.v3.Lua",
-            default_source_code={"inline_string": _NO_BODY},
+            source_codes={NO_BODY: {"inline_string": _BODY_REMOVAL}},
             clear_route_cache=False,
         ),
         _filter("buffer", "buffer.v3.Buffer", max_request_bytes=gateway.max_body),
@@ -314,11 +314,9 @@ def _filter(name: str, kind: str, **config: Any) -> Json:
 
 
 # Some clients send a body with every request. The transcoder would read fields from it; no GET or DELETE of ours has
-# one.
-_NO_BODY = """
+# one. Their routes name this script.
+_BODY_REMOVAL = """
 function envoy_on_request(handle)
-  local method = handle:headers():get(":method")
-  if method ~= "GET" and method ~= "DELETE" then return end
   handle:headers():remove("content-length")
   local body = handle:body()
   if body then body:setBytes("") end

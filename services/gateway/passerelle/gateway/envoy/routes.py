@@ -51,15 +51,17 @@ _NOT_TRANSCODED = {
     }
 }
 
+NO_BODY = "no_body"
+"""The script that removes bodies, among those of the filter `lua.bodies`."""
 _NO_BODY_READ = {
     f"{_LUA}.bodies": {
         "@type": f"{ANY}envoy.extensions.filters.http.lua.v3.LuaPerRoute",
-        "disabled": True,
+        "name": NO_BODY,
     }
 }
 
 # Of routes that Envoy answers itself, without waiting for a body.
-_ANSWERED_HERE = authentication.WITHOUT_TOKEN | _NOT_TRANSCODED | _UNLIMITED_BODY | _NO_BODY_READ
+_ANSWERED_HERE = authentication.WITHOUT_TOKEN | _NOT_TRANSCODED | _UNLIMITED_BODY
 
 
 def _reply_of(surface: Surface) -> Json:
@@ -242,9 +244,14 @@ def _is_special_case(binding: Binding, regexes: Iterable[str]) -> bool:
     return any(re.fullmatch(regex, binding.example) for regex in regexes if regex != binding.regex)
 
 
+_WITHOUT_BODY = {"GET", "HEAD", "DELETE"}
+
+
 def _rest_path(verb: str, binding: Binding, method: Method, idle_timeout: float) -> Json:
     """The route of a REST request until the transcoder has turned it into the call that `_to_method` routes."""
     config = _reply_of(method.surface) | _body_limit(method)
+    if verb in _WITHOUT_BODY:
+        config |= _NO_BODY_READ
     return {
         "match": {
             "safe_regex": {"regex": _with_any_slash(binding, method.surface)},
