@@ -15,6 +15,7 @@ from google.protobuf.empty_pb2 import Empty
 from passerelle.auth.envoy.access_log_service import AccessLogService
 from passerelle.auth.envoy.authorization_service import AuthorizationService
 from passerelle.auth.envoy.rejected_requests import RejectedRequests
+from passerelle.auth.tokens.principal import Principal
 from passerelle.edge import access_log_pb2_grpc, external_auth_pb2_grpc
 from passerelle.firecrest.v2 import compute_pb2_grpc, filesystem_pb2_grpc, status_pb2_grpc
 from passerelle.gateway.envoy import configuration
@@ -55,8 +56,9 @@ class Tokens:
 class Judge:
     """Tokens of the auth service: the same as `Tokens`."""
 
-    async def principal(self, token: str) -> Any:
-        return await Tokens().caller(token, access=Access(), system="")
+    async def principal(self, token: str) -> Principal:
+        known = await Tokens().caller(token, access=Access(), system="")
+        return Principal(known.username, known.issuer, known.subject, frozenset(), 0)
 
 
 class Profile(

@@ -31,7 +31,10 @@ FOLDERS: dict[str, str] = {
     "surfaces.firecrest": "runtime",
     "surfaces.native": "runtime",
     "runtime.serving": "proto.v1 runtime runtime.config runtime.pipeline runtime.ssh",
-    "auth": "auth.authorizers auth.credentials auth.tokens proto.v1 runtime runtime.config",
+    "auth": (
+        "auth.api_keys auth.authorizers auth.credentials auth.tokens proto.v1 runtime runtime.config"
+    ),
+    "auth.api_keys": "auth.tokens runtime runtime.config",
     "auth.authorizers": "auth.tokens runtime.config",
     "auth.credentials": "auth.tokens runtime runtime.config",
     "auth.envoy": "auth.tokens proto.edge runtime runtime.pipeline",

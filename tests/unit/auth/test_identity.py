@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from passerelle.auth.tokens import accounts_file
-from passerelle.auth.tokens.accounts_file import AccountsFile
+from passerelle.auth.tokens import watched_file
+from passerelle.auth.tokens.accounts_file import accounts_in
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.runtime.config.site import ConfigError
 from tests.unit.auth.conftest import serving_auth
@@ -225,7 +225,7 @@ async def test_id_tokens_only_where_they_are_wanted(idp: Idp) -> None:
 async def test_accounts_of_a_file_which_is_read_again(
     idp: Idp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(accounts_file, "_EVERY", 0.01)
+    monkeypatch.setattr(watched_file, "_EVERY", 0.01)
     file = tmp_path / "accounts"
     file.write_text('# people\n"a-1" alice\n"/C=CH/CN=Bob B" bob # left\n\n')
     issuer = {"issuer": idp.url, "username_claim": "sub", "accounts_file": str(file)}
@@ -237,7 +237,7 @@ async def test_accounts_of_a_file_which_is_read_again(
             "The access token's 'sub' claim has no account.",
         )
         _replace(file, "a-2 carol\n")
-        await _until(lambda: "read 1 accounts again" in caplog.text, caplog)
+        await _until(lambda: "read again: " in caplog.text, caplog)
         assert (await auth.authorize(idp.token(sub="a-2"))).username == "carol"
         assert (await auth.refusal(idp.token()))[0] is DENIED
         _replace(file, "a-1 alice extra\n")
@@ -271,7 +271,7 @@ async def _until(happened: Any, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_file_that_cannot_be_right(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "accounts").write_text(text)
     with pytest.raises(ValueError, match=message):
-        AccountsFile(tmp_path / "accounts")
+        accounts_in(tmp_path / "accounts")
 
 
 async def test_a_file_that_is_not_there(idp: Idp, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.presets import Preset
 
 PAGE = (Path(__file__).parents[3] / "docs" / "identity-providers.md").read_text()
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+EXAMPLES = re.findall(r"^```yaml\n(- .*?)^```$", PAGE, re.M | re.S)
 MEANINGS = re.findall(
     r"^```yaml\n([^`]*)^```\n\n```json\n([^`]*)^```\n\nstands for `(\S+)`(?: with the scopes `([^`]+)`)?\.",
     PAGE,

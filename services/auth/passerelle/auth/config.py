@@ -1,11 +1,13 @@
 """The `auth` section of the configuration file."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from passerelle.auth.api_keys.key_file import keys_in
 from passerelle.auth.tokens.issuer import Issuer
-from passerelle.runtime.config.findings import Finding, SectionContext, note
+from passerelle.runtime.config.findings import Finding, SectionContext, exposed, note, problem
 from passerelle.runtime.config.sections import Plugin, Section
 
 
@@ -21,11 +23,30 @@ class SshCredentials(Plugin):
     group = "passerelle.credentials"
 
 
+class ApiKeySettings(Section):
+    """API keys of programs; `passerelle auth key` makes, lists and revokes them."""
+
+    file: Path
+    """The file with their digests, read again when it changes. Whoever may write it may make keys of any account."""
+
+    def findings(self, context: SectionContext) -> Iterator[Finding]:
+        """See `Section.findings`."""
+        try:
+            keys_in(self.file)
+        except ValueError as error:
+            yield problem(str(error), "file")
+        else:
+            if reason := exposed(self.file):
+                yield note(reason, "file")
+
+
 class AuthSection(Section):
     """Whose tokens are accepted, and how callers log in to the systems."""
 
     issuers: tuple[Issuer, ...] = ()
     """Accepted issuers."""
+    api_keys: ApiKeySettings | None = None
+    """API keys, which programs show instead of a token; without it there are none."""
     enforce_scopes: bool = False
     """Refuse calls whose token lacks the scope that the method requires."""
     max_failures: int = Field(default=300, ge=1)
@@ -37,7 +58,7 @@ class AuthSection(Section):
 
     def findings(self, context: SectionContext) -> Iterator[Finding]:
         """See `Section.findings`."""
-        if not self.issuers:
+        if not self.issuers and self.api_keys is None:
             yield note("there is none, so that nobody can come in", "issuers")
         if self.ssh_credentials is None:
             yield note("not set, so that nobody can log in to a system", "ssh_credentials")

@@ -1,11 +1,13 @@
 """Puts the auth service together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import grpc
 
+from passerelle.auth.api_keys.key_file import PREFIX
+from passerelle.auth.api_keys.validation import ApiKeys
 from passerelle.auth.config import AuthSection
 from passerelle.auth.credentials.port import Credentials
 from passerelle.auth.envoy.access_log_service import AccessLogService
@@ -15,11 +17,12 @@ from passerelle.auth.envoy.rejected_requests import RejectedRequests
 from passerelle.auth.logins import Logins
 from passerelle.auth.native.auth_service import AccessService, AuthService
 from passerelle.auth.policy import Policy
-from passerelle.auth.tokens.accounts_file import AccountsFile
+from passerelle.auth.tokens.accounts_file import accounts_in
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.jwks import PublishedKeys
 from passerelle.auth.tokens.keyset import KeySet
-from passerelle.auth.tokens.validation import Tokens, TrustedIssuer
+from passerelle.auth.tokens.validation import Judge, Tokens, TrustedIssuer
+from passerelle.auth.tokens.watched_file import WatchedFile
 from passerelle.edge import access_log_pb2_grpc as edge_log_grpc
 from passerelle.edge import external_auth_pb2_grpc as edge_grpc
 from passerelle.edge import keys_pb2_grpc as keys_grpc
@@ -44,7 +47,11 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
             await stack.enter_async_context(issuer.keys.kept_fresh())
             if issuer.accounts is not None:
                 await stack.enter_async_context(issuer.accounts.kept_fresh())
-        tokens = Tokens(trusted)
+        others: dict[str, Judge] = {}
+        if (keys := _api_keys(settings)) is not None:
+            await stack.enter_async_context(keys.kept_fresh())
+            others[PREFIX] = keys.principal
+        tokens = Tokens(trusted, others=others)
         authorizer = make("auth.authorizer", settings.authorizer)
         policy = Policy(tokens, authorizer, enforce_scopes=settings.enforce_scopes)
         logins = Logins(tokens, _credentials(settings), [system.name for system in site.systems])
@@ -77,13 +84,22 @@ def _keys(http: aiohttp.ClientSession, issuer: Issuer) -> KeySet:
     )
 
 
-def _accounts(issuer: Issuer) -> AccountsFile | None:
+def _accounts(issuer: Issuer) -> WatchedFile[Mapping[str, str]] | None:
     if issuer.accounts_file is None:
         return None
     try:
-        return AccountsFile(issuer.accounts_file)
+        return WatchedFile(issuer.accounts_file, accounts_in)
     except ValueError as error:
         raise ConfigError(f"auth.issuers.accounts_file: {error}") from None
+
+
+def _api_keys(settings: AuthSection) -> ApiKeys | None:
+    if settings.api_keys is None:
+        return None
+    try:
+        return ApiKeys(settings.api_keys.file)
+    except ValueError as error:
+        raise ConfigError(f"auth.api_keys.file: {error}") from None
 
 
 def _credentials(settings: AuthSection) -> Credentials | None:

@@ -39,7 +39,33 @@ def _configuration_errors() -> Iterator[None]:
         raise _BadConfiguration(str(error)) from error
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Our commands, and those that services bring along (entry points `passerelle.commands`), loaded when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group`."""
+        from passerelle.runtime.config import plugins
+
+        return sorted([*super().list_commands(ctx), *plugins.names("passerelle.commands")])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group`."""
+        if (own := super().get_command(ctx, cmd_name)) is not None:
+            return own
+        from passerelle.runtime.config import plugins
+
+        if cmd_name not in plugins.names("passerelle.commands"):
+            return None
+        command: click.Command = plugins.load("passerelle.commands", cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """See `click.Group`; a wrong configuration is a message, whichever command reads it."""
+        with _configuration_errors():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="passerelle")
 def main() -> None:
     """One secure REST and gRPC API to HPC and AI systems: jobs, files, data transfer.
@@ -63,11 +89,10 @@ def up(config: Path | None, verbose: bool, as_json: bool) -> None:
     from passerelle.cli.up.run import CannotStart, SiteRun
 
     try:
-        with _configuration_errors():
-            site = _completed_site(config)
-            port_from = "gateway.listen" if config and not _port() else "PASSERELLE_PORT"
-            run = SiteRun(site, port_from=port_from, verbose=verbose, as_json=as_json)
-            asyncio.run(run.run())
+        site = _completed_site(config)
+        port_from = "gateway.listen" if config and not _port() else "PASSERELLE_PORT"
+        run = SiteRun(site, port_from=port_from, verbose=verbose, as_json=as_json)
+        asyncio.run(run.run())
     except CannotStart as error:
         raise click.ClickException(str(error)) from error
 
@@ -86,8 +111,7 @@ def serve_command(process: str, config: Path) -> None:
     """
     from passerelle.cli.up.serve import serve
 
-    with _configuration_errors():
-        serve(process, config)
+    serve(process, config)
 
 
 @main.command()
@@ -105,13 +129,12 @@ def token(config: Path | None, client: str | None, as_json: bool) -> None:
     from passerelle.runtime.config.site import load
 
     port = _port() or embedded.PORT
-    with _configuration_errors():
-        site = load(config or embedded.existing(port))
-        try:
-            answer = development_token(site, client)
-        except NoToken as error:
-            hint = "" if config else embedded.running_elsewhere(port)
-            raise click.ClickException(f"{error}{hint}") from error
+    site = load(config or embedded.existing(port))
+    try:
+        answer = development_token(site, client)
+    except NoToken as error:
+        hint = "" if config else embedded.running_elsewhere(port)
+        raise click.ClickException(f"{error}{hint}") from error
     click.echo(json.dumps(answer) if as_json else answer["access_token"])
 
 
@@ -136,8 +159,7 @@ def check(file: Path, connect: bool, as_json: bool) -> None:
     """
     from passerelle.cli.check.output import check_and_print
 
-    with _configuration_errors():
-        sys.exit(check_and_print(file, connect=connect, as_json=as_json))
+    sys.exit(check_and_print(file, connect=connect, as_json=as_json))
 
 
 @config.command()
@@ -169,8 +191,7 @@ def import_firecrest(file: Path, no_host_keys: bool) -> None:
     """
     from passerelle.cli.import_firecrest.site import convert
 
-    with _configuration_errors():
-        text, notes = convert(file, read_host_keys=not no_host_keys)
+    text, notes = convert(file, read_host_keys=not no_host_keys)
     for note in notes:
         click.echo(note, err=True)
     click.echo(text, nl=False)

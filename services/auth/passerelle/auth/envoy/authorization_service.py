@@ -17,7 +17,7 @@ from passerelle.auth.tokens.validation import Tokens
 from passerelle.edge import external_auth_pb2 as pb
 from passerelle.edge import external_auth_pb2_grpc as pb_grpc
 from passerelle.runtime import caller
-from passerelle.runtime.errors import ApiError, Overloaded, Unauthenticated
+from passerelle.runtime.errors import ApiError, Forbidden, Overloaded, Unauthenticated
 from passerelle.runtime.headers import REQUEST_ID, REST
 from passerelle.runtime.pipeline.stages import bearer
 from passerelle.runtime.surface import surfaces
@@ -44,10 +44,12 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
         """Accept the request, or return the answer for the client."""
         http = request.attributes.request.http
         caller.begin_request(http.headers.get(REQUEST_ID, ""))
+        address = request.attributes.source.address.socket_address.address
         try:
-            await self._tokens.principal(bearer(http.headers))
+            principal = await self._tokens.principal(bearer(http.headers))
+            if not principal.limits.allow_address(address):
+                raise Forbidden(f"This API key may not be used from {address}.")
         except ApiError as error:
-            address = request.attributes.source.address.socket_address.address
             answer = self._limited(error, address)
             self._write(answer, http, address)
             return _denied(answer, http)

@@ -12,7 +12,6 @@ from passerelle.auth.tokens.account_rules import (
     unfit_claim,
 )
 from passerelle.auth.tokens.accounts import why_barred
-from passerelle.auth.tokens.accounts_file import AccountsFile
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.principal import Limits
 from passerelle.auth.tokens.refusals import Refusal
@@ -28,10 +27,12 @@ class Identity:
     limits: Limits
 
 
-def identity(claims: Mapping[str, Any], issuer: Issuer, accounts: AccountsFile | None) -> Identity:
+def identity(
+    claims: Mapping[str, Any], issuer: Issuer, accounts: Mapping[str, str] | None
+) -> Identity:
     """Whom a token with these claims stands for: by the first of `rules` that fits, or else by `username_claim`.
 
-    `accounts` is the file of `accounts_file`. Raises Refusal: InvalidArgument without the claim, Forbidden for a value
+    `accounts` are those of `accounts_file`. Raises Refusal: InvalidArgument without the claim, Forbidden for a value
     that stands for no account, or for one that it may not stand for.
     """
     if unfit := unfit_claim(claims, issuer.required_claims):
@@ -59,7 +60,7 @@ def _by_rule(claims: Mapping[str, Any], rule: AccountRule) -> str:
 _NAME = "a POSIX account name"
 
 
-def _by_claim(claims: Mapping[str, Any], issuer: Issuer, accounts: AccountsFile | None) -> str:
+def _by_claim(claims: Mapping[str, Any], issuer: Issuer, accounts: Mapping[str, str] | None) -> str:
     claim = issuer.username_claim or ""
     value = claim_of(claims, claim)
     if value is None or value == "":
@@ -69,7 +70,7 @@ def _by_claim(claims: Mapping[str, Any], issuer: Issuer, accounts: AccountsFile 
     if not isinstance(value, str):
         raise Refusal(unfit, "username", value, _NAME)
     if accounts is not None:
-        account = accounts.account(value)
+        account = accounts.get(value)
         if account is None:
             raise _refused(
                 f"the access token's '{claim}' claim has no account",

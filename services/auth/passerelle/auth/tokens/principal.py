@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Self
 
 from passerelle.runtime.caller import Caller, claims_of
@@ -13,13 +14,20 @@ class Limits:
 
     scopes: frozenset[str] | None = None
     systems: frozenset[str] | None = None
+    addresses: tuple[IPv4Network | IPv6Network, ...] | None = None
 
     @classmethod
-    def of(cls, scopes: Iterable[str] | None, systems: Iterable[str] | None) -> Self:
-        """The limits of a rule."""
+    def of(
+        cls,
+        scopes: Iterable[str] | None,
+        systems: Iterable[str] | None,
+        addresses: Iterable[IPv4Network | IPv6Network] | None = None,
+    ) -> Self:
+        """The limits of a rule or of an API key."""
         return cls(
             None if scopes is None else frozenset(scopes),
             None if systems is None else frozenset(systems),
+            None if addresses is None else tuple(addresses),
         )
 
     def allow_scope(self, scope: str) -> bool:
@@ -29,6 +37,18 @@ class Limits:
     def allow_system(self, system: str) -> bool:
         """Whether a system may be used; `system` is empty for a call that names none."""
         return not system or self.systems is None or system in self.systems
+
+    def allow_address(self, address: str) -> bool:
+        """Whether a request may come from an IP address; no from what is none."""
+        if self.addresses is None:
+            return True
+        try:
+            source = ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(source, IPv6Address) and source.ipv4_mapped:
+            source = source.ipv4_mapped
+        return any(source in network for network in self.addresses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,30 @@ Callers see the messages as they are, whichever API they call.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jwt
 from jwt.utils import base64url_decode
 
-from passerelle.auth.tokens.accounts_file import AccountsFile
 from passerelle.auth.tokens.identity import identity
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.keyset import Key, KeySet
 from passerelle.auth.tokens.principal import Principal
 from passerelle.auth.tokens.refusals import Refusal, RefusalLog
 from passerelle.auth.tokens.token_type import require_client, require_token_type
+from passerelle.auth.tokens.watched_file import WatchedFile
 from passerelle.runtime.errors import BackendUnavailable, Unauthenticated
 
 _MAX_TOKEN = 64 << 10  # characters; metadata may be twice that
 _DATES = ("exp", "nbf", "iat")
 _LAST_SECOND = 253402300799  # of the year 9999, where google.protobuf.Timestamp ends
+
+
+Judge = Callable[[str], Principal]
+"""The principal of a credential; raises Refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class TrustedIssuer:
 
     settings: Issuer
     keys: KeySet
-    accounts: AccountsFile | None = None
+    accounts: WatchedFile[Mapping[str, str]] | None = None
 
 
 class _Unverified(NamedTuple):
@@ -47,10 +52,19 @@ class _Unverified(NamedTuple):
 
 
 class Tokens:
-    """Validates access tokens."""
+    """Validates access tokens, and other credentials that are shown in their place.
 
-    def __init__(self, issuers: Sequence[TrustedIssuer]) -> None:
+    `others` judge credentials that are no JWTs, by what these begin with.
+    """
+
+    def __init__(
+        self,
+        issuers: Sequence[TrustedIssuer],
+        *,
+        others: Mapping[str, Judge] = MappingProxyType({}),
+    ) -> None:
         self._issuers = issuers
+        self._others = others
         self._log = RefusalLog()
 
     async def principal(self, token: str) -> Principal:
@@ -61,6 +75,9 @@ class Tokens:
         had.
         """
         try:
+            for beginning, judge in self._others.items():
+                if token.startswith(beginning):
+                    return judge(token)
             return await self._accepted(token)
         except Refusal as refusal:
             self._log.write(refusal)
@@ -73,7 +90,7 @@ class Tokens:
         claims = _verified(token, issuer, key, unverified)
         require_token_type(unverified.header, claims, issuer)
         require_client(claims, issuer)
-        who = identity(claims, issuer, signer.accounts)
+        who = identity(claims, issuer, signer.accounts.content if signer.accounts else None)
         return Principal(
             username=who.username,
             issuer=str(claims.get("iss", "")),

@@ -75,6 +75,14 @@ local function take_request_id(headers)
   headers:remove(HEADERS.ASKED_ID)
 end
 
+-- A program may show its API key in a header of its own, where others show a token.
+local function take_api_key(headers)
+  local key = headers:get("x-api-key")
+  if not key then return end
+  headers:remove("x-api-key")
+  if not headers:get("authorization") then headers:replace("authorization", "Bearer " .. key) end
+end
+
 -- Whether a request that needs a token shows none, whatever it may be worth: that is answered here and costs nobody more.
 local function shows_no_token(handle, headers)
   if not handle:metadata():get("token") then return false end
@@ -104,6 +112,7 @@ function envoy_on_request(handle)
     handle:respond({ [":status"] = "400" }, "The Host header is no name of a host.")
     return
   end
+  take_api_key(headers)
   local kind = headers:get("content-type")
   local grpc = kind and kind:sub(1, 16) == "application/grpc"
   if grpc then handle:streamInfo():dynamicMetadata():set(GRPC, "called", true) end
