@@ -1,6 +1,7 @@
 """`python -m bench.large --size 10GiB`: a large file up and down through the gateway, beside bare asyncssh in one run.
 
-Prints speeds, the most memory that each process took (proportional set size), and whether the checksums agree.
+Prints speeds, the CPU time and the most memory (proportional set size) that each process took, and whether the checksums
+agree. Where the CPU time of all together is more than the processors have, no arrangement of them is faster.
 """
 
 import argparse
@@ -15,13 +16,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
 import uvloop
 
 from bench import floor
-from bench.processes import memory_mib, peaks
+from bench.processes import cpu_seconds, memory_mib, peaks, spent
 from bench.stack import Stack, begin, running_stack
 
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -44,8 +46,10 @@ def main() -> None:
             bare = uvloop.run(_bare(stack, source, remote))
             ours, memory, right = _ours(stack, source, remote, digest)
             for way in ("up", "down"):
-                speed, best = options.size / ours[way] / 1e6, options.size / bare[way] / 1e6
+                speed, best = (options.size / copy[way].seconds / 1e6 for copy in (ours, bare))
                 print(f"{way:5}{speed:8.0f} MB/s   bare {best:8.0f} MB/s   {speed / best:6.0%}")
+                for name, copy in (("ours", ours), ("bare", bare)):
+                    print(f"     CPU, s: {name} {_listed(copy[way].cpu)}")
             print("peaks, MiB:", {name: round(mib) for name, mib in memory.items()}, flush=True)
             if not right:
                 sys.exit("The checksums differ.")
@@ -86,39 +90,67 @@ def filled(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-async def _bare(stack: Stack, source: Path, remote: Path) -> dict[str, float]:
-    """The seconds that the best settings take."""
-    best = {"up": float("inf"), "down": float("inf")}
+@dataclass(frozen=True)
+class Copy:
+    """What one copy took: seconds on the clock, and of CPU time, by process; `client` is what asked for it."""
+
+    seconds: float
+    cpu: dict[str, float]
+
+
+def _listed(cpu: dict[str, float]) -> str:
+    parts = [f"{name} {seconds:.1f}" for name, seconds in sorted(cpu.items()) if seconds >= 0.05]
+    return f"{sum(cpu.values()):.1f} ({', '.join(parts)})"
+
+
+@contextmanager
+def _measured(stack: Stack, results: list[Copy]) -> Iterator[None]:
+    """Append what the block takes, with the time of this program, of what it runs, and of sshd and what that runs."""
+    sshd = int((stack.cluster.directory / "ssh" / "sshd.pid").read_text())
+
+    def cpu() -> dict[str, float]:
+        own = os.times()
+        client = own.user + own.system + own.children_user + own.children_system
+        return {**cpu_seconds(stack.pid, sshd), "client": client}
+
+    before, start = cpu(), time.perf_counter()
+    yield
+    results.append(Copy(time.perf_counter() - start, spent(before, cpu())))
+
+
+async def _bare(stack: Stack, source: Path, remote: Path) -> dict[str, Copy]:
+    """What the best settings take."""
+    up, down = list[Copy](), list[Copy]()
     there, back = str(remote / "bare"), str(source.with_name("bare"))
     async with floor.connected_to(stack.cluster) as connection:
         sftp: asyncssh.SFTPClient
         async with connection.start_sftp_client() as sftp:
             for block, at_once in _SETTINGS:
-                start = time.perf_counter()
-                await sftp.put(str(source), there, block_size=block, max_requests=at_once)
-                middle = time.perf_counter()
-                await sftp.get(there, back, block_size=block, max_requests=at_once)
-                best["up"] = min(best["up"], middle - start)
-                best["down"] = min(best["down"], time.perf_counter() - middle)
+                with _measured(stack, up):
+                    await sftp.put(str(source), there, block_size=block, max_requests=at_once)
+                with _measured(stack, down):
+                    await sftp.get(there, back, block_size=block, max_requests=at_once)
     os.unlink(there)
     os.unlink(back)
-    return best
+    return {
+        way: min(copies, key=lambda copy: copy.seconds)
+        for way, copies in (("up", up), ("down", down))
+    }
 
 
 def _ours(
     stack: Stack, source: Path, remote: Path, digest: str
-) -> tuple[dict[str, float], dict[str, float], bool]:
-    """Seconds by way, the peaks of memory by process, and whether every byte is right."""
-    got = source.with_name("got")
+) -> tuple[dict[str, Copy], dict[str, float], bool]:
+    """What it took by way, the peaks of memory by process, and whether every byte is right."""
+    got, copies = source.with_name("got"), list[Copy]()
     with peaks(lambda: memory_mib(stack.pid)) as most:
-        start = time.perf_counter()
-        upload(stack, source, remote / "ours", digest)
-        middle = time.perf_counter()
-        download(stack, remote / "ours", got)
-        seconds = {"up": middle - start, "down": time.perf_counter() - middle}
+        with _measured(stack, copies):
+            upload(stack, source, remote / "ours", digest)
+        with _measured(stack, copies):
+            download(stack, remote / "ours", got)
     right = all(_digest(path) == digest for path in (got, remote / "ours"))
     got.unlink()
-    return seconds, most, right
+    return dict(zip(("up", "down"), copies, strict=True)), most, right
 
 
 def upload(stack: Stack, source: Path, remote: Path, digest: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from passerelle.compute.scheduler import Job, JobDescription, JobFilter, State
 from passerelle.compute.schedulers.slurm import Slurm
-from passerelle.compute.schedulers.slurm.commands import streams_command
+from passerelle.compute.schedulers.slurm.commands import archived_script_command, streams_command
 from passerelle.runtime import caller, errors
 from passerelle.runtime.command import Shell
 from tests import real
@@ -138,7 +138,9 @@ async def test_without_slurmctld_accounting_tells_of_what_has_ended(
     await until(lambda: slurm.job(stays), State.RUNNING)
     await until(lambda: slurm.job(ends), State.FAILED)
     async with asyncio.timeout(30):
-        while not (await slurm.job(ends))[0].steps:  # then accounting has it
+        while not (await slurm.job(ends))[0].steps:  # then accounting has it, but perhaps not its script
+            await asyncio.sleep(0.1)
+        while not await slurm.shell.run(archived_script_command(ends)):
             await asyncio.sleep(0.1)
     await killed(own_cluster, CONTROLLER)
     (job,) = await slurm.job(ends)
