@@ -1,7 +1,7 @@
 """`python -m bench.large --size 10GiB`: a large file up and down through the gateway, beside bare asyncssh in one run.
 
-Prints speeds, the CPU time and the most memory (proportional set size) that each process took, and whether the checksums
-agree. Where the CPU time of all together is more than the processors have, no arrangement of them is faster.
+Prints speeds, the CPU time and the most memory (proportional set size) that each process took, and whether the
+checksums agree. Where the CPU time of all together is more than the processors have, no arrangement of them is faster.
 """
 
 import argparse
