@@ -99,6 +99,14 @@ def site(identity: Identity, cluster: Cluster, tmp_path_factory: pytest.TempPath
     system["filesystems"] = [{"path": "/home", "data_type": "users", "default_work_dir": True}]
     data["auth"]["ssh_credentials"]["options"]["key_file"] = str(cluster.ca_key)
     data["auth"]["enforce_scopes"] = True
+    data["auth"]["issuers"][0]["introspection"] = {
+        "url": f"{identity.url}/realms/hpc/protocol/openid-connect/token/introspect",
+        "client_id": "passerelle",
+        "client_secret": identity.run(
+            *commands("Revoked tokens"), 'echo "$INTROSPECTION_SECRET"'
+        ).splitlines()[-1],
+        "remember": 1,
+    }
     data["gateway"] = {"listen": f"127.0.0.1:{free_port()}"}
     path = tmp_path_factory.mktemp("site") / "site.yaml"
     path.write_text(yaml.safe_dump(data))
@@ -229,3 +237,18 @@ def test_the_probes_token_has_only_its_scopes(site: dict[str, Any], identity: Id
 def _get(site: dict[str, Any], token: str, path: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.get(site["ready"] + path, headers=headers, timeout=30)
+
+
+def test_a_session_that_was_ended_opens_nothing(
+    site: dict[str, Any], identity: Identity, token: str
+) -> None:
+    """Last of all: an administrator logs alice out, and Keycloak says of her token that it is not active."""
+    assert _get(site, token, "/status/systems").status_code == 200
+    alice = "kcadm.sh get users -r hpc -q username=alice --fields id --format csv --noquotes"
+    identity.run(f"kcadm.sh create users/$({alice})/logout -r hpc -s realm=hpc")
+    end = time.monotonic() + 30
+    while (reply := _get(site, token, "/status/systems")).status_code == 200:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert reply.status_code == 401
+    _await_in_log(site, "auth", "token refused: active")

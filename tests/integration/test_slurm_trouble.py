@@ -138,7 +138,9 @@ async def test_without_slurmctld_accounting_tells_of_what_has_ended(
     await until(lambda: slurm.job(stays), State.RUNNING)
     await until(lambda: slurm.job(ends), State.FAILED)
     async with asyncio.timeout(30):
-        while not (await slurm.job(ends))[0].steps:  # then accounting has it, but perhaps not its script
+        while not (await slurm.job(ends))[
+            0
+        ].steps:  # then accounting has it, but perhaps not its script
             await asyncio.sleep(0.1)
         while not await slurm.shell.run(archived_script_command(ends)):
             await asyncio.sleep(0.1)

@@ -75,6 +75,11 @@ class Idp:
         self.fetched = 0
         self.port = 0
         self.claimed_issuer: str | None = None
+        self.revoked: set[str] = set()
+        self.introspected: list[str | None] = []
+        """Who asked about tokens: the `Authorization` headers."""
+        self.introspection: dict[str, Any] = {}
+        """How it answers about tokens, if not truthfully: the arguments of the response."""
         self.broken = False
         self.tls: ssl.SSLContext | None = None
         self.keys_at: str | None = None
@@ -103,6 +108,7 @@ class Idp:
         application.router.add_get("/.well-known/openid-configuration", self._discovery)
         application.router.add_get("/jwks", self._jwks)
         application.router.add_get("/elsewhere", self._elsewhere)
+        application.router.add_post("/introspect", self._introspect)
         runner = web.AppRunner(application, shutdown_timeout=0)
         await runner.setup()
         try:
@@ -118,6 +124,14 @@ class Idp:
 
     async def _elsewhere(self, request: web.Request) -> web.Response:
         raise web.HTTPFound(request.query["to"])
+
+    async def _introspect(self, request: web.Request) -> web.Response:
+        """RFC 7662 §2.2."""
+        token = (await request.post())["token"]
+        self.introspected.append(request.headers.get("authorization"))
+        if self.introspection:
+            return web.Response(**self.introspection)
+        return web.json_response({"active": token not in self.revoked})
 
     async def _jwks(self, _: web.Request) -> web.Response:
         self.fetched += 1

@@ -18,6 +18,7 @@ from passerelle.auth.logins import Logins
 from passerelle.auth.native.auth_service import AccessService, AuthService
 from passerelle.auth.policy import Policy
 from passerelle.auth.tokens.accounts_file import accounts_in
+from passerelle.auth.tokens.introspection import Introspection
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.jwks import PublishedKeys
 from passerelle.auth.tokens.keyset import KeySet
@@ -42,8 +43,13 @@ async def running(site: SiteBase) -> AsyncIterator[int]:
     settings = section(site, AuthSection)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        trusted = [TrustedIssuer(it, _keys(http, it), _accounts(it)) for it in settings.issuers]
+        trusted = [
+            TrustedIssuer(it, _keys(http, it), _accounts(it), _introspection(http, it))
+            for it in settings.issuers
+        ]
         for issuer in trusted:
+            if issuer.introspection is not None:
+                stack.push_async_callback(issuer.introspection.close)
             await stack.enter_async_context(issuer.keys.kept_fresh())
             if issuer.accounts is not None:
                 await stack.enter_async_context(issuer.accounts.kept_fresh())
@@ -82,6 +88,12 @@ def _keys(http: aiohttp.ClientSession, issuer: Issuer) -> KeySet:
         cooldown=issuer.cooldown,
         grace=issuer.grace,
     )
+
+
+def _introspection(http: aiohttp.ClientSession, issuer: Issuer) -> Introspection | None:
+    if issuer.introspection is None:
+        return None
+    return Introspection(http, issuer.introspection, issuer.issuer or issuer.introspection.url)
 
 
 def _accounts(issuer: Issuer) -> WatchedFile[Mapping[str, str]] | None:

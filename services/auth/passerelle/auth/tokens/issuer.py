@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from passerelle.auth.tokens.account_rules import AccountRule, Patterns
+from passerelle.auth.tokens.introspection import IntrospectionSettings
 from passerelle.auth.tokens.presets import Preset, with_preset, without_origin
 from passerelle.runtime.config.addresses import Url, is_plain_http
 from passerelle.runtime.config.findings import Finding, SectionContext, note, problem, unreadable
@@ -34,7 +35,8 @@ class Issuer(Section):
     jwks_uri: str | None = None
     """Where its keys are (https://, http:// or file://), instead of discovery."""
     insecure_http: bool = False
-    """DANGEROUS: read its keys over plain http from another machine. Whoever is on the network can forge them."""
+    """DANGEROUS: read its keys over plain http from another machine. Whoever is on the network can forge them, and
+    reads what `introspection` sends."""
     audience: tuple[str, ...] = ()
     """Accepted values of `aud`."""
     any_audience: bool = False
@@ -75,6 +77,8 @@ class Issuer(Section):
     …; all are listed in security.md)."""
     system_accounts: tuple[str, ...] = ()
     """Patterns of accounts that they may stand for although they look like a system's own."""
+    introspection: IntrospectionSettings | None = None
+    """Ask the issuer whether a token was revoked; without it, a token counts until it expires."""
     min_token_life: int = Field(default=30, ge=1, le=3600)
     """Tokens with less life left are refused, s."""
     clock_skew: int = Field(default=5, ge=0, le=300)
@@ -178,7 +182,9 @@ class Issuer(Section):
             raise ValueError("give either `issuer` or `any_issuer: true`")
         if self.any_issuer and self.jwks_uri is None:
             raise ValueError("`any_issuer` needs `jwks_uri`")
-        plain = [url for url in (self.issuer, self.jwks_uri) if url and is_plain_http(url)]
+        asked = self.introspection.url if self.introspection else None
+        urls = (self.issuer, self.jwks_uri, asked)
+        plain = [url for url in urls if url and is_plain_http(url)]
         if plain and not self.insecure_http:
             raise ValueError(f"{plain[0]} is plain http: use https, or set `insecure_http: true`")
         if not self.audience and not self.any_audience:

@@ -11,6 +11,7 @@ import jwt
 import orjson
 from jwt.algorithms import get_default_algorithms
 
+from passerelle.auth.tokens.http_replies import body_of
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.keyset import Key, SourceFailed
 
@@ -80,12 +81,7 @@ class PublishedKeys:
                 if not self._issuer.may_read(str(redirect.url)):
                     raise ValueError(f"{address} redirects to an unsafe address: {redirect.url}")
             reply.raise_for_status()
-            data = bytearray()
-            async for chunk in reply.content.iter_any():
-                data += chunk
-                if len(data) > _MAX_BYTES:
-                    raise ValueError(f"more than {_MAX_BYTES} bytes")
-            return bytes(data)
+            return await body_of(reply)
 
 
 def keys_of(document: Mapping[str, Any]) -> tuple[Key, ...]:

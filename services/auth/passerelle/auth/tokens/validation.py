@@ -14,6 +14,7 @@ import jwt
 from jwt.utils import base64url_decode
 
 from passerelle.auth.tokens.identity import identity
+from passerelle.auth.tokens.introspection import Introspection
 from passerelle.auth.tokens.issuer import Issuer
 from passerelle.auth.tokens.keyset import Key, KeySet
 from passerelle.auth.tokens.principal import Principal
@@ -33,11 +34,12 @@ Judge = Callable[[str], Principal]
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """An issuer's settings, with its keys, and the file that has the accounts of its tokens, if there is one."""
+    """An issuer's settings, with its keys; where it has them, the accounts of its tokens and who says if they count."""
 
     settings: Issuer
     keys: KeySet
     accounts: WatchedFile[Mapping[str, str]] | None = None
+    introspection: Introspection | None = None
 
 
 class _Unverified(NamedTuple):
@@ -72,7 +74,7 @@ class Tokens:
 
         Raises Unauthenticated for a token that is not valid, InvalidArgument for one without username claim, Forbidden
         for one whose username is no account that it may stand for, BackendUnavailable when its issuer's keys cannot be
-        had.
+        had, or when it does not say whether the token is active.
         """
         try:
             for beginning, judge in self._others.items():
@@ -91,6 +93,8 @@ class Tokens:
         require_token_type(unverified.header, claims, issuer)
         require_client(claims, issuer)
         who = identity(claims, issuer, signer.accounts.content if signer.accounts else None)
+        if signer.introspection is not None:
+            await signer.introspection.require_active(token)
         return Principal(
             username=who.username,
             issuer=str(claims.get("iss", "")),
