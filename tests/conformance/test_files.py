@@ -407,7 +407,7 @@ async def test_a_listing_sees_what_was_written_before_it(world: World, tmp_path:
         entries = await world.files.list(str(tmp_path), Listing())
         assert f"{number}" in {info.name for info in entries}
 
-    await asyncio.gather(*(write_and_list(number) for number in range(20)))
+    await asyncio.gather(*(write_and_list(number) for number in range(examples(60))))
 
 
 async def test_a_lost_connection_is_opened_again_for_a_read(world: World, tree: Path) -> None:

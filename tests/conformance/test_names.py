@@ -54,7 +54,7 @@ async def ended(steps: Any) -> Any:
 @example(name=b"caf\xe9", content=b"latin 1")
 @example(name=b"\\303\\251", content=b"octal already")
 @settings(
-    max_examples=examples(25),
+    max_examples=examples(20),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
