@@ -76,6 +76,14 @@ async def test_a_pipeline_stands_for_its_account(idp: Idp) -> None:
             {"ref_protected": "false"},
             "The access token's 'ref_protected' claim is not accepted here.",
         ),
+        (
+            {"event_name": "pull_request_target"},
+            "The access token's 'event_name' claim is not accepted here.",
+        ),
+        (
+            {"event_name": "workflow_run"},
+            "The access token's 'event_name' claim is not accepted here.",
+        ),
         ({"ref_protected": None}, "The access token's 'ref_protected' claim is not accepted here."),
         (
             {"preferred_username": "alice", "repository": "x"},
@@ -297,6 +305,18 @@ RULE = {"claims": {"repository": "a/b"}, "account": "ci"}
             {"preset": "github-actions", "rules": [RULE | {"claims": {"repository": "*"}}]},
             "name one of",
         ),
+        *(
+            ({"preset": "github-actions", "rules": [RULE | {"claims": claims}]}, "name one of")
+            for claims in (
+                {"repository": "*/*"},
+                {"repository": "[a-z]*"},
+                {"repository": ["a/b", "*"]},
+                {"repository": "*/icon"},
+                {"repository_id": "7*"},
+                {"sub": "repo:*"},
+                {"sub": "repo:*/icon:ref:refs/heads/main"},
+            )
+        ),
         ({"preset": "gitlab", "rules": [RULE]}, "name one of project_path"),
         ({"preset": "unknown"}, "preset"),
         ({"preset": ["gitlab"]}, "preset"),
@@ -318,7 +338,11 @@ def test_settings_that_cannot_be_meant(settings: dict[str, Any], message: str) -
 
 def test_what_a_site_says_counts_before_its_preset() -> None:
     issuer = Issuer.model_validate(
-        {"preset": "gitlab", "audience": ["x"], "rules": [RULE | {"claims": {"sub": "a"}}]}
+        {
+            "preset": "gitlab",
+            "audience": ["x"],
+            "rules": [RULE | {"claims": {"project_path": "a/*"}}],
+        }
     )
     assert (issuer.issuer, issuer.algorithms) == ("https://gitlab.com", ("RS256",))
     own = issuer.model_validate(issuer.model_dump() | {"issuer": "https://git.example.org"})

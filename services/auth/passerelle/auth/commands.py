@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from passerelle.auth.api_keys.key_file import ApiKey, keys_in, new_key, write_keys
 from passerelle.auth.config import AuthSection
+from passerelle.runtime.config.faults import faults
 from passerelle.runtime.config.site import load, section
 
 _MOST_DAYS = 366
@@ -90,8 +91,8 @@ def create(
             note=note,
         )
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise click.ClickException(f"{first['loc'][0]}: {first['msg']}") from None
+        field, reason = next(faults(error, ApiKey))
+        raise click.ClickException(f"{field[0]}: {reason}") from None
     _require_systems(config, systems)
     with _locked(_file(config)) as path:
         keys = keys_in(path) if path.exists() else {}

@@ -14,15 +14,14 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from passerelle.auth.tokens.account_rules import ACCOUNT
+from passerelle.runtime.config.faults import faults
 from passerelle.runtime.config.sections import Section
 
 PREFIX = "passerelle_"
 """What every API key begins with, so that people and scanners of repositories recognise one."""
 
-_ID_BYTES, _SECRET_BYTES = (
-    6,
-    32,
-)  # of which the second cannot be guessed, so a fast digest is enough
+_ID_BYTES = 6
+_SECRET_BYTES = 32  # cannot be guessed, so a fast digest is enough
 
 
 class ApiKey(Section):
@@ -59,9 +58,8 @@ def keys_in(path: Path) -> dict[str, ApiKey]:
     try:
         keys = _Content.model_validate_json(text).keys
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: {where}: {first['msg']}") from None
+        key, reason = next(faults(error, _Content))
+        raise ValueError(f"{path}: {'.'.join(map(str, key))}: {reason}") from None
     return {key.id: key for key in keys}
 
 

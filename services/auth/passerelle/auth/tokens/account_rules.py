@@ -49,14 +49,7 @@ class AccountRule(Section):
 
     def fits(self, claims: Mapping[str, Any]) -> bool:
         """Whether a token with these claims is one of those."""
-        return all(
-            any(
-                fnmatchcase(value, pattern)
-                for value in texts_of(claims, name)
-                for pattern in any_of
-            )
-            for name, any_of in self.claims.items()
-        )
+        return unfit_claim(claims, self.claims) is None
 
     def account_of(self, claims: Mapping[str, Any]) -> str | None:
         """The account that a token with these claims stands for; None when one of its claims has no text."""

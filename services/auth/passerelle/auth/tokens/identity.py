@@ -17,6 +17,8 @@ from passerelle.auth.tokens.principal import Limits
 from passerelle.auth.tokens.refusals import Refusal
 from passerelle.runtime.errors import ApiError, Forbidden, InvalidArgument
 
+_NAME = "a POSIX account name"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -57,9 +59,6 @@ def _by_rule(claims: Mapping[str, Any], rule: AccountRule) -> str:
     return name
 
 
-_NAME = "a POSIX account name"
-
-
 def _by_claim(claims: Mapping[str, Any], issuer: Issuer, accounts: Mapping[str, str] | None) -> str:
     claim = issuer.username_claim or ""
     value = claim_of(claims, claim)
@@ -79,12 +78,12 @@ def _by_claim(claims: Mapping[str, Any], issuer: Issuer, accounts: Mapping[str, 
             )
         return account
     if issuer.username_pattern is not None:
-        found = issuer.username_pattern.fullmatch(value)
-        if found is None:
+        match = issuer.username_pattern.fullmatch(value)
+        if match is None:
             raise Refusal(
                 unfit, "username", value, f"{issuer.username_pattern.pattern} (`username_pattern`)"
             )
-        value = str(found[1] or "")
+        value = str(match[1] or "")
     if not ACCOUNT.fullmatch(value):
         raise Refusal(unfit, "username", value, _NAME)
     return value

@@ -175,8 +175,8 @@ class Issuer(Section):
         for rule in self.rules:
             if origins := without_origin(self.preset, rule.claims):
                 raise ValueError(
-                    f"a rule for {rule.account} has to name one of {', '.join(origins)}: "
-                    "this provider signs tokens for everybody"
+                    f"a rule for {rule.account} has to name one of {', '.join(origins)}, each value with its "
+                    "owner (OWNER/…): this provider signs tokens for everybody"
                 )
         if (self.issuer is None) is not self.any_issuer:
             raise ValueError("give either `issuer` or `any_issuer: true`")

@@ -1,5 +1,6 @@
 """What the settings of well-known identity providers have in common: `preset` in `auth.issuers`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -28,21 +29,35 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "username_claim": None,
         "required_claims": {"ref_protected": "true"},
     },
-    # docs.github.com, "OpenID Connect reference", "OIDC token claims".
+    # docs.github.com, "OpenID Connect reference", "OIDC token claims". Workflows that somebody else's pull request
+    # starts (pull_request_target, workflow_run) run with the ref of the protected branch: those events are left out.
     "github-actions": {
         "issuer": "https://token.actions.githubusercontent.com",
         "algorithms": ["RS256"],
         "username_claim": None,
-        "required_claims": {"ref_protected": "true"},
+        "required_claims": {
+            "ref_protected": "true",
+            "event_name": [
+                "push",
+                "schedule",
+                "workflow_dispatch",
+                "repository_dispatch",
+                "release",
+                "deployment",
+                "merge_group",
+            ],
+        },
     },
 }
 """By its name, the settings that a preset gives; what the site says of the same key counts instead."""
 
-ORIGINS: Mapping[str, tuple[str, ...]] = {
-    "gitlab": ("project_path", "project_id", "sub"),
-    "github-actions": ("repository", "repository_id", "sub"),
+_OWNER = r"[^*?\[\]/]+/"  # up to the first slash, without wildcards
+_ORIGINS: Mapping[str, Mapping[str, str]] = {
+    "gitlab": {"project_path": _OWNER, "project_id": r"\d+$", "sub": f"project_path:{_OWNER}"},
+    "github-actions": {"repository": _OWNER, "repository_id": r"\d+$", "sub": f"repo:{_OWNER}"},
 }
-"""Of providers that sign tokens for everybody in the world: the claims of which each rule has to name one."""
+"""Of providers that sign tokens for everybody in the world: the claims that say whose a pipeline is, each with a
+regular expression of how all its patterns in a rule have to begin, so that they are of one owner."""
 
 
 def with_preset(settings: Any) -> Any:
@@ -51,8 +66,11 @@ def with_preset(settings: Any) -> Any:
     return {**PRESETS.get(name, {}), **settings} if isinstance(name, str) else settings
 
 
-def without_origin(name: str | None, claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """The claims of which a rule of this preset has to name one, when it names none with a value; none when it may."""
-    origins = ORIGINS.get(name or "", ())
-    named = any(set(pattern) - set("*?") for one in origins for pattern in claims.get(one, ()))
-    return () if named else origins
+def without_origin(name: str | None, claims: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The claims of which a rule of this preset has to name one with its owner, when it does so for none."""
+    origins = _ORIGINS.get(name or "", {})
+    for claim, beginning in origins.items():
+        patterns = claims.get(claim, ())
+        if patterns and all(re.match(beginning, pattern) for pattern in patterns):
+            return ()
+    return tuple(origins)
