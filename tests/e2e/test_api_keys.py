@@ -114,3 +114,21 @@ def test_no_key_stands_in_a_log(site: Site, key: str) -> None:
     logs = [path.read_text(errors="replace") for path in site.logs.rglob("*.log")]
     assert logs
     assert not any(key.rpartition("_")[2] in text for text in logs)
+
+
+def test_behind_a_trusted_proxy_the_clients_address_counts(tmp_path: Path) -> None:
+    data = written_embedded(free_port(), tmp_path / "state")
+    data["auth"]["api_keys"] = {"file": str(tmp_path / "keys.json")}
+    data["gateway"]["trusted_proxies"] = 1
+    config = tmp_path / "site.yaml"
+    config.write_text(yaml.safe_dump(data))
+    words = ("--account", "robot", "--scope", "systems.read", "--address")
+    client, proxy = (
+        Site("", config, "", tmp_path).key(*words, network)["key"]
+        for network in ("192.0.2.0/24", "127.0.0.0/8")
+    )
+    with running_site("--config", str(config), environment=dict(os.environ)) as ready:
+        site = Site(ready["ready"], config, ready["token"], tmp_path)
+        for key, status in ((client, 200), (proxy, 403)):
+            reply = site.get("/status/systems", x_api_key=key, x_forwarded_for="192.0.2.1")
+            assert reply.status_code == status, reply.text

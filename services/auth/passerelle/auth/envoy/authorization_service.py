@@ -18,7 +18,7 @@ from passerelle.edge import external_auth_pb2 as pb
 from passerelle.edge import external_auth_pb2_grpc as pb_grpc
 from passerelle.runtime import caller
 from passerelle.runtime.errors import ApiError, Forbidden, Overloaded, Unauthenticated
-from passerelle.runtime.headers import REQUEST_ID, REST
+from passerelle.runtime.headers import CLIENT_ADDRESS, REQUEST_ID, REST
 from passerelle.runtime.pipeline.stages import bearer
 from passerelle.runtime.surface import surfaces
 from passerelle.runtime.token_buckets import Buckets
@@ -44,7 +44,7 @@ class AuthorizationService(pb_grpc.AuthorizationServicer):
         """Accept the request, or return the answer for the client."""
         http = request.attributes.request.http
         caller.begin_request(http.headers.get(REQUEST_ID, ""))
-        address = request.attributes.source.address.socket_address.address
+        address = str(dict(context.invocation_metadata()).get(CLIENT_ADDRESS, ""))
         try:
             principal = await self._tokens.principal(bearer(http.headers))
             if not principal.limits.allow_address(address):

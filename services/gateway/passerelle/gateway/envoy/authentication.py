@@ -12,6 +12,7 @@ from typing import Any
 from passerelle.gateway.envoy import keys
 from passerelle.gateway.envoy.workers import ANOTHER_WORKER, SUBJECT
 from passerelle.runtime.config.site import SiteBase
+from passerelle.runtime.headers import CLIENT_ADDRESS
 
 Json = dict[str, Any]
 
@@ -175,6 +176,10 @@ _EXT_AUTHZ: Json = {
         "grpc_service": {
             "envoy_grpc": {"cluster_name": AUTHORIZATION},
             "timeout": f"{_AUTHORIZATION_SECONDS}s",
+            # The address of the request's `source` is that of the connection: of a trusted proxy, if there is one.
+            "initial_metadata": [
+                {"key": CLIENT_ADDRESS, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+            ],
             # Bridges a restart of auth; the call changes nothing, so it can be repeated.
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream",
